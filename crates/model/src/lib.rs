@@ -1,1 +1,42 @@
-//! Under construction.
+//! The network as a value: resources, the commands that change them, and the rules AWS holds them to.
+//!
+//! **Job.** `apply(&State, &Command)` gives the next state and what changed, or the reason why not.
+//!
+//! **Invariants.**
+//! - Pure: no input or output, no clock, no randomness. Time and the seed of every new id come in with the command,
+//!   so a log of commands replays to the same state.
+//! - A command applies whole or not at all.
+//! - Every state that `apply` returns satisfies [`invariants::check`].
+//!
+//! **Must never know.** AWS's wire formats and error codes (the API edge translates [`ModelError`]), how packets
+//! move, what a policy document means (documents are opaque texts here).
+
+pub mod account;
+pub mod command;
+pub mod endpoint;
+pub mod error;
+pub mod event;
+pub mod gateway;
+pub mod iam;
+pub mod id;
+pub mod instance;
+pub mod interface;
+pub mod invariants;
+pub mod network_acl;
+pub mod prefix_list;
+pub mod route;
+pub mod security_group;
+pub mod state;
+pub mod subnet;
+pub mod tag;
+pub mod vpc;
+
+mod txn;
+
+pub use command::{Action, Command, apply};
+pub use error::ModelError;
+pub use event::Event;
+pub use id::*;
+pub use ipnet::{IpNet, Ipv4Net};
+pub use state::{Region, State, Zone};
+pub use tag::{TagSet, Tags};

@@ -1,0 +1,165 @@
+//! Why a command was refused, in the model's words. The API edge gives AWS's code and sentence for each.
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::id::*;
+use crate::route::RouteDestination;
+
+/// Why a command was not applied. The state is as it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(
+    missing_docs,
+    reason = "each variant's sentence says what it is, and its fields are the values in it"
+)]
+pub enum ModelError {
+    #[error("there is no account `{0}`")]
+    AccountNotFound(AccountId),
+    #[error("account `{0}` is there already")]
+    AccountExists(AccountId),
+    #[error("there is no `{0}` in this account")]
+    NotFound(ResourceId),
+    #[error("there is no association `{0}` in this account")]
+    AssociationNotFound(String),
+    #[error("there is no attachment `{0}` in this account")]
+    AttachmentNotFound(AttachmentId),
+    #[error("`{resource}` is in use by `{used_by}`")]
+    InUse { resource: ResourceId, used_by: String },
+    #[error("`{resource}` is `{state}`, and this needs `{needed}`")]
+    WrongState { resource: ResourceId, state: &'static str, needed: &'static str },
+    #[error("`{a}` and `{b}` are of different VPCs")]
+    DifferentVpcs { a: ResourceId, b: ResourceId },
+    #[error("`{0}` is not a block: its host bits are set")]
+    HostBits(IpNet),
+    #[error("block `{cidr}` is not between /{longest} and /{shortest}")]
+    BlockSize { cidr: Ipv4Net, shortest: u8, longest: u8 },
+    #[error("block `{cidr}` is not of a range that a VPC may have")]
+    BlockRestricted { cidr: Ipv4Net },
+    #[error("block `{cidr}` overlaps `{other}`")]
+    BlockOverlap { cidr: Ipv4Net, other: Ipv4Net },
+    #[error("block `{cidr}` is not inside a block of `{vpc}`")]
+    BlockOutsideVpc { cidr: Ipv4Net, vpc: VpcId },
+    #[error("block `{cidr}` of `{vpc}` has subnets in it")]
+    BlockHasSubnets { cidr: Ipv4Net, vpc: VpcId },
+    #[error("block `{cidr}` is the first of `{vpc}` and stays")]
+    PrimaryBlock { cidr: Ipv4Net, vpc: VpcId },
+    #[error("there is no zone `{0}` in this region")]
+    ZoneNotFound(String),
+    #[error("subnet `{subnet}` has no free address")]
+    SubnetFull { subnet: SubnetId },
+    #[error("address `{address}` is not inside `{subnet}`")]
+    AddressOutsideSubnet { address: IpAddr, subnet: SubnetId },
+    #[error("address `{address}` is one of the five that are reserved in `{subnet}`")]
+    AddressReserved { address: IpAddr, subnet: SubnetId },
+    #[error("address `{address}` is taken in `{subnet}`")]
+    AddressInUse { address: IpAddr, subnet: SubnetId },
+    #[error("address `{address}` is not one of `{interface}`'s")]
+    AddressNotAssigned { address: IpAddr, interface: NetworkInterfaceId },
+    #[error("no public address is left")]
+    PublicAddressesExhausted,
+    #[error("`{table}` has a route to `{destination}` already")]
+    RouteExists { table: RouteTableId, destination: RouteDestination },
+    #[error("`{table}` has no route to `{destination}`")]
+    RouteNotFound { table: RouteTableId, destination: RouteDestination },
+    #[error("the route to `{destination}` of `{table}` cannot be changed by hand")]
+    RouteManaged { table: RouteTableId, destination: RouteDestination },
+    #[error("a route to `{destination}` is no more specific than the local route `{local}`")]
+    RouteShadowsLocal { destination: RouteDestination, local: Ipv4Net },
+    #[error("a route cannot lead to `{0}`")]
+    RouteTargetUnsupported(ResourceId),
+    #[error("`{0}` is the main route table of its VPC")]
+    MainRouteTable(RouteTableId),
+    #[error("`{subnet}` is associated with a route table already")]
+    SubnetAssociated { subnet: SubnetId },
+    #[error("`{gateway}` is attached to `{vpc}`")]
+    GatewayAttached { gateway: InternetGatewayId, vpc: VpcId },
+    #[error("`{vpc}` has the internet gateway `{gateway}` already")]
+    VpcHasGateway { vpc: VpcId, gateway: InternetGatewayId },
+    #[error("`{gateway}` is not attached to `{vpc}`")]
+    GatewayNotAttached { gateway: InternetGatewayId, vpc: VpcId },
+    #[error("`{vpc}` has no internet gateway")]
+    VpcWithoutGateway { vpc: VpcId },
+    #[error("`{vpc}` still has mapped public addresses")]
+    PublicAddressesMapped { vpc: VpcId },
+    #[error("`{allocation}` is associated with `{interface}`")]
+    AddressAssociated { allocation: AllocationId, interface: NetworkInterfaceId },
+    #[error("a security group named `{name}` is in `{vpc}` already")]
+    GroupNameTaken { name: String, vpc: VpcId },
+    #[error("`{0}` is the default of its VPC and stays")]
+    DefaultResource(ResourceId),
+    #[error("the rule `{rule}` is in `{group}` already")]
+    RuleExists { rule: String, group: SecurityGroupId },
+    #[error("there is no rule `{rule}` in `{group}`")]
+    RuleNotFound { rule: String, group: SecurityGroupId },
+    #[error("ports `{from}` to `{to}` are not a range")]
+    PortRange { from: i32, to: i32 },
+    #[error("`{0}` is not a protocol")]
+    InvalidProtocol(i32),
+    #[error("rule number `{0}` is not between 1 and 32766")]
+    RuleNumber(i32),
+    #[error("`{acl}` has a rule {number} in this direction already")]
+    AclEntryExists { acl: NetworkAclId, number: u16 },
+    #[error("`{acl}` has no rule {number} in this direction")]
+    AclEntryNotFound { acl: NetworkAclId, number: u16 },
+    #[error("prefix list `{0}` is AWS's and cannot be changed")]
+    PrefixListManaged(PrefixListId),
+    #[error("prefix list name `{0}` cannot be used")]
+    PrefixListName(String),
+    #[error("prefix list `{list}` is at version {current}, not {given}")]
+    PrefixListVersion { list: PrefixListId, current: u64, given: u64 },
+    #[error("prefix list `{list}` has no version {version}")]
+    PrefixListNoVersion { list: PrefixListId, version: u64 },
+    #[error("prefix list `{list}` may have {limit} entries")]
+    PrefixListFull { list: PrefixListId, limit: u32 },
+    #[error("prefix list `{list}` has no entry `{cidr}`")]
+    PrefixListEntryNotFound { list: PrefixListId, cidr: IpNet },
+    #[error("the entries and the size of a prefix list cannot change together")]
+    PrefixListMixedChange,
+    #[error("`{0}` entries of a prefix list is not between 1 and 1000")]
+    PrefixListSize(u32),
+    #[error("there is no endpoint service `{0}`")]
+    ServiceNotFound(String),
+    #[error("service `{service}` cannot be had by a {kind} endpoint")]
+    EndpointType { service: String, kind: &'static str },
+    #[error("`{table}` is associated with `{endpoint}` already")]
+    EndpointAssociated { endpoint: VpcEndpointId, table: RouteTableId },
+    #[error("{limit} {what} are allowed")]
+    Limit { what: &'static str, limit: usize },
+    #[error("key pair `{0}` is there already")]
+    KeyPairExists(String),
+    #[error("there is no key pair `{0}`")]
+    KeyPairNotFound(String),
+    #[error("an instance needs 1 to {limit} of these at once, not `{given}`")]
+    InstanceCount { given: usize, limit: usize },
+    #[error("the instance `{0}` cannot be terminated: it is protected")]
+    TerminationProtected(InstanceId),
+    #[error("device index {index} of `{instance}` is in use")]
+    DeviceIndexTaken { instance: InstanceId, index: u32 },
+    #[error("the primary interface of `{0}` cannot be detached")]
+    PrimaryInterface(InstanceId),
+    #[error("`{interface}` is managed by AWS")]
+    InterfaceManaged { interface: NetworkInterfaceId },
+    #[error("there is no {kind} named `{name}`")]
+    IdentityNotFound { kind: &'static str, name: String },
+    #[error("a {kind} named `{name}` is there already")]
+    IdentityExists { kind: &'static str, name: String },
+    #[error("the {kind} `{name}` still has {what}")]
+    IdentityInUse { kind: &'static str, name: String, what: &'static str },
+    #[error("`{name}` is not a name for a {kind}")]
+    IdentityName { kind: &'static str, name: String },
+    #[error("an instance profile holds one role")]
+    ProfileHasRole,
+    #[error("tag key `{0}` is not between 1 and 128 characters or starts with `aws:`")]
+    InvalidTagKey(String),
+    #[error("tag value `{0}` is longer than 256 characters")]
+    InvalidTagValue(String),
+    #[error("a resource may have {limit} tags")]
+    TooManyTags { limit: usize },
+    #[error("`{what}` is not one of `{resource}`'s modes that can change now")]
+    Unchangeable { resource: ResourceId, what: &'static str },
+    #[error("client token `{token}` was used for another request")]
+    TokenReused { token: String },
+    #[error("no free id could be made")]
+    IdsExhausted,
+}

@@ -1,0 +1,588 @@
+//! Who may act: users, roles, managed policies, instance profiles and access keys of an account.
+//!
+//! Policy documents are texts here; what they mean is known to the policy language alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ModelError;
+use crate::event::Event;
+use crate::id::{AccountId, Timestamp};
+use crate::state::State;
+use crate::tag::{self, TagSet, Tags};
+use crate::txn::Txn;
+
+/// How many of each kind an account may have. AWS's quotas: 5,000 users, 1,000 roles, 1,500 policies, 1,000 profiles.
+const MAX_OF_A_KIND: usize = 5_000;
+/// How many access keys a user may have ("IAM and AWS STS quotas").
+const MAX_KEYS_PER_USER: usize = 2;
+
+/// The identities of one account. Tables are by name; managed policies by ARN.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each table is named after what it holds")]
+pub struct Iam {
+    pub users: OrdMap<String, Arc<User>>,
+    pub roles: OrdMap<String, Arc<Role>>,
+    pub policies: OrdMap<String, Arc<ManagedPolicy>>,
+    pub instance_profiles: OrdMap<String, Arc<InstanceProfile>>,
+    pub access_keys: OrdMap<String, Arc<AccessKey>>,
+}
+
+/// The policies of a user or role.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct IdentityPolicies {
+    /// Documents of its own, by name.
+    pub inline: BTreeMap<String, String>,
+    /// ARNs of managed policies.
+    pub attached: BTreeSet<String>,
+}
+
+/// A user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Its name, unique in the account.
+    pub name: String,
+    /// `/` or `/a/b/`.
+    pub path: String,
+    /// AWS's `AIDA…`.
+    pub unique_id: String,
+    /// What it may do.
+    pub policies: IdentityPolicies,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// What people wrote on it.
+    pub tags: Tags,
+}
+
+/// A role.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Role {
+    /// Its name, unique in the account.
+    pub name: String,
+    /// `/` or `/a/b/`.
+    pub path: String,
+    /// AWS's `AROA…`.
+    pub unique_id: String,
+    /// Who may assume it.
+    pub trust_policy: String,
+    /// What it is for.
+    pub description: String,
+    /// How long a session of it may last.
+    pub max_session_seconds: u32,
+    /// What it may do.
+    pub policies: IdentityPolicies,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// What people wrote on it.
+    pub tags: Tags,
+}
+
+/// A managed policy of the account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManagedPolicy {
+    /// Its ARN.
+    pub arn: String,
+    /// Its name.
+    pub name: String,
+    /// `/` or `/a/b/`.
+    pub path: String,
+    /// AWS's `ANPA…`.
+    pub unique_id: String,
+    /// What it is for.
+    pub description: String,
+    /// What it says.
+    pub document: String,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// What people wrote on it.
+    pub tags: Tags,
+}
+
+/// An instance profile: the role that programs in an instance have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceProfile {
+    /// Its name, unique in the account.
+    pub name: String,
+    /// `/` or `/a/b/`.
+    pub path: String,
+    /// AWS's `AIPA…`.
+    pub unique_id: String,
+    /// Its role.
+    pub role: Option<String>,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// What people wrote on it.
+    pub tags: Tags,
+}
+
+/// An access key.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessKey {
+    /// `AKIA…`.
+    pub id: String,
+    /// What signs.
+    pub secret: String,
+    /// Whose it is.
+    pub owner: KeyOwner,
+    /// Whether it works.
+    pub active: bool,
+    /// Since when.
+    pub created_at: Timestamp,
+}
+
+impl std::fmt::Debug for AccessKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // INVARIANT: a secret never reaches a log.
+        f.debug_struct("AccessKey").field("id", &self.id).field("owner", &self.owner).finish_non_exhaustive()
+    }
+}
+
+/// Whose an access key is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyOwner {
+    /// The account's root user.
+    Root,
+    /// A user, by name.
+    User(String),
+}
+
+/// A change to an account's identities.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "AWS's operations of the same names; fields as theirs")]
+pub enum IamAction {
+    CreateUser {
+        name: String,
+        path: String,
+        tags: TagSet,
+    },
+    DeleteUser {
+        name: String,
+    },
+    CreateRole {
+        name: String,
+        path: String,
+        trust_policy: String,
+        description: String,
+        max_session_seconds: u32,
+        tags: TagSet,
+    },
+    DeleteRole {
+        name: String,
+    },
+    UpdateTrustPolicy {
+        role: String,
+        document: String,
+    },
+    PutInlinePolicy {
+        identity: Identity,
+        policy: String,
+        document: String,
+    },
+    DeleteInlinePolicy {
+        identity: Identity,
+        policy: String,
+    },
+    AttachPolicy {
+        identity: Identity,
+        arn: String,
+    },
+    DetachPolicy {
+        identity: Identity,
+        arn: String,
+    },
+    CreatePolicy {
+        name: String,
+        path: String,
+        description: String,
+        document: String,
+        tags: TagSet,
+    },
+    DeletePolicy {
+        arn: String,
+    },
+    CreateInstanceProfile {
+        name: String,
+        path: String,
+        tags: TagSet,
+    },
+    DeleteInstanceProfile {
+        name: String,
+    },
+    AddRoleToInstanceProfile {
+        profile: String,
+        role: String,
+    },
+    RemoveRoleFromInstanceProfile {
+        profile: String,
+        role: String,
+    },
+    CreateAccessKey {
+        user: String,
+        id: String,
+        secret: Secret,
+    },
+    SetAccessKey {
+        user: Option<String>,
+        id: String,
+        active: bool,
+    },
+    DeleteAccessKey {
+        user: Option<String>,
+        id: String,
+    },
+    TagRole {
+        role: String,
+        tags: TagSet,
+    },
+    UntagRole {
+        role: String,
+        keys: Vec<String>,
+    },
+}
+
+/// A secret that no log shows.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// A user or a role, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Identity {
+    User(String),
+    Role(String),
+}
+
+/// The instance profile of this name.
+pub fn profile<'a>(
+    state: &'a State,
+    account: AccountId,
+    name: &str,
+) -> Result<&'a Arc<InstanceProfile>, ModelError> {
+    let found = state.iam.get(&account).and_then(|iam| iam.instance_profiles.get(name));
+    found.ok_or_else(|| ModelError::IdentityNotFound { kind: "instance profile", name: name.to_owned() })
+}
+
+/// The access key of this id, and its account.
+pub fn find_key<'a>(state: &'a State, id: &str) -> Option<(AccountId, &'a Arc<AccessKey>)> {
+    state.iam.iter().find_map(|(account, iam)| Some((*account, iam.access_keys.get(id)?)))
+}
+
+/// AWS's unique ids: a prefix that tells the kind, and seventeen letters and digits of base 32.
+fn unique_id(txn: &mut Txn, prefix: &str) -> String {
+    const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let mut bits = (u128::from(txn.next_random()) << 64) | u128::from(txn.next_random());
+    let mut id = prefix.to_owned();
+    for _ in 0..17 {
+        let letter = ALPHABET.get((bits & 31) as usize).copied().unwrap_or(b'A');
+        id.push(char::from(letter));
+        bits >>= 5;
+    }
+    id
+}
+
+/// Names are letters, digits and `+=,.@_-`, at most 128 (64 for users and roles) of them.
+fn check_name(kind: &'static str, name: &str, longest: usize) -> Result<(), ModelError> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
+    if name.is_empty() || name.len() > longest || !name.chars().all(fits) {
+        return Err(ModelError::IdentityName { kind, name: name.to_owned() });
+    }
+    Ok(())
+}
+
+fn absent<T>(kind: &'static str, table: &OrdMap<String, T>, name: &str) -> Result<(), ModelError>
+where
+    T: Clone,
+{
+    if table.contains_key(name) {
+        return Err(ModelError::IdentityExists { kind, name: name.to_owned() });
+    }
+    if table.len() >= MAX_OF_A_KIND {
+        return Err(ModelError::Limit { what: "identities of a kind", limit: MAX_OF_A_KIND });
+    }
+    Ok(())
+}
+
+/// Changes one entry of a table.
+fn edit<T: Clone>(
+    kind: &'static str,
+    table: &mut OrdMap<String, Arc<T>>,
+    name: &str,
+    change: impl FnOnce(&mut T) -> Result<(), ModelError>,
+) -> Result<(), ModelError> {
+    let found = table.get_mut(name);
+    let found = found.ok_or_else(|| ModelError::IdentityNotFound { kind, name: name.to_owned() })?;
+    change(Arc::make_mut(found))
+}
+
+fn in_use(kind: &'static str, name: &str, what: &'static str) -> ModelError {
+    ModelError::IdentityInUse { kind, name: name.to_owned(), what }
+}
+
+fn missing(kind: &'static str, name: &str) -> ModelError {
+    ModelError::IdentityNotFound { kind, name: name.to_owned() }
+}
+
+pub(crate) fn insert_key(txn: &mut Txn, key: AccessKey) -> Result<(), ModelError> {
+    if find_key(&txn.state, &key.id).is_some() {
+        return Err(ModelError::IdentityExists { kind: "access key", name: key.id });
+    }
+    with_iam(txn, |iam, _| {
+        iam.access_keys.insert(key.id.clone(), Arc::new(key));
+        Ok(())
+    })
+}
+
+fn with_iam(
+    txn: &mut Txn,
+    change: impl FnOnce(&mut Iam, &mut Txn) -> Result<(), ModelError>,
+) -> Result<(), ModelError> {
+    let account = txn.account;
+    let iam = txn.state.iam.get(&account).ok_or(ModelError::AccountNotFound(account))?;
+    let mut iam = (**iam).clone();
+    change(&mut iam, txn)?;
+    txn.state.iam.insert(account, Arc::new(iam));
+    txn.events.push(Event::IdentityChanged);
+    Ok(())
+}
+
+fn edit_policies(
+    iam: &mut Iam,
+    identity: &Identity,
+    change: impl FnOnce(&mut IdentityPolicies) -> Result<(), ModelError>,
+) -> Result<(), ModelError> {
+    match identity {
+        Identity::User(name) => edit("user", &mut iam.users, name, |user| change(&mut user.policies)),
+        Identity::Role(name) => edit("role", &mut iam.roles, name, |role| change(&mut role.policies)),
+    }
+}
+
+pub(crate) fn apply(txn: &mut Txn, action: IamAction) -> Result<(), ModelError> {
+    with_iam(txn, |iam, txn| apply_to(iam, txn, action))
+}
+
+fn apply_to(iam: &mut Iam, txn: &mut Txn, action: IamAction) -> Result<(), ModelError> {
+    match action {
+        IamAction::CreateUser { name, path, tags } => create_user(iam, txn, name, path, &tags),
+        IamAction::DeleteUser { name } => delete_user(iam, &name),
+        IamAction::CreateRole { name, path, trust_policy, description, max_session_seconds, tags } => {
+            check_name("role", &name, 64)?;
+            absent("role", &iam.roles, &name)?;
+            let unique_id = unique_id(txn, "AROA");
+            let role = Role {
+                name: name.clone(),
+                path,
+                unique_id,
+                trust_policy,
+                description,
+                max_session_seconds,
+                policies: IdentityPolicies::default(),
+                created_at: txn.at,
+                tags: tag::collect(&tags)?,
+            };
+            iam.roles.insert(name, Arc::new(role));
+            Ok(())
+        }
+        IamAction::DeleteRole { name } => delete_role(iam, &name),
+        IamAction::UpdateTrustPolicy { role, document } => edit("role", &mut iam.roles, &role, |role| {
+            role.trust_policy = document;
+            Ok(())
+        }),
+        IamAction::PutInlinePolicy { identity, policy, document } => {
+            check_name("policy", &policy, 128)?;
+            edit_policies(iam, &identity, |policies| {
+                policies.inline.insert(policy, document);
+                Ok(())
+            })
+        }
+        IamAction::DeleteInlinePolicy { identity, policy } => edit_policies(iam, &identity, |policies| {
+            policies.inline.remove(&policy).map(|_| ()).ok_or_else(|| missing("policy", &policy))
+        }),
+        IamAction::AttachPolicy { identity, arn } => edit_policies(iam, &identity, |policies| {
+            policies.attached.insert(arn);
+            Ok(())
+        }),
+        IamAction::DetachPolicy { identity, arn } => edit_policies(iam, &identity, |policies| {
+            if policies.attached.remove(&arn) { Ok(()) } else { Err(missing("attached policy", &arn)) }
+        }),
+        IamAction::CreatePolicy { name, path, description, document, tags } => {
+            create_policy(iam, txn, name, path, description, document, &tags)
+        }
+        IamAction::DeletePolicy { arn } => delete_policy(iam, &arn),
+        IamAction::CreateInstanceProfile { name, path, tags } => {
+            check_name("instance profile", &name, 128)?;
+            absent("instance profile", &iam.instance_profiles, &name)?;
+            let unique_id = unique_id(txn, "AIPA");
+            let tags = tag::collect(&tags)?;
+            let profile =
+                InstanceProfile { name: name.clone(), path, unique_id, role: None, created_at: txn.at, tags };
+            iam.instance_profiles.insert(name, Arc::new(profile));
+            Ok(())
+        }
+        IamAction::DeleteInstanceProfile { name } => delete_profile(iam, txn, &name),
+        IamAction::AddRoleToInstanceProfile { profile, role } => {
+            if !iam.roles.contains_key(&role) {
+                return Err(missing("role", &role));
+            }
+            edit("instance profile", &mut iam.instance_profiles, &profile, |profile| {
+                if profile.role.is_some() {
+                    return Err(ModelError::ProfileHasRole);
+                }
+                profile.role = Some(role);
+                Ok(())
+            })
+        }
+        IamAction::RemoveRoleFromInstanceProfile { profile, role } => {
+            edit("instance profile", &mut iam.instance_profiles, &profile, |profile| {
+                if profile.role.as_deref() != Some(role.as_str()) {
+                    return Err(missing("role", &role));
+                }
+                profile.role = None;
+                Ok(())
+            })
+        }
+        IamAction::CreateAccessKey { user, id, secret } => create_access_key(iam, txn, user, id, secret),
+        IamAction::SetAccessKey { user, id, active } => {
+            own_key(iam, user.as_deref(), &id)?;
+            edit("access key", &mut iam.access_keys, &id, |key| {
+                key.active = active;
+                Ok(())
+            })
+        }
+        IamAction::DeleteAccessKey { user, id } => {
+            own_key(iam, user.as_deref(), &id)?;
+            iam.access_keys.remove(&id);
+            Ok(())
+        }
+        IamAction::TagRole { role, tags } => {
+            edit("role", &mut iam.roles, &role, |role| tag::put(&mut role.tags, &tags))
+        }
+        IamAction::UntagRole { role, keys } => edit("role", &mut iam.roles, &role, |role| {
+            role.tags.retain(|key, _| !keys.contains(key));
+            Ok(())
+        }),
+    }
+}
+
+fn create_user(
+    iam: &mut Iam,
+    txn: &mut Txn,
+    name: String,
+    path: String,
+    tags: &TagSet,
+) -> Result<(), ModelError> {
+    check_name("user", &name, 64)?;
+    absent("user", &iam.users, &name)?;
+    let unique_id = unique_id(txn, "AIDA");
+    let policies = IdentityPolicies::default();
+    let tags = tag::collect(tags)?;
+    let user = User { name: name.clone(), path, unique_id, policies, created_at: txn.at, tags };
+    iam.users.insert(name, Arc::new(user));
+    Ok(())
+}
+
+fn delete_user(iam: &mut Iam, name: &str) -> Result<(), ModelError> {
+    let user = iam.users.get(name).ok_or_else(|| missing("user", name))?;
+    if !user.policies.inline.is_empty() || !user.policies.attached.is_empty() {
+        return Err(in_use("user", name, "policies"));
+    }
+    if iam.access_keys.values().any(|key| key.owner == KeyOwner::User(name.to_owned())) {
+        return Err(in_use("user", name, "access keys"));
+    }
+    iam.users.remove(name);
+    Ok(())
+}
+
+fn delete_role(iam: &mut Iam, name: &str) -> Result<(), ModelError> {
+    let role = iam.roles.get(name).ok_or_else(|| missing("role", name))?;
+    if !role.policies.inline.is_empty() || !role.policies.attached.is_empty() {
+        return Err(in_use("role", name, "policies"));
+    }
+    if iam.instance_profiles.values().any(|profile| profile.role.as_deref() == Some(name)) {
+        return Err(in_use("role", name, "instance profiles"));
+    }
+    iam.roles.remove(name);
+    Ok(())
+}
+
+fn create_policy(
+    iam: &mut Iam,
+    txn: &mut Txn,
+    name: String,
+    path: String,
+    description: String,
+    document: String,
+    tags: &TagSet,
+) -> Result<(), ModelError> {
+    check_name("policy", &name, 128)?;
+    let arn = format!("arn:aws:iam::{}:policy{path}{name}", txn.account);
+    absent("policy", &iam.policies, &arn)?;
+    let unique_id = unique_id(txn, "ANPA");
+    let tags = tag::collect(tags)?;
+    let created_at = txn.at;
+    let policy =
+        ManagedPolicy { arn: arn.clone(), name, path, unique_id, description, document, created_at, tags };
+    iam.policies.insert(arn, Arc::new(policy));
+    Ok(())
+}
+
+fn delete_policy(iam: &mut Iam, arn: &str) -> Result<(), ModelError> {
+    let attached = iam.users.values().any(|user| user.policies.attached.contains(arn))
+        || iam.roles.values().any(|role| role.policies.attached.contains(arn));
+    if attached {
+        return Err(in_use("policy", arn, "identities attached"));
+    }
+    iam.policies.remove(arn).map(|_| ()).ok_or_else(|| missing("policy", arn))
+}
+
+fn delete_profile(iam: &mut Iam, txn: &Txn, name: &str) -> Result<(), ModelError> {
+    let profile = iam.instance_profiles.get(name).ok_or_else(|| missing("instance profile", name))?;
+    if profile.role.is_some() {
+        return Err(in_use("instance profile", name, "a role"));
+    }
+    let used = txn.state.visible::<crate::instance::Instance>(txn.account).any(|instance| {
+        instance.state.is_live() && instance.profile.as_ref().is_some_and(|(_, used)| used == name)
+    });
+    if used {
+        return Err(in_use("instance profile", name, "instances"));
+    }
+    iam.instance_profiles.remove(name);
+    Ok(())
+}
+
+fn create_access_key(
+    iam: &mut Iam,
+    txn: &Txn,
+    user: String,
+    id: String,
+    Secret(secret): Secret,
+) -> Result<(), ModelError> {
+    if !iam.users.contains_key(&user) {
+        return Err(missing("user", &user));
+    }
+    if find_key(&txn.state, &id).is_some() {
+        return Err(ModelError::IdentityExists { kind: "access key", name: id });
+    }
+    let owner = KeyOwner::User(user);
+    if iam.access_keys.values().filter(|key| key.owner == owner).count() >= MAX_KEYS_PER_USER {
+        return Err(ModelError::Limit { what: "access keys of a user", limit: MAX_KEYS_PER_USER });
+    }
+    let key = AccessKey { id: id.clone(), secret, owner, active: true, created_at: txn.at };
+    iam.access_keys.insert(id, Arc::new(key));
+    Ok(())
+}
+
+/// The key, if it is this user's (none given: the root user's).
+fn own_key<'a>(iam: &'a Iam, user: Option<&str>, id: &str) -> Result<&'a Arc<AccessKey>, ModelError> {
+    let wanted = user.map_or(KeyOwner::Root, |name| KeyOwner::User(name.to_owned()));
+    let found = iam.access_keys.get(id).filter(|key| key.owner == wanted);
+    found.ok_or_else(|| missing("access key", id))
+}

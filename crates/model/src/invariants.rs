@@ -1,0 +1,175 @@
+//! What is true of every state, each rule by name. The property tests apply random commands and check them all.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::id::*;
+use crate::route::RouteTarget;
+use crate::state::State;
+use crate::vpc::overlap;
+
+/// A rule that a state breaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The rule's name.
+    pub invariant: &'static str,
+    /// What breaks it.
+    pub detail: String,
+}
+
+type Check = fn(&State) -> Vec<String>;
+
+const INVARIANTS: &[(&str, Check)] = &[
+    ("every VPC has its main table, default group and ACL, of its own", vpc_parts),
+    ("blocks of a VPC do not overlap", vpc_blocks),
+    ("subnets lie in their VPC's blocks and do not overlap", subnets),
+    ("every reference inside a VPC stays inside it", references),
+    ("every address of an interface is its alone, in its subnet and not reserved", addresses),
+    ("the derived tables say what the others say", derived),
+    ("an internet gateway serves one VPC and a VPC has one", gateways),
+    ("an endpoint and the route tables that lead to it agree", endpoints),
+    ("everything belongs to an account that is there", owners),
+];
+
+/// The rules that `state` breaks. Empty for every state that [`crate::apply`] returns.
+pub fn check(state: &State) -> Vec<Violation> {
+    let broken = INVARIANTS.iter().flat_map(|(invariant, check)| {
+        check(state).into_iter().map(move |detail| Violation { invariant, detail })
+    });
+    broken.collect()
+}
+
+fn vpc_parts(state: &State) -> Vec<String> {
+    let broken = state.vpcs.values().filter(|vpc| {
+        let table = state.route_tables.get(&vpc.main_route_table).is_some_and(|x| x.vpc == vpc.id);
+        let group = state.security_groups.get(&vpc.default_security_group).is_some_and(|x| x.vpc == vpc.id);
+        let acl = state.network_acls.get(&vpc.default_network_acl).is_some_and(|x| x.vpc == vpc.id);
+        let options = state.dhcp_options.contains_key(&vpc.dhcp_options);
+        !(table && group && acl && options) || vpc.blocks.is_empty()
+    });
+    broken.map(|vpc| vpc.id.to_string()).collect()
+}
+
+fn vpc_blocks(state: &State) -> Vec<String> {
+    let mut broken = Vec::new();
+    for vpc in state.vpcs.values() {
+        for (n, a) in vpc.blocks.iter().enumerate() {
+            broken.extend(
+                vpc.blocks.iter().skip(n + 1).filter(|b| overlap(a.cidr, b.cidr)).map(|_| vpc.id.to_string()),
+            );
+        }
+    }
+    broken
+}
+
+fn subnets(state: &State) -> Vec<String> {
+    let mut broken = Vec::new();
+    let all: Vec<_> = state.subnets.values().collect();
+    for (n, subnet) in all.iter().enumerate() {
+        let inside = state
+            .vpcs
+            .get(&subnet.vpc)
+            .is_some_and(|v| v.blocks.iter().any(|b| b.cidr.contains(&subnet.cidr)));
+        if !inside {
+            broken.push(format!("{} is outside its VPC", subnet.id));
+        }
+        let clash = all.iter().skip(n + 1).find(|o| o.vpc == subnet.vpc && overlap(o.cidr, subnet.cidr));
+        broken.extend(clash.map(|other| format!("{} overlaps {}", subnet.id, other.id)));
+    }
+    broken
+}
+
+fn references(state: &State) -> Vec<String> {
+    let mut broken = Vec::new();
+    for subnet in state.subnets.values() {
+        let acl = state.network_acls.get(&subnet.network_acl).is_some_and(|acl| acl.vpc == subnet.vpc);
+        let table = subnet
+            .route_table
+            .is_none_or(|(_, id)| state.route_tables.get(&id).is_some_and(|t| t.vpc == subnet.vpc));
+        if !acl || !table {
+            broken.push(subnet.id.to_string());
+        }
+    }
+    for interface in state.network_interfaces.values() {
+        let subnet = state.subnets.get(&interface.subnet).is_some_and(|subnet| subnet.vpc == interface.vpc);
+        let in_vpc = |id: &SecurityGroupId| {
+            state.security_groups.get(id).is_some_and(|group| group.vpc == interface.vpc)
+        };
+        if !subnet || !interface.groups.iter().all(in_vpc) {
+            broken.push(interface.id.to_string());
+        }
+    }
+    broken
+}
+
+fn addresses(state: &State) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let mut broken = Vec::new();
+    for interface in state.network_interfaces.values() {
+        let Some(subnet) = state.subnets.get(&interface.subnet) else { continue };
+        for private in &interface.private_addresses {
+            let fits = subnet.cidr.contains(&private.address) && !subnet.is_reserved(private.address);
+            if !fits || !seen.insert((interface.vpc, private.address)) {
+                broken.push(format!("{} has {}", interface.id, private.address));
+            }
+        }
+        if interface.private_addresses.is_empty() {
+            broken.push(format!("{} has none", interface.id));
+        }
+    }
+    broken
+}
+
+fn derived(state: &State) -> Vec<String> {
+    let mut again = state.clone();
+    again.reindex();
+    let mut broken = Vec::new();
+    if again.private_addresses != state.private_addresses {
+        broken.push("private addresses".to_owned());
+    }
+    if again.public_addresses != state.public_addresses {
+        broken.push("public addresses".to_owned());
+    }
+    broken
+}
+
+fn gateways(state: &State) -> Vec<String> {
+    let mut gateways_of: BTreeMap<VpcId, usize> = BTreeMap::new();
+    for vpc in state.internet_gateways.values().filter_map(|gateway| gateway.vpc) {
+        *gateways_of.entry(vpc).or_default() += 1;
+    }
+    let broken = gateways_of.into_iter().filter(|(vpc, count)| *count > 1 || !state.vpcs.contains_key(vpc));
+    broken.map(|(vpc, _)| vpc.to_string()).collect()
+}
+
+fn endpoints(state: &State) -> Vec<String> {
+    let listed: BTreeSet<_> =
+        state.vpc_endpoints.values().flat_map(|e| e.route_tables.iter().map(move |t| (e.id, *t))).collect();
+    let routed: BTreeSet<_> = state
+        .route_tables
+        .values()
+        .flat_map(|table| {
+            table.routes.values().filter_map(|route| match route.target {
+                RouteTarget::VpcEndpoint(endpoint) => Some((endpoint, table.id)),
+                RouteTarget::InternetGateway(_)
+                | RouteTarget::NatGateway(_)
+                | RouteTarget::NetworkInterface(_) => None,
+            })
+        })
+        .collect();
+    listed.symmetric_difference(&routed).map(|(endpoint, table)| format!("{endpoint} and {table}")).collect()
+}
+
+fn owners(state: &State) -> Vec<String> {
+    let mut broken = Vec::new();
+    let mut check = |owner: AccountId, what: String| {
+        if !state.accounts.contains_key(&owner) {
+            broken.push(what);
+        }
+    };
+    state.vpcs.values().for_each(|x| check(x.owner, x.id.to_string()));
+    state.subnets.values().for_each(|x| check(x.owner, x.id.to_string()));
+    state.network_interfaces.values().for_each(|x| check(x.owner, x.id.to_string()));
+    state.instances.values().for_each(|x| check(x.owner, x.id.to_string()));
+    state.vpc_endpoints.values().for_each(|x| check(x.owner, x.id.to_string()));
+    broken
+}

@@ -1,0 +1,269 @@
+//! The whole of a region as one value. Cloning it is a few pointer copies, so a snapshot costs nothing.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+
+use crate::account::Account;
+use crate::command::TokenRecord;
+use crate::endpoint::{Service, VpcEndpoint};
+use crate::error::ModelError;
+use crate::gateway::{Address, InternetGateway, NatGateway};
+use crate::iam::Iam;
+use crate::id::*;
+use crate::instance::{Instance, KeyPair};
+use crate::interface::NetworkInterface;
+use crate::network_acl::NetworkAcl;
+use crate::prefix_list::PrefixList;
+use crate::route::RouteTable;
+use crate::security_group::SecurityGroup;
+use crate::subnet::Subnet;
+use crate::vpc::{DhcpOptions, Vpc};
+
+/// A region: a name and its zones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Region {
+    /// For example `us-east-1`.
+    pub name: String,
+    /// In order of their letters.
+    pub zones: Vec<Zone>,
+}
+
+/// An availability zone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Zone {
+    /// For example `us-east-1a`.
+    pub name: String,
+    /// The zone's id, the same for all accounts, for example `use1-az1`.
+    pub id: String,
+}
+
+/// Why a text is not the name of a region.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a region's name (such as `us-east-1`)")]
+pub struct MalformedRegion(pub String);
+
+impl Region {
+    /// A region of three zones.
+    pub fn new(name: &str) -> Result<Self, MalformedRegion> {
+        let malformed = || MalformedRegion(name.to_owned());
+        let parts: Vec<&str> = name.split('-').collect();
+        let (Some((number, words)), true) = (parts.split_last(), parts.len() >= 3) else {
+            return Err(malformed());
+        };
+        let words_fit = words.iter().all(|w| !w.is_empty() && w.bytes().all(|b| b.is_ascii_lowercase()));
+        if !words_fit || number.is_empty() || number.len() > 2 || !number.bytes().all(|b| b.is_ascii_digit())
+        {
+            return Err(malformed());
+        }
+        // The short form AWS uses in zone ids: `us-east-1` is `use1`, `ap-southeast-2` is `apse2`.
+        let letters = |word: &str| match word {
+            "northeast" => "ne".to_owned(),
+            "northwest" => "nw".to_owned(),
+            "southeast" => "se".to_owned(),
+            "southwest" => "sw".to_owned(),
+            short if short.len() <= 2 => short.to_owned(),
+            long => long.chars().take(1).collect(),
+        };
+        let short: String = words.iter().map(|w| letters(w)).collect();
+        let zone = |(n, letter): (usize, char)| Zone {
+            name: format!("{name}{letter}"),
+            id: format!("{short}{number}-az{}", n + 1),
+        };
+        Ok(Self { name: name.to_owned(), zones: ['a', 'b', 'c'].into_iter().enumerate().map(zone).collect() })
+    }
+}
+
+/// What holds a public address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublicAddress {
+    /// An Elastic IP address, associated or not.
+    Elastic(AllocationId),
+    /// An address that an interface got at launch and keeps until its instance stops.
+    Automatic(NetworkInterfaceId),
+}
+
+/// Everything that is so in a region at one revision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each table is named after what it holds")]
+pub struct State {
+    /// How many commands made this state.
+    pub revision: u64,
+    pub region: Region,
+    pub accounts: OrdMap<AccountId, Arc<Account>>,
+    pub iam: OrdMap<AccountId, Arc<Iam>>,
+    pub vpcs: OrdMap<VpcId, Arc<Vpc>>,
+    pub dhcp_options: OrdMap<DhcpOptionsId, Arc<DhcpOptions>>,
+    pub subnets: OrdMap<SubnetId, Arc<Subnet>>,
+    pub route_tables: OrdMap<RouteTableId, Arc<RouteTable>>,
+    pub internet_gateways: OrdMap<InternetGatewayId, Arc<InternetGateway>>,
+    pub nat_gateways: OrdMap<NatGatewayId, Arc<NatGateway>>,
+    pub addresses: OrdMap<AllocationId, Arc<Address>>,
+    pub network_interfaces: OrdMap<NetworkInterfaceId, Arc<NetworkInterface>>,
+    pub security_groups: OrdMap<SecurityGroupId, Arc<SecurityGroup>>,
+    pub network_acls: OrdMap<NetworkAclId, Arc<NetworkAcl>>,
+    pub prefix_lists: OrdMap<PrefixListId, Arc<PrefixList>>,
+    /// What endpoints can lead to, by service name.
+    pub services: OrdMap<String, Arc<Service>>,
+    pub vpc_endpoints: OrdMap<VpcEndpointId, Arc<VpcEndpoint>>,
+    pub instances: OrdMap<InstanceId, Arc<Instance>>,
+    pub key_pairs: OrdMap<KeyPairId, Arc<KeyPair>>,
+    /// Requests that may be repeated, by account, and the token that names them.
+    pub client_tokens: OrdMap<String, Arc<TokenRecord>>,
+    /// Who has an address of a VPC. Derived from `network_interfaces`.
+    #[serde(skip)]
+    pub private_addresses: OrdMap<(VpcId, IpAddr), NetworkInterfaceId>,
+    /// Who has a public address. Derived from `addresses` and `network_interfaces`.
+    #[serde(skip)]
+    pub public_addresses: OrdMap<Ipv4Addr, PublicAddress>,
+}
+
+/// A resource with a table of its own.
+pub trait Resource: Clone + 'static {
+    /// Its id.
+    type Id: Copy + Ord + Into<ResourceId> + 'static;
+    /// Its id.
+    fn id(&self) -> Self::Id;
+    /// Whether this account may see it.
+    fn visible_to(&self, account: AccountId) -> bool;
+    /// Where all of them are.
+    fn table(state: &State) -> &OrdMap<Self::Id, Arc<Self>>;
+    /// Where all of them are.
+    fn table_mut(state: &mut State) -> &mut OrdMap<Self::Id, Arc<Self>>;
+    /// What people wrote on it.
+    fn tags_mut(&mut self) -> &mut crate::tag::Tags;
+    /// What people wrote on it.
+    fn tags(&self) -> &crate::tag::Tags;
+}
+
+macro_rules! resources {
+    ($($name:ident($id:ident) in $table:ident;)*) => {$(
+        impl Resource for $name {
+            type Id = $id;
+            fn id(&self) -> $id { self.id }
+            fn visible_to(&self, account: AccountId) -> bool { self.owner == account }
+            fn table(state: &State) -> &OrdMap<$id, Arc<Self>> { &state.$table }
+            fn table_mut(state: &mut State) -> &mut OrdMap<$id, Arc<Self>> { &mut state.$table }
+            fn tags_mut(&mut self) -> &mut crate::tag::Tags { &mut self.tags }
+            fn tags(&self) -> &crate::tag::Tags { &self.tags }
+        }
+    )*};
+}
+
+resources! {
+    Vpc(VpcId) in vpcs;
+    DhcpOptions(DhcpOptionsId) in dhcp_options;
+    Subnet(SubnetId) in subnets;
+    RouteTable(RouteTableId) in route_tables;
+    InternetGateway(InternetGatewayId) in internet_gateways;
+    NatGateway(NatGatewayId) in nat_gateways;
+    Address(AllocationId) in addresses;
+    NetworkInterface(NetworkInterfaceId) in network_interfaces;
+    SecurityGroup(SecurityGroupId) in security_groups;
+    NetworkAcl(NetworkAclId) in network_acls;
+    VpcEndpoint(VpcEndpointId) in vpc_endpoints;
+    Instance(InstanceId) in instances;
+    KeyPair(KeyPairId) in key_pairs;
+}
+
+impl Resource for PrefixList {
+    type Id = PrefixListId;
+    fn id(&self) -> PrefixListId {
+        self.id
+    }
+    fn visible_to(&self, account: AccountId) -> bool {
+        self.owner.is_none_or(|owner| owner == account)
+    }
+    fn table(state: &State) -> &OrdMap<PrefixListId, Arc<Self>> {
+        &state.prefix_lists
+    }
+    fn table_mut(state: &mut State) -> &mut OrdMap<PrefixListId, Arc<Self>> {
+        &mut state.prefix_lists
+    }
+    fn tags_mut(&mut self) -> &mut crate::tag::Tags {
+        &mut self.tags
+    }
+    fn tags(&self) -> &crate::tag::Tags {
+        &self.tags
+    }
+}
+
+impl State {
+    /// A region with nothing in it but AWS's own services and their prefix lists.
+    pub fn new(region: Region) -> Self {
+        let (services, prefix_lists) = crate::endpoint::catalogue(&region);
+        Self {
+            revision: 0,
+            region,
+            accounts: OrdMap::new(),
+            iam: OrdMap::new(),
+            vpcs: OrdMap::new(),
+            dhcp_options: OrdMap::new(),
+            subnets: OrdMap::new(),
+            route_tables: OrdMap::new(),
+            internet_gateways: OrdMap::new(),
+            nat_gateways: OrdMap::new(),
+            addresses: OrdMap::new(),
+            network_interfaces: OrdMap::new(),
+            security_groups: OrdMap::new(),
+            network_acls: OrdMap::new(),
+            prefix_lists,
+            services,
+            vpc_endpoints: OrdMap::new(),
+            instances: OrdMap::new(),
+            key_pairs: OrdMap::new(),
+            client_tokens: OrdMap::new(),
+            private_addresses: OrdMap::new(),
+            public_addresses: OrdMap::new(),
+        }
+    }
+
+    /// The resource, if `account` may see it.
+    pub fn get<R: Resource>(&self, account: AccountId, id: R::Id) -> Result<Arc<R>, ModelError> {
+        let found = R::table(self).get(&id).filter(|resource| resource.visible_to(account));
+        found.cloned().ok_or_else(|| ModelError::NotFound(id.into()))
+    }
+
+    /// All of `account`'s resources of one kind, in the order of their ids.
+    pub fn visible<R: Resource>(&self, account: AccountId) -> impl Iterator<Item = &Arc<R>> {
+        R::table(self).values().filter(move |resource| resource.visible_to(account))
+    }
+
+    /// Makes the derived tables anew, after the rest was read from a store.
+    pub fn reindex(&mut self) {
+        self.private_addresses = OrdMap::new();
+        self.public_addresses = OrdMap::new();
+        for interface in self.network_interfaces.values() {
+            for private in &interface.private_addresses {
+                self.private_addresses.insert((interface.vpc, private.address.into()), interface.id);
+            }
+            if let Some(public) = interface.automatic_public_address {
+                self.public_addresses.insert(public, PublicAddress::Automatic(interface.id));
+            }
+        }
+        for address in self.addresses.values() {
+            self.public_addresses.insert(address.public_address, PublicAddress::Elastic(address.id));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_has_zones_named_as_aws_names_them() {
+        let names = |region: &str| {
+            let region = Region::new(region).unwrap();
+            region.zones.iter().map(|z| format!("{} {}", z.name, z.id)).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(names("us-east-1"), "us-east-1a use1-az1, us-east-1b use1-az2, us-east-1c use1-az3");
+        assert_eq!(names("ap-southeast-2").split(',').next(), Some("ap-southeast-2a apse2-az1"));
+        assert_eq!(names("eu-central-1").split(',').next(), Some("eu-central-1a euc1-az1"));
+        for bad in ["", "us", "us-east", "US-east-1", "us-east-x", "us--1", "us-east-111"] {
+            assert!(Region::new(bad).is_err(), "{bad}");
+        }
+    }
+}

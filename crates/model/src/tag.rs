@@ -1,0 +1,39 @@
+//! Tags: the names and values that people put on resources.
+//!
+//! Limits from "Tag your Amazon EC2 resources" in the EC2 user guide: 50 tags a resource, keys of 1 to 128
+//! characters, values of at most 256, no key that starts with `aws:`.
+
+use std::collections::BTreeMap;
+
+use crate::error::ModelError;
+
+/// The tags of one resource, by key.
+pub type Tags = BTreeMap<String, String>;
+/// Tags as a request gives them.
+pub type TagSet = Vec<(String, String)>;
+
+const MAX_TAGS: usize = 50;
+const MAX_KEY_CHARS: usize = 128;
+const MAX_VALUE_CHARS: usize = 256;
+
+/// Adds `new` to `tags`, later values replacing earlier ones.
+pub fn put(tags: &mut Tags, new: &[(String, String)]) -> Result<(), ModelError> {
+    for (key, value) in new {
+        let chars = key.chars().count();
+        if chars == 0 || chars > MAX_KEY_CHARS || key.starts_with("aws:") {
+            return Err(ModelError::InvalidTagKey(key.clone()));
+        }
+        if value.chars().count() > MAX_VALUE_CHARS {
+            return Err(ModelError::InvalidTagValue(value.clone()));
+        }
+        tags.insert(key.clone(), value.clone());
+    }
+    if tags.len() > MAX_TAGS { Err(ModelError::TooManyTags { limit: MAX_TAGS }) } else { Ok(()) }
+}
+
+/// The tags of a new resource.
+pub fn collect(new: &[(String, String)]) -> Result<Tags, ModelError> {
+    let mut tags = Tags::new();
+    put(&mut tags, new)?;
+    Ok(tags)
+}
