@@ -1,1 +1,21 @@
-//! Under construction.
+//! Where a flow goes, and why: the one function that decides is the one that explains.
+//!
+//! **Job.** [`Plan::compile`] turns a state into tables that are quick to ask; [`Plan::decide`] follows a flow
+//! through them, stage by stage; [`explain`] says in words what it did.
+//!
+//! **Invariants.**
+//! - Pure: no input or output, no clock, no randomness. The same plan and flow give the same decision.
+//! - Inside a decision's [`Cover`] every flow is decided the same, as long as no resource in `consulted` changes.
+//! - What is not allowed is refused: a missing resource is a refusal with a reason, never a skipped rule.
+//!
+//! **Must never know.** How packets are parsed or moved, AWS's wire formats, policies.
+
+pub mod cover;
+pub mod decision;
+pub mod flow;
+pub mod stage;
+
+pub use cover::{Cover, End};
+pub use decision::*;
+pub use flow::{Flow, Transport};
+pub use stage::{DropReason, Stage};
