@@ -1,0 +1,103 @@
+//! Who asks, and from where.
+
+use std::net::{IpAddr, SocketAddr};
+
+use postern_model::AccountId;
+use postern_path::{Peer, Through};
+use postern_policy::Principal;
+
+/// Where a request came from. It follows from the connection alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// Who is behind the connection; none for one from outside every VPC (Postern's own port).
+    pub peer: Option<Peer>,
+    /// The other end, as the listener saw it.
+    pub remote: SocketAddr,
+    /// Whether it came over TLS.
+    pub secure: bool,
+}
+
+impl Origin {
+    /// `aws:SourceIp`: the public address, absent through an endpoint.
+    pub fn source_ip(&self) -> Option<IpAddr> {
+        match self.peer.map(|peer| peer.through) {
+            None => Some(self.remote.ip()),
+            Some(Through::Internet(address)) => Some(address.into()),
+            Some(Through::Endpoint(..) | Through::Link) => None,
+        }
+    }
+}
+
+/// An authenticated caller.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Caller {
+    /// As policies name it.
+    pub principal: Principal,
+    /// Its account; none for an anonymous one.
+    pub account: Option<AccountId>,
+    /// The access key that signed.
+    pub access_key: Option<String>,
+    /// `aws:userid`.
+    pub user_id: Option<String>,
+    /// The name of the user or role whose policies apply.
+    pub identity: Identity,
+    /// Session policies, as texts, for credentials that were made with some.
+    pub session_policies: Vec<String>,
+}
+
+/// Whose policies apply to a caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// Nobody's.
+    Anonymous,
+    /// The root user needs none.
+    Root,
+    /// A user's, by name.
+    User(String),
+    /// A role's, by name.
+    Role(String),
+}
+
+impl Caller {
+    /// Nobody.
+    pub fn anonymous() -> Self {
+        Self {
+            principal: Principal::Anonymous,
+            account: None,
+            access_key: None,
+            user_id: None,
+            identity: Identity::Anonymous,
+            session_policies: Vec::new(),
+        }
+    }
+}
+
+/// What is known of an access key.
+#[derive(Clone)]
+pub struct Credential {
+    /// What signs.
+    pub secret: String,
+    /// Who signs with it.
+    pub caller: Caller,
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // INVARIANT: a secret never reaches a log.
+        f.debug_struct("Credential").field("caller", &self.caller).finish_non_exhaustive()
+    }
+}
+
+/// Why an access key does not work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialError {
+    /// There is no such key, or it is not active.
+    #[error("access key `{0}` is not known")]
+    Unknown(String),
+    /// The session token is missing, forged or of another key.
+    #[error("the session token does not belong to access key `{0}`")]
+    InvalidToken(String),
+    /// The time of temporary credentials is over.
+    #[error("the credentials of access key `{0}` have expired")]
+    Expired(String),
+}
