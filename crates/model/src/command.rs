@@ -22,8 +22,8 @@ use crate::state::{Resource, State};
 use crate::tag::{self, TagSet};
 use crate::txn::Txn;
 
-/// How many client tokens are remembered. AWS keeps them for a day; the oldest go first here.
-const MAX_CLIENT_TOKENS: usize = 10_000;
+/// How many client tokens of an account are remembered. AWS keeps them for a day; the oldest go first here.
+const MAX_CLIENT_TOKENS: usize = 2_000;
 
 /// One change that somebody wants, with everything that makes it replayable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -354,9 +354,11 @@ pub fn apply(state: &State, command: &Command) -> Result<(State, Vec<Event>), Mo
 fn remember(state: &mut State, token: String, command: &Command, events: &[Event]) {
     let record = TokenRecord { at: command.at, action: command.action.clone(), events: events.to_vec() };
     state.client_tokens.insert(token, Arc::new(record));
-    if state.client_tokens.len() > MAX_CLIENT_TOKENS {
-        let oldest =
-            state.client_tokens.iter().min_by_key(|(_, record)| record.at).map(|(token, _)| token.clone());
+    // INVARIANT: an account's requests never make another account's tokens forgotten. `0` follows `/`.
+    let (first, end) = (format!("{}/", command.account), format!("{}0", command.account));
+    let of_account = || state.client_tokens.range(&first..&end);
+    if of_account().count() > MAX_CLIENT_TOKENS {
+        let oldest = of_account().min_by_key(|(_, record)| record.at).map(|(token, _)| token.clone());
         if let Some(oldest) = oldest {
             state.client_tokens.remove(&oldest);
         }

@@ -30,6 +30,8 @@ pub enum ModelError {
     WrongState { resource: ResourceId, state: &'static str, needed: &'static str },
     #[error("`{a}` and `{b}` are of different VPCs")]
     DifferentVpcs { a: ResourceId, b: ResourceId },
+    #[error("`{a}` and `{b}` are in different zones")]
+    DifferentZones { a: ResourceId, b: ResourceId },
     #[error("`{0}` is not a block: its host bits are set")]
     HostBits(IpNet),
     #[error("block `{cidr}` is not between /{longest} and /{shortest}")]
@@ -64,8 +66,12 @@ pub enum ModelError {
     RouteNotFound { table: RouteTableId, destination: RouteDestination },
     #[error("the route to `{destination}` of `{table}` cannot be changed by hand")]
     RouteManaged { table: RouteTableId, destination: RouteDestination },
-    #[error("a route to `{destination}` is no more specific than the local route `{local}`")]
+    #[error(
+        "a route to `{destination}` lies in the local route `{local}` and is not to the block of a subnet"
+    )]
     RouteShadowsLocal { destination: RouteDestination, local: Ipv4Net },
+    #[error("a route to `{destination}` cannot be had: the addresses are for AWS's own use")]
+    RouteRestricted { destination: RouteDestination },
     #[error("a route cannot lead to `{0}`")]
     RouteTargetUnsupported(ResourceId),
     #[error("`{0}` is the main route table of its VPC")]

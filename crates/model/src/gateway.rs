@@ -20,6 +20,8 @@ pub const PUBLIC_POOL_BASE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
 pub const MAX_ADDRESSES: usize = 1_000;
 /// How many NAT gateways a zone may have ("Amazon VPC quotas": 5, adjustable).
 pub const MAX_NAT_GATEWAYS: usize = 200;
+/// How long a NAT gateway is shown after its deletion.
+pub const DELETED_NAT_GATEWAY_SHOWN_MILLISECONDS: u64 = 3_600_000;
 
 /// An internet gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -228,6 +230,10 @@ pub(crate) fn associate_address(
 ) -> Result<(), ModelError> {
     let address = txn.get::<Address>(id)?;
     let found = txn.get::<NetworkInterface>(interface)?;
+    // A NAT gateway keeps the address that it was made with.
+    if found.kind.is_requester_managed() {
+        return Err(ModelError::InterfaceManaged { interface });
+    }
     let private_address = private_address.unwrap_or_else(|| found.primary_address());
     if !found.private_addresses.iter().any(|x| x.address == private_address) {
         return Err(ModelError::AddressNotAssigned { address: private_address.into(), interface });
@@ -299,6 +305,7 @@ pub(crate) fn create_nat_gateway(
     tags: &TagSet,
 ) -> Result<(), ModelError> {
     let found = txn.get::<Subnet>(subnet)?;
+    forget_deleted(txn)?;
     let live = |gateway: &&std::sync::Arc<NatGateway>| gateway.state.is_live();
     if txn.state.visible::<NatGateway>(txn.account).filter(live).count() >= MAX_NAT_GATEWAYS {
         return Err(ModelError::Limit { what: "NAT gateways", limit: MAX_NAT_GATEWAYS });
@@ -369,6 +376,16 @@ pub(crate) fn create_nat_gateway(
     });
     txn.events.rotate_right(1);
     Ok(())
+}
+
+/// Deleted NAT gateways are shown for an hour ("Delete a NAT gateway"); they go when the account makes a new one.
+fn forget_deleted(txn: &mut Txn) -> Result<(), ModelError> {
+    let now = txn.at.0;
+    let old = |gateway: &&std::sync::Arc<NatGateway>| {
+        gateway.deleted_at.is_some_and(|at| now.saturating_sub(at.0) > DELETED_NAT_GATEWAY_SHOWN_MILLISECONDS)
+    };
+    let gone: Vec<_> = txn.state.visible::<NatGateway>(txn.account).filter(old).map(|g| g.id).collect();
+    gone.into_iter().try_for_each(|id| txn.remove::<NatGateway>(id).map(|_| ()))
 }
 
 pub(crate) fn delete_nat_gateway(txn: &mut Txn, id: NatGatewayId) -> Result<(), ModelError> {

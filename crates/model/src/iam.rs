@@ -298,14 +298,17 @@ fn check_name(kind: &'static str, name: &str, longest: usize) -> Result<(), Mode
     Ok(())
 }
 
-fn absent<T>(kind: &'static str, table: &OrdMap<String, T>, name: &str) -> Result<(), ModelError>
-where
-    T: Clone,
-{
-    if table.contains_key(name) {
+/// Names are unique in an account whatever their case ("IAM identifiers").
+fn absent<'a>(
+    kind: &'static str,
+    mut names: impl ExactSizeIterator<Item = &'a String>,
+    name: &str,
+) -> Result<(), ModelError> {
+    let count = names.len();
+    if names.any(|other| other.eq_ignore_ascii_case(name)) {
         return Err(ModelError::IdentityExists { kind, name: name.to_owned() });
     }
-    if table.len() >= MAX_OF_A_KIND {
+    if count >= MAX_OF_A_KIND {
         return Err(ModelError::Limit { what: "identities of a kind", limit: MAX_OF_A_KIND });
     }
     Ok(())
@@ -375,7 +378,7 @@ fn apply_to(iam: &mut Iam, txn: &mut Txn, action: IamAction) -> Result<(), Model
         IamAction::DeleteUser { name } => delete_user(iam, &name),
         IamAction::CreateRole { name, path, trust_policy, description, max_session_seconds, tags } => {
             check_name("role", &name, 64)?;
-            absent("role", &iam.roles, &name)?;
+            absent("role", iam.roles.keys(), &name)?;
             let unique_id = unique_id(txn, "AROA");
             let role = Role {
                 name: name.clone(),
@@ -406,10 +409,13 @@ fn apply_to(iam: &mut Iam, txn: &mut Txn, action: IamAction) -> Result<(), Model
         IamAction::DeleteInlinePolicy { identity, policy } => edit_policies(iam, &identity, |policies| {
             policies.inline.remove(&policy).map(|_| ()).ok_or_else(|| missing("policy", &policy))
         }),
-        IamAction::AttachPolicy { identity, arn } => edit_policies(iam, &identity, |policies| {
-            policies.attached.insert(arn);
-            Ok(())
-        }),
+        IamAction::AttachPolicy { identity, arn } => {
+            check_attachable(iam, &arn)?;
+            edit_policies(iam, &identity, |policies| {
+                policies.attached.insert(arn);
+                Ok(())
+            })
+        }
         IamAction::DetachPolicy { identity, arn } => edit_policies(iam, &identity, |policies| {
             if policies.attached.remove(&arn) { Ok(()) } else { Err(missing("attached policy", &arn)) }
         }),
@@ -419,7 +425,7 @@ fn apply_to(iam: &mut Iam, txn: &mut Txn, action: IamAction) -> Result<(), Model
         IamAction::DeletePolicy { arn } => delete_policy(iam, &arn),
         IamAction::CreateInstanceProfile { name, path, tags } => {
             check_name("instance profile", &name, 128)?;
-            absent("instance profile", &iam.instance_profiles, &name)?;
+            absent("instance profile", iam.instance_profiles.keys(), &name)?;
             let unique_id = unique_id(txn, "AIPA");
             let tags = tag::collect(&tags)?;
             let profile =
@@ -480,7 +486,7 @@ fn create_user(
     tags: &TagSet,
 ) -> Result<(), ModelError> {
     check_name("user", &name, 64)?;
-    absent("user", &iam.users, &name)?;
+    absent("user", iam.users.keys(), &name)?;
     let unique_id = unique_id(txn, "AIDA");
     let policies = IdentityPolicies::default();
     let tags = tag::collect(tags)?;
@@ -524,7 +530,7 @@ fn create_policy(
 ) -> Result<(), ModelError> {
     check_name("policy", &name, 128)?;
     let arn = format!("arn:aws:iam::{}:policy{path}{name}", txn.account);
-    absent("policy", &iam.policies, &arn)?;
+    absent("policy", iam.policies.values().map(|policy| &policy.name), &name)?;
     let unique_id = unique_id(txn, "ANPA");
     let tags = tag::collect(tags)?;
     let created_at = txn.at;
@@ -532,6 +538,15 @@ fn create_policy(
         ManagedPolicy { arn: arn.clone(), name, path, unique_id, description, document, created_at, tags };
     iam.policies.insert(arn, Arc::new(policy));
     Ok(())
+}
+
+/// A policy that can be attached is the account's own, or one of AWS's, which no state holds: which of those there are
+/// is for the caller to know.
+fn check_attachable(iam: &Iam, arn: &str) -> Result<(), ModelError> {
+    if arn.starts_with("arn:aws:iam::aws:policy/") || iam.policies.contains_key(arn) {
+        return Ok(());
+    }
+    Err(missing("policy", arn))
 }
 
 fn delete_policy(iam: &mut Iam, arn: &str) -> Result<(), ModelError> {

@@ -328,7 +328,10 @@ fn primary_interface(txn: &mut Txn, launch: &Launch) -> Result<(NetworkInterface
 fn assign_automatic(txn: &mut Txn, interface: NetworkInterfaceId) -> Result<(), ModelError> {
     let public = pick_public_address(txn)?;
     txn.state.public_addresses.insert(public, PublicAddress::Automatic(interface));
-    txn.update::<NetworkInterface>(interface, |interface| interface.automatic_public_address = Some(public))
+    txn.update::<NetworkInterface>(interface, |interface| {
+        interface.automatic_public_address = Some(public);
+        interface.public_address_at_launch = true;
+    })
 }
 
 fn set_state(txn: &mut Txn, id: InstanceId, state: InstanceState, reason: &str) -> Result<(), ModelError> {
@@ -380,9 +383,8 @@ fn start_one(txn: &mut Txn, instance: &Instance) -> Result<(), ModelError> {
     txn.update::<Instance>(instance.id, |instance| instance.launched_at = at)?;
     // A public address that came with the launch is another one after each start ("Public IPv4 addresses").
     let primary = instance.primary_interface(&txn.state).cloned();
-    let subnet = txn.get::<Subnet>(instance.subnet)?;
     match primary {
-        Some(interface) if subnet.map_public_ip_on_launch => {
+        Some(interface) if interface.public_address_at_launch => {
             let elastic = crate::gateway::elastic_of(&txn.state, interface.id, interface.primary_address());
             if elastic.is_none() { assign_automatic(txn, interface.id) } else { Ok(()) }
         }

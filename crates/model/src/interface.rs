@@ -46,6 +46,9 @@ pub struct NetworkInterface {
     pub attachment: Option<Attachment>,
     /// A public address that came with the launch of its instance.
     pub automatic_public_address: Option<Ipv4Addr>,
+    /// Whether its instance was launched with a public address, so that each start gives it another one.
+    #[serde(default)]
+    pub public_address_at_launch: bool,
     /// What people wrote on it.
     pub tags: Tags,
 }
@@ -121,7 +124,10 @@ pub struct NewInterface {
 /// Makes an interface and reports it.
 pub(crate) fn insert(txn: &mut Txn, new: NewInterface) -> Result<NetworkInterfaceId, ModelError> {
     let subnet = txn.get::<Subnet>(new.subnet)?;
-    let groups = resolve_groups(txn, subnet.vpc, new.groups)?;
+    let groups = match new.kind {
+        InterfaceKind::Interface => resolve_groups(txn, subnet.vpc, new.groups)?,
+        InterfaceKind::NatGateway => Vec::new(),
+    };
     let id = txn.mint::<NetworkInterface>(NetworkInterfaceId::from_number)?;
     let primary = pick_address(&txn.state, &subnet, new.private_address)?;
     let mut private_addresses = vec![PrivateAddress { address: primary }];
@@ -147,6 +153,7 @@ pub(crate) fn insert(txn: &mut Txn, new: NewInterface) -> Result<NetworkInterfac
         kind: new.kind,
         attachment: None,
         automatic_public_address: None,
+        public_address_at_launch: false,
         tags,
     });
     Ok(id)
@@ -168,13 +175,16 @@ fn mac_of(txn: &mut Txn) -> Mac {
     Mac([0x02, a, b, c, d, e])
 }
 
-/// The groups, each of the VPC and named once; none given means the default one.
+/// The groups, each of the VPC and named once; none given means the default one, for an interface has at least one.
 fn resolve_groups(
     txn: &Txn,
     vpc: VpcId,
     groups: Option<Vec<SecurityGroupId>>,
 ) -> Result<Vec<SecurityGroupId>, ModelError> {
-    let Some(given) = groups else { return Ok(vec![txn.get::<Vpc>(vpc)?.default_security_group]) };
+    let given = groups.unwrap_or_default();
+    if given.is_empty() {
+        return Ok(vec![txn.get::<Vpc>(vpc)?.default_security_group]);
+    }
     let mut groups = Vec::with_capacity(given.len());
     for id in given {
         if txn.get::<SecurityGroup>(id)?.vpc != vpc {
@@ -190,8 +200,18 @@ fn resolve_groups(
     Ok(groups)
 }
 
+/// Makes an interface for a person: those of gateways come with the gateway alone.
 pub(crate) fn create(txn: &mut Txn, new: NewInterface) -> Result<(), ModelError> {
-    insert(txn, new).map(|_| ())
+    insert(txn, NewInterface { kind: InterfaceKind::Interface, ..new }).map(|_| ())
+}
+
+/// The interface, if a person may change it.
+fn changeable(txn: &Txn, id: NetworkInterfaceId) -> Result<std::sync::Arc<NetworkInterface>, ModelError> {
+    let interface = txn.get::<NetworkInterface>(id)?;
+    if interface.kind.is_requester_managed() {
+        return Err(ModelError::InterfaceManaged { interface: id });
+    }
+    Ok(interface)
 }
 
 pub(crate) fn delete(txn: &mut Txn, id: NetworkInterfaceId) -> Result<(), ModelError> {
@@ -255,6 +275,10 @@ pub(crate) fn attach(
         if found.vpc != interface.vpc {
             return Err(ModelError::DifferentVpcs { a: id.into(), b: instance.into() });
         }
+        // "You can attach a network interface to any instance in the same Availability Zone."
+        if txn.get::<Subnet>(interface.subnet)?.zone != txn.get::<Subnet>(found.subnet)?.zone {
+            return Err(ModelError::DifferentZones { a: id.into(), b: instance.into() });
+        }
         let taken = found
             .interfaces(&txn.state)
             .any(|x| x.attachment.is_some_and(|a| a.device_index == device_index));
@@ -287,9 +311,7 @@ fn by_attachment(
 
 pub(crate) fn detach(txn: &mut Txn, attachment: AttachmentId) -> Result<(), ModelError> {
     let (id, current) = by_attachment(txn, attachment)?;
-    if txn.get::<NetworkInterface>(id)?.kind.is_requester_managed() {
-        return Err(ModelError::InterfaceManaged { interface: id });
-    }
+    changeable(txn, id)?;
     if let (Some(instance), 0) = (current.instance, current.device_index) {
         return Err(ModelError::PrimaryInterface(instance));
     }
@@ -314,10 +336,7 @@ pub(crate) fn modify(
     id: NetworkInterfaceId,
     change: InterfaceChange,
 ) -> Result<(), ModelError> {
-    let interface = txn.get::<NetworkInterface>(id)?;
-    if interface.kind.is_requester_managed() {
-        return Err(ModelError::InterfaceManaged { interface: id });
-    }
+    let interface = changeable(txn, id)?;
     match change {
         InterfaceChange::Description(text) => txn.update::<NetworkInterface>(id, |x| x.description = text),
         InterfaceChange::SourceDestCheck(on) => {
@@ -346,7 +365,7 @@ pub(crate) fn assign_addresses(
     wanted: &[Ipv4Addr],
     count: usize,
 ) -> Result<(), ModelError> {
-    let interface = txn.get::<NetworkInterface>(id)?;
+    let interface = changeable(txn, id)?;
     let subnet = txn.get::<Subnet>(interface.subnet)?;
     check_address_count(
         interface.private_addresses.len().saturating_add(wanted.len()).saturating_add(count),
@@ -366,7 +385,7 @@ pub(crate) fn unassign_addresses(
     id: NetworkInterfaceId,
     addresses: &[Ipv4Addr],
 ) -> Result<(), ModelError> {
-    let interface = txn.get::<NetworkInterface>(id)?;
+    let interface = changeable(txn, id)?;
     for address in addresses {
         // The primary address stays.
         if !interface.private_addresses.iter().skip(1).any(|private| private.address == *address) {

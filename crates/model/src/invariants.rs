@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::gateway::NatGateway;
 use crate::id::*;
-use crate::route::RouteTarget;
+use crate::interface::InterfaceKind;
+use crate::route::{RouteDestination, RouteTarget};
+use crate::security_group::Peer;
 use crate::state::State;
 use crate::vpc::overlap;
 
@@ -28,6 +31,11 @@ const INVARIANTS: &[(&str, Check)] = &[
     ("an internet gateway serves one VPC and a VPC has one", gateways),
     ("an endpoint and the route tables that lead to it agree", endpoints),
     ("everything belongs to an account that is there", owners),
+    ("an elastic address stands for an address of an interface, and alone", elastic),
+    ("a NAT gateway that lives has its interface and its address", nat_gateways),
+    ("an interface is plugged into what is there, one at each index", attachments),
+    ("rules and routes name groups and prefix lists that are there", named),
+    ("an interface has a group unless a gateway made it", groups),
 ];
 
 /// The rules that `state` breaks. Empty for every state that [`crate::apply`] returns.
@@ -172,4 +180,92 @@ fn owners(state: &State) -> Vec<String> {
     state.instances.values().for_each(|x| check(x.owner, x.id.to_string()));
     state.vpc_endpoints.values().for_each(|x| check(x.owner, x.id.to_string()));
     broken
+}
+
+fn elastic(state: &State) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let mut broken = Vec::new();
+    for address in state.addresses.values() {
+        let Some(association) = address.association else { continue };
+        let of_interface = state.network_interfaces.get(&association.interface).is_some_and(|interface| {
+            interface.owner == address.owner
+                && interface.private_addresses.iter().any(|p| p.address == association.private_address)
+        });
+        if !of_interface || !seen.insert((association.interface, association.private_address)) {
+            broken.push(address.id.to_string());
+        }
+    }
+    broken
+}
+
+fn nat_gateways(state: &State) -> Vec<String> {
+    let whole = |gateway: &NatGateway| {
+        let interface = gateway.interface.and_then(|id| state.network_interfaces.get(&id));
+        let interface = interface.is_some_and(|interface| {
+            interface.kind == InterfaceKind::NatGateway
+                && interface.primary_address() == gateway.private_address
+        });
+        let address = gateway.allocation.is_none_or(|id| {
+            let association = state.addresses.get(&id).and_then(|address| address.association);
+            association.map(|association| association.interface) == gateway.interface
+        });
+        interface && address
+    };
+    let broken = state.nat_gateways.values().filter(|gateway| match gateway.state.is_live() {
+        true => !whole(gateway),
+        false => gateway.interface.is_some(),
+    });
+    broken.map(|gateway| gateway.id.to_string()).collect()
+}
+
+fn attachments(state: &State) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let mut broken = Vec::new();
+    for interface in state.network_interfaces.values() {
+        let Some(attachment) = interface.attachment else { continue };
+        let Some(instance) = attachment.instance else { continue };
+        let there = state.instances.get(&instance).is_some_and(|found| {
+            found.vpc == interface.vpc && found.state != crate::instance::InstanceState::Terminated
+        });
+        if !there || !seen.insert((instance, attachment.device_index)) {
+            broken.push(interface.id.to_string());
+        }
+    }
+    let headless = state.instances.values().filter(|instance| {
+        instance.state != crate::instance::InstanceState::Terminated && !seen.contains(&(instance.id, 0))
+    });
+    broken.extend(headless.map(|instance| instance.id.to_string()));
+    broken
+}
+
+fn named(state: &State) -> Vec<String> {
+    let mut broken = Vec::new();
+    for group in state.security_groups.values() {
+        let dangling = group.rules.values().any(|rule| match rule.permission.peer {
+            Peer::Cidr(_) => false,
+            Peer::Group(id) => state.security_groups.get(&id).is_none_or(|other| other.vpc != group.vpc),
+            Peer::PrefixList(id) => !state.prefix_lists.contains_key(&id),
+        });
+        if dangling {
+            broken.push(group.id.to_string());
+        }
+    }
+    for table in state.route_tables.values() {
+        let dangling = table.routes.keys().any(|destination| match destination {
+            RouteDestination::Cidr(_) => false,
+            RouteDestination::PrefixList(id) => !state.prefix_lists.contains_key(id),
+        });
+        if dangling {
+            broken.push(table.id.to_string());
+        }
+    }
+    broken
+}
+
+fn groups(state: &State) -> Vec<String> {
+    let broken = state.network_interfaces.values().filter(|interface| match interface.kind {
+        InterfaceKind::Interface => interface.groups.is_empty(),
+        InterfaceKind::NatGateway => !interface.groups.is_empty(),
+    });
+    broken.map(|interface| interface.id.to_string()).collect()
 }

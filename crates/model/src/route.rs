@@ -241,6 +241,39 @@ fn resolve_target(
     }
 }
 
+/// Where instance metadata, the resolver and their like are.
+const LINK_LOCAL_SERVICES: IpNet =
+    IpNet::V4(Ipv4Net::new_assert(std::net::Ipv4Addr::new(169, 254, 168, 0), 22));
+
+/// The block of the table's VPC that a destination lies in.
+fn local_block_around(txn: &Txn, table: &RouteTable, cidr: IpNet) -> Result<Option<Ipv4Net>, ModelError> {
+    let vpc = txn.get::<Vpc>(table.vpc)?;
+    Ok(vpc.blocks.iter().map(|block| block.cidr).find(|block| IpNet::V4(*block).contains(&cidr)))
+}
+
+/// Refuses an internet gateway as the target of a route inside the VPC: "The target must be a NAT gateway, network
+/// interface, or Gateway Load Balancer endpoint."
+fn check_target(
+    txn: &Txn,
+    table: &RouteTable,
+    destination: RouteDestination,
+    target: RouteTarget,
+) -> Result<(), ModelError> {
+    match (destination, target) {
+        (RouteDestination::Cidr(cidr), RouteTarget::InternetGateway(id)) => {
+            let inside = local_block_around(txn, table, cidr)?.is_some();
+            if inside { Err(ModelError::RouteTargetUnsupported(id.into())) } else { Ok(()) }
+        }
+        (
+            RouteDestination::Cidr(_) | RouteDestination::PrefixList(_),
+            RouteTarget::InternetGateway(_)
+            | RouteTarget::NatGateway(_)
+            | RouteTarget::NetworkInterface(_)
+            | RouteTarget::VpcEndpoint(_),
+        ) => Ok(()),
+    }
+}
+
 /// Refuses a route that a local one would always beat, and one to a prefix list that AWS manages.
 fn check_destination(txn: &Txn, table: &RouteTable, destination: RouteDestination) -> Result<(), ModelError> {
     match destination {
@@ -248,11 +281,15 @@ fn check_destination(txn: &Txn, table: &RouteTable, destination: RouteDestinatio
             if cidr.trunc() != cidr {
                 return Err(ModelError::HostBits(cidr));
             }
-            let vpc = txn.get::<Vpc>(table.vpc)?;
-            // Routes more specific than the local one are allowed since 2021; the same block is not.
-            let local = vpc.blocks.iter().find(|block| IpNet::V4(block.cidr) == cidr);
-            local
-                .map_or(Ok(()), |block| Err(ModelError::RouteShadowsLocal { destination, local: block.cidr }))
+            // "You can't add routes that are an exact match for or a subset of 169.254.168.0/22."
+            if LINK_LOCAL_SERVICES.contains(&cidr) {
+                return Err(ModelError::RouteRestricted { destination });
+            }
+            let Some(local) = local_block_around(txn, table, cidr)? else { return Ok(()) };
+            // "The destination must match the entire IPv4 or IPv6 CIDR block of a subnet in your VPC."
+            let mut subnets = txn.state.subnets.values().filter(|subnet| subnet.vpc == table.vpc);
+            let fits = IpNet::V4(local) != cidr && subnets.any(|subnet| IpNet::V4(subnet.cidr) == cidr);
+            if fits { Ok(()) } else { Err(ModelError::RouteShadowsLocal { destination, local }) }
         }
         RouteDestination::PrefixList(id) => {
             let list = txn.get::<PrefixList>(id)?;
@@ -275,6 +312,7 @@ pub(crate) fn create_route(
     let table = txn.get::<RouteTable>(id)?;
     check_destination(txn, &table, destination)?;
     let target = resolve_target(txn, &table, choice)?;
+    check_target(txn, &table, destination, target)?;
     if let Some(existing) = table.routes.get(&destination) {
         // Creating the same route again is answered as if it were new.
         if existing.target == target {
@@ -310,6 +348,7 @@ pub(crate) fn replace_route(
     let table = txn.get::<RouteTable>(id)?;
     changeable_route(&table, destination)?;
     let target = resolve_target(txn, &table, choice)?;
+    check_target(txn, &table, destination, target)?;
     txn.update::<RouteTable>(id, |table| {
         table.routes.insert(destination, Route { destination, target });
     })

@@ -1,7 +1,7 @@
 //! Tags: the names and values that people put on resources.
 //!
 //! Limits from "Tag your Amazon EC2 resources" in the EC2 user guide: 50 tags a resource, keys of 1 to 128
-//! characters, values of at most 256, no key that starts with `aws:`.
+//! characters, values of at most 256, no key that starts with `aws:` in whatever case.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,8 @@ const MAX_VALUE_CHARS: usize = 256;
 pub fn put(tags: &mut Tags, new: &[(String, String)]) -> Result<(), ModelError> {
     for (key, value) in new {
         let chars = key.chars().count();
-        if chars == 0 || chars > MAX_KEY_CHARS || key.starts_with("aws:") {
+        let reserved = key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:"));
+        if chars == 0 || chars > MAX_KEY_CHARS || reserved {
             return Err(ModelError::InvalidTagKey(key.clone()));
         }
         if value.chars().count() > MAX_VALUE_CHARS {

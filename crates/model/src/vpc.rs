@@ -17,7 +17,7 @@ use crate::security_group::SecurityGroup;
 use crate::tag::{self, TagSet, Tags};
 use crate::txn::Txn;
 
-/// How many blocks a VPC may have beside its first ("Amazon VPC quotas").
+/// How many blocks a VPC may have, its first included ("Amazon VPC quotas").
 const MAX_BLOCKS: usize = 5;
 /// How many VPCs an account may have in a Region. AWS's default is 5 and can be raised; this is the raised one.
 pub const MAX_VPCS: usize = 1_000;
@@ -108,6 +108,18 @@ fn check_unrestricted(cidr: Ipv4Net) -> Result<(), ModelError> {
         Ipv4Net::new(base, *length).is_ok_and(|block| overlap(block, cidr))
     };
     if restricted.iter().any(overlaps) { Err(ModelError::BlockRestricted { cidr }) } else { Ok(()) }
+}
+
+/// Refuses a block of a private range beside a first block of another range ("IPv4 VPC CIDR block association
+/// restrictions"): a VPC that starts in 10.0.0.0/8 may not have one of 172.16.0.0/12, and so on. 198.19.0.0/16 goes
+/// with nothing but itself and public blocks.
+fn check_beside(primary: Ipv4Net, cidr: Ipv4Net) -> Result<(), ModelError> {
+    let ranges = [([10, 0, 0, 0], 8), ([172, 16, 0, 0], 12), ([192, 168, 0, 0], 16), ([198, 19, 0, 0], 16)];
+    let other_range = |(base, length): &([u8; 4], u8)| {
+        let range = Ipv4Net::new(Ipv4Addr::from(*base), *length).unwrap_or_default();
+        overlap(range, cidr) && !overlap(range, primary)
+    };
+    if ranges.iter().any(other_range) { Err(ModelError::BlockRestricted { cidr }) } else { Ok(()) }
 }
 
 /// Whether two blocks share an address.
@@ -226,6 +238,7 @@ pub(crate) fn associate_block(txn: &mut Txn, id: VpcId, cidr: Ipv4Net) -> Result
     let vpc = txn.get::<Vpc>(id)?;
     check_block(cidr)?;
     check_unrestricted(cidr)?;
+    check_beside(vpc.primary_cidr(), cidr)?;
     if let Some(other) = vpc.blocks.iter().find(|block| overlap(block.cidr, cidr)) {
         return Err(ModelError::BlockOverlap { cidr, other: other.cidr });
     }
