@@ -356,7 +356,7 @@ fn remember(state: &mut State, token: String, command: &Command, events: &[Event
     state.client_tokens.insert(token, Arc::new(record));
     // INVARIANT: an account's requests never make another account's tokens forgotten. `0` follows `/`.
     let (first, end) = (format!("{}/", command.account), format!("{}0", command.account));
-    let of_account = || state.client_tokens.range(&first..&end);
+    let of_account = || state.client_tokens.range::<_, String>(&first..&end);
     if of_account().count() > MAX_CLIENT_TOKENS {
         let oldest = of_account().min_by_key(|(_, record)| record.at).map(|(token, _)| token.clone());
         if let Some(oldest) = oldest {
