@@ -1,0 +1,45 @@
+//! What a document asks that a service cannot answer.
+
+use std::collections::BTreeSet;
+
+use crate::document::{PolicyDocument, Statement};
+use crate::pattern::ArnPattern;
+use crate::principal::AwsName;
+use crate::request::is_derived_key;
+
+/// The condition keys that the document uses, in conditions, in policy variables or through a unique id in
+/// `Principal`, and that the caller cannot provide; as written, sorted, each once. Keys derived during evaluation
+/// are not asked about.
+///
+/// A service that gets a list that is not empty refuses to store the document: a condition on a key that is
+/// never there would quietly deny, or quietly allow.
+///
+/// `supported_keys` is asked with the key in lower case.
+#[must_use]
+pub fn unenforceable(document: &PolicyDocument, supported_keys: &dyn Fn(&str) -> bool) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let mut missing = Vec::new();
+    for key in document.statements.iter().flat_map(keys) {
+        let lower_case = key.to_lowercase();
+        let is_new = seen.insert(lower_case.clone());
+        if is_new && !is_derived_key(&lower_case) && !supported_keys(&lower_case) {
+            missing.push(key.to_owned());
+        }
+    }
+    missing.sort();
+    missing
+}
+
+fn keys(statement: &Statement) -> Vec<&str> {
+    let mut keys: Vec<&str> = Vec::new();
+    for condition in &statement.conditions {
+        keys.push(&condition.key);
+        keys.extend(condition.variable_keys());
+    }
+    keys.extend(statement.resources.patterns.iter().flat_map(ArnPattern::keys));
+    let by_id = |name: &AwsName| matches!(name, AwsName::UniqueId(_));
+    if statement.principals.as_ref().is_some_and(|clause| clause.aws.iter().any(by_id)) {
+        keys.push("aws:userid");
+    }
+    keys
+}

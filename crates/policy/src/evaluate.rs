@@ -1,0 +1,364 @@
+//! The evaluator: statements, then types of policies, then how the types combine.
+//!
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html>
+//! INVARIANT: a denying statement that applies wins over everything.
+//! INVARIANT: an endpoint policy only takes away. The decision without it is made first and is not revisited.
+
+use std::sync::Arc;
+
+use crate::condition::Condition;
+use crate::denial::Denial;
+use crate::document::{Effect, Statement};
+use crate::explain::{ConditionMiss, Finding, Miss, Reason};
+use crate::pattern::SplitArn;
+use crate::principal::{Principal, PrincipalMatch};
+use crate::request::{Facts, Request};
+use crate::set::{NamedPolicy, PolicySet, PolicyType};
+
+/// Allowed or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every policy that has a say allows.
+    Allowed,
+    /// Refused, for the reason that the caller is told.
+    Denied(Denial),
+}
+
+/// A decision and what led to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evaluation {
+    /// The decision.
+    pub outcome: Outcome,
+    /// What every statement of every policy had to say, by type in the order of [`PolicyType`].
+    pub reasons: Vec<Reason>,
+}
+
+impl Evaluation {
+    /// Whether the request may go on.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        self.denial().is_none()
+    }
+
+    /// The refusal, if it is one.
+    #[must_use]
+    pub fn denial(&self) -> Option<&Denial> {
+        match &self.outcome {
+            Outcome::Allowed => None,
+            Outcome::Denied(denial) => Some(denial),
+        }
+    }
+}
+
+/// Decides a request and says why.
+#[must_use]
+pub fn evaluate(policies: &PolicySet, request: &Request) -> Evaluation {
+    let mut reasons = Vec::new();
+    let outcome = run(policies, request, Some(&mut reasons));
+    Evaluation { outcome, reasons }
+}
+
+/// [`evaluate`] without collecting reasons.
+#[must_use]
+pub fn decide(policies: &PolicySet, request: &Request) -> Outcome {
+    run(policies, request, None)
+}
+
+fn run(policies: &PolicySet, request: &Request, reasons: Option<&mut Vec<Reason>>) -> Outcome {
+    let facts = Facts { request, has_boundary: policies.boundary.is_some() };
+    let mut scan = Scan { facts, resource: SplitArn::new(&request.resource), denial: None, reasons };
+    // In the order in which explicit denials are named when there is more than one.
+    let service_control = scan.service_control(policies);
+    for level in &policies.resource_control {
+        scan.all(PolicyType::ResourceControl, level);
+    }
+    let grants = Grants {
+        service_control,
+        resource: scan.all(policies.resource_type(), policies.resource.as_slice()),
+        identity: scan.identity(policies),
+        boundary: scan.limit(PolicyType::Boundary, policies.boundary.as_slice()),
+        session: scan.session(policies),
+        endpoint: scan.limit(PolicyType::Endpoint, policies.endpoint.as_slice()),
+    };
+    if let Some(denial) = scan.denial {
+        return Outcome::Denied(denial);
+    }
+    match grants.combine(policies, request) {
+        Ok(()) => Outcome::Allowed,
+        Err(policy_type) => Outcome::Denied(implicit(policy_type, policies)),
+    }
+}
+
+/// How the caller stands to the resource.
+enum Relation {
+    /// Of the same account.
+    Member,
+    /// Of another account.
+    Foreigner,
+    /// Nobody, a service or an identity provider: there is no identity side.
+    Stateless,
+}
+
+/// A resource with a policy but without a known owner is nobody's own: both sides have to allow.
+fn relation(policies: &PolicySet, request: &Request) -> Relation {
+    let owner_unknown = request.resource_account.is_none() && policies.resource.is_some();
+    match request.principal.account() {
+        None => Relation::Stateless,
+        Some(_) if request.is_same_account() && !owner_unknown => Relation::Member,
+        Some(_) => Relation::Foreigner,
+    }
+}
+
+/// What the types of policies allow, before they are combined.
+struct Grants {
+    service_control: bool,
+    /// The strongest form in which the resource's policy allows.
+    resource: Option<PrincipalMatch>,
+    identity: bool,
+    boundary: bool,
+    session: bool,
+    endpoint: bool,
+}
+
+impl Grants {
+    /// `Err` names the type to which an implicit denial is ascribed: identity and resource, then service
+    /// control, then the endpoint. AWS documents no order.
+    fn combine(&self, policies: &PolicySet, request: &Request) -> Result<(), PolicyType> {
+        let resource_type = policies.resource_type();
+        match relation(policies, request) {
+            Relation::Stateless => self.resource.map(|_| ()).ok_or(resource_type)?,
+            Relation::Foreigner => {
+                self.identity_side()?;
+                self.resource.ok_or(resource_type)?;
+            }
+            Relation::Member => self.same_account(policies)?,
+        }
+        if !self.service_control {
+            return Err(PolicyType::ServiceControl);
+        }
+        if !self.endpoint {
+            return Err(PolicyType::Endpoint);
+        }
+        Ok(())
+    }
+
+    /// Identity or resource policy; how the resource policy names the caller decides what still limits it.
+    fn same_account(&self, policies: &PolicySet) -> Result<(), PolicyType> {
+        let resource_type = policies.resource_type();
+        let required = policies.resource_required || resource_type == PolicyType::Trust;
+        match self.resource {
+            Some(
+                PrincipalMatch::User
+                | PrincipalMatch::Session
+                | PrincipalMatch::Anyone
+                | PrincipalMatch::Service
+                | PrincipalMatch::Provider
+                | PrincipalMatch::Implied,
+            ) => Ok(()),
+            Some(PrincipalMatch::Role | PrincipalMatch::FederationIssuer) => self.limits(),
+            // The account delegates to its own policies, which decide.
+            Some(PrincipalMatch::Account) => self.identity_side(),
+            None if required => Err(resource_type),
+            None => self.identity_side(),
+        }
+    }
+
+    fn identity_side(&self) -> Result<(), PolicyType> {
+        if !self.identity {
+            return Err(PolicyType::Identity);
+        }
+        self.limits()
+    }
+
+    fn limits(&self) -> Result<(), PolicyType> {
+        if !self.boundary {
+            return Err(PolicyType::Boundary);
+        }
+        if !self.session {
+            return Err(PolicyType::Session);
+        }
+        Ok(())
+    }
+}
+
+fn implicit(policy_type: PolicyType, policies: &PolicySet) -> Denial {
+    let candidates = match policy_type {
+        PolicyType::ServiceControl | PolicyType::ResourceControl => &[],
+        PolicyType::Resource | PolicyType::Trust => policies.resource.as_slice(),
+        PolicyType::Identity => policies.identity.as_slice(),
+        PolicyType::Boundary => policies.boundary.as_slice(),
+        PolicyType::Session => policies.session.as_slice(),
+        PolicyType::Endpoint => policies.endpoint.as_slice(),
+    };
+    let policy = match candidates {
+        [only] => Some(Arc::clone(&only.name)),
+        [] | [_, ..] => None,
+    };
+    Denial { policy_type, explicit: false, policy, statement: None, sid: None }
+}
+
+/// One walk over all statements.
+struct Scan<'a, 'r> {
+    facts: Facts<'a>,
+    resource: SplitArn<'a>,
+    /// The first denial found.
+    denial: Option<Denial>,
+    reasons: Option<&'r mut Vec<Reason>>,
+}
+
+impl Scan<'_, '_> {
+    /// Every level has to allow; callers without an account are not in an organization.
+    fn service_control(&mut self, policies: &PolicySet) -> bool {
+        if self.facts.request.principal.account().is_none() {
+            return true;
+        }
+        let mut allowed = true;
+        for level in &policies.service_control {
+            if level.is_empty() {
+                self.note_absent(PolicyType::ServiceControl, Finding::NoPolicy);
+            }
+            allowed &= self.all(PolicyType::ServiceControl, level).is_some();
+        }
+        allowed
+    }
+
+    fn identity(&mut self, policies: &PolicySet) -> bool {
+        let principal = &self.facts.request.principal;
+        if principal.account().is_none() {
+            return false;
+        }
+        let is_root = principal.is_root();
+        if is_root {
+            self.note_absent(PolicyType::Identity, Finding::RootNeedsNone);
+        } else if policies.identity.is_empty() {
+            self.note_absent(PolicyType::Identity, Finding::NoPolicy);
+        }
+        self.all(PolicyType::Identity, &policies.identity).is_some() || is_root
+    }
+
+    fn session(&mut self, policies: &PolicySet) -> bool {
+        let is_federated = matches!(self.facts.request.principal, Principal::FederatedUser { .. });
+        if is_federated && policies.session.is_empty() {
+            self.note_absent(PolicyType::Session, Finding::NoPolicy);
+            return false;
+        }
+        self.limit(PolicyType::Session, &policies.session)
+    }
+
+    /// A type that limits where it is present.
+    fn limit(&mut self, policy_type: PolicyType, policies: &[NamedPolicy]) -> bool {
+        self.all(policy_type, policies).is_some() || policies.is_empty()
+    }
+
+    /// Looks at every statement; returns the strongest allowance.
+    fn all(&mut self, policy_type: PolicyType, policies: &[NamedPolicy]) -> Option<PrincipalMatch> {
+        let mut strongest = None;
+        for policy in policies {
+            for (index, statement) in policy.document.statements.iter().enumerate() {
+                let applies = self.applies(statement);
+                self.note(policy_type, policy, index, statement, &applies);
+                match (applies, statement.effect) {
+                    (Ok(by), Effect::Allow) => strongest = strongest.max(Some(by)),
+                    (Ok(_), Effect::Deny) => self.deny(policy_type, policy, index, statement),
+                    (Err(_), Effect::Allow | Effect::Deny) => {}
+                }
+            }
+        }
+        strongest
+    }
+
+    fn applies<'s>(&self, statement: &'s Statement) -> Result<PrincipalMatch, Unfit<'s>> {
+        if !statement.actions.cover(&self.facts) {
+            return Err(Unfit::Action);
+        }
+        if !statement.resources.cover(self.resource, &self.facts) {
+            return Err(Unfit::Resource);
+        }
+        let by = match &statement.principals {
+            None => PrincipalMatch::Implied,
+            Some(clause) => clause.applies(statement.effect, &self.facts).ok_or(Unfit::Principal)?,
+        };
+        match statement.conditions.iter().find(|condition| !condition.holds(&self.facts)) {
+            Some(condition) => Err(Unfit::Condition(condition)),
+            None => Ok(by),
+        }
+    }
+
+    fn deny(&mut self, policy_type: PolicyType, policy: &NamedPolicy, index: usize, statement: &Statement) {
+        if self.denial.is_none() {
+            self.denial = Some(Denial {
+                policy_type,
+                explicit: true,
+                policy: Some(Arc::clone(&policy.name)),
+                statement: Some(index),
+                sid: statement.sid.clone(),
+            });
+        }
+    }
+
+    fn note_absent(&mut self, policy_type: PolicyType, finding: Finding) {
+        if let Some(reasons) = &mut self.reasons {
+            reasons.push(Reason { policy_type, policy: None, statement: None, sid: None, finding });
+        }
+    }
+
+    fn note(
+        &mut self,
+        policy_type: PolicyType,
+        policy: &NamedPolicy,
+        index: usize,
+        statement: &Statement,
+        applies: &Result<PrincipalMatch, Unfit<'_>>,
+    ) {
+        let Some(reasons) = &mut self.reasons else { return };
+        let finding = match (applies, statement.effect) {
+            (Ok(by), Effect::Allow) => Finding::Allows(*by),
+            (Ok(by), Effect::Deny) => Finding::Denies(*by),
+            (Err(unfit), Effect::Allow) => Finding::DoesNotAllow(unfit.explain(&self.facts)),
+            (Err(unfit), Effect::Deny) => Finding::DoesNotDeny(unfit.explain(&self.facts)),
+        };
+        reasons.push(Reason {
+            policy_type,
+            policy: Some(Arc::clone(&policy.name)),
+            statement: Some(index),
+            sid: statement.sid.clone(),
+            finding,
+        });
+    }
+}
+
+/// Why a statement does not apply, before it is put into words.
+enum Unfit<'s> {
+    Action,
+    Resource,
+    Principal,
+    Condition(&'s Condition),
+}
+
+impl Unfit<'_> {
+    fn explain(&self, facts: &Facts<'_>) -> Miss {
+        match self {
+            Self::Action => Miss::Action,
+            Self::Resource => Miss::Resource,
+            Self::Principal => Miss::Principal,
+            Self::Condition(condition) => Miss::Condition {
+                operator: Arc::clone(&condition.operator),
+                key: Arc::clone(&condition.key),
+                why: condition_miss(condition, facts),
+            },
+        }
+    }
+}
+
+fn condition_miss(condition: &Condition, facts: &Facts<'_>) -> ConditionMiss {
+    match facts.lookup(&condition.lower_case_key) {
+        None => ConditionMiss::KeyAbsent,
+        Some(found) => {
+            let actual = found.values().iter().map(|value| format!("`{}`", value.text()));
+            ConditionMiss::Values {
+                actual: actual.collect::<Vec<_>>().join(" and "),
+                wanted: Arc::clone(&condition.wanted),
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! `Condition` blocks and their operators.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::{Rules, endpoint};
+use crate::condition::{Comparison, Condition, Quantifier, Test};
+use crate::error::{ParseError, Problem};
+use crate::json::Json;
+use crate::pattern::{ArnPattern, Pattern, Syntax, is_condition_key};
+use crate::value::{Number, parse_binary, parse_bool, parse_instant};
+
+/// An operator's name taken apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Operator {
+    quantifier: Option<Quantifier>,
+    pub(super) base: Base,
+    negated: bool,
+    if_exists: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Base {
+    StringEquals,
+    StringEqualsIgnoreCase,
+    StringLike,
+    Numeric(Comparison),
+    Date(Comparison),
+    Bool,
+    BinaryEquals,
+    IpAddress,
+    Arn,
+    Null,
+}
+
+/// The most of the wanted values that an explanation repeats.
+const SHOWN_CHARACTERS: usize = 200;
+
+pub(super) fn read(block: &Json, at: &str, rules: Rules) -> Result<Vec<Condition>, ParseError> {
+    let mut conditions = Vec::new();
+    for (operator_name, tests) in object(block, at)? {
+        let at = format!("{at}.{operator_name}");
+        let operator = Operator::parse(operator_name)
+            .ok_or_else(|| Problem::UnknownOperator(operator_name.clone()).at(at.as_str()))?;
+        for (key, values) in object(tests, &at)? {
+            if !is_condition_key(key) {
+                return Err(Problem::BadConditionKey(key.clone()).at(at));
+            }
+            let at = format!("{at}.{key}");
+            let values = scalars(values, &at)?;
+            let problem_here = |problem: Problem| problem.at(at.as_str());
+            endpoint::check_condition(operator.base, key, &values, rules.kind).map_err(problem_here)?;
+            let test = operator.base.test(&values, rules).map_err(problem_here)?;
+            conditions.push(Condition {
+                operator: Arc::from(operator_name.as_str()),
+                key: Arc::from(key.as_str()),
+                wanted: Arc::from(shown(&values)),
+                lower_case_key: key.to_lowercase(),
+                quantifier: operator.quantifier,
+                negated: operator.negated,
+                if_exists: operator.if_exists,
+                test,
+            });
+        }
+    }
+    Ok(conditions)
+}
+
+fn object<'a>(value: &'a Json, at: &str) -> Result<&'a [(String, Json)], ParseError> {
+    match value {
+        Json::Object(entries) => Ok(entries),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) | Json::List(_) => {
+            Err(Problem::WrongType { expected: "an object", found: value.noun() }.at(at))
+        }
+    }
+}
+
+/// One value or a list of values; booleans and numbers may stand without quotes.
+fn scalars(value: &Json, at: &str) -> Result<Vec<String>, ParseError> {
+    let one = |item: &Json| match item {
+        Json::Text(text) => Ok(text.clone()),
+        Json::Bool(truth) => Ok(truth.to_string()),
+        Json::Number(number) => Ok(number.clone()),
+        Json::Null | Json::List(_) | Json::Object(_) => {
+            Err(Problem::WrongType { expected: "a string, a number or a boolean", found: item.noun() }.at(at))
+        }
+    };
+    match value {
+        Json::List(items) if items.is_empty() => Err(Problem::Empty.at(at)),
+        Json::List(items) => items.iter().map(one).collect(),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) | Json::Object(_) => {
+            Ok(vec![one(value)?])
+        }
+    }
+}
+
+fn shown(values: &[String]) -> String {
+    let all = values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(" or ");
+    if all.chars().count() <= SHOWN_CHARACTERS {
+        return all;
+    }
+    let mut short: String = all.chars().take(SHOWN_CHARACTERS).collect();
+    short.push('…');
+    short
+}
+
+impl Operator {
+    fn parse(name: &str) -> Option<Self> {
+        let (quantifier, name) = match name.split_once(':') {
+            Some(("ForAllValues", rest)) => (Some(Quantifier::ForAllValues), rest),
+            Some(("ForAnyValue", rest)) => (Some(Quantifier::ForAnyValue), rest),
+            Some(_) => return None,
+            None => (None, name),
+        };
+        let (if_exists, name) = match name.strip_suffix("IfExists") {
+            Some(base) => (true, base),
+            None => (false, name),
+        };
+        let (base, negated) = Base::parse(name)?;
+        // Presence is a question about the key, not about its values.
+        if base == Base::Null && (if_exists || quantifier.is_some()) {
+            return None;
+        }
+        Some(Self { quantifier, base, negated, if_exists })
+    }
+}
+
+impl Base {
+    fn parse(name: &str) -> Option<(Self, bool)> {
+        use Comparison::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual};
+        Some(match name {
+            "StringEquals" => (Self::StringEquals, false),
+            "StringNotEquals" => (Self::StringEquals, true),
+            "StringEqualsIgnoreCase" => (Self::StringEqualsIgnoreCase, false),
+            "StringNotEqualsIgnoreCase" => (Self::StringEqualsIgnoreCase, true),
+            "StringLike" => (Self::StringLike, false),
+            "StringNotLike" => (Self::StringLike, true),
+            "NumericEquals" => (Self::Numeric(Equal), false),
+            "NumericNotEquals" => (Self::Numeric(Equal), true),
+            "NumericLessThan" => (Self::Numeric(Less), false),
+            "NumericLessThanEquals" => (Self::Numeric(LessOrEqual), false),
+            "NumericGreaterThan" => (Self::Numeric(Greater), false),
+            "NumericGreaterThanEquals" => (Self::Numeric(GreaterOrEqual), false),
+            "DateEquals" => (Self::Date(Equal), false),
+            "DateNotEquals" => (Self::Date(Equal), true),
+            "DateLessThan" => (Self::Date(Less), false),
+            "DateLessThanEquals" => (Self::Date(LessOrEqual), false),
+            "DateGreaterThan" => (Self::Date(Greater), false),
+            "DateGreaterThanEquals" => (Self::Date(GreaterOrEqual), false),
+            "Bool" => (Self::Bool, false),
+            "BinaryEquals" => (Self::BinaryEquals, false),
+            "IpAddress" => (Self::IpAddress, false),
+            "NotIpAddress" => (Self::IpAddress, true),
+            "ArnEquals" | "ArnLike" => (Self::Arn, false),
+            "ArnNotEquals" | "ArnNotLike" => (Self::Arn, true),
+            "Null" => (Self::Null, false),
+            _ => return None,
+        })
+    }
+
+    fn test(self, values: &[String], rules: Rules) -> Result<Test, Problem> {
+        let literal = Syntax::literal(rules.version);
+        Ok(match self {
+            Self::StringEquals => Test::Text(patterns(values, literal)?),
+            Self::StringLike => Test::Text(patterns(values, Syntax::wild(rules.version))?),
+            Self::StringEqualsIgnoreCase => Test::TextIgnoringCase(patterns(values, literal.folded())?),
+            Self::Numeric(comparison) => {
+                Test::Number(comparison, all(values, "a decimal number", Number::parse)?)
+            }
+            Self::Date(comparison) => Test::Instant(
+                comparison,
+                all(values, "an iso 8601 date or seconds since 1970", parse_instant)?,
+            ),
+            Self::Bool => Test::Bool(all(values, "`true` or `false`", parse_bool)?),
+            Self::BinaryEquals => Test::Binary(all(values, "base64", parse_binary)?),
+            Self::IpAddress => Test::Network(all(values, "an ip address or cidr block", parse_network)?),
+            Self::Arn => {
+                let read = |text: &String| {
+                    let pattern = ArnPattern::condition(text, rules.version)?;
+                    endpoint::check_arn(text, &pattern, rules.kind)?;
+                    Ok(pattern)
+                };
+                Test::Arn(values.iter().map(read).collect::<Result<_, Problem>>()?)
+            }
+            Self::Null => Test::Null(all(values, "`true` or `false`", parse_bool)?),
+        })
+    }
+}
+
+fn patterns(values: &[String], syntax: Syntax) -> Result<Vec<Pattern>, Problem> {
+    values.iter().map(|text| Pattern::parse(text, syntax)).collect()
+}
+
+fn all<T>(
+    values: &[String],
+    expected: &'static str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>, Problem> {
+    let one = |text: &String| read(text).ok_or_else(|| Problem::BadValue { value: text.clone(), expected });
+    values.iter().map(one).collect()
+}
+
+fn parse_network(text: &str) -> Option<IpNet> {
+    match text.parse::<IpNet>() {
+        Ok(network) => Some(network.trunc()),
+        Err(_) => text.parse::<std::net::IpAddr>().ok().map(IpNet::from),
+    }
+}

@@ -1,0 +1,9 @@
+//! The tests of the policy language: fixtures, properties, and what neither can say.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod api;
+mod documents;
+mod fixture;
+mod properties;
+mod rules;
