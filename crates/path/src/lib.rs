@@ -11,11 +11,14 @@
 //! **Must never know.** How packets are parsed or moved, AWS's wire formats, policies.
 
 pub mod cover;
+pub mod decide;
 pub mod decision;
 pub mod flow;
+pub mod plan;
 pub mod stage;
 
 pub use cover::{Cover, End};
 pub use decision::*;
 pub use flow::{Flow, Transport};
+pub use plan::{Compiled, Diagnostic, InterfacePlan, Plan};
 pub use stage::{DropReason, Stage};

@@ -1,0 +1,558 @@
+//! The decision: one walk through the stages, in their order, for one flow.
+//!
+//! INVARIANT: every predicate that the walk consults narrows the cover to where it answers the same, and every
+//! resource that it reads (absences included) is among the consulted stamps. What is missing is a refusal.
+
+mod rules;
+
+use std::net::Ipv4Addr;
+
+use postern_model::{NetworkInterfaceId, ResourceId, RouteTableId, SubnetId, VpcId};
+
+use crate::cover::{Cover, End, v4};
+use crate::decision::*;
+use crate::flow::{Flow, Transport};
+use crate::plan::slots::SlotKey;
+use crate::plan::{InterfacePlan, NatPlan, Plan, RoutePlan, Target};
+use crate::stage::{DropReason, Stage};
+
+use rules::Direction;
+
+/// The largest packet inside a VPC ("Network maximum transmission unit (MTU)").
+pub const VPC_MTU: u16 = 9001;
+/// The largest packet over an internet gateway.
+pub const INTERNET_MTU: u16 = 1500;
+/// The largest packet through a VPC endpoint.
+pub const ENDPOINT_MTU: u16 = 8500;
+
+/// The resolver's and instance metadata's addresses at every link ("Amazon DNS server", "Instance metadata").
+pub const LINK_RESOLVER: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 253);
+/// See [`LINK_RESOLVER`].
+pub const LINK_METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
+/// A walk that ended in a refusal.
+struct Refused(Refusal);
+
+type Walked<T> = Result<T, Refused>;
+
+impl Plan {
+    /// Decides about a flow.
+    pub fn decide(&self, flow: &Flow) -> Decision {
+        let mut walk = Walk {
+            plan: self,
+            flow,
+            cover: Cover::everything(flow),
+            steps: Steps::new(),
+            consulted: Stamps::new(),
+            cut: Stamps::new(),
+        };
+        let outcome = match walk.run() {
+            Ok(action) => Outcome::Forward(action),
+            Err(Refused(refusal)) => Outcome::Refuse(refusal),
+        };
+        Decision { steps: walk.steps, outcome, cover: walk.cover, consulted: walk.consulted, cut: walk.cut }
+    }
+}
+
+struct Walk<'a> {
+    plan: &'a Plan,
+    flow: &'a Flow,
+    cover: Cover,
+    steps: Steps,
+    consulted: Stamps,
+    cut: Stamps,
+}
+
+/// The sender as the next stage sees it: behind a NAT gateway it is the gateway's interface.
+#[derive(Clone, Copy)]
+struct Sender<'a> {
+    vpc: VpcId,
+    subnet: SubnetId,
+    address: Ipv4Addr,
+    /// The interface whose groups count; none behind a gateway.
+    interface: Option<&'a InterfacePlan>,
+    /// The NAT gateway that the packets came through.
+    nat: Option<(postern_model::NatGatewayId, &'a NatPlan)>,
+}
+
+impl<'a> Walk<'a> {
+    fn run(&mut self) -> Walked<Action> {
+        // ICMP rules name types and codes, so a cover never spans several.
+        if let Transport::Icmp { .. } = self.flow.transport {
+            let (_, type_and_code) = self.flow.transport.ports();
+            self.cover.consult_ports(End::Destination, type_and_code, type_and_code);
+        }
+        let plan = self.plan;
+        let Some(interface) = plan.interface(self.flow.entry) else {
+            return self.refuse(DropReason::UnknownPort, self.flow.entry.into());
+        };
+        self.consult(interface.stamp);
+        self.source_check(interface)?;
+        let destination = v4(self.flow.destination);
+        if let Some(door) = self.link_service(interface, destination)? {
+            return Ok(self.to_link_door(interface, door));
+        }
+        self.egress_groups(interface)?;
+        let sender = Sender {
+            vpc: interface.vpc,
+            subnet: interface.subnet,
+            address: v4(self.flow.source),
+            interface: Some(interface),
+            nat: None,
+        };
+        // "Traffic within a subnet" meets neither a route nor an ACL.
+        if self.cover.consult_block(End::Destination, interface.cidr.into()) {
+            self.pass(Stage::EgressNetworkAcl, None, None, Why::SameSubnet);
+            let local = Some(Rule::Local(interface.cidr.into()));
+            self.pass(Stage::Route, Some(interface.subnet.into()), local, Why::LongestPrefix);
+            return self.to_local(sender, destination, SourceRewrite::Keep, Hops::NONE);
+        }
+        self.acl(interface.subnet, Stage::EgressNetworkAcl, Direction::forward(true))?;
+        self.route(sender, destination, Hops::NONE)
+    }
+
+    // ---- bookkeeping
+
+    /// A resource whose change voids the decision and cuts flows made from it.
+    fn consult(&mut self, stamp: Stamp) {
+        self.depend(stamp);
+        if !self.cut.contains(&stamp) {
+            self.cut.push(stamp);
+        }
+    }
+
+    /// A resource whose change voids the decision and leaves tracked flows alone.
+    fn depend(&mut self, stamp: Stamp) {
+        if !self.consulted.contains(&stamp) {
+            self.consulted.push(stamp);
+        }
+    }
+
+    fn depend_on_key(&mut self, key: SlotKey) {
+        if let Some(stamp) = self.plan.slot(key) {
+            self.depend(stamp);
+        }
+    }
+
+    fn pass(&mut self, stage: Stage, resource: Option<ResourceId>, rule: Option<Rule>, why: Why) {
+        self.steps.push(Step { stage, resource, rule, verdict: Verdict::Pass(why) });
+    }
+
+    fn refuse<T>(&mut self, reason: DropReason, resource: ResourceId) -> Walked<T> {
+        self.refuse_by(reason, resource, None, Reply::Silence)
+    }
+
+    fn refuse_by<T>(
+        &mut self,
+        reason: DropReason,
+        resource: ResourceId,
+        rule: Option<Rule>,
+        reply: Reply,
+    ) -> Walked<T> {
+        let stage = reason.stage();
+        self.steps.push(Step { stage, resource: Some(resource), rule, verdict: Verdict::Refuse(reason) });
+        Err(Refused(Refusal { reason, resource: Some(resource), reply }))
+    }
+
+    // ---- stages
+
+    fn source_check(&mut self, interface: &InterfacePlan) -> Walked<()> {
+        let id = Some(interface.id.into());
+        if !interface.source_dest_check {
+            self.pass(Stage::Source, id, None, Why::SourceCheckOff);
+            return Ok(());
+        }
+        for address in &interface.addresses {
+            let block = postern_model::Ipv4Net::from(*address);
+            if self.cover.consult_block(End::Source, block.into()) {
+                self.pass(Stage::Source, id, None, Why::OwnAddress);
+                return Ok(());
+            }
+        }
+        self.refuse(DropReason::SpoofedSource, interface.id.into())
+    }
+
+    /// The resolver and instance metadata, which neither groups nor ACLs filter ("Security groups don't filter
+    /// traffic to and from …").
+    fn link_service(&mut self, interface: &InterfacePlan, destination: Ipv4Addr) -> Walked<Option<Door>> {
+        let link = postern_model::Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16);
+        let resolver = postern_model::Ipv4Net::from(interface.resolver);
+        let at_resolver = self.cover.consult_block(End::Destination, resolver.into());
+        if !at_resolver && !self.cover.consult_block(End::Destination, link.into()) {
+            return Ok(None);
+        }
+        self.cover.pin(End::Destination);
+        let id: ResourceId = interface.id.into();
+        let port = match self.flow.transport {
+            Transport::Tcp { destination_port, .. } => Some((true, destination_port)),
+            Transport::Udp { destination_port, .. } => Some((false, destination_port)),
+            Transport::Icmp { .. } | Transport::Other { .. } => None,
+        };
+        let (_, low) = self.flow.transport.ports();
+        self.cover.consult_ports(End::Destination, low, low);
+        match port {
+            Some((_, 53)) if at_resolver || destination == LINK_RESOLVER => {
+                let vpc = self.plan.vpcs.get(&interface.vpc);
+                let Some(vpc) = vpc else {
+                    return self.refuse(DropReason::ResolverOff, interface.vpc.into());
+                };
+                self.consult(vpc.stamp);
+                if !vpc.dns_support {
+                    return self.refuse(DropReason::ResolverOff, interface.vpc.into());
+                }
+                self.pass(Stage::Link, Some(interface.vpc.into()), None, Why::LinkService);
+                Ok(Some(Door::Resolver))
+            }
+            Some((true, 80)) if destination == LINK_METADATA && interface.instance.is_some() => {
+                self.pass(Stage::Link, Some(id), None, Why::LinkService);
+                Ok(Some(Door::Metadata))
+            }
+            Some(_) | None => self.refuse(DropReason::NoSuchLinkService, id),
+        }
+    }
+
+    fn to_link_door(&mut self, interface: &InterfacePlan, door: Door) -> Action {
+        let peer = self.peer(interface, v4(self.flow.source), Through::Link);
+        let source = SourceRewrite::Identity { peer, gateway: None };
+        self.arrive(
+            source,
+            Some(door.address()),
+            Deliver::Door(door),
+            Hops::NONE,
+            VPC_MTU,
+            IdleTimeouts::INTERFACE,
+        )
+    }
+
+    fn peer(&self, interface: &InterfacePlan, address: Ipv4Addr, through: Through) -> Peer {
+        let InterfacePlan { account, vpc, id, instance, .. } = *interface;
+        Peer { account, vpc, interface: id, instance, address, through }
+    }
+
+    /// Where the route table of the sender's subnet leads.
+    fn route(&mut self, sender: Sender<'a>, destination: Ipv4Addr, hops: Hops) -> Walked<Action> {
+        let (table, route) = self.find_route(sender.subnet, End::Destination, destination)?;
+        let Some(route) = route else { return self.refuse(DropReason::NoRoute, table.into()) };
+        let rule = Some(route_rule(&route));
+        let gone =
+            |walk: &mut Self| walk.refuse_by(DropReason::Blackhole, table.into(), rule, Reply::Silence);
+        let plan = self.plan;
+        match route.target {
+            Target::Local => {
+                self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
+                let source = self.nat_source(sender, |nat| nat.private);
+                self.to_local(sender, destination, source, hops)
+            }
+            Target::InternetGateway(id) => {
+                let Some(gateway) = plan.internet_gateways.get(&id) else { return gone(self) };
+                self.consult(gateway.stamp);
+                if gateway.vpc != Some(sender.vpc) {
+                    return gone(self);
+                }
+                self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
+                self.to_internet(sender, id, destination, hops)
+            }
+            Target::NatGateway(id) => {
+                // A NAT gateway does not send to another one.
+                let found = plan.nat_gateways.get(&id).filter(|_| sender.nat.is_none());
+                let Some(nat) = found else { return gone(self) };
+                self.consult(nat.stamp);
+                self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
+                self.to_nat(sender, id, nat, destination, hops)
+            }
+            Target::NetworkInterface(id) => {
+                let found = plan.interface(id).filter(|_| sender.nat.is_none());
+                let Some(target) = found else { return gone(self) };
+                self.consult(target.stamp);
+                if !target.attached {
+                    return gone(self);
+                }
+                self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
+                if target.source_dest_check {
+                    return self.refuse(DropReason::DestinationCheck, id.into());
+                }
+                self.enter(sender, target, hops, SourceRewrite::Keep, None, VPC_MTU, true)
+            }
+            Target::VpcEndpoint(id) => {
+                let Some(endpoint) = plan.endpoints.get(&id) else { return gone(self) };
+                self.consult(endpoint.stamp);
+                self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
+                self.to_endpoint(sender, id, endpoint.vpc, hops)
+            }
+        }
+    }
+
+    /// The route of a subnet to the flow's address at one end.
+    fn find_route(
+        &mut self,
+        subnet: SubnetId,
+        end: End,
+        address: Ipv4Addr,
+    ) -> Walked<(RouteTableId, Option<RoutePlan>)> {
+        let plan = self.plan;
+        let Some(subnet_plan) = plan.subnets.get(&subnet) else {
+            return self.refuse(DropReason::NoRoute, subnet.into());
+        };
+        self.consult(subnet_plan.stamp);
+        let id = subnet_plan.route_table;
+        let Some(table) = plan.route_tables.get(&id) else {
+            return self.refuse(DropReason::NoRoute, id.into());
+        };
+        self.consult(table.stamp);
+        let found = table.intervals.find(u32::from(address));
+        // Behind a gateway the address at this end is not the flow's own, and does not narrow the box.
+        let own = match end {
+            End::Source => v4(self.flow.source),
+            End::Destination => v4(self.flow.destination),
+        };
+        if own == address {
+            self.cover.keep_interval(end, found.low, found.high);
+        }
+        let route = found.value.and_then(|at| table.routes.get(usize::try_from(at).ok()?).copied());
+        Ok((id, route))
+    }
+
+    /// What becomes of the source when the packets leave a NAT gateway, or nothing.
+    fn nat_source(&self, sender: Sender<'_>, visible: fn(&NatPlan) -> Ipv4Addr) -> SourceRewrite {
+        match sender.nat {
+            None => SourceRewrite::Keep,
+            Some((gateway, nat)) => SourceRewrite::Port {
+                gateway,
+                private_address: nat.private.into(),
+                visible_address: visible(nat).into(),
+            },
+        }
+    }
+
+    fn to_nat(
+        &mut self,
+        sender: Sender<'a>,
+        id: postern_model::NatGatewayId,
+        nat: &'a NatPlan,
+        destination: Ipv4Addr,
+        mut hops: Hops,
+    ) -> Walked<Action> {
+        match self.flow.transport {
+            Transport::Tcp { .. } | Transport::Udp { .. } | Transport::Icmp { kind: 8, .. } => {}
+            Transport::Icmp { .. } | Transport::Other { .. } => {
+                return self.refuse(DropReason::NatProtocol, id.into());
+            }
+        }
+        // Into the gateway's subnet and, for the answer, out of it again.
+        if nat.subnet != sender.subnet {
+            self.acl(nat.subnet, Stage::IngressNetworkAcl, Direction::forward(false))?;
+            self.acl(nat.subnet, Stage::ReturnNetworkAcl, Direction::answer(true))?;
+            self.acl(sender.subnet, Stage::ReturnNetworkAcl, Direction::answer(false))?;
+        }
+        hops.push(nat.private);
+        self.pass(Stage::NatGateway, Some(id.into()), None, Why::SourceBecomes(nat.private.into()));
+        let behind = Sender {
+            vpc: sender.vpc,
+            subnet: nat.subnet,
+            address: nat.private,
+            interface: None,
+            nat: Some((id, nat)),
+        };
+        self.acl(nat.subnet, Stage::EgressNetworkAcl, Direction::forward(true).sender(nat.private))?;
+        self.route(behind, destination, hops)
+    }
+
+    fn to_endpoint(
+        &mut self,
+        sender: Sender<'a>,
+        id: postern_model::VpcEndpointId,
+        vpc: VpcId,
+        hops: Hops,
+    ) -> Walked<Action> {
+        self.answer_into(sender)?;
+        self.pass(Stage::Endpoint, Some(id.into()), None, Why::EndpointAvailable);
+        let source = self.identity(sender, Through::Endpoint(id, vpc));
+        Ok(self.to_front_door(source, hops, ENDPOINT_MTU))
+    }
+
+    /// The sender as a door sees it.
+    fn identity(&self, sender: Sender<'_>, through: Through) -> SourceRewrite {
+        let entry = self.plan.interface(self.flow.entry);
+        match entry {
+            Some(entry) => SourceRewrite::Identity {
+                peer: self.peer(entry, sender.address, through),
+                gateway: sender.nat.map(|(id, _)| id),
+            },
+            // The walk began at this interface, so it is there.
+            None => SourceRewrite::Keep,
+        }
+    }
+
+    fn to_front_door(&mut self, source: SourceRewrite, hops: Hops, mtu: u16) -> Action {
+        let door = Door::FrontDoor;
+        self.pass(Stage::Target, None, None, Why::ServiceAddress);
+        self.arrive(source, Some(door.address()), Deliver::Door(door), hops, mtu, IdleTimeouts::GATEWAY)
+    }
+
+    /// The answer from outside the VPC enters the sender's subnet.
+    fn answer_into(&mut self, sender: Sender<'a>) -> Walked<()> {
+        let direction = Direction::answer(false);
+        let direction = if sender.nat.is_some() { direction.nat_sender(sender.address) } else { direction };
+        self.acl(sender.subnet, Stage::ReturnNetworkAcl, direction)
+    }
+
+    fn to_internet(
+        &mut self,
+        sender: Sender<'a>,
+        gateway: postern_model::InternetGatewayId,
+        destination: Ipv4Addr,
+        hops: Hops,
+    ) -> Walked<Action> {
+        let public = match (sender.nat, sender.interface) {
+            (Some((_, nat)), _) => nat.public,
+            (None, Some(interface)) => {
+                // A sender that does not check sources may use addresses that are not its own.
+                self.cover.pin(End::Source);
+                interface.public_of(sender.address)
+            }
+            (None, None) => None,
+        };
+        let Some(public) = public else { return self.refuse(DropReason::NoPublicAddress, gateway.into()) };
+        self.answer_into(sender)?;
+        self.pass(Stage::InternetGateway, Some(gateway.into()), None, Why::SourceBecomes(public.into()));
+        self.depend_on_key(SlotKey::Services);
+        let service = self.plan.services.find(u32::from(destination));
+        self.cover.keep_interval(End::Destination, service.low, service.high);
+        if service.value.is_some() {
+            let source = self.identity(sender, Through::Internet(public));
+            return Ok(self.to_front_door(source, hops, INTERNET_MTU));
+        }
+        let pool = postern_model::Ipv4Net::new_assert(postern_model::gateway::PUBLIC_POOL_BASE, 16);
+        let mut holder = None;
+        if self.cover.consult_block(End::Destination, pool.into()) {
+            self.cover.pin(End::Destination);
+            self.depend_on_key(SlotKey::PublicAddresses);
+            holder = self.plan.public.get(&destination).copied();
+        }
+        let Some((target, private)) = holder else {
+            let reply = Reply::NetworkUnreachable(self.plan.router_of(sender.subnet));
+            return self.refuse_by(DropReason::NoUplink, gateway.into(), None, reply);
+        };
+        self.from_internet(sender, public, target, private, hops)
+    }
+
+    /// In again by another internet gateway (or the same one), to an interface with a public address.
+    fn from_internet(
+        &mut self,
+        sender: Sender<'a>,
+        public: Ipv4Addr,
+        target: NetworkInterfaceId,
+        private: Ipv4Addr,
+        hops: Hops,
+    ) -> Walked<Action> {
+        let plan = self.plan;
+        let found = plan.interface(target).filter(|target| !target.nat_gateway);
+        let Some(target) = found else { return self.refuse(DropReason::NoSuchAddress, target.into()) };
+        self.consult(target.stamp);
+        let source = match self.nat_source(sender, |nat| nat.public.unwrap_or(nat.private)) {
+            SourceRewrite::Keep => SourceRewrite::Address(public.into()),
+            through_nat => through_nat,
+        };
+        self.pass(Stage::Target, Some(target.id.into()), None, Why::DestinationBecomes(private.into()));
+        // The answer must leave by an internet gateway of the target's own VPC.
+        let (table, back) = self.find_route(target.subnet, End::Source, public)?;
+        let by_gateway = match back.map(|route| route.target) {
+            Some(Target::InternetGateway(id)) => {
+                plan.internet_gateways.get(&id).filter(|g| g.vpc == Some(target.vpc))
+            }
+            Some(
+                Target::Local | Target::NatGateway(_) | Target::NetworkInterface(_) | Target::VpcEndpoint(_),
+            )
+            | None => None,
+        };
+        let Some(by_gateway) = by_gateway else { return self.refuse(DropReason::ReturnRoute, table.into()) };
+        self.consult(by_gateway.stamp);
+        self.pass(Stage::ReturnRoute, Some(table.into()), back.as_ref().map(route_rule), Why::AnswerPasses);
+        let outside = Sender { interface: None, address: public, ..sender };
+        self.enter(outside, target, hops, source, Some(private), INTERNET_MTU, false)
+    }
+
+    fn to_local(
+        &mut self,
+        sender: Sender<'a>,
+        destination: Ipv4Addr,
+        source: SourceRewrite,
+        hops: Hops,
+    ) -> Walked<Action> {
+        self.cover.pin(End::Destination);
+        let plan = self.plan;
+        let found = plan.addresses.get(&(sender.vpc, destination)).and_then(|id| plan.interface(*id));
+        let Some(target) = found else {
+            if let Some(vpc) = plan.vpcs.get(&sender.vpc) {
+                self.depend(vpc.members);
+            }
+            return self.refuse(DropReason::NoSuchAddress, sender.vpc.into());
+        };
+        self.consult(target.stamp);
+        if target.nat_gateway {
+            // A NAT gateway takes no connections.
+            return self.refuse(DropReason::NoSuchAddress, target.id.into());
+        }
+        if !target.attached {
+            return self.refuse(DropReason::TargetDown, target.id.into());
+        }
+        self.pass(Stage::Target, Some(target.id.into()), None, Why::InterfaceHas(target.id));
+        self.enter(sender, target, hops, source, None, VPC_MTU, true)
+    }
+
+    /// Into the receiver's subnet and interface, and the answer out of it.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one action, each named")]
+    fn enter(
+        &mut self,
+        sender: Sender<'a>,
+        target: &'a InterfacePlan,
+        hops: Hops,
+        source: SourceRewrite,
+        destination: Option<Ipv4Addr>,
+        mtu: u16,
+        inside: bool,
+    ) -> Walked<Action> {
+        let own_source = sender.address == v4(self.flow.source);
+        let as_sender =
+            |direction: Direction| if own_source { direction } else { direction.from(sender.address) };
+        let entering = Direction { to: destination, ..as_sender(Direction::forward(false)) };
+        if inside && sender.subnet == target.subnet {
+            self.pass(Stage::IngressNetworkAcl, None, None, Why::SameSubnet);
+        } else {
+            self.acl(target.subnet, Stage::IngressNetworkAcl, entering)?;
+            let leaving = as_sender(Direction::answer(true));
+            self.acl(target.subnet, Stage::ReturnNetworkAcl, leaving)?;
+            if inside {
+                self.answer_into(sender)?;
+            }
+        }
+        self.ingress_groups(sender.interface, sender.address, target)?;
+        self.untracked_cuts(target);
+        let idle = if sender.nat.is_some() { IdleTimeouts::GATEWAY } else { IdleTimeouts::INTERFACE };
+        Ok(self.arrive(source, destination, Deliver::Interface(target.id), hops, mtu, idle))
+    }
+
+    fn arrive(
+        &mut self,
+        source: SourceRewrite,
+        destination: Option<Ipv4Addr>,
+        deliver: Deliver,
+        hops: Hops,
+        mtu: u16,
+        idle: IdleTimeouts,
+    ) -> Action {
+        self.pass(Stage::Delivered, None, None, Why::Arrives(deliver));
+        let destination = destination.map(Into::into);
+        Action { source, destination, deliver, hops, mtu, mtu_reported: mtu != ENDPOINT_MTU, idle }
+    }
+}
+
+fn route_rule(route: &RoutePlan) -> Rule {
+    match route.target {
+        Target::Local => Rule::Local(route.block.into()),
+        Target::InternetGateway(_)
+        | Target::NatGateway(_)
+        | Target::NetworkInterface(_)
+        | Target::VpcEndpoint(_) => Rule::Route(route.block.into(), route.list),
+    }
+}

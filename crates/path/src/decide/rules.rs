@@ -1,0 +1,329 @@
+//! The stages that are lists of rules: security groups and network ACLs.
+
+use std::net::Ipv4Addr;
+
+use postern_model::network_acl::AclEntry;
+use postern_model::security_group::Traffic;
+use postern_model::{IpNet, SecurityGroupRuleId, SubnetId};
+
+use super::{Walk, Walked};
+use crate::cover::{End, v4};
+use crate::decision::{Reply, Rule, Why};
+use crate::flow::Transport;
+use crate::plan::{GroupPlan, InterfacePlan, PeerPlan, RulePlan};
+use crate::stage::{DropReason, Stage};
+
+/// The ports that a NAT gateway takes for its own side of a flow: any of them may be chosen, so a rule about an answer
+/// to it must hold for all ("NAT gateway basics").
+const NAT_PORTS: (u16, u16) = (1024, u16::MAX);
+
+/// Which packets of a flow an ACL is asked about.
+#[derive(Clone, Copy)]
+pub(super) struct Direction {
+    /// Whether the rules for packets that leave the subnet are asked.
+    egress: bool,
+    /// Whether it is about the answers.
+    answer: bool,
+    /// The sender's address where it is not the flow's own.
+    from: Option<Ipv4Addr>,
+    /// The receiver's address where it is not the flow's own.
+    to: Option<Ipv4Addr>,
+    /// Whether the sender's port is one of a NAT gateway's.
+    nat_port: bool,
+}
+
+impl Direction {
+    /// Packets from the flow's sender.
+    pub(super) fn forward(egress: bool) -> Self {
+        Self { egress, answer: false, from: None, to: None, nat_port: false }
+    }
+
+    /// Packets back to the flow's sender.
+    pub(super) fn answer(egress: bool) -> Self {
+        Self { egress, answer: true, from: None, to: None, nat_port: false }
+    }
+
+    /// The sender has become this one.
+    pub(super) fn sender(self, address: Ipv4Addr) -> Self {
+        Self { from: Some(address), ..self }
+    }
+
+    /// The sender has become this one, with a port of a NAT gateway's.
+    pub(super) fn nat_sender(self, address: Ipv4Addr) -> Self {
+        Self { from: Some(address), nat_port: true, ..self }
+    }
+
+    /// The receiver has become this one, if any.
+    pub(super) fn receiver(self, address: Option<Ipv4Addr>) -> Self {
+        Self { to: address, ..self }
+    }
+
+    /// Which end's address an entry's block is about: the far one for packets that come in, for those that leave the
+    /// one that they go to; answers swap the two.
+    fn far_end(self) -> End {
+        match (self.egress, self.answer) {
+            (true, false) | (false, true) => End::Destination,
+            (false, false) | (true, true) => End::Source,
+        }
+    }
+
+    /// That end's address, where it is not the flow's own.
+    fn far_address(self) -> Option<Ipv4Addr> {
+        match self.far_end() {
+            End::Source => self.from,
+            End::Destination => self.to,
+        }
+    }
+}
+
+/// How an entry's ports compare to the packets'.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ports {
+    All,
+    Some,
+    None,
+}
+
+impl Walk<'_> {
+    /// Asks an ACL of a subnet. Lowest number first, the first entry that matches decides, none means deny.
+    pub(super) fn acl(&mut self, subnet: SubnetId, stage: Stage, direction: Direction) -> Walked<()> {
+        let plan = self.plan;
+        let reason = match stage {
+            Stage::EgressNetworkAcl => DropReason::EgressNetworkAcl,
+            Stage::IngressNetworkAcl => DropReason::IngressNetworkAcl,
+            _ => DropReason::ReturnNetworkAcl,
+        };
+        // Only echo requests have answers among ICMP messages.
+        if direction.answer
+            && matches!(self.flow.transport, Transport::Icmp { kind, .. } if kind != 8 && kind != 13)
+        {
+            return Ok(());
+        }
+        let Some(subnet_plan) = plan.subnets.get(&subnet) else { return self.refuse(reason, subnet.into()) };
+        self.consult(subnet_plan.stamp);
+        let id = subnet_plan.acl;
+        let Some(acl) = plan.acls.get(&id) else { return self.refuse(reason, id.into()) };
+        self.consult(acl.stamp);
+        let entries = if direction.egress { &acl.egress } else { &acl.ingress };
+        for entry in entries {
+            if self.entry_matches(entry, direction) {
+                let rule = Some(Rule::NetworkAcl(Some(entry.number)));
+                if !entry.allow {
+                    return self.refuse_by(reason, id.into(), rule, Reply::Silence);
+                }
+                let why = if direction.answer { Why::AnswerPasses } else { Why::RuleAllows };
+                self.pass(stage, Some(id.into()), rule, why);
+                return Ok(());
+            }
+        }
+        self.refuse_by(reason, id.into(), Some(Rule::NetworkAcl(None)), Reply::Silence)
+    }
+
+    fn entry_matches(&mut self, entry: &AclEntry, direction: Direction) -> bool {
+        let transport = if direction.answer { self.flow.transport.reversed() } else { self.flow.transport };
+        let ports = self.entry_ports(entry.traffic, transport, direction);
+        // Where only some of a NAT gateway's ports match, an allow does not count and a deny does.
+        let ports_match = match ports {
+            Ports::All => true,
+            Ports::Some => !entry.allow,
+            Ports::None => false,
+        };
+        if !ports_match {
+            return false;
+        }
+        match direction.far_address() {
+            Some(address) => match entry.cidr {
+                IpNet::V4(block) => block.contains(&address),
+                IpNet::V6(_) => false,
+            },
+            None => self.cover.consult_block(direction.far_end(), entry.cidr),
+        }
+    }
+
+    fn entry_ports(&mut self, traffic: Traffic, transport: Transport, direction: Direction) -> Ports {
+        let (low, high) = match (traffic, transport) {
+            (Traffic::Tcp(low, high), Transport::Tcp { .. })
+            | (Traffic::Udp(low, high), Transport::Udp { .. }) => (low, high),
+            _ => {
+                return if self.traffic_matches(traffic, transport, direction.answer) {
+                    Ports::All
+                } else {
+                    Ports::None
+                };
+            }
+        };
+        if direction.answer && direction.nat_port {
+            return match (low <= NAT_PORTS.0, high >= NAT_PORTS.1, low <= NAT_PORTS.1 && high >= NAT_PORTS.0)
+            {
+                (true, true, _) => Ports::All,
+                (_, _, true) => Ports::Some,
+                (_, _, false) => Ports::None,
+            };
+        }
+        if self.traffic_matches(traffic, transport, direction.answer) { Ports::All } else { Ports::None }
+    }
+
+    /// Whether rules about this traffic are about the flow's packets, or about the answers.
+    fn traffic_matches(&mut self, traffic: Traffic, transport: Transport, answer: bool) -> bool {
+        // The port that an answer goes to is the one that the flow came from.
+        let end = if answer { End::Source } else { End::Destination };
+        match (traffic, transport) {
+            (Traffic::All, _) => true,
+            (Traffic::Tcp(low, high), Transport::Tcp { .. })
+            | (Traffic::Udp(low, high), Transport::Udp { .. }) => self.cover.consult_ports(end, low, high),
+            (Traffic::Icmp(kind, code), Transport::Icmp { kind: k, code: c, .. }) => {
+                kind.is_none_or(|kind| kind == k) && code.is_none_or(|code| code == c)
+            }
+            (Traffic::Protocol(number), transport) => number == transport.protocol(),
+            (Traffic::Tcp(..) | Traffic::Udp(..) | Traffic::Icmp(..), _) => false,
+        }
+    }
+
+    /// The rules of the sender's groups.
+    pub(super) fn egress_groups(&mut self, interface: &InterfacePlan) -> Walked<()> {
+        let found = self.find_rule(interface, true, |walk, rule| {
+            walk.peer_matches(&rule.peer, End::Destination, v4(walk.flow.destination), |walk| {
+                let plan = walk.plan;
+                let address = v4(walk.flow.destination);
+                walk.cover.pin(End::Destination);
+                if let Some(vpc) = plan.vpcs.get(&interface.vpc) {
+                    walk.depend(vpc.members);
+                }
+                plan.addresses.get(&(interface.vpc, address)).and_then(|id| plan.interface(*id))
+            })
+        });
+        match found {
+            Some((group, rule)) => {
+                let rule = Some(Rule::SecurityGroup(rule));
+                self.pass(Stage::EgressSecurityGroup, Some(group.into()), rule, Why::RuleAllows);
+                Ok(())
+            }
+            None => {
+                let resource = interface.groups.first().map_or(interface.id.into(), |group| (*group).into());
+                self.refuse(DropReason::EgressSecurityGroup, resource)
+            }
+        }
+    }
+
+    /// The rules of the receiver's groups. `sender` is none for packets from outside the VPC or through a gateway.
+    pub(super) fn ingress_groups(
+        &mut self,
+        sender: Option<&InterfacePlan>,
+        from: Ipv4Addr,
+        target: &InterfacePlan,
+    ) -> Walked<()> {
+        let own_source = from == v4(self.flow.source);
+        let found = self.find_rule(target, false, |walk, rule| {
+            if own_source {
+                walk.peer_matches(&rule.peer, End::Source, from, |walk| {
+                    // A group stands for the addresses of its members, not for what they pass on.
+                    walk.cover.pin(End::Source);
+                    sender.filter(|sender| sender.vpc == target.vpc && sender.addresses.contains(&from))
+                })
+            } else {
+                match &rule.peer {
+                    PeerPlan::Block(block) => block.contains(&from),
+                    PeerPlan::List(list) => list.find(u32::from(from)).value.is_some(),
+                    PeerPlan::Group(_) | PeerPlan::Never => false,
+                }
+            }
+        });
+        match found {
+            Some((group, rule)) => {
+                let rule = Some(Rule::SecurityGroup(rule));
+                self.pass(Stage::IngressSecurityGroup, Some(group.into()), rule, Why::RuleAllows);
+                Ok(())
+            }
+            None => {
+                let resource = target.groups.first().map_or(target.id.into(), |group| (*group).into());
+                self.refuse(DropReason::IngressSecurityGroup, resource)
+            }
+        }
+    }
+
+    /// The first rule of an interface's groups that allows the flow.
+    fn find_rule(
+        &mut self,
+        interface: &InterfacePlan,
+        egress: bool,
+        mut peer_matches: impl FnMut(&mut Self, &RulePlan) -> bool,
+    ) -> Option<(postern_model::SecurityGroupId, SecurityGroupRuleId)> {
+        let plan = self.plan;
+        for id in &interface.groups {
+            // A group that is not there allows nothing.
+            let Some(group) = plan.groups.get(id) else { continue };
+            self.depend(group.stamp);
+            for rule in rules(group, egress) {
+                if self.traffic_matches(rule.traffic, self.flow.transport, false) && peer_matches(self, rule)
+                {
+                    return Some((*id, rule.id));
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether the address at one end is a rule's peer. `member` finds the interface that has the address.
+    fn peer_matches<'p>(
+        &mut self,
+        peer: &PeerPlan,
+        end: End,
+        address: Ipv4Addr,
+        member: impl FnOnce(&mut Self) -> Option<&'p InterfacePlan>,
+    ) -> bool {
+        match peer {
+            PeerPlan::Block(block) => self.cover.consult_block(end, (*block).into()),
+            PeerPlan::List(list) => {
+                let found = list.find(u32::from(address));
+                self.cover.keep_interval(end, found.low, found.high);
+                found.value.is_some()
+            }
+            PeerPlan::Group(id) => match member(self) {
+                Some(interface) => {
+                    self.depend(interface.stamp);
+                    interface.groups.contains(id)
+                }
+                None => false,
+            },
+            PeerPlan::Never => false,
+        }
+    }
+
+    /// AWS does not track a TCP or UDP flow whose groups let everything through both ways, so a change of those groups
+    /// cuts it ("Untracked connections").
+    pub(super) fn untracked_cuts(&mut self, target: &InterfacePlan) {
+        let plan = self.plan;
+        let ends = [plan.interface(self.flow.entry), Some(target)];
+        for interface in ends.into_iter().flatten() {
+            let groups: smallvec::SmallVec<[&GroupPlan; 4]> =
+                interface.groups.iter().filter_map(|id| plan.groups.get(id)).map(AsRef::as_ref).collect();
+            let open = |egress| {
+                groups
+                    .iter()
+                    .any(|group| rules(group, egress).iter().any(|rule| is_open(rule, self.flow.transport)))
+            };
+            if open(true) && open(false) {
+                for group in groups {
+                    self.depend(group.stamp);
+                    self.consult(group.stamp);
+                }
+            }
+        }
+    }
+}
+
+fn rules(group: &GroupPlan, egress: bool) -> &[RulePlan] {
+    if egress { &group.egress } else { &group.ingress }
+}
+
+/// Whether a rule lets all packets of the flow's protocol through, from and to everywhere.
+fn is_open(rule: &RulePlan, transport: Transport) -> bool {
+    let everywhere = matches!(rule.peer, PeerPlan::Block(block) if block.prefix_len() == 0);
+    let all_ports = match (rule.traffic, transport) {
+        (Traffic::All, Transport::Tcp { .. } | Transport::Udp { .. }) => true,
+        (Traffic::Tcp(0, u16::MAX), Transport::Tcp { .. })
+        | (Traffic::Udp(0, u16::MAX), Transport::Udp { .. }) => true,
+        _ => false,
+    };
+    everywhere && all_ports
+}

@@ -1,0 +1,506 @@
+//! From a state to a plan, and from one plan to the next by what changed between two states.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
+use postern_model::endpoint::VpcEndpoint;
+use postern_model::gateway::{Address, InternetGateway, NatGateway};
+use postern_model::instance::Instance;
+use postern_model::interface::{InterfaceKind, NetworkInterface};
+use postern_model::network_acl::NetworkAcl;
+use postern_model::prefix_list::PrefixList;
+use postern_model::route::{RouteDestination, RouteTable, RouteTarget, interface_can_route};
+use postern_model::security_group::{Peer, SecurityGroup, SecurityGroupRule};
+use postern_model::subnet::Subnet;
+use postern_model::vpc::Vpc;
+use postern_model::{
+    InternetGatewayId, IpNet, Ipv4Net, NatGatewayId, NetworkAclId, NetworkInterfaceId, PrefixListId,
+    ResourceId, RouteTableId, SecurityGroupId, State, SubnetId, VpcEndpointId, VpcId,
+};
+
+use super::interval::IntervalMap;
+use super::slots::SlotKey;
+use super::{
+    AclPlan, EndpointPlan, GatewayPlan, GroupPlan, InterfacePlan, NatPlan, PeerPlan, Plan, RoutePlan,
+    RouteTablePlan, RulePlan, SubnetPlan, Target, VpcPlan,
+};
+use crate::decision::Stamp;
+
+/// A plan, and how it differs from the one before.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    /// The plan.
+    pub plan: Plan,
+    /// The slots whose generation went up.
+    pub changed: Vec<Stamp>,
+    /// What could not be compiled as it stands, and is refused on the packet's way.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Something in a state that a plan cannot follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// What it is about.
+    pub resource: ResourceId,
+    /// What is wrong.
+    pub problem: String,
+}
+
+/// What has to be compiled again.
+#[derive(Default)]
+struct Dirty {
+    vpcs: BTreeSet<VpcId>,
+    members: BTreeSet<VpcId>,
+    subnets: BTreeSet<SubnetId>,
+    tables: BTreeSet<RouteTableId>,
+    groups: BTreeSet<SecurityGroupId>,
+    acls: BTreeSet<NetworkAclId>,
+    lists: BTreeSet<PrefixListId>,
+    interfaces: BTreeSet<NetworkInterfaceId>,
+    gateways: BTreeSet<InternetGatewayId>,
+    nat_gateways: BTreeSet<NatGatewayId>,
+    endpoints: BTreeSet<VpcEndpointId>,
+    services: bool,
+}
+
+/// What happened to one entry of a table.
+struct Change<'a, T> {
+    old: Option<&'a Arc<T>>,
+    new: Option<&'a Arc<T>>,
+}
+
+/// The entries that differ between two tables. Shared parts are not looked at.
+fn changes<'a, K: Ord + Copy, T: PartialEq>(
+    old: &'a OrdMap<K, Arc<T>>,
+    new: &'a OrdMap<K, Arc<T>>,
+) -> impl Iterator<Item = (K, Change<'a, T>)> {
+    old.diff(new).map(|item| match item {
+        DiffItem::Add(id, value) => (*id, Change { old: None, new: Some(value) }),
+        DiffItem::Update { old: (id, old), new: (_, new) } => {
+            (*id, Change { old: Some(old), new: Some(new) })
+        }
+        DiffItem::Remove(id, value) => (*id, Change { old: Some(value), new: None }),
+    })
+}
+
+impl Dirty {
+    fn between(old: &State, new: &State) -> Self {
+        let mut dirty = Self::default();
+        dirty.own_changes(old, new);
+        dirty.follow_prefix_lists(new);
+        dirty.follow_vpcs(old, new);
+        dirty
+    }
+
+    fn own_changes(&mut self, old: &State, new: &State) {
+        self.vpcs.extend(changes::<_, Vpc>(&old.vpcs, &new.vpcs).map(|(id, _)| id));
+        self.subnets.extend(changes::<_, Subnet>(&old.subnets, &new.subnets).map(|(id, _)| id));
+        self.tables.extend(changes::<_, RouteTable>(&old.route_tables, &new.route_tables).map(|(id, _)| id));
+        self.groups.extend(
+            changes::<_, SecurityGroup>(&old.security_groups, &new.security_groups).map(|(id, _)| id),
+        );
+        self.acls.extend(changes::<_, NetworkAcl>(&old.network_acls, &new.network_acls).map(|(id, _)| id));
+        self.lists.extend(changes::<_, PrefixList>(&old.prefix_lists, &new.prefix_lists).map(|(id, _)| id));
+        self.nat_gateways
+            .extend(changes::<_, NatGateway>(&old.nat_gateways, &new.nat_gateways).map(|(id, _)| id));
+        self.endpoints
+            .extend(changes::<_, VpcEndpoint>(&old.vpc_endpoints, &new.vpc_endpoints).map(|(id, _)| id));
+        self.gateways.extend(
+            changes::<_, InternetGateway>(&old.internet_gateways, &new.internet_gateways).map(|(id, _)| id),
+        );
+        self.services = old.services != new.services;
+        for (id, change) in changes::<_, NetworkInterface>(&old.network_interfaces, &new.network_interfaces) {
+            self.interfaces.insert(id);
+            let addresses = |x: Option<&Arc<NetworkInterface>>| x.map(|x| x.private_addresses.clone());
+            if addresses(change.old) != addresses(change.new) {
+                self.members.extend(change.old.or(change.new).map(|x| x.vpc));
+            }
+        }
+        for (_, change) in changes::<_, Address>(&old.addresses, &new.addresses) {
+            let associated = [change.old, change.new].into_iter().flatten().filter_map(|a| a.association);
+            self.interfaces.extend(associated.map(|association| association.interface));
+        }
+        for (_, change) in changes::<_, Instance>(&old.instances, &new.instances) {
+            let plugged = |instance: &Arc<Instance>, state: &State| -> Vec<_> {
+                instance.interfaces(state).map(|interface| interface.id).collect()
+            };
+            if change.old.map(|i| i.state) != change.new.map(|i| i.state) {
+                self.interfaces
+                    .extend(change.new.or(change.old).map(|i| plugged(i, new)).unwrap_or_default());
+            }
+        }
+    }
+
+    /// What names a list is compiled from it.
+    fn follow_prefix_lists(&mut self, new: &State) {
+        if self.lists.is_empty() {
+            return;
+        }
+        for table in new.route_tables.values() {
+            let uses = |list: &PrefixListId| table.routes.contains_key(&RouteDestination::PrefixList(*list));
+            if self.lists.iter().any(uses) {
+                self.tables.insert(table.id);
+            }
+        }
+        for group in new.security_groups.values() {
+            let uses = |rule: &SecurityGroupRule| match rule.permission.peer {
+                Peer::PrefixList(list) => self.lists.contains(&list),
+                Peer::Cidr(_) | Peer::Group(_) => false,
+            };
+            if group.rules.values().any(uses) {
+                self.groups.insert(group.id);
+            }
+        }
+    }
+
+    /// Subnets follow their VPC's main table, tables its blocks.
+    fn follow_vpcs(&mut self, old: &State, new: &State) {
+        for id in &self.vpcs {
+            let (old, now) = (old.vpcs.get(id), new.vpcs.get(id));
+            if old.map(|vpc| vpc.main_route_table) != now.map(|vpc| vpc.main_route_table) {
+                self.subnets.extend(new.subnets.values().filter(|s| s.vpc == *id).map(|s| s.id));
+            }
+            if old.map(|vpc| &vpc.blocks) != now.map(|vpc| &vpc.blocks) {
+                self.tables.extend(new.route_tables.values().filter(|t| t.vpc == *id).map(|t| t.id));
+            }
+        }
+    }
+}
+
+impl Plan {
+    /// Compiles a state from nothing.
+    pub fn compile(state: &State) -> Compiled {
+        let nothing = State {
+            services: OrdMap::new(),
+            prefix_lists: OrdMap::new(),
+            ..State::new(state.region.clone())
+        };
+        Self::default().advance(&nothing, state)
+    }
+
+    /// The plan of `new`, from this one, which is `old`'s. Costs as much as the two states differ.
+    pub fn advance(&self, old: &State, new: &State) -> Compiled {
+        let dirty = Dirty::between(old, new);
+        let mut plan = self.clone();
+        plan.generation += 1;
+        let mut compiler = Compiler { plan, changed: Vec::new(), diagnostics: Vec::new(), state: new };
+        compiler.lists(&dirty.lists);
+        compiler.services(dirty.services);
+        dirty.vpcs.union(&dirty.members).for_each(|id| compiler.vpc(*id, dirty.members.contains(id)));
+        dirty.subnets.iter().for_each(|id| compiler.subnet(*id));
+        dirty.tables.iter().for_each(|id| compiler.table(*id));
+        dirty.groups.iter().for_each(|id| compiler.group(*id));
+        dirty.acls.iter().for_each(|id| compiler.acl(*id));
+        dirty.gateways.iter().for_each(|id| compiler.gateway(*id));
+        dirty.nat_gateways.iter().for_each(|id| compiler.nat_gateway(*id));
+        dirty.endpoints.iter().for_each(|id| compiler.endpoint(*id));
+        compiler.interfaces(&dirty.interfaces);
+        let Compiler { plan, changed, diagnostics, state: _ } = compiler;
+        Compiled { plan, changed, diagnostics }
+    }
+}
+
+struct Compiler<'a> {
+    plan: Plan,
+    changed: Vec<Stamp>,
+    diagnostics: Vec<Diagnostic>,
+    state: &'a State,
+}
+
+impl Compiler<'_> {
+    /// A new generation for a thing.
+    fn stamp(&mut self, key: SlotKey) -> Stamp {
+        let stamp = self.plan.slots.bump(key, self.plan.generation);
+        self.changed.push(stamp);
+        stamp
+    }
+
+    fn resource(&mut self, id: impl Into<ResourceId>) -> Stamp {
+        self.stamp(SlotKey::Resource(id.into()))
+    }
+
+    /// The thing is gone.
+    fn release(&mut self, key: SlotKey) {
+        let stamp = self.plan.slots.release(key, self.plan.generation);
+        self.changed.extend(stamp);
+    }
+
+    /// The thing's stamp, made if it has none yet.
+    fn keep(&mut self, key: SlotKey) -> Stamp {
+        self.plan.slots.get(key).unwrap_or_else(|| self.stamp(key))
+    }
+
+    fn lists(&mut self, dirty: &BTreeSet<PrefixListId>) {
+        for id in dirty {
+            let Some(list) = self.state.prefix_lists.get(id) else {
+                self.plan.prefix_lists.remove(id);
+                continue;
+            };
+            let blocks = list.entries.keys().filter_map(v4_block).map(|block| (block, ()));
+            self.plan.prefix_lists.insert(*id, Arc::new(IntervalMap::new(blocks)));
+        }
+    }
+
+    fn services(&mut self, dirty: bool) {
+        if dirty {
+            self.stamp(SlotKey::Services);
+            let blocks = self.state.services.values().zip(0u16..);
+            let blocks =
+                blocks.flat_map(|(service, n)| service.public_blocks.iter().map(move |block| (*block, n)));
+            self.plan.services = Arc::new(IntervalMap::new(blocks));
+        }
+    }
+
+    fn vpc(&mut self, id: VpcId, members_changed: bool) {
+        let Some(vpc) = self.state.vpcs.get(&id) else {
+            self.plan.vpcs.remove(&id);
+            self.release(SlotKey::Resource(id.into()));
+            self.release(SlotKey::Members(id));
+            return;
+        };
+        let members = SlotKey::Members(id);
+        let members = if members_changed { self.stamp(members) } else { self.keep(members) };
+        let compiled = |stamp| VpcPlan {
+            stamp,
+            members,
+            blocks: vpc.blocks.iter().map(|block| block.cidr).collect(),
+            dns_support: vpc.dns_support,
+            resolver: vpc.resolver(),
+        };
+        // A change of the members alone leaves the VPC's own generation as it is.
+        let old = self.plan.vpcs.get(&id).map(|old| old.stamp);
+        let unchanged = old.filter(|stamp| {
+            let same = self.plan.vpcs.get(&id).map(|old| VpcPlan { members, ..(**old).clone() });
+            same == Some(compiled(*stamp))
+        });
+        let stamp = unchanged.unwrap_or_else(|| self.resource(id));
+        self.plan.vpcs.insert(id, Arc::new(compiled(stamp)));
+    }
+
+    fn subnet(&mut self, id: SubnetId) {
+        let Some(subnet) = self.state.subnets.get(&id) else {
+            self.plan.subnets.remove(&id);
+            return self.release(SlotKey::Resource(id.into()));
+        };
+        let Some(vpc) = self.state.vpcs.get(&subnet.vpc) else {
+            return self.broken(id, "its VPC is not there");
+        };
+        let stamp = self.resource(id);
+        let route_table = subnet.effective_route_table(vpc);
+        self.plan.subnets.insert(
+            id,
+            Arc::new(SubnetPlan { stamp, cidr: subnet.cidr, route_table, acl: subnet.network_acl }),
+        );
+    }
+
+    fn broken(&mut self, id: impl Into<ResourceId>, problem: &str) {
+        self.diagnostics.push(Diagnostic { resource: id.into(), problem: problem.to_owned() });
+    }
+
+    fn table(&mut self, id: RouteTableId) {
+        let Some(table) = self.state.route_tables.get(&id) else {
+            self.plan.route_tables.remove(&id);
+            return self.release(SlotKey::Resource(id.into()));
+        };
+        let stamp = self.resource(id);
+        let blocks = self.state.vpcs.get(&table.vpc).map(|vpc| vpc.blocks.clone()).unwrap_or_default();
+        let local = blocks.into_iter().map(|block| RoutePlan {
+            block: block.cidr,
+            list: None,
+            target: Target::Local,
+        });
+        let mut routes: Vec<RoutePlan> = local.collect();
+        let mut by_list = Vec::new();
+        for route in table.routes.values() {
+            let target = match route.target {
+                RouteTarget::InternetGateway(id) => Target::InternetGateway(id),
+                RouteTarget::NatGateway(id) => Target::NatGateway(id),
+                RouteTarget::NetworkInterface(id) => Target::NetworkInterface(id),
+                RouteTarget::VpcEndpoint(id) => Target::VpcEndpoint(id),
+            };
+            match route.destination {
+                RouteDestination::Cidr(cidr) => {
+                    routes.extend(v4_block(&cidr).map(|block| RoutePlan { block, list: None, target }));
+                }
+                RouteDestination::PrefixList(list) => match self.state.prefix_lists.get(&list) {
+                    None => self
+                        .broken(id, &format!("its route to `{list}` names a prefix list that is not there")),
+                    Some(entries) => {
+                        let blocks = entries.entries.keys().filter_map(v4_block);
+                        by_list.extend(blocks.map(|block| RoutePlan { block, list: Some(list), target }));
+                    }
+                },
+            }
+        }
+        // INVARIANT: of equal blocks the first wins: local, then static, then prefix lists ("Route priority").
+        routes.extend(by_list);
+        let intervals = IntervalMap::new(routes.iter().map(|route| route.block).zip(0u32..));
+        self.plan.route_tables.insert(id, Arc::new(RouteTablePlan { stamp, intervals, routes }));
+    }
+
+    fn group(&mut self, id: SecurityGroupId) {
+        let Some(group) = self.state.security_groups.get(&id) else {
+            self.plan.groups.remove(&id);
+            return self.release(SlotKey::Resource(id.into()));
+        };
+        let stamp = self.resource(id);
+        let (mut egress, mut ingress) = (Vec::new(), Vec::new());
+        for rule in group.rules.values() {
+            let peer = match rule.permission.peer {
+                Peer::Cidr(cidr) => v4_block(&cidr).map_or(PeerPlan::Never, PeerPlan::Block),
+                Peer::Group(id) => PeerPlan::Group(id),
+                Peer::PrefixList(list) => {
+                    self.plan.prefix_lists.get(&list).cloned().map_or(PeerPlan::Never, PeerPlan::List)
+                }
+            };
+            let compiled = RulePlan { id: rule.id, traffic: rule.permission.traffic, peer };
+            if rule.permission.egress { egress.push(compiled) } else { ingress.push(compiled) }
+        }
+        self.plan.groups.insert(id, Arc::new(GroupPlan { stamp, egress, ingress }));
+    }
+
+    fn acl(&mut self, id: NetworkAclId) {
+        let Some(acl) = self.state.network_acls.get(&id) else {
+            self.plan.acls.remove(&id);
+            return self.release(SlotKey::Resource(id.into()));
+        };
+        let stamp = self.resource(id);
+        let egress = acl.egress.values().copied().collect();
+        let ingress = acl.ingress.values().copied().collect();
+        self.plan.acls.insert(id, Arc::new(AclPlan { stamp, egress, ingress }));
+    }
+
+    fn gateway(&mut self, id: InternetGatewayId) {
+        let Some(gateway) = self.state.internet_gateways.get(&id) else {
+            self.plan.internet_gateways.remove(&id);
+            return self.release(SlotKey::Resource(id.into()));
+        };
+        let stamp = self.resource(id);
+        self.plan.internet_gateways.insert(id, GatewayPlan { stamp, vpc: gateway.vpc });
+    }
+
+    fn nat_gateway(&mut self, id: NatGatewayId) {
+        let live = self.state.nat_gateways.get(&id).filter(|gateway| gateway.state.is_live());
+        let Some(gateway) = live else {
+            self.plan.nat_gateways.remove(&id);
+            return self.release(SlotKey::Resource(id.into()));
+        };
+        let compiled = |stamp| NatPlan {
+            stamp,
+            subnet: gateway.subnet,
+            private: gateway.private_address,
+            public: gateway.public_address,
+        };
+        // From pending to available nothing changes for packets.
+        let old =
+            self.plan.nat_gateways.get(&id).filter(|old| ***old == compiled(old.stamp)).map(|old| old.stamp);
+        let stamp = old.unwrap_or_else(|| self.resource(id));
+        self.plan.nat_gateways.insert(id, Arc::new(compiled(stamp)));
+    }
+
+    fn endpoint(&mut self, id: VpcEndpointId) {
+        let Some(endpoint) = self.state.vpc_endpoints.get(&id) else {
+            self.plan.endpoints.remove(&id);
+            return self.release(SlotKey::Resource(id.into()));
+        };
+        // An endpoint's policy, tags and state are nothing that packets depend on: that the plan knows it is what
+        // makes it available.
+        let known = self.plan.endpoints.get(&id).map(|known| known.stamp);
+        let stamp = known.unwrap_or_else(|| self.resource(id));
+        self.plan.endpoints.insert(id, EndpointPlan { stamp, vpc: endpoint.vpc });
+    }
+
+    fn interfaces(&mut self, dirty: &BTreeSet<NetworkInterfaceId>) {
+        let mut public_changed = false;
+        // Those that let go of addresses come before those that take them.
+        for id in dirty {
+            if let Some(old) = self.plan.interfaces.get(id).cloned() {
+                old.addresses.iter().for_each(|address| {
+                    self.plan.addresses.remove(&(old.vpc, *address));
+                });
+                for public in old.public_addresses.iter().flatten() {
+                    self.plan.public.remove(public);
+                    public_changed = true;
+                }
+            }
+        }
+        for id in dirty {
+            public_changed |= self.interface(*id);
+        }
+        if public_changed || self.plan.slots.get(SlotKey::PublicAddresses).is_none() {
+            self.stamp(SlotKey::PublicAddresses);
+        }
+    }
+
+    /// Compiles one interface; says whether it has a public address.
+    fn interface(&mut self, id: NetworkInterfaceId) -> bool {
+        let Some(interface) = self.state.network_interfaces.get(&id) else {
+            self.plan.interfaces.remove(&id);
+            self.release(SlotKey::Resource(id.into()));
+            return false;
+        };
+        let subnet = self.state.subnets.get(&interface.subnet);
+        let vpc = self.state.vpcs.get(&interface.vpc);
+        let (Some(subnet), Some(vpc)) = (subnet, vpc) else {
+            self.broken(id, "its subnet is not there");
+            return false;
+        };
+        let compiled = InterfacePlan {
+            id,
+            stamp: Stamp { slot: 0, generation: 0 },
+            account: interface.owner,
+            vpc: interface.vpc,
+            subnet: interface.subnet,
+            mac: interface.mac,
+            groups: interface.groups.iter().copied().collect(),
+            addresses: interface.private_addresses.iter().map(|private| private.address).collect(),
+            public_addresses: self.public_addresses(interface),
+            source_dest_check: interface.source_dest_check,
+            nat_gateway: interface.kind == InterfaceKind::NatGateway,
+            attached: interface_can_route(self.state, id),
+            instance: interface.attachment.and_then(|attachment| attachment.instance),
+            gateway: subnet.gateway(),
+            cidr: subnet.cidr,
+            resolver: vpc.resolver(),
+        };
+        let old = self.plan.interfaces.get(&id).map(|old| old.stamp);
+        let unchanged = old.filter(|stamp| {
+            self.plan
+                .interfaces
+                .get(&id)
+                .is_some_and(|old| **old == InterfacePlan { stamp: *stamp, ..compiled.clone() })
+        });
+        let stamp = unchanged.unwrap_or_else(|| self.resource(id));
+        let mut has_public = false;
+        for (address, public) in compiled.addresses.iter().zip(&compiled.public_addresses) {
+            self.plan.addresses.insert((compiled.vpc, *address), id);
+            if let Some(public) = public {
+                has_public = true;
+                self.plan.public.insert(*public, (id, *address));
+            }
+        }
+        self.plan.interfaces.insert(id, Arc::new(InterfacePlan { stamp, ..compiled }));
+        has_public
+    }
+
+    /// The public address of each private one.
+    fn public_addresses(&self, interface: &NetworkInterface) -> smallvec::SmallVec<[Option<Ipv4Addr>; 2]> {
+        let elastic = |private: Ipv4Addr| {
+            postern_model::gateway::elastic_of(self.state, interface.id, private)
+                .map(|address| address.public_address)
+        };
+        let automatic = |n: usize| interface.automatic_public_address.filter(|_| n == 0);
+        let each = interface.private_addresses.iter().enumerate();
+        each.map(|(n, private)| automatic(n).or_else(|| elastic(private.address))).collect()
+    }
+}
+
+fn v4_block(cidr: &IpNet) -> Option<Ipv4Net> {
+    match cidr {
+        IpNet::V4(block) => Some(*block),
+        IpNet::V6(_) => None,
+    }
+}
