@@ -136,6 +136,15 @@ macro_rules! operations {
                 }
             }
 
+            /// The form that asks for this; lists that are empty are left out.
+            pub fn encode(self) -> $crate::query::Form {
+                match self {
+                    $(Self::$operation(request) => {
+                        $crate::query::encode_request::<op::$operation>(*request)
+                    })+
+                }
+            }
+
             /// The wire names of the parameters that were given.
             pub fn set_members(&self) -> Vec<&'static str> {
                 match self {

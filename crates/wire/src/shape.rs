@@ -55,6 +55,55 @@ impl OperationInfo {
     }
 }
 
+/// One parameter that a request can carry: a scalar, by its whole name with every index 1.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// `TagSpecification.1.Tag.1.Key`.
+    pub name: String,
+    /// The member of the request itself that it belongs to: `TagSpecification`.
+    pub member: &'static str,
+    /// What it holds.
+    pub kind: Kind,
+}
+
+impl OperationInfo {
+    /// Every parameter that a request can carry, for tests that send each.
+    pub fn parameters(&self, protocol: Protocol) -> Vec<Parameter> {
+        let mut found = Vec::new();
+        for member in self.input.members {
+            let mut scalars = Vec::new();
+            leaves(protocol, member.kind, member.query_name.to_owned(), &mut scalars);
+            let of_member = |(name, kind)| Parameter { name, member: member.query_name, kind };
+            found.extend(scalars.into_iter().map(of_member));
+        }
+        found
+    }
+}
+
+fn leaves(protocol: Protocol, kind: Kind, name: String, found: &mut Vec<(String, Kind)>) {
+    match kind {
+        Kind::Structure(shape) => {
+            for member in shape.members {
+                leaves(protocol, member.kind, format!("{name}.{}", member.query_name), found);
+            }
+        }
+        Kind::List(list) => {
+            let name = match protocol {
+                Protocol::Ec2 => format!("{name}.1"),
+                Protocol::Query => format!("{name}.{}.1", list.query_item),
+            };
+            leaves(protocol, list.item, name, found);
+        }
+        Kind::Text(_)
+        | Kind::Boolean
+        | Kind::Integer(_)
+        | Kind::Long(_)
+        | Kind::Double
+        | Kind::Timestamp
+        | Kind::Blob => found.push((name, kind)),
+    }
+}
+
 /// A structure and its members, in the order of the Rust struct's fields.
 #[derive(Debug)]
 pub struct StructureShape {

@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use postern_wire::query::{Form, Limits, decode};
+use postern_wire::error::ErrorStyle;
+use postern_wire::query::{DecodeError, Form, Limits, decode};
 use postern_wire::shape::Protocol;
 use postern_wire::{Operation, ec2, iam, sts};
+use proptest::prelude::*;
 use serde_json::json;
 
 fn form(body: &str) -> Form {
@@ -17,7 +19,7 @@ fn refusal(version: &str, body: &str) -> String {
     let form = match Form::parse("", body.as_bytes(), Limits::DEFAULT) {
         Ok(form) => form,
         Err(error) => {
-            return postern_wire::query::DecodeError::from(error).to_aws(Protocol::Ec2).to_string();
+            return DecodeError::from(error).to_aws(Protocol::Ec2).to_string();
         }
     };
     match version {
@@ -223,6 +225,34 @@ fn the_client_speaks_json() {
         postern_wire::client::decode(&ec2::SERVICE, "CreateVpc", &document).unwrap(),
         json!({"Vpc": {"VpcId": "vpc-1", "Tags": []}})
     );
+}
+
+proptest! {
+    /// Whatever a form says, the answer is a request or a refusal that can be written.
+    #[test]
+    fn foreign_forms_never_panic(
+        body in prop_oneof![
+            any::<Vec<u8>>(),
+            "(Action=(DescribeVpcs|CreateVpc|RunInstances)&Version=2016-11-15)(&[A-Za-z.0-9]{1,12}(\\.[0-9]{1,4}){0,3}=[ -~]{0,8}){0,6}"
+                .prop_map(String::into_bytes),
+        ],
+    ) {
+        let decoded = Form::parse("", &body, Limits::DEFAULT).map_err(DecodeError::from);
+        if let Err(error) = decoded.and_then(|form| ec2::Request::decode(&form)) {
+            for protocol in [Protocol::Ec2, Protocol::Query] {
+                let body = error.to_aws(protocol).body(ErrorStyle::Ec2, "id-1", None).body;
+                prop_assert!(postern_wire::client::decode_error(&body).is_some());
+            }
+        }
+    }
+
+    /// A client reads an answer or refuses it.
+    #[test]
+    fn foreign_documents_never_panic(document in "(<[a-zA-Z/ ]{0,9}>|[ -~]{0,5}|&[a-z#0-9]{0,4};|<!\\[CDATA\\[)*") {
+        let _ = postern_wire::xml::parse(&document);
+        let wrapped = format!("<CreateVpcResponse>{document}</CreateVpcResponse>");
+        let _ = postern_wire::client::decode(&ec2::SERVICE, "CreateVpc", &wrapped);
+    }
 }
 
 #[test]

@@ -4,16 +4,45 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::form::Form;
+use crate::operation::Operation;
 use crate::shape::{Kind, List, OperationInfo, Protocol, Service, StructureShape};
-use crate::value::{Fields, Value, disagrees};
+use crate::value::{Fields, Structure, Value, disagrees};
 
 /// The form that asks for `operation` with these fields.
 ///
 /// The fields come from a generated struct or from [`crate::client`], so they agree with the table.
 pub fn encode(service: &Service, operation: &OperationInfo, fields: &Fields) -> Form {
+    encode_shape(service, operation.name, operation.input, fields)
+}
+
+/// The form that asks for an operation with a typed request; lists that are empty are left out.
+pub fn encode_request<O: Operation>(request: O::Request) -> Form {
+    let (service, shape) = (O::service(), O::Request::SHAPE);
+    let fields = request.into_fields().into_iter().map(given).collect();
+    encode_shape(service, O::NAME, shape, &fields)
+}
+
+/// A struct's list cannot be absent, only empty.
+fn given(field: Option<Value>) -> Option<Value> {
+    match field? {
+        Value::List(items) if items.is_empty() => None,
+        Value::List(items) => {
+            Some(Value::List(items.into_iter().filter_map(|item| given(Some(item))).collect()))
+        }
+        Value::Structure(fields) => Some(Value::Structure(fields.into_iter().map(given).collect())),
+        scalar @ (Value::Text(_)
+        | Value::Boolean(_)
+        | Value::Integer(_)
+        | Value::Double(_)
+        | Value::Timestamp(_)
+        | Value::Blob(_)) => Some(scalar),
+    }
+}
+
+fn encode_shape(service: &Service, operation: &str, shape: &StructureShape, fields: &Fields) -> Form {
     let version = Some(service.api_version.to_owned());
-    let mut form = Form { action: operation.name.to_owned(), version, ..Form::default() };
-    Encoder { protocol: service.protocol, form: &mut form }.structure(operation.input, fields, "");
+    let mut form = Form { action: operation.to_owned(), version, ..Form::default() };
+    Encoder { protocol: service.protocol, form: &mut form }.structure(shape, fields, "");
     form
 }
 

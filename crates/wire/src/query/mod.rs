@@ -10,5 +10,5 @@ mod pattern;
 pub mod percent;
 
 pub use decode::{DecodeError, decode, decode_fields};
-pub use encode::encode;
+pub use encode::{encode, encode_request};
 pub use form::{Form, FormError, Limits};

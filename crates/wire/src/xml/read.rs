@@ -87,10 +87,10 @@ pub fn parse(document: &str) -> Result<Element, XmlError> {
                 }
             }
             Event::Text(text) => {
-                add_text(&mut stack, &text.xml_content().map_err(|error| malformed(error.to_string()))?);
+                add_text(&mut stack, &text.xml10_content().map_err(|error| malformed(error.to_string()))?);
             }
             Event::CData(data) => {
-                add_text(&mut stack, &data.decode().map_err(|error| malformed(error.to_string()))?);
+                add_text(&mut stack, &data.xml10_content().map_err(|error| malformed(error.to_string()))?);
             }
             Event::GeneralRef(reference) => {
                 let letter =
@@ -173,6 +173,12 @@ mod tests {
             assert!(parse(document).is_err(), "{document}");
         }
         assert_eq!(parse(&deep), Err(XmlError::TooDeep));
+    }
+
+    #[test]
+    fn line_ends_are_those_of_xml_1_0() {
+        let text = |document| parse(document).map(|element| element.text);
+        assert_eq!(text("<a>1\r\n2\r3\u{2028}\u{85}4</a>").as_deref(), Ok("1\n2\n3\u{2028}\u{85}4"));
     }
 
     proptest! {

@@ -10,10 +10,11 @@ use std::process::{Command, Stdio};
 use postern_wire::BOTOCORE_VERSION;
 
 /// Runs one of the oracle's scripts with botocore at hand and answers what it prints.
-pub fn oracle(script: &str, input: &str) -> String {
+pub fn oracle(script: &str, arguments: &[&str], input: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle").join(script);
     let mut child = Command::new(python())
         .arg(path)
+        .args(arguments)
         .env_remove("PYTHONPATH")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
