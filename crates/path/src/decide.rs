@@ -513,9 +513,12 @@ impl<'a> Walk<'a> {
         inside: bool,
     ) -> Walked<Action> {
         let own_source = sender.address == v4(self.flow.source);
-        let as_sender =
-            |direction: Direction| if own_source { direction } else { direction.from(sender.address) };
-        let entering = Direction { to: destination, ..as_sender(Direction::forward(false)) };
+        let as_sender = |direction: Direction| match (sender.nat, own_source) {
+            (Some(_), _) => direction.nat_sender(sender.address),
+            (None, true) => direction,
+            (None, false) => direction.sender(sender.address),
+        };
+        let entering = as_sender(Direction::forward(false)).receiver(destination);
         if inside && sender.subnet == target.subnet {
             self.pass(Stage::IngressNetworkAcl, None, None, Why::SameSubnet);
         } else {
