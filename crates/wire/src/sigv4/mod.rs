@@ -12,6 +12,7 @@
 //! general reference and S3's API reference; botocore is the oracle of the tests.
 
 mod authorization;
+mod aws_chunked;
 mod canonical;
 mod chunk;
 mod error;
@@ -22,6 +23,7 @@ mod verify;
 use http::HeaderMap;
 
 pub use authorization::{CredentialScope, Placement, Unverified, parse};
+pub use aws_chunked::{ChunkedError, Decoder};
 pub use chunk::{ChunkChain, ChunkMismatch};
 pub use error::{CredentialError, Mismatch, SignatureError};
 pub use key::SecretAccessKey;
