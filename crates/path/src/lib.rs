@@ -14,11 +14,13 @@ pub mod cover;
 pub mod decide;
 pub mod decision;
 pub mod flow;
+pub mod name;
 pub mod plan;
 pub mod stage;
 
 pub use cover::{Cover, End};
 pub use decision::*;
 pub use flow::{Flow, Transport};
+pub use name::{NameSource, Question, Resolution};
 pub use plan::{Compiled, Diagnostic, InterfacePlan, Plan};
 pub use stage::{DropReason, Stage};

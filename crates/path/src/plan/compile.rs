@@ -28,6 +28,7 @@ use super::{
     RouteTablePlan, RulePlan, SubnetPlan, Target, VpcPlan,
 };
 use crate::decision::Stamp;
+use crate::name::{Names, ServiceName, public_domain};
 
 /// A plan, and how it differs from the one before.
 #[derive(Debug, Clone)]
@@ -251,6 +252,7 @@ impl Compiler<'_> {
             let blocks =
                 blocks.flat_map(|(service, n)| service.public_blocks.iter().map(move |block| (*block, n)));
             self.plan.services = Arc::new(IntervalMap::new(blocks));
+            self.plan.names = Arc::new(names(self.state));
         }
     }
 
@@ -268,6 +270,7 @@ impl Compiler<'_> {
             members,
             blocks: vpc.blocks.iter().map(|block| block.cidr).collect(),
             dns_support: vpc.dns_support,
+            dns_hostnames: vpc.dns_hostnames,
             resolver: vpc.resolver(),
         };
         // A change of the members alone leaves the VPC's own generation as it is.
@@ -495,6 +498,24 @@ impl Compiler<'_> {
         let automatic = |n: usize| interface.automatic_public_address.filter(|_| n == 0);
         let each = interface.private_addresses.iter().enumerate();
         each.map(|(n, private)| automatic(n).or_else(|| elastic(private.address))).collect()
+    }
+}
+
+/// What the names of the region's services and instances are.
+fn names(state: &State) -> Names {
+    let mut services = Vec::new();
+    for service in state.services.values() {
+        let leads_to =
+            ServiceName { service: service.name.clone(), addresses: service.public_addresses.clone() };
+        let leads_to = Arc::new(leads_to);
+        services
+            .extend(service.dns_names.iter().map(|name| (name.to_ascii_lowercase(), Arc::clone(&leads_to))));
+    }
+    let region = &state.region.name;
+    Names {
+        private_domain: postern_model::vpc::domain_name(region),
+        public_domain: public_domain(region),
+        services,
     }
 }
 

@@ -26,6 +26,7 @@ use interval::IntervalMap;
 use slots::Slots;
 
 use crate::decision::Stamp;
+use crate::name::Names;
 
 /// A persistent hash table.
 pub type Table<K, V> = GenericHashMap<K, V, FxBuildHasher, DefaultSharedPtr>;
@@ -48,6 +49,7 @@ pub struct Plan {
     pub(crate) nat_gateways: Table<NatGatewayId, Arc<NatPlan>>,
     pub(crate) endpoints: Table<VpcEndpointId, EndpointPlan>,
     pub(crate) services: Arc<IntervalMap<u16>>,
+    pub(crate) names: Arc<Names>,
     slots: Slots,
 }
 
@@ -95,6 +97,7 @@ pub(crate) struct VpcPlan {
     pub members: Stamp,
     pub blocks: SmallVec<[Ipv4Net; 4]>,
     pub dns_support: bool,
+    pub dns_hostnames: bool,
     pub resolver: Ipv4Addr,
 }
 

@@ -1,0 +1,157 @@
+//! What a VPC's resolver says about a name: the first stage of a flow that begins with one.
+//!
+//! Rules from "DNS attributes for your VPC" and "Amazon DNS server" in the VPC user guide.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use postern_model::VpcId;
+
+use crate::plan::Plan;
+
+/// The public names of the region's services and of its instances.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// The domain of private instance names, such as `ec2.internal`.
+    pub private_domain: String,
+    /// The domain of public instance names, such as `compute-1.amazonaws.com`.
+    pub public_domain: String,
+    /// Service names, lower case; a leading `*.` stands for any labels.
+    pub services: Vec<(String, Arc<ServiceName>)>,
+}
+
+/// What a service's names lead to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceName {
+    /// Such as `com.amazonaws.us-east-1.s3`.
+    pub service: String,
+    /// Its public addresses.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+/// What a resolver says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolution {
+    /// These addresses.
+    Addresses {
+        /// Never empty.
+        addresses: Vec<Ipv4Addr>,
+        /// Why.
+        source: NameSource,
+    },
+    /// For an address: this name.
+    Pointer(String),
+    /// There is such a name, but not with what was asked for.
+    NoData,
+    /// The name is not known here. A resolver with an uplink asks further.
+    Unknown,
+    /// The VPC's resolver is turned off.
+    Off,
+}
+
+/// Where the addresses of a name come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NameSource {
+    /// They are the service's public ones.
+    Service(String),
+    /// The private name of an interface in the VPC.
+    PrivateName,
+    /// The public name of an interface; inside its own VPC it leads to the private address.
+    PublicName,
+}
+
+/// How long an answer may be kept, in seconds. Short, so that a change of the network shows at once.
+pub const TTL_SECONDS: u32 = 5;
+
+/// What is asked about a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// Its IPv4 addresses.
+    Address,
+    /// The name of an address (`….in-addr.arpa`).
+    Pointer,
+    /// Anything else, which nothing here has.
+    Other,
+}
+
+impl Plan {
+    /// What the resolver of `vpc` says about `name`.
+    pub fn resolve(&self, vpc: VpcId, name: &str, question: Question) -> Resolution {
+        let Some(vpc_plan) = self.vpcs.get(&vpc) else { return Resolution::Off };
+        if !vpc_plan.dns_support {
+            return Resolution::Off;
+        }
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let found = match question {
+            Question::Pointer => return self.pointer(vpc, &name),
+            Question::Address | Question::Other => self
+                .service_addresses(&name)
+                .or_else(|| self.private_name(vpc, &name))
+                .or_else(|| self.public_name(vpc, &name)),
+        };
+        match (found, question) {
+            (Some(found), Question::Address) => found,
+            (Some(_), Question::Other | Question::Pointer) => Resolution::NoData,
+            (None, _) => Resolution::Unknown,
+        }
+    }
+
+    fn service_addresses(&self, name: &str) -> Option<Resolution> {
+        let matches = |pattern: &str| match pattern.strip_prefix("*.") {
+            Some(suffix) => {
+                name.strip_suffix(suffix).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+            }
+            None => pattern == name,
+        };
+        let (_, found) = self.names.services.iter().find(|(pattern, _)| matches(pattern))?;
+        let source = NameSource::Service(found.service.clone());
+        Some(Resolution::Addresses { addresses: found.addresses.clone(), source })
+    }
+
+    fn private_name(&self, vpc: VpcId, name: &str) -> Option<Resolution> {
+        let address = parse_name(name, "ip-", &self.names.private_domain)?;
+        self.addresses.get(&(vpc, address))?;
+        Some(Resolution::Addresses { addresses: vec![address], source: NameSource::PrivateName })
+    }
+
+    fn public_name(&self, vpc: VpcId, name: &str) -> Option<Resolution> {
+        let public = parse_name(name, "ec2-", &self.names.public_domain)?;
+        let (interface, private) = self.public.get(&public)?;
+        let holder = self.interface(*interface)?;
+        if !self.vpcs.get(&holder.vpc)?.dns_hostnames {
+            return None;
+        }
+        let address = if holder.vpc == vpc { *private } else { public };
+        Some(Resolution::Addresses { addresses: vec![address], source: NameSource::PublicName })
+    }
+
+    fn pointer(&self, vpc: VpcId, name: &str) -> Resolution {
+        let labels: Option<Vec<u8>> = name
+            .strip_suffix(".in-addr.arpa")
+            .and_then(|labels| labels.split('.').rev().map(|label| label.parse().ok()).collect());
+        let Some(Ok([a, b, c, d])) = labels.map(<[u8; 4]>::try_from) else { return Resolution::Unknown };
+        match self.addresses.get(&(vpc, Ipv4Addr::new(a, b, c, d))) {
+            Some(_) => Resolution::Pointer(format!("ip-{a}-{b}-{c}-{d}.{}", self.names.private_domain)),
+            None => Resolution::Unknown,
+        }
+    }
+}
+
+/// The address in a name such as `ip-10-0-0-5.ec2.internal`.
+fn parse_name(name: &str, prefix: &str, domain: &str) -> Option<Ipv4Addr> {
+    let host = name.strip_suffix(domain)?.strip_suffix('.')?.strip_prefix(prefix)?;
+    let octets: Option<Vec<u8>> = host.split('-').map(|part| part.parse().ok()).collect();
+    let [a, b, c, d] = <[u8; 4]>::try_from(octets?).ok()?;
+    let address = Ipv4Addr::new(a, b, c, d);
+    // One spelling only: `ip-010-…` is another name.
+    (format!("{prefix}{a}-{b}-{c}-{d}.{domain}") == name).then_some(address)
+}
+
+/// The domain of public instance names.
+pub(crate) fn public_domain(region: &str) -> String {
+    if region == "us-east-1" {
+        "compute-1.amazonaws.com".to_owned()
+    } else {
+        format!("{region}.compute.amazonaws.com")
+    }
+}
