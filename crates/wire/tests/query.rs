@@ -127,6 +127,11 @@ fn refusals_name_the_parameter() {
             "InvalidRequest: Signature version 2 is not supported: `SignatureVersion` was given. \
              Please use AWS4-HMAC-SHA256.",
         ),
+        (
+            ec2,
+            "Action=DeleteVpc&VpcId=v&X-Amz-Signature=1",
+            "UnknownParameter: The parameter X-Amz-Signature is not recognized",
+        ),
         (iam, "Action=MakeTea", "InvalidAction: Could not find operation MakeTea for version 2010-05-08"),
         (
             iam,
@@ -162,6 +167,15 @@ fn refusals_name_the_parameter() {
     ] {
         assert_eq!(refusal(version, body), expected, "{body}");
     }
+}
+
+#[test]
+fn a_presigned_url_carries_the_form_and_the_signature() {
+    let query = "Action=GetCallerIdentity&Version=2011-06-15&X-Amz-Date=d&X-Amz-Signature=s";
+    let form = Form::parse(query, b"", Limits::DEFAULT).unwrap();
+    assert!(form.parameters.is_empty());
+    let unsigned = Form::parse(&query.replace("&X-Amz-Signature=s", ""), b"", Limits::DEFAULT).unwrap();
+    assert_eq!(unsigned.parameters.keys().collect::<Vec<_>>(), ["X-Amz-Date"]);
 }
 
 #[test]

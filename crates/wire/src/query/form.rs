@@ -88,7 +88,7 @@ pub struct Form {
     pub parameters: BTreeMap<String, String>,
 }
 
-/// Parameters of a presigned URL: SigV4 has read them.
+/// Parameters of a presigned URL's query string: SigV4 has read them there, and nowhere else.
 const SIGNATURE_V4: [&str; 7] = [
     "X-Amz-Algorithm",
     "X-Amz-Credential",
@@ -116,13 +116,18 @@ impl Form {
         let body = std::str::from_utf8(body).map_err(|_| FormError::NotText)?;
         let mut form = Self::default();
         let mut action = None;
-        let pairs = query.split('&').chain(body.split('&')).filter(|pair| !pair.is_empty());
-        for (count, pair) in pairs.enumerate() {
+        let presigned = query.split('&').any(|pair| pair.starts_with("X-Amz-Signature="));
+        let in_query = query.split('&').map(|pair| (pair, presigned));
+        let pairs = in_query.chain(body.split('&').map(|pair| (pair, false)));
+        for (count, (pair, presigned)) in pairs.filter(|(pair, _)| !pair.is_empty()).enumerate() {
             if count >= limits.parameters {
                 return Err(FormError::TooMany { limit: limits.parameters });
             }
             let (name, value) = decode_pair(pair)?;
-            form.add(name, value, &mut action)?;
+            let of_signature = presigned && SIGNATURE_V4.contains(&name.as_str());
+            if !of_signature {
+                form.add(name, value, &mut action)?;
+            }
         }
         form.action = action.ok_or(FormError::NoAction)?;
         Ok(form)
@@ -131,9 +136,6 @@ impl Form {
     fn add(&mut self, name: String, value: String, action: &mut Option<String>) -> Result<(), FormError> {
         if SIGNATURE_V2.contains(&name.as_str()) {
             return Err(FormError::SignatureVersion2 { parameter: name });
-        }
-        if SIGNATURE_V4.contains(&name.as_str()) {
-            return Ok(());
         }
         let replaced = match name.as_str() {
             "Action" => action.replace(value).is_some(),

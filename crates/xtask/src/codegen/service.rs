@@ -190,7 +190,7 @@ impl Reader<'_> {
     }
 
     fn kind(&self, shape: &Map<String, Value>) -> anyhow::Result<Kind> {
-        let bounds = Bounds { min: bound(shape, "min")?, max: bound(shape, "max")? };
+        let bounds = Bounds { min: bound(shape, "min"), max: bound(shape, "max") };
         Ok(match shape.get("type").and_then(Value::as_str).context("no `type`")? {
             "structure" => Kind::Structure(self.members(shape)?),
             "list" => {
@@ -272,12 +272,9 @@ fn capitalised(name: &str) -> String {
     letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
 }
 
-fn bound(shape: &Map<String, Value>, name: &str) -> anyhow::Result<Option<i64>> {
-    match shape.get(name) {
-        // A few bounds are written as floating-point numbers and lie beyond 64 bits: they bound nothing.
-        Some(value) => Ok(value.as_i64()),
-        None => Ok(None),
-    }
+/// A few bounds are written as floating-point numbers and lie beyond 64 bits: they bound nothing.
+fn bound(shape: &Map<String, Value>, name: &str) -> Option<i64> {
+    shape.get(name).and_then(Value::as_i64)
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> anyhow::Result<&'a str> {
