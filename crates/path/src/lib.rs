@@ -13,6 +13,7 @@
 pub mod cover;
 pub mod decide;
 pub mod decision;
+pub mod explain;
 pub mod flow;
 pub mod name;
 pub mod plan;

@@ -1,0 +1,257 @@
+//! A decision in words: each stage with the resource and rule that decided, why, and what would have to change.
+//!
+//! It reads the steps that the decision itself left behind and adds nothing to them.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::decision::{Action, Decision, Deliver, Outcome, Rule, SourceRewrite, Step, Verdict, Why};
+use crate::flow::Flow;
+use crate::name::{NameSource, Resolution};
+use crate::stage::{DropReason, Stage};
+
+/// A decision in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// The flow, in words.
+    pub flow: String,
+    /// Whether it arrives.
+    pub arrives: bool,
+    /// Each stage, in order.
+    pub stages: Vec<Line>,
+}
+
+/// One stage in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// The stage's name.
+    pub stage: &'static str,
+    /// Whether it let the flow pass.
+    pub passed: bool,
+    /// What decided.
+    pub resource: Option<String>,
+    /// Which of its rules.
+    pub rule: Option<String>,
+    /// Why.
+    pub why: String,
+    /// What would have to change for the flow to pass.
+    pub remedy: Option<String>,
+}
+
+/// The stage in which a name was looked up, for a flow that begins with one.
+pub fn name_line(name: &str, resolution: &Resolution) -> Line {
+    let (passed, why, remedy) = match resolution {
+        Resolution::Addresses { addresses, source } => {
+            let list = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let source = match source {
+                NameSource::Service(service) => format!("public addresses of {service}"),
+                NameSource::PrivateName => "the private name of an interface in the VPC".to_owned(),
+                NameSource::PublicName => "the public name of an interface".to_owned(),
+            };
+            (true, format!("`{name}` is {list}: {source}"), None)
+        }
+        Resolution::Pointer(target) => (true, format!("`{name}` is {target}"), None),
+        Resolution::NoData => (false, format!("`{name}` has no IPv4 address"), None),
+        Resolution::Unknown => (
+            false,
+            format!("`{name}` is not a name that the VPC's resolver knows"),
+            Some("use the name of a service of this region, or of an instance in the VPC".to_owned()),
+        ),
+        Resolution::Off => (
+            false,
+            "the VPC's resolver is turned off".to_owned(),
+            Some("set the VPC's attribute enableDnsSupport to true".to_owned()),
+        ),
+    };
+    Line { stage: Stage::Name.name(), passed, resource: None, rule: None, why, remedy }
+}
+
+/// Puts a decision into words.
+pub fn explain(flow: &Flow, decision: &Decision) -> Explanation {
+    let stages = decision.steps.iter().map(|step| line(flow, step)).collect();
+    let arrives = matches!(decision.outcome, Outcome::Forward(_));
+    Explanation { flow: flow.to_string(), arrives, stages }
+}
+
+fn line(flow: &Flow, step: &Step) -> Line {
+    let (passed, why, remedy) = match step.verdict {
+        Verdict::Pass(why) => (true, pass_words(why), None),
+        Verdict::Refuse(reason) => (false, refusal_words(flow, reason), remedy(flow, reason)),
+    };
+    let resource = step.resource.map(|resource| resource.to_string());
+    Line { stage: step.stage.name(), passed, resource, rule: step.rule.map(rule_words), why, remedy }
+}
+
+fn rule_words(rule: Rule) -> String {
+    match rule {
+        Rule::SecurityGroup(id) => id.to_string(),
+        Rule::NetworkAcl(Some(number)) => format!("rule {number}"),
+        Rule::NetworkAcl(None) => "rule *".to_owned(),
+        Rule::Route(block, None) => format!("route {block}"),
+        Rule::Route(block, Some(list)) => format!("route {list} ({block})"),
+        Rule::Local(block) => format!("local route {block}"),
+    }
+}
+
+fn pass_words(why: Why) -> String {
+    match why {
+        Why::OwnAddress => "the source is one of the interface's own addresses".to_owned(),
+        Why::SourceCheckOff => "the interface does not check sources".to_owned(),
+        Why::RuleAllows => "the rule allows it".to_owned(),
+        Why::SameSubnet => "sender and receiver are in the same subnet".to_owned(),
+        Why::LongestPrefix => "the longest prefix that matches".to_owned(),
+        Why::SourceBecomes(address) => format!("the source becomes {address}"),
+        Why::DestinationBecomes(address) => format!("the destination becomes {address}"),
+        Why::InterfaceHas(id) => format!("{id} has the address"),
+        Why::ServiceAddress => "a public address of an AWS service".to_owned(),
+        Why::EndpointAvailable => {
+            "requests carry this endpoint as aws:SourceVpce, and no aws:SourceIp".to_owned()
+        }
+        Why::LinkService => "neither security groups nor ACLs filter this service".to_owned(),
+        Why::AnswerPasses => "the answer passes".to_owned(),
+        Why::Arrives(Deliver::Interface(id)) => format!("arrives at {id}"),
+        Why::Arrives(Deliver::Door(door)) => format!("arrives at the {}", door.name()),
+    }
+}
+
+fn refusal_words(flow: &Flow, reason: DropReason) -> String {
+    let Flow { source, destination, transport, .. } = flow;
+    match reason {
+        DropReason::SpoofedSource => format!("{source} is none of the interface's addresses"),
+        DropReason::EgressSecurityGroup => format!("no outbound rule allows {transport} to {destination}"),
+        DropReason::IngressSecurityGroup => format!("no inbound rule allows {transport} from {source}"),
+        DropReason::EgressNetworkAcl | DropReason::IngressNetworkAcl => format!("the ACL denies {transport}"),
+        DropReason::ReturnNetworkAcl => format!("the ACL denies the answer to {transport}"),
+        DropReason::NoRoute => format!("no route to {destination}"),
+        DropReason::Blackhole => format!("the route to {destination} leads to something that is gone"),
+        DropReason::NoSuchAddress => {
+            format!("nobody in the VPC has {destination} or takes connections there")
+        }
+        DropReason::TargetDown => format!("{destination} is not plugged into anything that runs"),
+        DropReason::NoPublicAddress => format!("{source} has no public address"),
+        DropReason::NoUplink => format!("this region has no way to {destination} on the internet"),
+        DropReason::ReturnRoute => format!("the answer to {source} would not leave by an internet gateway"),
+        DropReason::DestinationCheck => {
+            "the interface checks destinations and the packet is not for it".to_owned()
+        }
+        DropReason::ResolverOff => "the VPC's resolver is turned off".to_owned(),
+        DropReason::MetadataOff => "instance metadata is turned off".to_owned(),
+        DropReason::NoSuchLinkService => format!("no link service takes {transport} at {destination}"),
+        DropReason::NatProtocol => format!("a NAT gateway does not take {transport}"),
+        DropReason::EndpointNotAvailable => "the endpoint is not available".to_owned(),
+        DropReason::UnknownPort => "the interface is not there".to_owned(),
+        DropReason::Malformed
+        | DropReason::Unsupported
+        | DropReason::SpoofedMac
+        | DropReason::PortAllocation
+        | DropReason::NoFlow
+        | DropReason::Cut
+        | DropReason::TtlExpired
+        | DropReason::TooBig
+        | DropReason::Fragment
+        | DropReason::TableFull
+        | DropReason::RateLimited
+        | DropReason::Multicast
+        | DropReason::UnrelatedIcmp
+        | DropReason::SendFailed => reason.name().replace('-', " "),
+    }
+}
+
+fn remedy(flow: &Flow, reason: DropReason) -> Option<String> {
+    let Flow { source, destination, transport, .. } = flow;
+    let words = match reason {
+        DropReason::EgressSecurityGroup => {
+            format!(
+                "authorize an outbound rule for {transport} to {destination}, or to a prefix list that holds it"
+            )
+        }
+        DropReason::IngressSecurityGroup => {
+            format!("authorize an inbound rule for {transport} from {source}")
+        }
+        DropReason::EgressNetworkAcl | DropReason::IngressNetworkAcl => {
+            "add an allow entry with a lower number to the ACL".to_owned()
+        }
+        DropReason::ReturnNetworkAcl => {
+            format!("allow the answer's ports too: ACLs keep no state (the answer goes to {source})")
+        }
+        DropReason::NoRoute => {
+            format!("add a route for {destination}, or associate a gateway endpoint with the route table")
+        }
+        DropReason::Blackhole => "replace or delete the route".to_owned(),
+        DropReason::TargetDown => "start the instance".to_owned(),
+        DropReason::NoPublicAddress => {
+            "associate an Elastic IP address, or route through a NAT gateway".to_owned()
+        }
+        DropReason::ReturnRoute => {
+            "route 0.0.0.0/0 of the receiver's subnet to its internet gateway".to_owned()
+        }
+        DropReason::DestinationCheck => "turn the interface's source/destination check off".to_owned(),
+        DropReason::SpoofedSource => {
+            "turn the interface's source/destination check off, if it routes".to_owned()
+        }
+        DropReason::ResolverOff => "set the VPC's attribute enableDnsSupport to true".to_owned(),
+        DropReason::NoSuchAddress
+        | DropReason::NoUplink
+        | DropReason::MetadataOff
+        | DropReason::NoSuchLinkService
+        | DropReason::NatProtocol
+        | DropReason::EndpointNotAvailable
+        | DropReason::UnknownPort
+        | DropReason::Malformed
+        | DropReason::Unsupported
+        | DropReason::SpoofedMac
+        | DropReason::PortAllocation
+        | DropReason::NoFlow
+        | DropReason::Cut
+        | DropReason::TtlExpired
+        | DropReason::TooBig
+        | DropReason::Fragment
+        | DropReason::TableFull
+        | DropReason::RateLimited
+        | DropReason::Multicast
+        | DropReason::UnrelatedIcmp
+        | DropReason::SendFailed => return None,
+    };
+    Some(words)
+}
+
+/// What is done to the packets, in a few words, for flow logs.
+pub fn action_words(action: &Action) -> String {
+    let source = match action.source {
+        SourceRewrite::Keep => String::new(),
+        SourceRewrite::Address(address) => format!("from {address} "),
+        SourceRewrite::Port { gateway, visible_address, .. } => {
+            format!("through {gateway} from {visible_address} ")
+        }
+        SourceRewrite::Identity { peer, gateway: _ } => match peer.through {
+            crate::Through::Internet(address) => format!("over the internet from {address} "),
+            crate::Through::Endpoint(endpoint, _) => format!("through {endpoint} "),
+            crate::Through::Link => String::new(),
+        },
+    };
+    match action.deliver {
+        Deliver::Interface(id) => format!("{source}to {id}"),
+        Deliver::Door(door) => format!("{source}to the {}", door.name()),
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.flow)?;
+        for (number, line) in (1..).zip(&self.stages) {
+            let mark = if line.passed { "ok" } else { "NO" };
+            write!(f, "{number:>3}  {mark}  {:<22}", line.stage)?;
+            let by = [line.resource.as_deref(), line.rule.as_deref()];
+            for part in by.into_iter().flatten() {
+                write!(f, " {part}")?;
+            }
+            let separator = if line.resource.is_some() || line.rule.is_some() { ":" } else { "" };
+            writeln!(f, "{separator} {}", line.why)?;
+            if let Some(remedy) = &line.remedy {
+                writeln!(f, "{:>32}to change it: {remedy}", "")?;
+            }
+        }
+        Ok(())
+    }
+}
