@@ -162,26 +162,21 @@ impl Piece {
 
     /// Shift-and: bit `i` of the states says that the last `i + 1` characters of the text fit the piece's first.
     fn end_by_automaton(&self, text: &str) -> Option<usize> {
-        let words = self.characters.div_ceil(WORD_BITS);
-        let (any, literal) = self.masks(words);
+        let fits = Fits::of(self);
         let (last_word, last_bit) = bit(self.characters - 1);
-        let mut states = vec![0_u64; words];
+        let mut states = vec![0_u64; fits.any.len()];
+        let mut shifted = states.clone();
         for (start, character) in text.char_indices() {
             let mut carried = 1;
-            for state in &mut states {
-                let out = *state >> (WORD_BITS - 1);
-                *state = (*state << 1) | carried;
-                carried = out;
+            for (to, from) in shifted.iter_mut().zip(&states) {
+                *to = (from << 1) | carried;
+                carried = from >> (WORD_BITS - 1);
             }
-            let mut fitting: Vec<(usize, u64)> = Vec::new();
-            for (word, mask) in literal.get(&character).into_iter().flatten() {
-                fitting.push((*word, states[*word] & mask));
+            for ((state, shifted), any) in states.iter_mut().zip(&shifted).zip(&fits.any) {
+                *state = shifted & any;
             }
-            for (state, mask) in states.iter_mut().zip(&any) {
-                *state &= mask;
-            }
-            for (word, bits) in fitting {
-                states[word] |= bits;
+            for (word, mask) in fits.literal.get(&character).into_iter().flatten() {
+                states[*word] |= shifted[*word] & mask;
             }
             if states[last_word] & last_bit != 0 {
                 return Some(start + character.len_utf8());
@@ -189,33 +184,45 @@ impl Piece {
         }
         None
     }
+}
 
-    /// At which places any character fits, and at which a given one does (words without a place left out).
-    fn masks(&self, words: usize) -> (Vec<u64>, BTreeMap<char, Vec<(usize, u64)>>) {
-        let mut any = vec![0_u64; words];
-        let mut literal: BTreeMap<char, Vec<(usize, u64)>> = BTreeMap::new();
+/// Which characters fit at which places of a piece, as bits in words.
+struct Fits {
+    /// The places of `?`.
+    any: Vec<u64>,
+    /// The places of each character, words without one left out.
+    literal: BTreeMap<char, Vec<(usize, u64)>>,
+}
+
+impl Fits {
+    fn of(piece: &Piece) -> Self {
+        let mut fits = Self { any: vec![0; piece.characters.div_ceil(WORD_BITS)], literal: BTreeMap::new() };
         let mut place = 0;
-        for unit in &self.units {
+        for unit in &piece.units {
             match unit {
                 Unit::One => {
                     let (word, bits) = bit(place);
-                    any[word] |= bits;
+                    fits.any[word] |= bits;
                     place += 1;
                 }
                 Unit::Text(text) => {
                     for character in text.chars() {
-                        let (word, bits) = bit(place);
-                        let masks = literal.entry(character).or_default();
-                        match masks.last_mut() {
-                            Some((last, mask)) if *last == word => *mask |= bits,
-                            Some(_) | None => masks.push((word, bits)),
-                        }
+                        fits.add(character, place);
                         place += 1;
                     }
                 }
             }
         }
-        (any, literal)
+        fits
+    }
+
+    fn add(&mut self, character: char, place: usize) {
+        let (word, bits) = bit(place);
+        let words = self.literal.entry(character).or_default();
+        match words.last_mut() {
+            Some((last, mask)) if *last == word => *mask |= bits,
+            Some(_) | None => words.push((word, bits)),
+        }
     }
 }
 

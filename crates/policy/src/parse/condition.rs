@@ -203,7 +203,7 @@ fn all<T>(
 
 fn parse_network(text: &str) -> Option<IpNet> {
     match text.parse::<IpNet>() {
-        Ok(network) => Some(network.trunc()),
+        Ok(network) => Some(network),
         Err(_) => text.parse::<std::net::IpAddr>().ok().map(IpNet::from),
     }
 }

@@ -30,6 +30,7 @@ fn typed_values_meet_their_operators() {
     let with = |value: Value| Context::new().with("a:b", value);
     for (condition, value) in [
         (r#"{"IpAddress":{"a:b":"10.0.0.0/8"}}"#, Value::from(Ipv4Addr::new(10, 1, 2, 3))),
+        (r#"{"IpAddress":{"a:b":"10.0.0.0/8"}}"#, Value::from(Ipv4Addr::new(10, 1, 2, 3).to_ipv6_mapped())),
         (r#"{"StringEquals":{"a:b":"10.1.2.3"}}"#, Value::from(Ipv4Addr::new(10, 1, 2, 3))),
         (r#"{"Bool":{"a:b":"true"}}"#, Value::from(true)),
         (r#"{"StringEquals":{"a:b":"true"}}"#, Value::from(true)),
