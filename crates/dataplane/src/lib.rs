@@ -1,1 +1,3 @@
-//! Under construction.
+//! The data plane: instances and packet ports on the host's kernel ([`host`]), and what moves packets between them.
+
+pub mod host;

@@ -1,0 +1,127 @@
+//! A network namespace held by a descriptor.
+//!
+//! INVARIANT: no thread of the program changes its namespace for longer than one closure: [`Namespace::run`] enters
+//! on a thread made for it, so that a pooled thread can never come back to its pool in the wrong network.
+
+use std::fs::File;
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::sched::{CloneFlags, setns};
+
+/// A network namespace. It lives at least as long as a value that refers to it, and clones are cheap.
+#[derive(Debug, Clone)]
+pub struct Namespace {
+    fd: Arc<OwnedFd>,
+    name: Arc<str>,
+}
+
+/// Why something could not be done inside a namespace.
+#[derive(Debug, thiserror::Error)]
+pub enum NamespaceError {
+    /// There is nothing to open at the path.
+    #[error("cannot open the network namespace `{}`", .path.display())]
+    Open {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A namespace of another owner, or a file that is none.
+    #[error("cannot enter the network namespace `{name}`")]
+    Enter {
+        /// Which one.
+        name: String,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// No thread could be had, or it panicked.
+    #[error("the thread for the network namespace `{name}` failed: {reason}")]
+    Thread {
+        /// Which one.
+        name: String,
+        /// What happened.
+        reason: String,
+    },
+    /// A socket could not be opened in it.
+    #[error("cannot open a socket on `{address}` in the network namespace `{name}`")]
+    Socket {
+        /// Which one.
+        name: String,
+        /// Which address.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Namespace {
+    /// Takes over a descriptor of a network namespace; `name` is for error messages.
+    pub(crate) fn from_fd(fd: OwnedFd, name: &str) -> Self {
+        Self { fd: Arc::new(fd), name: name.into() }
+    }
+
+    /// Somebody else's namespace by its path, `/proc/PID/ns/net` or `/run/netns/NAME`.
+    pub fn open(path: &Path) -> Result<Self, NamespaceError> {
+        let file =
+            File::open(path).map_err(|source| NamespaceError::Open { path: path.to_owned(), source })?;
+        Ok(Self::from_fd(file.into(), &path.display().to_string()))
+    }
+
+    /// The namespace that the calling thread is in.
+    pub fn current() -> Result<Self, NamespaceError> {
+        Self::open(Path::new("/proc/thread-self/ns/net"))
+    }
+
+    /// What it is called in messages.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs `job` inside the namespace, on a thread of its own, and returns what it returned. Sockets that the job
+    /// opens stay in the namespace wherever they are used later.
+    pub fn run<T: Send>(&self, job: impl FnOnce() -> T + Send) -> Result<T, NamespaceError> {
+        let thread = |reason: String| NamespaceError::Thread { name: self.name.to_string(), reason };
+        std::thread::scope(|scope| {
+            let worker = std::thread::Builder::new()
+                .name(format!("ns-{}", self.name).chars().take(15).collect())
+                .stack_size(256 * 1024)
+                .spawn_scoped(scope, || setns(self.as_fd(), CloneFlags::CLONE_NEWNET).map(|()| job()))
+                .map_err(|error| thread(error.to_string()))?;
+            match worker.join() {
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(errno)) => {
+                    Err(NamespaceError::Enter { name: self.name.to_string(), source: errno.into() })
+                }
+                Err(_) => Err(thread("it panicked".to_owned())),
+            }
+        })
+    }
+
+    /// A TCP listener inside the namespace.
+    pub fn listen_tcp(&self, address: SocketAddr) -> Result<TcpListener, NamespaceError> {
+        self.run(|| TcpListener::bind(address))?.map_err(|source| self.socket_error(address, source))
+    }
+
+    /// A UDP socket inside the namespace.
+    pub fn bind_udp(&self, address: SocketAddr) -> Result<UdpSocket, NamespaceError> {
+        self.run(|| UdpSocket::bind(address))?.map_err(|source| self.socket_error(address, source))
+    }
+
+    fn socket_error(&self, address: SocketAddr, source: io::Error) -> NamespaceError {
+        NamespaceError::Socket { name: self.name.to_string(), address, source }
+    }
+}
+
+impl AsFd for Namespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

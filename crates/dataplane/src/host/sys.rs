@@ -1,0 +1,646 @@
+//! The system calls that neither the standard library nor `nix` offers, each behind a safe function.
+//!
+//! This is the place of the crate's `unsafe` outside packet sockets: a function here takes and returns
+//! owned descriptors and plain values, so that its callers cannot break memory safety.
+#![expect(unsafe_code, reason = "raw system calls; every block says why it is sound")]
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+/// Turns the `-1` of a C call into the error it left behind.
+pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn check_long(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// A path as the kernel takes it.
+pub(crate) fn c_path(path: &Path) -> io::Result<CString> {
+    use std::os::unix::ffi::OsStrExt;
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| {
+        io::Error::new(io::ErrorKind::InvalidInput, format!("`{}` holds a zero byte", path.display()))
+    })
+}
+
+/// Which side of a fork this is.
+pub(crate) enum Fork {
+    /// In the new process.
+    Child,
+    /// In the old one, with the new one's process id.
+    Parent(libc::pid_t),
+}
+
+/// Makes a process as `fork` does, in new namespaces named by `namespaces` (`CLONE_NEW…`).
+///
+/// INVARIANT: the calling process has one thread, so that no lock of the C library or of the allocator is held
+/// for ever in the child. [`require_single_thread`] checks it where processes are started.
+pub(crate) fn fork_into(namespaces: libc::c_int) -> io::Result<Fork> {
+    let flags = libc::c_long::from(namespaces | libc::SIGCHLD);
+    // SAFETY: without CLONE_VM and with a null stack this is fork: the child has its own copy of all memory.
+    let pid = check_long(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
+    Ok(match libc::pid_t::try_from(pid) {
+        Ok(0) => Fork::Child,
+        Ok(pid) => Fork::Parent(pid),
+        Err(_) => return Err(io::Error::other("clone returned no process id")),
+    })
+}
+
+/// An error unless this process has exactly one thread.
+pub(crate) fn require_single_thread() -> io::Result<()> {
+    let threads = std::fs::read_dir("/proc/self/task")?.count();
+    if threads == 1 {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!(
+            "the process has `{threads}` threads already; this must come first in main"
+        )))
+    }
+}
+
+/// Leaves the process at once: no destructors, no exit handlers of the parent's image.
+pub(crate) fn exit_now(status: i32) -> ! {
+    // SAFETY: `_exit` takes any status and does not return.
+    unsafe { libc::_exit(status) }
+}
+
+#[repr(C)]
+struct MountAttr {
+    attr_set: u64,
+    attr_clr: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+/// Sets mount attributes (`MOUNT_ATTR_…`) on a mount, and on all mounts below it where `recursive`.
+pub(crate) fn set_mount_attributes(path: &Path, set: u64, recursive: bool) -> io::Result<()> {
+    let path = c_path(path)?;
+    let attributes = MountAttr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let flags = if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a C string and the attributes live through the call; the size is theirs.
+    check_long(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<MountAttr>(),
+        )
+    })
+    .map(drop)
+}
+
+/// A private, unattached copy of the one mount at `path` (nothing mounted below it is in it).
+pub(crate) fn clone_mount(path: &Path) -> io::Result<OwnedFd> {
+    const OPEN_TREE_CLONE: libc::c_int = 1;
+    let path = c_path(path)?;
+    // SAFETY: the path is a C string; the result is a new descriptor or an error.
+    let fd = check_long(unsafe {
+        libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), OPEN_TREE_CLONE | libc::O_CLOEXEC)
+    })?;
+    own(fd)
+}
+
+fn own(fd: libc::c_long) -> io::Result<OwnedFd> {
+    let fd = RawFd::try_from(fd).map_err(|_| io::Error::other("no such descriptor"))?;
+    // SAFETY: the kernel has just handed this descriptor out; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Opens `path` for writing below the directory `dir`, and writes `text`.
+pub(crate) fn write_at(dir: BorrowedFd<'_>, path: &CStr, text: &str) -> io::Result<()> {
+    use std::io::Write;
+    // SAFETY: `path` is a C string; the result is a new descriptor or an error.
+    let fd =
+        check(unsafe { libc::openat(dir.as_raw_fd(), path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC) })?;
+    let mut file = std::fs::File::from(own(libc::c_long::from(fd))?);
+    file.write_all(text.as_bytes())
+}
+
+/// Sends `SIGKILL` to this process when its parent thread ends.
+pub(crate) fn die_with_parent() -> io::Result<()> {
+    // SAFETY: plain values.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) }).map(drop)
+}
+
+/// Whether others of the same user may read this process's memory and its `/proc` entries.
+pub(crate) fn set_dumpable(dumpable: bool) -> io::Result<()> {
+    // SAFETY: plain values.
+    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, libc::c_long::from(dumpable), 0, 0, 0) }).map(drop)
+}
+
+/// No program started from here on gains privileges from set-uid files or file capabilities.
+pub(crate) fn forbid_new_privileges() -> io::Result<()> {
+    // SAFETY: plain values.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).map(drop)
+}
+
+/// A session keyring of its own, so that the caller's keys cannot be read.
+pub(crate) fn new_session_keyring() {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: a null name asks for an anonymous keyring. Kernels without keyrings answer ENOSYS, where there is
+    // nothing to hide.
+    unsafe {
+        libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>());
+    }
+}
+
+#[repr(C)]
+struct CapHeader {
+    version: u32,
+    pid: libc::c_int,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct CapData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+/// `CAP_SETGID`, of linux/capability.h.
+pub(crate) const CAP_SETGID: u32 = 6;
+/// `CAP_SETUID`, of linux/capability.h.
+pub(crate) const CAP_SETUID: u32 = 7;
+/// `CAP_KILL`, of linux/capability.h.
+pub(crate) const CAP_KILL: u32 = 5;
+/// `CAP_SETPCAP`, of linux/capability.h.
+pub(crate) const CAP_SETPCAP: u32 = 8;
+/// `CAP_NET_ADMIN`, of linux/capability.h.
+pub(crate) const CAP_NET_ADMIN: u32 = 12;
+/// `CAP_SYS_ADMIN`, of linux/capability.h.
+pub(crate) const CAP_SYS_ADMIN: u32 = 21;
+
+/// Keeps exactly these capabilities (numbers below 32), permitted and effective.
+pub(crate) fn keep_capabilities(kept: &[u32]) -> io::Result<()> {
+    let mask = kept.iter().fold(0_u32, |mask, cap| mask | 1 << cap);
+    let header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let data = [CapData { effective: mask, permitted: mask, inheritable: 0 }, CapData::default()];
+    // SAFETY: version 3 reads two data records, which are there.
+    check_long(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
+}
+
+/// Whether this process has these capabilities (numbers below 32) in effect.
+pub(crate) fn has_capabilities(wanted: &[u32]) -> bool {
+    let header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let mut data = [CapData::default(); 2];
+    // SAFETY: version 3 writes two data records, which are there.
+    let result = unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) };
+    result == 0 && wanted.iter().all(|cap| data[0].effective & (1 << cap) != 0)
+}
+
+/// Empties the bounding and ambient sets: whatever is executed later cannot get a capability back.
+pub(crate) fn drop_bounding_capabilities() -> io::Result<()> {
+    // SAFETY: plain values.
+    check(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) })?;
+    for capability in 0..64_u64 {
+        // SAFETY: plain values.
+        match check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) }) {
+            Ok(_) => {}
+            // Past the last capability that this kernel knows.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Drops the supplementary groups and takes one user and one group for good.
+pub(crate) fn become_user(uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: an empty list needs no memory.
+    check(unsafe { libc::setgroups(0, std::ptr::null()) })?;
+    // SAFETY: plain values.
+    check(unsafe { libc::setresgid(gid, gid, gid) })?;
+    // SAFETY: plain values.
+    check(unsafe { libc::setresuid(uid, uid, uid) }).map(drop)
+}
+
+/// Sets one resource limit, never above what the caller may have.
+pub(crate) fn limit(resource: i32, soft: u64, hard: u64) -> io::Result<()> {
+    let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel fills the record given.
+    check(unsafe { libc::getrlimit(resource as _, &raw mut now) })?;
+    let hard = hard.min(now.rlim_max);
+    let wanted = libc::rlimit { rlim_cur: soft.min(hard), rlim_max: hard };
+    // SAFETY: the kernel reads the record given.
+    check(unsafe { libc::setrlimit(resource as _, &raw const wanted) }).map(drop)
+}
+
+/// Closes every descriptor from `first` on.
+pub(crate) fn close_from(first: RawFd) -> io::Result<()> {
+    let first = libc::c_uint::try_from(first).map_err(io::Error::other)?;
+    // SAFETY: the caller is a fresh child that owns no descriptor object from `first` on.
+    check_long(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) }).map(drop)
+}
+
+/// Marks every descriptor from `first` on to be closed when a program is executed.
+pub(crate) fn close_on_exec_from(first: RawFd) -> io::Result<()> {
+    const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
+    let first = libc::c_uint::try_from(first).map_err(io::Error::other)?;
+    // SAFETY: nothing is closed now.
+    check_long(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) })
+        .map(drop)
+}
+
+/// Takes ownership of a descriptor that this process has put at a fixed number with [`install_fd`].
+pub(crate) fn adopt_fd(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: plain values; an error says that nothing is open under the number.
+    check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    own(libc::c_long::from(number))
+}
+
+/// Makes descriptor number `target` a copy of `fd`, not closed on exec.
+pub(crate) fn install_fd(fd: RawFd, target: RawFd) -> io::Result<()> {
+    if fd == target {
+        // SAFETY: plain values.
+        return check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }).map(drop);
+    }
+    // SAFETY: plain values; what `target` held is meant to be closed.
+    check(unsafe { libc::dup2(fd, target) }).map(drop)
+}
+
+/// A copy of `fd` with a number of at least `least`, closed on exec.
+pub(crate) fn copy_fd_above(fd: RawFd, least: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: plain values; the result is a new descriptor.
+    let copy = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, least) })?;
+    own(libc::c_long::from(copy))
+}
+
+/// Puts every signal back to its default and blocks none, as a program expects to find them.
+pub(crate) fn reset_signals() {
+    // The kernel's own record, all zeros: the default disposition. It is larger than any architecture's, and the
+    // call is made directly because the C library refuses the two signals that it keeps for itself.
+    let default = [0_u64; 8];
+    for signal in 1..=64 {
+        // SAFETY: the kernel reads the record; refusals (SIGKILL, SIGSTOP) do not matter.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null_mut::<libc::c_void>(),
+                size_of::<u64>(),
+            );
+        }
+    }
+    // SAFETY: the set is filled before it is used.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// Makes `terminal` the controlling terminal of the calling session leader.
+pub(crate) fn take_terminal(terminal: RawFd) -> io::Result<()> {
+    // SAFETY: plain values.
+    check(unsafe { libc::ioctl(terminal, libc::TIOCSCTTY, 0) }).map(drop)
+}
+
+/// The slave side of the pseudo terminal whose master is given.
+pub(crate) fn terminal_peer(master: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: plain values; the result is a new descriptor.
+    let fd = check(unsafe {
+        libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC)
+    })?;
+    own(libc::c_long::from(fd))
+}
+
+/// Lets the slave of a new pseudo terminal be opened.
+pub(crate) fn unlock_terminal(master: BorrowedFd<'_>) -> io::Result<()> {
+    let unlocked: libc::c_int = 0;
+    // SAFETY: the kernel reads one int.
+    check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) }).map(drop)
+}
+
+/// Sets a terminal's size in characters.
+pub(crate) fn set_terminal_size(fd: BorrowedFd<'_>, rows: u16, columns: u16) -> io::Result<()> {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel reads the record given.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
+}
+
+/// A terminal's rows and columns; an error where it is none.
+pub(crate) fn terminal_size(fd: BorrowedFd<'_>) -> io::Result<(u16, u16)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel fills the record given.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) })?;
+    Ok((size.ws_row, size.ws_col))
+}
+
+/// Takes a file-system identity (who owns what is made); the effective one stays.
+pub(crate) fn set_file_identity(uid: u32, gid: u32) {
+    // SAFETY: plain values; these two calls report nothing.
+    unsafe {
+        libc::setfsgid(gid);
+        libc::setfsuid(uid);
+    }
+}
+
+/// Replaces the program. Returns only on failure.
+pub(crate) fn execute(path: &CStr, argv: &[CString], environment: &[CString]) -> io::Error {
+    let argv = pointers(argv);
+    let environment = pointers(environment);
+    // SAFETY: both lists end with a null pointer and outlive the call.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+/// Overwrites the command line and environment that `/proc/PID/cmdline` and `environ` show, in a forked process
+/// that shares nothing with its parent any more. What the caller was started with is not for instances to read.
+///
+/// After this the process must not read its arguments or environment.
+pub(crate) fn wipe_process_title(title: &str) -> io::Result<()> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // The command name, in parentheses, may itself hold spaces and parentheses.
+    let (_, fields) =
+        stat.rsplit_once(')').ok_or_else(|| io::Error::other("`/proc/self/stat` has no command name"))?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    // Fields 48 to 51 of proc_pid_stat(5); the first one after the name is field 3.
+    let field =
+        |number: usize| -> usize { fields.get(number - 3).and_then(|text| text.parse().ok()).unwrap_or(0) };
+    blank(field(48), field(49), title.as_bytes());
+    blank(field(50), field(51), &[]);
+    let name = CString::new(title).map_err(io::Error::other)?;
+    // SAFETY: the kernel copies at most 16 bytes of a C string.
+    check(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) }).map(drop)
+}
+
+fn blank(start: usize, end: usize, text: &[u8]) {
+    if start == 0 || end <= start {
+        return;
+    }
+    let length = end - start;
+    let area = std::ptr::with_exposed_provenance_mut::<u8>(start);
+    // SAFETY: the kernel put the strings of the command line (or of the environment) there when the program was
+    // started and reports the area as this process's own; it is writable stack memory, one thread runs, and the
+    // last byte stays zero so that every string in it still ends.
+    unsafe {
+        std::ptr::write_bytes(area, 0, length);
+        std::ptr::copy_nonoverlapping(text.as_ptr(), area, text.len().min(length - 1));
+    }
+}
+
+/// Whether this process may talk to the `bpf` system call at all: loads the smallest classifier there is.
+pub(crate) fn load_smallest_classifier() -> io::Result<OwnedFd> {
+    const BPF_PROG_LOAD: libc::c_int = 5;
+    const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
+    // r0 = 0; exit
+    let program: [u64; 2] = [0x0000_0000_0000_00b7, 0x0000_0000_0000_0095];
+    let licence = c"GPL";
+    #[repr(C)]
+    #[derive(Default)]
+    struct Load {
+        kind: u32,
+        count: u32,
+        instructions: u64,
+        licence: u64,
+        log_level: u32,
+        log_size: u32,
+        log: u64,
+        kernel_version: u32,
+        flags: u32,
+    }
+    let load = Load {
+        kind: BPF_PROG_TYPE_SCHED_CLS,
+        count: 2,
+        instructions: program.as_ptr().expose_provenance() as u64,
+        licence: licence.as_ptr().expose_provenance() as u64,
+        ..Load::default()
+    };
+    // SAFETY: the attribute holds pointers to two instructions and a C string that live through the call.
+    let fd = check_long(unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const load, size_of::<Load>())
+    })?;
+    own(fd)
+}
+
+/// Attaches a classifier to an interface's TCX ingress hook; dropping the result detaches it.
+pub(crate) fn attach_tcx(program: BorrowedFd<'_>, interface_index: u32) -> io::Result<OwnedFd> {
+    const BPF_LINK_CREATE: libc::c_int = 28;
+    const BPF_TCX_INGRESS: u32 = 46;
+    let attribute: [u32; 12] = [
+        u32::try_from(program.as_raw_fd()).unwrap_or(u32::MAX),
+        interface_index,
+        BPF_TCX_INGRESS,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the attribute is plain numbers.
+    let fd = check_long(unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_LINK_CREATE, attribute.as_ptr(), size_of_val(&attribute))
+    })?;
+    own(fd)
+}
+
+/// Forks a child that does one thing and reports it by a number (an errno, 0 for success).
+///
+/// Unlike [`fork_into`] this may be called with other threads about: `job` must then do system calls only.
+pub(crate) fn in_child(job: impl FnOnce() -> u8) -> io::Result<u8> {
+    // SAFETY: the child runs `job` and leaves without running anything of the parent's.
+    let pid = check(unsafe { libc::fork() })?;
+    if pid == 0 {
+        exit_now(i32::from(job()));
+    }
+    let mut status = 0;
+    loop {
+        // SAFETY: the kernel fills one int.
+        match check(unsafe { libc::waitpid(pid, &raw mut status, 0) }) {
+            Ok(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if libc::WIFEXITED(status) {
+        Ok(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX))
+    } else {
+        Err(io::Error::other(format!("the trial process ended by signal `{}`", libc::WTERMSIG(status))))
+    }
+}
+
+/// A memory file with this content, to hand over what does not fit a message.
+pub(crate) fn memory_file(content: &[u8]) -> io::Result<OwnedFd> {
+    use std::io::{Seek, Write};
+    // SAFETY: the name is a C string; the result is a new descriptor.
+    let fd = check(unsafe { libc::memfd_create(c"postern".as_ptr(), libc::MFD_CLOEXEC) })?;
+    let mut file = std::fs::File::from(own(libc::c_long::from(fd))?);
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+/// Waits until one of the descriptors can be read, at most `milliseconds` (for ever where negative). Returns
+/// which of them have something, hang-ups included.
+pub(crate) fn wait_readable<const N: usize>(fds: [RawFd; N], milliseconds: i32) -> io::Result<[bool; N]> {
+    let mut polled = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+    // SAFETY: the kernel reads and writes the records given.
+    let result = check(unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, milliseconds) });
+    match result {
+        Ok(_) => Ok(polled.map(|entry| entry.revents != 0)),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok([false; N]),
+        Err(error) => Err(error),
+    }
+}
+
+/// Blocks `signals` and returns a descriptor that reads them.
+pub(crate) fn signal_descriptor(signals: &[libc::c_int]) -> io::Result<OwnedFd> {
+    // SAFETY: the set is filled before it is used; the result is a new descriptor.
+    let fd = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in signals {
+            libc::sigaddset(&raw mut set, *signal);
+        }
+        check(libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()))?;
+        check(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))?
+    };
+    own(libc::c_long::from(fd))
+}
+
+/// Reads and forgets what a signal descriptor holds.
+pub(crate) fn drain_signals(fd: BorrowedFd<'_>) {
+    let mut buffer = [0_u8; 1024];
+    // SAFETY: the kernel writes at most the buffer's length; the descriptor does not block.
+    while unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) } > 0 {}
+}
+
+/// A process that has ended, if there is one: its id and wait status.
+pub(crate) fn reap_any() -> Option<(libc::pid_t, libc::c_int)> {
+    let mut status = 0;
+    // SAFETY: the kernel fills one int.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    (pid > 0).then_some((pid, status))
+}
+
+/// Waits for one child of ours to end.
+pub(crate) fn reap(pid: libc::pid_t) -> io::Result<libc::c_int> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the kernel fills one int.
+        match check(unsafe { libc::waitpid(pid, &raw mut status, 0) }) {
+            Ok(_) => return Ok(status),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Sends a signal.
+pub(crate) fn kill(pid: libc::pid_t, signal: libc::c_int) -> io::Result<()> {
+    // SAFETY: plain values.
+    check(unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
+/// Sets `IFF_UP` on an interface of the calling thread's network namespace.
+pub(crate) fn bring_up(interface: &str) -> io::Result<()> {
+    with_interface_request(interface, |socket, request| {
+        // SAFETY: the request names an interface; the kernel fills in its flags, which are then written back.
+        unsafe {
+            check(libc::ioctl(socket, libc::SIOCGIFFLAGS, &raw mut *request))?;
+            request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short;
+            check(libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw mut *request)).map(drop)
+        }
+    })
+}
+
+/// Runs an ethtool command whose argument is `data`, on an interface of the calling thread's network namespace.
+pub(crate) fn ethtool(interface: &str, data: &mut [u32]) -> io::Result<()> {
+    const SIOCETHTOOL: libc::c_ulong = 0x8946;
+    with_interface_request(interface, |socket, request| {
+        request.ifr_ifru.ifru_data = data.as_mut_ptr().cast();
+        // SAFETY: the caller's buffer is as long as the command's own header says; the kernel bounds its writes by
+        // that header.
+        check(unsafe { libc::ioctl(socket, SIOCETHTOOL as _, &raw mut *request) }).map(drop)
+    })
+}
+
+fn with_interface_request<T>(
+    interface: &str,
+    call: impl FnOnce(RawFd, &mut libc::ifreq) -> io::Result<T>,
+) -> io::Result<T> {
+    // SAFETY: plain values; the result is a new descriptor.
+    let fd = check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
+    let socket = own(libc::c_long::from(fd))?;
+    // SAFETY: all zeros is a valid request.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let name = interface_name(interface)?;
+    request.ifr_name = name;
+    call(socket.as_raw_fd(), &mut request)
+}
+
+fn interface_name(interface: &str) -> io::Result<[libc::c_char; libc::IFNAMSIZ]> {
+    let bytes = interface.as_bytes();
+    if bytes.is_empty() || bytes.len() >= libc::IFNAMSIZ || bytes.contains(&0) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("`{interface}` is not an interface name"),
+        ));
+    }
+    let mut name = [0; libc::IFNAMSIZ];
+    for (place, byte) in name.iter_mut().zip(bytes) {
+        *place = byte.cast_signed();
+    }
+    Ok(name)
+}
+
+/// The index of an interface of the calling thread's network namespace.
+pub(crate) fn interface_index(interface: &str) -> io::Result<u32> {
+    let name = CString::new(interface).map_err(io::Error::other)?;
+    // SAFETY: the name is a C string.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index),
+    }
+}
+
+/// Sets a socket option that is one int.
+pub(crate) fn set_int_option(
+    fd: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    // SAFETY: the kernel reads one int.
+    check(unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+/// Opens and closes a packet socket of the calling thread's namespace.
+pub(crate) fn open_packet_probe() -> io::Result<()> {
+    // SAFETY: plain values; the result is a new descriptor.
+    let fd = check(unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) })?;
+    own(libc::c_long::from(fd)).map(drop)
+}
+
+/// How many descriptors this process may have open, if it asks.
+pub(crate) fn open_file_limit() -> io::Result<u64> {
+    let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel fills the record given.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut now) })?;
+    Ok(now.rlim_max)
+}
