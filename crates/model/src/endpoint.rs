@@ -275,7 +275,13 @@ pub struct EndpointChange {
     /// Route tables that will no longer lead to it.
     pub remove_route_tables: Vec<RouteTableId>,
     /// A new policy: `Some(None)` means full access again.
+    // Left out when there is none, so that a command reads back from a log as it was: `null` is `Some(None)`.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub policy: Option<Option<String>>,
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(from).map(Some)
 }
 
 pub(crate) fn modify(txn: &mut Txn, id: VpcEndpointId, change: EndpointChange) -> Result<(), ModelError> {

@@ -1,0 +1,18 @@
+//! The model's tests: AWS's rules one by one, and properties of random histories.
+//!
+//! `world` is the small language that the rules are written in; `draw` draws random commands for `properties`.
+
+mod draw;
+mod endpoint;
+mod gateway;
+mod iam;
+mod instance;
+mod network_acl;
+mod prefix_list;
+mod properties;
+mod route;
+mod security_group;
+mod subnet;
+mod tag;
+mod vpc;
+mod world;
