@@ -23,21 +23,19 @@ pub struct Namespace {
 #[derive(Debug, thiserror::Error)]
 pub enum NamespaceError {
     /// There is nothing to open at the path.
-    #[error("cannot open the network namespace `{}`", .path.display())]
+    #[error("cannot open the network namespace `{}`: {source}", .path.display())]
     Open {
         /// Where it was looked for.
         path: PathBuf,
         /// What the system says.
-        #[source]
         source: io::Error,
     },
     /// A namespace of another owner, or a file that is none.
-    #[error("cannot enter the network namespace `{name}`")]
+    #[error("cannot enter the network namespace `{name}`: {source}")]
     Enter {
         /// Which one.
         name: String,
         /// What the system says.
-        #[source]
         source: io::Error,
     },
     /// No thread could be had, or it panicked.
@@ -49,14 +47,13 @@ pub enum NamespaceError {
         reason: String,
     },
     /// A socket could not be opened in it.
-    #[error("cannot open a socket on `{address}` in the network namespace `{name}`")]
+    #[error("cannot open a socket on `{address}` in the network namespace `{name}`: {source}")]
     Socket {
         /// Which one.
         name: String,
         /// Which address.
         address: SocketAddr,
         /// What the system says.
-        #[source]
         source: io::Error,
     },
 }

@@ -96,7 +96,7 @@ pub enum PortError {
         source: io::Error,
     },
     /// The target (or the fabric) could not be entered.
-    #[error("{0}: {source}", source = std::error::Error::source(.0).map(ToString::to_string).unwrap_or_default())]
+    #[error(transparent)]
     Namespace(#[from] NamespaceError),
 }
 

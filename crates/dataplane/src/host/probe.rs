@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nix::sched::{CloneFlags, unshare};
 
-use super::start::try_namespaces;
+use super::start::{mount_kernel_file_systems, try_namespaces};
 use super::sys;
 
 /// One thing that Postern needs or can use.
@@ -113,21 +113,7 @@ fn packets_in_a_namespace() -> io::Result<()> {
 
 fn kernel_file_systems() -> io::Result<()> {
     isolate(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWPID)?;
-    // The new PID namespace is the children's; only a child of this child can mount its proc.
-    let errno = sys::in_child(|| {
-        let attempt = || -> io::Result<()> {
-            let flags = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_PRIVATE;
-            nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)?;
-            let none = nix::mount::MsFlags::empty();
-            nix::mount::mount(Some("proc"), "/proc", Some("proc"), none, None::<&str>)?;
-            Ok(nix::mount::mount(Some("sysfs"), "/sys", Some("sysfs"), none, None::<&str>)?)
-        };
-        attempt()
-            .err()
-            .and_then(|error| error.raw_os_error())
-            .map_or(0, |errno| errno.try_into().unwrap_or(u8::MAX))
-    })?;
-    if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(i32::from(errno))) }
+    mount_kernel_file_systems()
 }
 
 fn tcx() -> io::Result<()> {

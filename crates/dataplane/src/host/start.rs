@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 use super::keeper::{self, KeeperOptions, Privilege};
@@ -73,6 +74,8 @@ pub fn start(options: StartOptions) -> Result<Host, HostError> {
     sys::require_single_thread().map_err(HostError::TooLate)?;
     let runtime_dir = usable_directory(&options.runtime_dir)?;
     let hidden = hidden_directories(&options.hidden);
+    // Every instance and every port costs descriptors.
+    sys::limit(libc::RLIMIT_NOFILE as i32, u64::MAX, u64::MAX).map_err(HostError::Keeper)?;
     let privilege = choose_privilege();
     if privilege == Privilege::Unprivileged {
         try_namespaces()?;
@@ -160,31 +163,37 @@ type Step = (&'static str, io::Error);
 fn enter_user_namespace() -> Result<(), Step> {
     let uid = nix::unistd::geteuid();
     let gid = nix::unistd::getegid();
-    unshare(CloneFlags::CLONE_NEWUSER).map_err(|errno| ("a user namespace", errno.into()))?;
-    let step = "mapping users in a user namespace";
+    unshare(CloneFlags::CLONE_NEWUSER).map_err(|errno| (NEEDS[0], errno.into()))?;
+    let step = NEEDS[1];
     fs::write("/proc/self/setgroups", "deny").map_err(|error| (step, error))?;
     fs::write("/proc/self/gid_map", format!("0 {gid} 1")).map_err(|error| (step, error))?;
     fs::write("/proc/self/uid_map", format!("0 {uid} 1")).map_err(|error| (step, error))
 }
 
+/// What an ordinary user needs, in the order in which it is tried.
+const NEEDS: [&str; 4] = [
+    "a user namespace",
+    "mapping users in a user namespace",
+    "mount, network and PID namespaces",
+    "mounting proc and sysfs in namespaces",
+];
+
 /// Tries in a child what cannot be taken back: a process whose user namespace gives it no rights would be worse off
 /// than before.
 pub(super) fn try_namespaces() -> Result<(), HostError> {
-    const STEPS: [&str; 3] = ["a user namespace", "mapping users in a user namespace", "a network namespace"];
     let (reader, writer) =
         nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|errno| HostError::Keeper(errno.into()))?;
     let failed = sys::in_child(|| {
         let others = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWPID;
-        let outcome =
-            enter_user_namespace().and_then(|()| unshare(others).map_err(|errno| (STEPS[2], errno.into())));
+        let outcome = enter_user_namespace()
+            .and_then(|()| unshare(others).map_err(|errno| (NEEDS[2], errno.into())))
+            .and_then(|()| mount_kernel_file_systems().map_err(|error| (NEEDS[3], error)));
         match outcome {
             Ok(()) => 0,
             Err((step, error)) => {
-                let index = STEPS.iter().position(|known| *known == step).unwrap_or(0);
-                let errno =
-                    error.raw_os_error().and_then(|errno| u8::try_from(errno).ok()).unwrap_or(u8::MAX);
+                let index = NEEDS.iter().position(|known| *known == step).unwrap_or(0);
                 let _ = nix::unistd::write(&writer, &[u8::try_from(index).unwrap_or(0)]);
-                errno
+                error.raw_os_error().and_then(|errno| u8::try_from(errno).ok()).unwrap_or(u8::MAX)
             }
         }
     })
@@ -195,13 +204,30 @@ pub(super) fn try_namespaces() -> Result<(), HostError> {
     }
     let mut index = [0_u8];
     let _ = nix::unistd::read(&reader, &mut index);
-    let step = STEPS.get(usize::from(index[0])).copied().unwrap_or(STEPS[0]);
+    let step = NEEDS.get(usize::from(index[0])).copied().unwrap_or(NEEDS[0]);
     Err(refuse(step, io::Error::from_raw_os_error(i32::from(failed))))
+}
+
+/// Mounts proc and sysfs for the namespaces that the caller has just made, in a child: only a child is in the new PID
+/// namespace. The kernel refuses where the mounts that are there hide parts of what these would show.
+pub(super) fn mount_kernel_file_systems() -> io::Result<()> {
+    let attempt = || -> nix::Result<()> {
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+        mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>)?;
+        mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), None::<&str>)
+    };
+    let failed = sys::in_child(|| match attempt() {
+        Ok(()) => 0,
+        Err(errno) => u8::try_from(errno as i32).unwrap_or(u8::MAX),
+    })?;
+    if failed == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(i32::from(failed))) }
 }
 
 fn refuse(step: &'static str, source: io::Error) -> HostError {
     let says = |path: &str, value: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == value);
-    let remedy = if says("/proc/sys/user/max_user_namespaces", "0") {
+    let remedy = if step == NEEDS[3] {
+        "a container hides parts of /proc or /sys: unmask them, or run on the host itself"
+    } else if says("/proc/sys/user/max_user_namespaces", "0") {
         "raise the sysctl `user.max_user_namespaces`, or run as root"
     } else if says("/proc/sys/kernel/unprivileged_userns_clone", "0") {
         "set the sysctl `kernel.unprivileged_userns_clone` to 1, or run as root"

@@ -133,6 +133,33 @@ pub fn isolation(context: &Context) {
     host.shutdown(Duration::ZERO).unwrap();
 }
 
+/// A directory in the middle of what is shown, and one in that which is shown all the same.
+pub fn hidden_directories(context: &Context) {
+    let shown = PathBuf::from("/usr/share/zoneinfo");
+    let shown = if shown.is_dir() { shown } else { first_directory("/usr/share") };
+    let options = StartOptions {
+        runtime_dir: context.dir.join("run"),
+        hidden: vec!["/usr/share".into(), "/no/where".into()],
+    };
+    let host = start(options).unwrap_or_else(|error| panic!("{error}"));
+    let mut spec = spec(context, "i-1");
+    spec.read_only_binds.push(shown.clone());
+    let instance = host.create_instance(&spec).unwrap_or_else(|error| panic!("{error}"));
+    let name = shown.file_name().unwrap().to_str().unwrap();
+    assert_eq!(shell(&instance, "ls -A /usr/share").1.trim(), name);
+    let entries = fs::read_dir(&shown).unwrap().count().to_string();
+    assert_eq!(shell(&instance, &format!("ls -A {} | wc -l", shown.display())).1.trim(), entries);
+    for path in ["/usr/share/x".to_owned(), format!("{}/x", shown.display())] {
+        let text = shell(&instance, &format!("(echo x > {path}) 2>/dev/null || echo refused")).1;
+        assert_eq!(text.trim(), "refused", "{path}");
+    }
+}
+
+fn first_directory(path: &str) -> PathBuf {
+    let mut entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    entries.find(|path| path.is_dir() && !path.is_symlink()).unwrap()
+}
+
 /// Neither ports nor abstract sockets of the host can be reached.
 fn unreachable_host(context: &Context, instance: &Instance) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

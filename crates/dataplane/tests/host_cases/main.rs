@@ -13,6 +13,7 @@
 mod cases;
 mod lifetime;
 mod relay;
+mod secure_shell;
 mod tools;
 mod traffic;
 
@@ -33,6 +34,7 @@ type Case = (&'static str, fn(&Context));
 
 const CASES: &[Case] = &[
     ("isolation", cases::isolation),
+    ("hidden_directories", cases::hidden_directories),
     ("identity_and_files", cases::identity_and_files),
     ("exit_status", cases::exit_status),
     ("stopping", cases::stopping),
@@ -44,6 +46,9 @@ const CASES: &[Case] = &[
     ("ping_and_transfer", traffic::ping_and_transfer),
     ("doors", traffic::doors),
     ("foreign_namespace", traffic::foreign_namespace),
+    ("secure_shell", secure_shell::secure_shell),
+    ("fabric_is_silent", traffic::fabric_is_silent),
+    ("tap", traffic::tap),
     ("many_ports", traffic::many_ports),
     ("port_refusals", traffic::port_refusals),
     ("kill_leaves_nothing", lifetime::kill_leaves_nothing),
@@ -141,6 +146,9 @@ fn run_case_apart(case: &str, root: bool) -> Result<String, String> {
         .stdin(Stdio::null())
         .stdout(output.try_clone().map_err(|error| error.to_string())?)
         .stderr(output);
+    if let Some(server) = std::env::var_os(secure_shell::SERVER_VARIABLE) {
+        command.env(secure_shell::SERVER_VARIABLE, server);
+    }
     if is_root() && !root {
         drop_privileges(&mut command);
     }

@@ -7,10 +7,13 @@ use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use nix::sys::time::TimeValLike;
+
 pub fn run(arguments: &[String]) -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments[..] {
-        ["ping", address] => ping(address),
+        ["ping", address] => ping(address, 3_000),
+        ["ping-briefly", address] => ping(address, 100),
         ["serve", address, count] => serve(address, count),
         ["fetch", address, count] => fetch(address, count),
         ["abstract", name] => connect_abstract(name),
@@ -34,13 +37,14 @@ fn text(error: impl ToString) -> String {
 }
 
 /// One echo request over an unprivileged ICMP socket.
-fn ping(address: &str) -> Result<String, String> {
+fn ping(address: &str, milliseconds: i64) -> Result<String, String> {
     use nix::sys::socket as s;
     let target: Ipv4Addr = address.parse().map_err(text)?;
     let socket =
         s::socket(s::AddressFamily::Inet, s::SockType::Datagram, s::SockFlag::empty(), s::SockProtocol::Icmp)
             .map_err(text)?;
-    s::setsockopt(&socket, s::sockopt::ReceiveTimeout, &nix::sys::time::TimeVal::new(3, 0)).map_err(text)?;
+    s::setsockopt(&socket, s::sockopt::ReceiveTimeout, &nix::sys::time::TimeVal::milliseconds(milliseconds))
+        .map_err(text)?;
     let request = [8, 0, 0, 0, 0, 0, 0, 1, b'p', b'o', b's', b't'];
     let to = s::SockaddrIn::from(std::net::SocketAddrV4::new(target, 0));
     s::sendto(socket.as_raw_fd(), &request, &to, s::MsgFlags::empty()).map_err(text)?;
@@ -149,4 +153,30 @@ fn privileges() -> Result<String, String> {
         }
     }
     if done.is_empty() { Ok("nothing".to_owned()) } else { Err(done.join(", ")) }
+}
+
+/// Makes a tap interface in the calling thread's network namespace, up, and opens its other side.
+#[expect(unsafe_code, reason = "the ioctls of taps")]
+pub fn open_tap(name: &str) -> std::fs::File {
+    use std::os::unix::fs::OpenOptionsExt;
+    let tap = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open("/dev/net/tun")
+        .unwrap();
+    // SAFETY: the requests live through the calls, and name an interface.
+    unsafe {
+        let mut request: libc::ifreq = std::mem::zeroed();
+        for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
+            *place = byte.cast_signed();
+        }
+        request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
+        assert_eq!(libc::ioctl(tap.as_raw_fd(), libc::TUNSETIFF, &raw mut request), 0);
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
+        request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+        assert_eq!(libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw mut request), 0);
+        libc::close(socket);
+    }
+    tap
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use postern_dataplane::host::{
-    ExitStatus, Host, Instance, Mac, Namespace, PacketSocket, Port, PortRoute, PortSpec, Prefix,
+    ExitStatus, Host, Instance, InstanceSpec, Mac, Namespace, PacketSocket, Port, PortRoute, PortSpec, Prefix,
 };
 
 use crate::Context;
@@ -45,7 +45,12 @@ fn connect(host: &Host, instance: &Instance, last: u8, address: &str) -> (Port, 
 }
 
 fn two_instances(context: &Context, host: &Host) -> (Arc<Instance>, Arc<Instance>, Relay) {
-    let [a, b] = ["i-a", "i-b"].map(|name| host.create_instance(&spec(context, name)).unwrap());
+    join(host, ["i-a", "i-b"].map(|name| spec(context, name)))
+}
+
+/// Two instances, 10.0.0.5 and 10.0.0.6, with a relay between them.
+pub fn join(host: &Host, specs: [InstanceSpec; 2]) -> (Arc<Instance>, Arc<Instance>, Relay) {
+    let [a, b] = specs.map(|spec| host.create_instance(&spec).unwrap_or_else(|error| panic!("{error}")));
     let (_, left) = connect(host, &a, 5, "10.0.0.5/24");
     let (_, right) = connect(host, &b, 6, "10.0.0.6/24");
     (a, b, Relay::start(left, right))
@@ -211,4 +216,85 @@ pub fn port_refusals(context: &Context) {
     host.delete_port(&port).unwrap();
     let nowhere = PacketSocket::open(host.fabric(), "nothing").unwrap_err().to_string();
     assert!(nowhere.contains("`nothing`") && nowhere.contains("`fabric`"), "{nowhere}");
+}
+
+/// Nobody but a packet socket answers on the fabric: not to ARP, not to echo requests, not to connections, whoever
+/// the frames are sent to.
+pub fn fabric_is_silent(context: &Context) {
+    let host = start_host(context);
+    let instance = host.create_instance(&spec(context, "i-a")).unwrap();
+    let mut spec = port_spec(instance.network(), 5, "10.0.0.5/24");
+    spec.gateway = Some(ip("10.0.0.1"));
+    let port = host.create_port(&spec).unwrap_or_else(|error| panic!("{error}"));
+    let socket = host.open_port(&port).unwrap();
+    let host_end = host
+        .fabric()
+        .run(|| {
+            let mut all = nix::ifaddrs::getifaddrs().unwrap();
+            let found = all.find(|entry| entry.interface_name == port.name).unwrap();
+            Mac(found.address.unwrap().as_link_addr().unwrap().addr().unwrap())
+        })
+        .unwrap();
+    let mut reachable = port_spec(instance.network(), 6, "10.0.1.5/24");
+    reachable.inside_name = "ens6".to_owned();
+    reachable.neighbours = vec![(ip("10.0.1.1"), host_end), (ip("10.0.1.2"), Mac([255; 6]))];
+    let second = host.create_port(&reachable).unwrap_or_else(|error| panic!("{error}"));
+    let second = host.open_port(&second).unwrap();
+    for target in ["10.0.0.1", "10.0.0.255", "10.0.1.1", "10.0.1.2", "198.51.100.1"] {
+        let pinged = run(&instance, &tool(context, &["ping-briefly", target])).0;
+        assert_eq!(pinged, ExitStatus::Exited(1), "{target} answered");
+    }
+    let received = "cat /sys/class/net/ens5/statistics/rx_packets /sys/class/net/ens6/statistics/rx_packets";
+    assert_eq!(shell(&instance, received).1, "0\n0\n", "the fabric sent something");
+    let mut buffer = vec![0; postern_dataplane::host::MAX_FRAME_BYTES];
+    for socket in [socket, second] {
+        let meta = socket.recv(&mut buffer).unwrap().expect("the instance's frames were there to be read");
+        assert!(meta.length >= 14 && meta.vlan.is_none());
+    }
+}
+
+/// A virtual machine's interface: a tap is read and written as a port is.
+pub fn tap(context: &Context) {
+    if !context.root {
+        let here = Namespace::current().unwrap();
+        let host = start_host(context);
+        let refused = PacketSocket::open(&here, "lo").unwrap_err().to_string();
+        assert!(refused.contains("Operation not permitted"), "{refused}");
+        return drop(host);
+    }
+    let (send_path, path) = std::sync::mpsc::channel();
+    let machine = std::thread::spawn(move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        let thread = nix::unistd::gettid();
+        let mut tap = crate::tools::open_tap("vm0");
+        send_path.send(format!("/proc/{}/task/{thread}/ns/net", std::process::id())).unwrap();
+        let mut frame = [0_u8; 64];
+        frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+        frame[14] = 42;
+        // The other side opens its socket meanwhile; a frame that comes too early is not read.
+        let mut answer = [0; 128];
+        loop {
+            tap.write_all(&frame).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            match tap.read(&mut answer) {
+                Ok(64) if answer[14] == 43 => return true,
+                Ok(_) => {}
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+            }
+        }
+    });
+    let namespace = Namespace::open(path.recv().unwrap().as_ref()).unwrap();
+    let socket = PacketSocket::open(&namespace, "vm0").unwrap_or_else(|error| panic!("{error}"));
+    let mut buffer = [0; 2048];
+    let began = Instant::now();
+    let meta = loop {
+        assert!(began.elapsed() < PATIENCE, "no frame came");
+        match socket.recv(&mut buffer).unwrap() {
+            Some(meta) if buffer[12..15] == [0x88, 0xb5, 42] => break meta,
+            Some(_) | None => std::thread::sleep(std::time::Duration::from_millis(1)),
+        }
+    };
+    buffer[14] = 43;
+    assert!(socket.send(&meta.header, &buffer[..meta.length]).unwrap());
+    assert!(machine.join().unwrap());
 }
