@@ -1,1 +1,3 @@
-//! Under construction.
+//! What stands behind the front door, a folder for each service.
+
+pub mod s3;

@@ -1,0 +1,106 @@
+//! The one table of operations: what each asks for, which parameters it honours, and what carries it out.
+//!
+//! INVARIANT: there is one entry for every operation of the generated table (tested).
+
+use std::future::Future;
+use std::pin::Pin;
+
+use postern_wire::AwsError;
+use postern_wire::query::Form;
+
+use super::ask::Asked;
+use super::call::Call;
+
+/// What carries an operation out: the response document, or AWS's error.
+pub(super) type Running<'a> = Pin<Box<dyn Future<Output = Result<String, AwsError>> + Send + 'a>>;
+
+/// One operation.
+pub struct Entry {
+    /// AWS's name.
+    pub name: &'static str,
+    /// The parameters that it honours: paths of query names without indices, each with all that is below it.
+    pub honoured: &'static [&'static [&'static str]],
+    /// Parameters that may only say what is so anyway, and what that is. Any other value is refused by name.
+    pub only: &'static [(&'static str, &'static [&'static str])],
+    /// What its action is asked on.
+    pub(super) asked: &'static [Asked],
+    /// Carries it out.
+    pub(super) handler: for<'a> fn(&'a Call<'a>, &'a Form, &'a str) -> Running<'a>,
+}
+
+impl Entry {
+    pub(super) fn run<'a>(&self, call: &'a Call<'a>, form: &'a Form, request_id: &'a str) -> Running<'a> {
+        (self.handler)(call, form, request_id)
+    }
+}
+
+/// An entry of the table. `read` is for handlers that only look, `write` for those that change something.
+macro_rules! operation {
+    ($kind:ident $operation:ident = $handler:path; $($field:ident: $value:expr),* $(,)?) => {
+        $crate::ec2::table::Entry {
+            name: <postern_wire::ec2::op::$operation as postern_wire::Operation>::NAME,
+            handler: |call, form, request_id| Box::pin(async move {
+                let request = postern_wire::query::decode::<postern_wire::ec2::op::$operation>(form);
+                let request = request.map_err(|e| e.to_aws(postern_wire::shape::Protocol::Ec2))?;
+                let response = $crate::ec2::table::operation!(@$kind $handler, call, request);
+                Ok(<postern_wire::ec2::op::$operation as postern_wire::Operation>::respond(response, request_id))
+            }),
+            $($field: $value,)*
+            ..$crate::ec2::table::BLANK
+        }
+    };
+    (@read $handler:path, $call:ident, $request:ident) => { $handler($call, $request)? };
+    (@write $handler:path, $call:ident, $request:ident) => { $handler($call, $request).await? };
+}
+pub(super) use operation;
+
+/// What an entry has where it says nothing else.
+pub(super) const BLANK: Entry = Entry {
+    name: "",
+    honoured: &[],
+    only: &[],
+    asked: &[],
+    handler: |call, _, _| {
+        let operation = call.operation;
+        Box::pin(async move { Err(super::error::unknown_action(operation)) })
+    },
+};
+
+const FAMILIES: &[&[Entry]] = &[
+    super::vpc::OPERATIONS,
+    super::dhcp_options::OPERATIONS,
+    super::subnet::OPERATIONS,
+    super::route_table::OPERATIONS,
+    super::route::OPERATIONS,
+    super::gateway::OPERATIONS,
+    super::nat_gateway::OPERATIONS,
+    super::address::OPERATIONS,
+    super::interface::OPERATIONS,
+    super::interface_attribute::OPERATIONS,
+    super::security_group::OPERATIONS,
+    super::security_group_rule::OPERATIONS,
+    super::network_acl::OPERATIONS,
+    super::prefix_list::OPERATIONS,
+    super::endpoint::OPERATIONS,
+    super::endpoint_service::OPERATIONS,
+    super::launch::OPERATIONS,
+    super::instance::OPERATIONS,
+    super::instance_attribute::OPERATIONS,
+    super::instance_status::OPERATIONS,
+    super::instance_profile::OPERATIONS,
+    super::instance_type::OPERATIONS,
+    super::image::OPERATIONS,
+    super::key_pair::OPERATIONS,
+    super::tag::OPERATIONS,
+    super::region::OPERATIONS,
+];
+
+/// Every operation that is served.
+pub fn entries() -> impl Iterator<Item = &'static Entry> {
+    FAMILIES.iter().copied().flatten()
+}
+
+/// The operation of that name.
+pub(super) fn find(name: &str) -> Option<&'static Entry> {
+    entries().find(|entry| entry.name == name)
+}

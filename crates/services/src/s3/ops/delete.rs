@@ -1,0 +1,126 @@
+//! Removing objects, one or up to a thousand at a time.
+
+use http::HeaderMap;
+use s3s::S3Response;
+use s3s::dto::*;
+
+use super::conditions::write_condition;
+use super::shape::{check_version, off, refuse};
+use super::{Failure, Keys, Session, arn};
+use crate::s3::storage::digest::Algorithm;
+use crate::s3::storage::{Precondition, Store};
+
+const MAX_DELETED: usize = 1000;
+
+impl Session<'_> {
+    pub(super) async fn delete_object(
+        self,
+        input: DeleteObjectInput,
+    ) -> Result<S3Response<DeleteObjectOutput>, Failure> {
+        let DeleteObjectInput {
+            bucket,
+            bypass_governance_retention,
+            expected_bucket_owner,
+            if_match,
+            if_match_last_modified_time,
+            if_match_size,
+            key,
+            mfa,
+            // Who pays is the same either way: nobody.
+            request_payer: _,
+            version_id,
+        } = input;
+        refuse! {
+            if_match_last_modified_time => "x-amz-if-match-last-modified-time",
+            if_match_size => "x-amz-if-match-size", mfa => "x-amz-mfa",
+        }
+        off(bypass_governance_retention, "x-amz-bypass-governance-retention")?;
+        check_version(version_id.as_deref())?;
+        let condition = write_condition(if_match.as_ref(), None)?;
+        let owner = expected_bucket_owner.as_deref();
+        let opened = self.open("s3:DeleteObject", &bucket, Some(&key), owner, Keys::new())?;
+        opened.store().delete_object(&bucket, &key, condition).await?;
+        Ok(S3Response::with_status(DeleteObjectOutput::default(), http::StatusCode::NO_CONTENT))
+    }
+
+    pub(super) async fn delete_objects(
+        self,
+        input: DeleteObjectsInput,
+    ) -> Result<S3Response<DeleteObjectsOutput>, Failure> {
+        let DeleteObjectsInput {
+            bucket,
+            bypass_governance_retention,
+            checksum_algorithm: _,
+            delete: Delete { objects, quiet },
+            expected_bucket_owner,
+            mfa,
+            request_payer: _,
+        } = input;
+        refuse! { mfa => "x-amz-mfa" }
+        off(bypass_governance_retention, "x-amz-bypass-governance-retention")?;
+        require_digest(&self.headers)?;
+        if objects.is_empty() || objects.len() > MAX_DELETED {
+            return Err(Failure::new(
+                http::StatusCode::BAD_REQUEST,
+                "MalformedXML",
+                super::super::error::sentence("MalformedXML").unwrap_or_default(),
+            ));
+        }
+        let facts = self.ops.vault.facts(&bucket)?.ok_or_else(|| Failure::no_such_bucket(&bucket))?;
+        if expected_bucket_owner.is_some_and(|expected| expected != facts.owner) {
+            return Err(Failure::access_denied("Access Denied"));
+        }
+        let (mut deleted, mut errors) = (Vec::new(), Vec::new());
+        for object in objects {
+            let (key, version_id) = (object.key.clone(), object.version_id.clone());
+            let removed = async {
+                let condition = identified(&object)?;
+                let permit =
+                    self.permit("s3:DeleteObject", arn(&bucket, Some(&key)), Some(&facts), Keys::new())?;
+                remove(self.ops.vault.open(&permit), &bucket, &key, condition).await
+            };
+            match removed.await {
+                Ok(()) => {
+                    deleted.push(DeletedObject { key: Some(key), version_id, ..DeletedObject::default() })
+                }
+                Err(failure) => errors.push(Error {
+                    code: Some(failure.code.to_owned()),
+                    key: Some(key),
+                    message: Some(failure.message),
+                    version_id,
+                }),
+            }
+        }
+        Ok(S3Response::new(DeleteObjectsOutput {
+            deleted: (!quiet.unwrap_or(false)).then_some(deleted),
+            errors: (!errors.is_empty()).then_some(errors),
+            request_charged: None,
+        }))
+    }
+}
+
+async fn remove(store: &Store, bucket: &str, key: &str, condition: Precondition) -> Result<(), Failure> {
+    Ok(store.delete_object(bucket, key, condition).await?)
+}
+
+fn identified(object: &ObjectIdentifier) -> Result<Precondition, Failure> {
+    let ObjectIdentifier { e_tag, key: _, last_modified_time, size, version_id } = object;
+    refuse! { last_modified_time => "Object/LastModifiedTime", size => "Object/Size" }
+    check_version(version_id.as_deref())?;
+    Ok(match e_tag {
+        None => Precondition::None,
+        Some(etag) if etag.value() == "*" => Precondition::Present,
+        Some(etag) => Precondition::Etag(etag.value().to_owned()),
+    })
+}
+
+fn require_digest(headers: &HeaderMap) -> Result<(), Failure> {
+    let summed = headers.contains_key("content-md5")
+        || Algorithm::ALL
+            .iter()
+            .any(|algorithm| headers.contains_key(super::integrity::checksum_header(*algorithm)));
+    if summed {
+        return Ok(());
+    }
+    Err(Failure::invalid_request("Missing required header for this request: Content-MD5 OR x-amz-checksum-*"))
+}

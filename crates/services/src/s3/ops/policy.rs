@@ -1,0 +1,82 @@
+//! Bucket policies: stored only if whoever enforces them accepts the document.
+
+use http::StatusCode;
+use s3s::S3Response;
+use s3s::dto::*;
+
+use super::{Failure, Keys, Session};
+
+/// S3's limit on a bucket policy.
+const MAX_POLICY_BYTES: usize = 20 << 10;
+
+impl Session<'_> {
+    pub(super) async fn put_bucket_policy(
+        self,
+        input: PutBucketPolicyInput,
+    ) -> Result<S3Response<PutBucketPolicyOutput>, Failure> {
+        // Both digests were verified with the body. Nobody is locked out of a policy here except by its own denial,
+        // which the bucket's account can always remove: there is nothing to confirm.
+        let PutBucketPolicyInput {
+            bucket,
+            checksum_algorithm: _,
+            confirm_remove_self_bucket_access: _,
+            content_md5: _,
+            expected_bucket_owner,
+            policy,
+        } = input;
+        let opened =
+            self.open("s3:PutBucketPolicy", &bucket, None, expected_bucket_owner.as_deref(), Keys::new())?;
+        let Some(check) = &self.ops.policy_check else {
+            return Err(Failure::new(
+                StatusCode::NOT_IMPLEMENTED,
+                "NotImplemented",
+                "Bucket policies are not enforced here and therefore not stored",
+            ));
+        };
+        if policy.len() > MAX_POLICY_BYTES {
+            return Err(Failure::new(
+                StatusCode::BAD_REQUEST,
+                "PolicyTooLarge",
+                format!("Policies must not exceed {MAX_POLICY_BYTES} bytes"),
+            ));
+        }
+        check(&bucket, &policy)
+            .map_err(|why| Failure::new(StatusCode::BAD_REQUEST, "MalformedPolicy", why))?;
+        opened.store().set_policy(&bucket, Some(policy)).await?;
+        Ok(S3Response::with_status(PutBucketPolicyOutput {}, StatusCode::NO_CONTENT))
+    }
+
+    pub(super) async fn get_bucket_policy(
+        self,
+        input: GetBucketPolicyInput,
+    ) -> Result<S3Response<GetBucketPolicyOutput>, Failure> {
+        let GetBucketPolicyInput { bucket, expected_bucket_owner } = input;
+        let opened =
+            self.open("s3:GetBucketPolicy", &bucket, None, expected_bucket_owner.as_deref(), Keys::new())?;
+        match opened.facts.policy {
+            Some(policy) => {
+                let mut response = S3Response::new(GetBucketPolicyOutput { policy: Some(policy) });
+                let json = http::HeaderValue::from_static("application/json");
+                response.headers.insert(http::header::CONTENT_TYPE, json);
+                Ok(response)
+            }
+            None => Err(Failure::new(
+                StatusCode::NOT_FOUND,
+                "NoSuchBucketPolicy",
+                "The bucket policy does not exist",
+            )
+            .with("BucketName", bucket)),
+        }
+    }
+
+    pub(super) async fn delete_bucket_policy(
+        self,
+        input: DeleteBucketPolicyInput,
+    ) -> Result<S3Response<DeleteBucketPolicyOutput>, Failure> {
+        let DeleteBucketPolicyInput { bucket, expected_bucket_owner } = input;
+        let opened =
+            self.open("s3:DeleteBucketPolicy", &bucket, None, expected_bucket_owner.as_deref(), Keys::new())?;
+        opened.store().set_policy(&bucket, None).await?;
+        Ok(S3Response::new(DeleteBucketPolicyOutput {}))
+    }
+}

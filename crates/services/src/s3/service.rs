@@ -1,0 +1,214 @@
+//! S3 as one function from request to response.
+
+use std::sync::{Arc, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, SERVER};
+use http::request::Parts;
+use http::{HeaderName, Method, Request, Response, StatusCode};
+use s3s::config::{S3Config, StaticConfigProvider};
+use s3s::service::S3ServiceBuilder;
+
+use super::admission::{Admit, Secrets};
+use super::body_guard::guard;
+use super::error::{FIELDS_HEADER, Failure, escape, is_fixed, sentence};
+use super::gate::Gate;
+use super::host::Hosts;
+use super::ops::Operations;
+use super::precheck::precheck;
+use super::storage::Store;
+
+/// Documents (lists of keys to delete, of parts, policies) may be this long.
+const MAX_DOCUMENT_BYTES: usize = 4 << 20;
+
+/// Decides whether a bucket policy can be enforced: given the bucket's name and the document, `Err` says why not.
+pub type PolicyCheck = Arc<dyn Fn(&str, &str) -> Result<(), String> + Send + Sync>;
+
+/// How an [`S3Service`] is set up.
+#[derive(Clone)]
+pub struct Options {
+    /// The region it serves.
+    pub region: String,
+    /// The names it answers to.
+    pub hosts: Hosts,
+    /// What accepts bucket policies; without it they are refused.
+    pub policy_check: Option<PolicyCheck>,
+}
+
+impl Options {
+    /// For `region`, under AWS's names, without bucket policies.
+    pub fn new(region: &str) -> Self {
+        Self { region: region.to_owned(), hosts: Hosts::new(region, []), policy_check: None }
+    }
+}
+
+/// S3 behind its gate. Cheap to clone.
+#[derive(Clone)]
+pub struct S3Service {
+    protocol: s3s::service::S3Service,
+    gate: Arc<dyn Gate>,
+    region: Arc<str>,
+}
+
+impl S3Service {
+    /// S3 over `store`, asking `gate`.
+    pub fn new(store: Store, gate: Arc<dyn Gate>, options: Options) -> Self {
+        let Options { region, hosts, policy_check } = options;
+        let operations = Operations::new(store, Arc::clone(&gate), region.clone(), policy_check);
+        let mut config = S3Config::default();
+        config.xml_max_body_size = MAX_DOCUMENT_BYTES;
+        let mut builder = S3ServiceBuilder::new(operations);
+        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
+        builder.set_auth(Secrets(Arc::clone(&gate)));
+        builder.set_access(Admit);
+        builder.set_host(hosts);
+        Self { protocol: builder.build(), gate, region: region.into() }
+    }
+
+    /// Answers one request. What the front door knows of the peer goes into the request's extensions, where the gate
+    /// finds it.
+    pub async fn call<B>(&self, request: Request<B>) -> Response<s3s::Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
+    {
+        let ids = Ids::draw();
+        let (parts, body) = request.into_parts();
+        let seen = Seen { head: parts.method == Method::HEAD, resource: parts.uri.path().to_owned(), ids };
+        let mut response = match self.answer(parts, body).await {
+            Ok(response) => seen.dress(response),
+            Err(failure) => seen.render(&failure),
+        };
+        seen.stamp(&mut response);
+        response
+    }
+
+    async fn answer<B>(&self, mut parts: Parts, body: B) -> Result<Response<s3s::Body>, Failure>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
+    {
+        let claim = precheck(&parts, self.gate.as_ref(), &self.region)?;
+        let (body, verdict) = guard(&parts, body)?;
+        parts.extensions.insert(claim);
+        let answered = self.protocol.call(Request::from_parts(parts, body)).await;
+        let refused =
+            verdict.and_then(|verdict| verdict.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(failure) = refused {
+            return Err(failure);
+        }
+        answered.map_err(|error| {
+            let error: Box<dyn std::error::Error + Send + Sync> = error.into();
+            tracing::error!(%error, "the protocol layer failed");
+            Failure::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "InternalError",
+                sentence("InternalError").unwrap_or_default(),
+            )
+        })
+    }
+}
+
+/// The two ids under which a request can be asked about.
+struct Ids {
+    request: String,
+    host: String,
+}
+
+impl Ids {
+    fn draw() -> Self {
+        let mut bytes = [0u8; 56];
+        // Without randomness the ids are all zero, which harms nothing but their use.
+        let _ = aws_lc_rs::rand::fill(&mut bytes);
+        let request = super::storage::digest::hex(&bytes[..8]).to_ascii_uppercase();
+        Self { request, host: STANDARD.encode(&bytes[8..]) }
+    }
+}
+
+/// What is remembered of a request for its answer.
+struct Seen {
+    head: bool,
+    resource: String,
+    ids: Ids,
+}
+
+impl Seen {
+    /// Rewords an error of the protocol layer; leaves a success alone.
+    fn dress(&self, response: Response<s3s::Body>) -> Response<s3s::Body> {
+        let status = response.status();
+        if status.is_success() {
+            return response;
+        }
+        let (mut parts, body) = response.into_parts();
+        let fields = parts.headers.remove(FIELDS_HEADER);
+        let ours = fields.is_some();
+        let fields = fields.and_then(|fields| STANDARD.decode(fields.as_bytes()).ok()).unwrap_or_default();
+        let fields = String::from_utf8(fields).unwrap_or_default();
+        let xml = body.bytes().and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()).unwrap_or_default();
+        let code = element(&xml, "Code").unwrap_or("InternalError");
+        let worded = element(&xml, "Message");
+        let message = match (ours, worded, sentence(code)) {
+            (true, Some(message), _) => message,
+            (_, _, Some(message)) if is_fixed(code) => message,
+            (_, Some(message), _) => message,
+            (_, None, Some(message)) => message,
+            (_, None, None) => code,
+        };
+        // `code` and `message` come out of XML and are escaped already.
+        let document = self.document(code, message, &fields);
+        let mut rewritten = self.response(status, document);
+        parts.headers.remove(CONTENT_LENGTH);
+        parts.headers.remove(CONTENT_TYPE);
+        rewritten.headers_mut().extend(parts.headers);
+        rewritten
+    }
+
+    fn render(&self, failure: &Failure) -> Response<s3s::Body> {
+        let document = self.document(failure.code, &escape(&failure.message), &failure.fields_xml());
+        let mut response = self.response(failure.status, document);
+        if let Some(headers) = &failure.headers {
+            response.headers_mut().extend(headers.as_ref().clone());
+        }
+        response
+    }
+
+    fn document(&self, code: &str, message: &str, fields: &str) -> String {
+        let Self { resource, ids, .. } = self;
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message>\
+             {fields}<Resource>{}</Resource><RequestId>{}</RequestId><HostId>{}</HostId></Error>",
+            escape(resource),
+            ids.request,
+            ids.host,
+        )
+    }
+
+    fn response(&self, status: StatusCode, document: String) -> Response<s3s::Body> {
+        let bare = self.head || status == StatusCode::NOT_MODIFIED;
+        let body = if bare { s3s::Body::empty() } else { s3s::Body::from(document) };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        if !bare {
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        }
+        response
+    }
+
+    fn stamp(&self, response: &mut Response<s3s::Body>) {
+        let headers = response.headers_mut();
+        headers.insert(SERVER, HeaderValue::from_static("AmazonS3"));
+        for (name, value) in [("x-amz-request-id", &self.ids.request), ("x-amz-id-2", &self.ids.host)] {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+    }
+}
+
+/// The text of the first element of that name, still escaped.
+fn element<'x>(xml: &'x str, name: &str) -> Option<&'x str> {
+    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
+    rest.split_once(&format!("</{name}>")).map(|(text, _)| text)
+}

@@ -1,0 +1,165 @@
+//! What the index says about buckets, objects, uploads and parts.
+//!
+//! Records are stored as JSON: fields are named, so a later version can add some without rewriting the store.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::digest::{Algorithm, ChecksumKind};
+
+/// Milliseconds since the Unix epoch.
+pub type Millis = u64;
+
+/// A bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bucket {
+    /// The account that owns it, 12 digits.
+    pub owner: String,
+    /// The region it was made in.
+    pub region: String,
+    /// When it was made.
+    pub created: Millis,
+    /// Its bucket policy, as it was handed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+}
+
+/// The headers that a client stores with an object and gets back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Headers {
+    /// Content-Type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// Cache-Control.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<String>,
+    /// Content-Disposition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_disposition: Option<String>,
+    /// Content-Encoding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_encoding: Option<String>,
+    /// Content-Language.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_language: Option<String>,
+    /// Expires, in seconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_seconds: Option<i64>,
+    /// User metadata, names in lower case without `x-amz-meta-`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub user: BTreeMap<String, String>,
+}
+
+impl Headers {
+    /// Whether there is nothing to keep.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A checksum as S3 shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checksum {
+    /// Which one.
+    pub algorithm: Algorithm,
+    /// What it was computed over.
+    pub kind: ChecksumKind,
+    /// Base64, with `-N` for a composite one over N parts.
+    pub value: String,
+}
+
+/// Where an object's bytes are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// In the index, under this body number.
+    Inline(u64),
+    /// In one content file.
+    Blob(Hex128),
+    /// In several content files, listed in the index under this body number.
+    Parts(u64),
+}
+
+/// An object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Object {
+    /// Length of the content in bytes.
+    pub size: u64,
+    /// The ETag without quotes.
+    pub etag: String,
+    /// When it was written.
+    pub modified: Millis,
+    /// Where its bytes are.
+    pub content: Content,
+    /// What the client stored beside the bytes.
+    #[serde(default, skip_serializing_if = "Headers::is_empty")]
+    pub headers: Headers,
+    /// Its checksum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<Checksum>,
+    /// Number of parts if it came from a multipart upload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<u32>,
+}
+
+/// One of the content files of an object made from parts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// The content file.
+    pub blob: Hex128,
+    /// Its length in bytes.
+    pub size: u64,
+    /// The part's own checksum, base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
+}
+
+/// A multipart upload in progress.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upload {
+    /// When it was begun.
+    pub initiated: Millis,
+    /// The account that began it.
+    pub initiator: String,
+    /// What the object will carry.
+    #[serde(default, skip_serializing_if = "Headers::is_empty")]
+    pub headers: Headers,
+    /// The checksum of its parts and of the object.
+    pub algorithm: Algorithm,
+    /// How the object's checksum comes from those of the parts.
+    pub kind: ChecksumKind,
+    /// Whether the client named the algorithm; if not, parts' checksums are not shown.
+    pub algorithm_named: bool,
+}
+
+/// An uploaded part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Length in bytes.
+    pub size: u64,
+    /// MD5 in hexadecimal; also its ETag.
+    pub etag: String,
+    /// Its checksum in the upload's algorithm, base64.
+    pub checksum: String,
+    /// When it was written.
+    pub modified: Millis,
+    /// Its content file.
+    pub blob: Hex128,
+}
+
+/// 128 bits, written as 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hex128(pub u128);
+
+impl Serialize for Hex128 {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:032x}", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Hex128 {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        u128::from_str_radix(&text, 16).map(Self).map_err(serde::de::Error::custom)
+    }
+}

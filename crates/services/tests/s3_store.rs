@@ -1,0 +1,660 @@
+//! The object store against a plain map, and on a disk that fails, fills up and loses power at every step.
+#![expect(clippy::unwrap_used, reason = "a failing test may panic")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use postern_services::s3::storage::digest::{Algorithm, ChecksumKind, hex, md5_of};
+use postern_services::s3::storage::disk::{BlobId, BlobRead, BlobWrite, Disk};
+use postern_services::s3::storage::list::ListAsk;
+use postern_services::s3::storage::multipart::{ExpectedWhole, ListedPart};
+use postern_services::s3::storage::record::{Bucket, Headers, Upload};
+use postern_services::s3::storage::{Attributes, Precondition, Store, StoreError};
+use proptest::prelude::*;
+
+// ---- A disk in memory that tells what is durable from what is not, and can be told to fail.
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mishap {
+    /// One step fails with this error, later ones work again.
+    Once(io::ErrorKind),
+    /// From that step on every write fails with this error.
+    Lasting(io::ErrorKind),
+    /// The power goes: nothing works any more and what was not synced may be lost.
+    PowerLoss,
+}
+
+#[derive(Default, Clone)]
+struct FileState {
+    now: Vec<u8>,
+    durable: Vec<u8>,
+    // The directory entry was synced.
+    entry_durable: bool,
+    removed: bool,
+}
+
+#[derive(Default)]
+struct State {
+    blobs: BTreeMap<u128, FileState>,
+    index: FileState,
+    steps: u64,
+    mishap: Option<(u64, Mishap)>,
+    free: u64,
+}
+
+#[derive(Clone)]
+struct SimDisk(Arc<Mutex<State>>);
+
+impl SimDisk {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(State { free: 1 << 40, ..State::default() })))
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Counts a step that changes the disk, and fails it if it is its turn.
+    fn step<T>(&self, work: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+        self.with(|state| {
+            state.steps += 1;
+            match state.mishap {
+                Some((at, Mishap::Once(kind))) if state.steps == at => Err(kind.into()),
+                Some((at, Mishap::Lasting(kind))) if state.steps >= at => Err(kind.into()),
+                Some((at, Mishap::PowerLoss)) if state.steps >= at => {
+                    Err(io::Error::other("the power is gone"))
+                }
+                _ => work(state),
+            }
+        })
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+        self.with(|state| match state.mishap {
+            Some((at, Mishap::PowerLoss)) if state.steps >= at => Err(io::Error::other("the power is gone")),
+            _ => work(state),
+        })
+    }
+
+    /// The disk as the next boot finds it: for each file either what was synced, or, by `seed`, some of the rest.
+    fn reboot(&self, seed: u64) -> Self {
+        let mut random = seed;
+        let mut coin = move || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) & 1 == 1
+        };
+        self.with(|state| {
+            let mut survivors = BTreeMap::new();
+            for (id, file) in &state.blobs {
+                // An unsynced removal or creation may or may not have reached the disk.
+                let there = if file.removed { coin() } else { file.entry_durable || coin() };
+                if there {
+                    let content = if coin() { file.now.clone() } else { file.durable.clone() };
+                    let kept = FileState {
+                        now: content.clone(),
+                        durable: content,
+                        entry_durable: true,
+                        removed: false,
+                    };
+                    survivors.insert(*id, kept);
+                }
+            }
+            // The index: pages not synced survive each by a throw of the coin.
+            let mut index = state.index.durable.clone();
+            let length = if coin() { state.index.now.len() } else { index.len().min(state.index.now.len()) };
+            index.resize(length.max(state.index.durable.len()), 0);
+            for (page, chunk) in state.index.now.chunks(4096).enumerate() {
+                let range = page * 4096..page * 4096 + chunk.len();
+                if range.end <= index.len() && index[range.clone()] != *chunk && coin() {
+                    index[range].copy_from_slice(chunk);
+                }
+            }
+            let index = FileState { now: index.clone(), durable: index, entry_durable: true, removed: false };
+            let after = State { blobs: survivors, index, free: 1 << 40, ..State::default() };
+            Self(Arc::new(Mutex::new(after)))
+        })
+    }
+
+    fn blob_count(&self) -> usize {
+        self.with(|state| state.blobs.values().filter(|file| !file.removed).count())
+    }
+}
+
+impl Disk for SimDisk {
+    fn create(&self, id: BlobId) -> io::Result<Box<dyn BlobWrite>> {
+        self.step(|state| {
+            state.blobs.insert(id.0, FileState::default());
+            Ok(())
+        })?;
+        Ok(Box::new(SimBlob { disk: self.clone(), id }))
+    }
+
+    fn sync_entry(&self, id: BlobId) -> io::Result<()> {
+        self.step(|state| {
+            if let Some(file) = state.blobs.get_mut(&id.0) {
+                file.entry_durable = true;
+            }
+            Ok(())
+        })
+    }
+
+    fn open(&self, id: BlobId) -> io::Result<Arc<dyn BlobRead>> {
+        let content = self.read(|state| {
+            let file = state.blobs.get(&id.0).filter(|file| !file.removed);
+            file.map(|file| file.now.clone()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        })?;
+        Ok(Arc::new(Held(content)))
+    }
+
+    fn remove(&self, id: BlobId) -> io::Result<()> {
+        self.step(|state| match state.blobs.get_mut(&id.0) {
+            Some(file) if !file.removed => {
+                file.removed = true;
+                Ok(())
+            }
+            _ => Err(io::ErrorKind::NotFound.into()),
+        })
+    }
+
+    fn list(&self, each: &mut dyn FnMut(BlobId)) -> io::Result<()> {
+        let ids: Vec<u128> = self.read(|state| {
+            Ok(state.blobs.iter().filter(|(_, file)| !file.removed).map(|(id, _)| *id).collect())
+        })?;
+        ids.into_iter().for_each(|id| each(BlobId(id)));
+        Ok(())
+    }
+
+    fn index(&self) -> io::Result<Box<dyn redb::StorageBackend>> {
+        Ok(Box::new(SimIndex(self.clone())))
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.read(|state| Ok(state.free))
+    }
+}
+
+struct SimBlob {
+    disk: SimDisk,
+    id: BlobId,
+}
+
+impl BlobWrite for SimBlob {
+    fn append(&mut self, data: &[u8]) -> io::Result<()> {
+        self.disk.step(|state| {
+            state.blobs.get_mut(&self.id.0).ok_or(io::ErrorKind::NotFound)?.now.extend_from_slice(data);
+            Ok(())
+        })
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.disk.step(|state| {
+            let file = state.blobs.get_mut(&self.id.0).ok_or(io::ErrorKind::NotFound)?;
+            file.durable = file.now.clone();
+            Ok(())
+        })
+    }
+}
+
+struct Held(Vec<u8>);
+
+impl BlobRead for Held {
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        let from = usize::try_from(offset).unwrap();
+        let slice = self.0.get(from..from + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(slice);
+        Ok(())
+    }
+}
+
+#[derive(Clone)]
+struct SimIndex(SimDisk);
+
+impl std::fmt::Debug for SimIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SimIndex")
+    }
+}
+
+impl redb::StorageBackend for SimIndex {
+    fn len(&self) -> io::Result<u64> {
+        self.0.read(|state| Ok(state.index.now.len() as u64))
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(|state| {
+            let from = usize::try_from(offset).unwrap();
+            out.copy_from_slice(
+                state.index.now.get(from..from + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?,
+            );
+            Ok(())
+        })
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.step(|state| {
+            state.index.now.resize(usize::try_from(len).unwrap(), 0);
+            Ok(())
+        })
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.step(|state| {
+            state.index.durable = state.index.now.clone();
+            Ok(())
+        })
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.step(|state| {
+            let from = usize::try_from(offset).unwrap();
+            state.index.now[from..from + data.len()].copy_from_slice(data);
+            Ok(())
+        })
+    }
+}
+
+// ---- Shorthands.
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap()
+}
+
+fn bucket() -> Bucket {
+    Bucket { owner: "111122223333".to_owned(), region: "us-east-1".to_owned(), created: 1, policy: None }
+}
+
+fn plain() -> Attributes {
+    Attributes { headers: Headers::default(), modified: 7, checksum: None }
+}
+
+fn upload() -> Upload {
+    Upload {
+        initiated: 1,
+        initiator: "111122223333".to_owned(),
+        headers: Headers::default(),
+        algorithm: Algorithm::Crc64Nvme,
+        kind: ChecksumKind::FullObject,
+        algorithm_named: false,
+    }
+}
+
+async fn put(store: &Store, key: &str, body: &[u8], condition: Precondition) -> Result<(), StoreError> {
+    let mut intake = store.intake(Algorithm::Crc64Nvme);
+    for chunk in body.chunks(700_000) {
+        intake.push(Bytes::copy_from_slice(chunk)).await?;
+    }
+    let taken = intake.finish().await?;
+    store.put_object("bkt", key, taken, plain(), condition).await.map(|_| ())
+}
+
+async fn content(store: &Store, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    let Some((object, source)) = store.read("bkt", key)? else { return Ok(None) };
+    let mut stream = source.stream(0..object.size);
+    let mut all = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        all.extend_from_slice(&chunk?);
+    }
+    assert_eq!(all.len() as u64, object.size, "{key}");
+    if object.parts.is_none() && all.len() < 100_000 {
+        assert_eq!(hex(&md5_of(&all)), object.etag, "{key}: the content is not what was written");
+    }
+    Ok(Some(all))
+}
+
+fn body(seed: u8, size: usize) -> Vec<u8> {
+    let period: Vec<u8> = (0..=255u8).map(|index| index.wrapping_mul(31).wrapping_add(seed)).collect();
+    let mut body = period.repeat(size / 256 + 1);
+    body.truncate(size);
+    body
+}
+
+// ---- Against a plain map.
+
+#[derive(Clone, Debug)]
+enum Act {
+    Put(String, u8, usize, bool),
+    Delete(String),
+    List(String, String, String, usize),
+    Reopen,
+}
+
+fn key() -> impl Strategy<Value = String> {
+    proptest::collection::vec(prop_oneof!["a", "b", "/", "//", "é", "\u{10FFFF}", "z"], 1..5)
+        .prop_map(|parts| parts.concat())
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let some_prefix = || prop_oneof![Just(String::new()), Just("a".to_owned()), Just("a/".to_owned()), key()];
+    let delimiter =
+        prop_oneof![Just(String::new()), Just("/".to_owned()), Just("//".to_owned()), Just("é".to_owned())];
+    prop_oneof![
+        6 => (key(), any::<u8>(), prop_oneof![Just(0), Just(5), Just(40_000)], any::<bool>())
+            .prop_map(|(key, seed, size, absent)| Act::Put(key, seed, size, absent)),
+        2 => key().prop_map(Act::Delete),
+        4 => (some_prefix(), delimiter, some_prefix(), 0usize..5).prop_map(|(p, d, a, m)| Act::List(p, d, a, m)),
+        1 => Just(Act::Reopen),
+    ]
+}
+
+/// The listing, computed the slow and obvious way.
+fn naive_list<'k>(
+    keys: impl Iterator<Item = &'k String>,
+    prefix: &str,
+    delimiter: &str,
+    after: &str,
+) -> Vec<(bool, String)> {
+    let mut entries = BTreeSet::new();
+    for key in keys.filter(|key| key.starts_with(prefix)) {
+        let rest = &key[prefix.len()..];
+        let rolled = (!delimiter.is_empty())
+            .then(|| rest.find(delimiter).map(|at| key[..prefix.len() + at + delimiter.len()].to_owned()))
+            .flatten();
+        match rolled {
+            // After a common prefix comes nothing that it stands for; after a key within it, what follows that key.
+            Some(rolled) if rolled == after => {}
+            Some(rolled) if key.as_str() > after => drop(entries.insert((rolled, true))),
+            None if key.as_str() > after => drop(entries.insert((key.clone(), false))),
+            Some(_) | None => {}
+        }
+    }
+    entries.into_iter().map(|(entry, rolled)| (rolled, entry)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_store_agrees_with_a_map(acts in proptest::collection::vec(act(), 1..40)) {
+        runtime().block_on(async {
+            let disk = SimDisk::new();
+            let mut store = Store::open_on(Arc::new(disk.clone())).unwrap();
+            store.create_bucket("bkt", bucket()).await.unwrap();
+            store.create_bucket("bkt0", bucket()).await.unwrap();
+            let mut map: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+            for act in acts {
+                match act {
+                    Act::Put(key, seed, size, absent) => {
+                        let body = body(seed, size);
+                        let condition = if absent { Precondition::Absent } else { Precondition::None };
+                        let done = put(&store, &key, &body, condition).await;
+                        if absent && map.contains_key(&key) {
+                            prop_assert_eq!(done, Err(StoreError::PreconditionFailed("If-None-Match")));
+                        } else {
+                            prop_assert_eq!(done, Ok(()));
+                            map.insert(key, body);
+                        }
+                    }
+                    Act::Delete(key) => {
+                        store.delete_object("bkt", &key, Precondition::None).await.unwrap();
+                        map.remove(&key);
+                    }
+                    Act::List(prefix, delimiter, after, max) => {
+                        let wanted = naive_list(map.keys(), &prefix, &delimiter, &after);
+                        let ask = ListAsk { prefix, delimiter, after, max };
+                        let page = store.list_objects("bkt", &ask).unwrap();
+                        let mut got: Vec<(String, bool)> = page.objects.iter().map(|(key, _)| (key.clone(), false)).collect();
+                        got.extend(page.prefixes.iter().map(|prefix| (prefix.clone(), true)));
+                        got.sort();
+                        let first: Vec<(String, bool)> = wanted.iter().take(max).map(|(rolled, key)| (key.clone(), *rolled)).collect();
+                        prop_assert_eq!(&got, &first, "{:?}", ask);
+                        let more = max > 0 && wanted.len() > max;
+                        prop_assert_eq!(page.next, more.then(|| first[max - 1].0.clone()), "{:?}", ask);
+                    }
+                    Act::Reopen => {
+                        drop(store);
+                        store = Store::open_on(Arc::new(disk.clone())).unwrap();
+                    }
+                }
+            }
+            for (key, body) in &map {
+                let found = content(&store, key).await.unwrap();
+                prop_assert_eq!(found.as_ref(), Some(body));
+            }
+            prop_assert_eq!(store.list_objects("bkt0", &ListAsk { max: 9, ..ListAsk::default() }).unwrap().objects.len(), 0);
+            drop(store);
+            // No content is left that no object has.
+            prop_assert_eq!(disk.blob_count(), map.values().filter(|body| body.len() > 16 << 10).count());
+            Ok(())
+        })?;
+    }
+}
+
+// ---- Mishaps at every step.
+
+/// What a key may hold: the last acknowledged content, and those of unacknowledged writes since.
+type Allowed = BTreeMap<&'static str, Vec<Option<Vec<u8>>>>;
+
+fn acknowledge(allowed: &mut Allowed, key: &'static str, done: bool, value: Option<Vec<u8>>) {
+    let entry = allowed.entry(key).or_insert_with(|| vec![None]);
+    if done {
+        *entry = vec![value];
+    } else {
+        entry.push(value);
+    }
+}
+
+/// A fixed run of writes of every kind. Returns what each key may hold afterwards.
+async fn run(store: &Store) -> Allowed {
+    let mut allowed = Allowed::new();
+    let steps: [(&'static str, Option<(u8, usize)>); 9] = [
+        ("small", Some((1, 100))),
+        ("large", Some((2, 50_000))),
+        ("small", Some((3, 200))),
+        ("large", Some((4, 1_200_000))),
+        ("small", Some((5, 60_000))),
+        ("large", Some((6, 10))),
+        ("gone", Some((7, 30_000))),
+        ("gone", None),
+        ("large", Some((8, 70_000))),
+    ];
+    for (key, write) in steps {
+        match write {
+            Some((seed, size)) => {
+                let value = body(seed, size);
+                let done = put(store, key, &value, Precondition::None).await.is_ok();
+                acknowledge(&mut allowed, key, done, Some(value));
+            }
+            None => {
+                let done = store.delete_object("bkt", key, Precondition::None).await.is_ok();
+                acknowledge(&mut allowed, key, done, None);
+            }
+        }
+    }
+    let joined = multipart(store).await;
+    let value = [body(1, 5 << 20), body(2, 9)].concat();
+    acknowledge(&mut allowed, "parts", joined.is_ok(), Some(value));
+    allowed
+}
+
+async fn multipart(store: &Store) -> Result<(), StoreError> {
+    let id = store.create_upload("bkt", "parts", upload()).await?;
+    let mut listed = Vec::new();
+    for (number, data) in [(1, body(1, 5 << 20)), (2, body(2, 9)), (3, body(3, 9))] {
+        let mut intake = store.part_intake(Algorithm::Crc32, &upload());
+        intake.push(data.into()).await?;
+        let part = store.put_part(("bkt", "parts", &id), number, intake.finish().await?, 3).await?;
+        if number < 3 {
+            listed.push(ListedPart { number, etag: part.etag, checksum: None });
+        }
+    }
+    let at = ("bkt", "parts", id.as_str());
+    store.complete_upload(at, listed, ExpectedWhole::default(), Precondition::None, 4).await.map(|_| ())
+}
+
+async fn check(store: &Store, allowed: &Allowed, what: &str) {
+    for (key, values) in allowed {
+        let found = content(store, key).await.unwrap_or_else(|error| panic!("{what}: {key}: {error}"));
+        let sizes: Vec<_> = values.iter().map(|value| value.as_ref().map(Vec::len)).collect();
+        assert!(
+            values.contains(&found),
+            "{what}: `{key}` has {:?}, allowed {sizes:?}",
+            found.map(|v| v.len())
+        );
+    }
+}
+
+fn steps_of_a_run() -> u64 {
+    let disk = SimDisk::new();
+    runtime().block_on(async {
+        let store = Store::open_on(Arc::new(disk.clone())).unwrap();
+        store.create_bucket("bkt", bucket()).await.unwrap();
+        disk.with(|state| state.steps = 0);
+        let allowed = run(&store).await;
+        assert!(
+            allowed.values().all(|values| values.len() == 1),
+            "everything is acknowledged without mishap"
+        );
+        check(&store, &allowed, "without mishap").await;
+    });
+    disk.with(|state| state.steps)
+}
+
+fn mishap_at(step: u64, mishap: Mishap, seed: u64) {
+    let what = format!("{mishap:?} at step {step}, seed {seed}");
+    runtime().block_on(async {
+        let disk = SimDisk::new();
+        let store = Store::open_on(Arc::new(disk.clone())).unwrap();
+        store.create_bucket("bkt", bucket()).await.unwrap();
+        disk.with(|state| (state.steps, state.mishap) = (0, Some((step, mishap))));
+        let mut allowed = run(&store).await;
+        if mishap != Mishap::PowerLoss {
+            // The store goes on once the disk does, without being opened anew.
+            disk.with(|state| state.mishap = None);
+            check(&store, &allowed, &format!("{what}, living on")).await;
+            put(&store, "after", b"well", Precondition::None)
+                .await
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
+            allowed.insert("after", vec![Some(b"well".to_vec())]);
+            check(&store, &allowed, &format!("{what}, living on")).await;
+        }
+        let after = disk.reboot(seed);
+        drop(store);
+        let store = Store::open_on(Arc::new(after.clone())).unwrap_or_else(|error| panic!("{what}: {error}"));
+        check(&store, &allowed, &what).await;
+        // What interrupted writes left is gone: uploads in progress keep their parts, objects their content.
+        let at_most = 3 + 3 + 3;
+        assert!(after.blob_count() <= at_most, "{what}: {} content files", after.blob_count());
+        put(&store, "after", b"well", Precondition::None)
+            .await
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+    });
+}
+
+/// How many of the steps are tried: all of them with `POSTERN_S3_ALL_STEPS=1`, else a spread of them.
+fn tried(total: u64, spread: u64) -> impl Iterator<Item = u64> {
+    let all = std::env::var_os("POSTERN_S3_ALL_STEPS").is_some();
+    (1..=total).step_by(if all { 1 } else { usize::try_from((total / spread).max(1)).unwrap() })
+}
+
+#[test]
+fn power_loss_at_any_step_keeps_what_was_acknowledged() {
+    let total = steps_of_a_run();
+    assert!(total > 100, "{total} steps");
+    for step in tried(total, 40) {
+        mishap_at(step, Mishap::PowerLoss, step);
+        mishap_at(step, Mishap::PowerLoss, step ^ 0x5555);
+    }
+}
+
+#[test]
+fn an_error_at_any_step_loses_nothing() {
+    let total = steps_of_a_run();
+    for step in tried(total, 24) {
+        mishap_at(step, Mishap::Once(io::ErrorKind::Other), step);
+        mishap_at(step, Mishap::Lasting(io::ErrorKind::StorageFull), step);
+    }
+}
+
+#[test]
+fn a_full_disk_is_said_plainly_and_deletes_still_work() {
+    runtime().block_on(async {
+        let disk = SimDisk::new();
+        let store = Store::open_on(Arc::new(disk.clone())).unwrap();
+        store.create_bucket("bkt", bucket()).await.unwrap();
+        put(&store, "old", &body(1, 50_000), Precondition::None).await.unwrap();
+        disk.with(|state| state.free = 1000);
+        assert_eq!(put(&store, "old", b"new", Precondition::None).await, Err(StoreError::Full));
+        assert_eq!(put(&store, "old", &body(2, 90_000), Precondition::None).await, Err(StoreError::Full));
+        assert_eq!(content(&store, "old").await.unwrap(), Some(body(1, 50_000)));
+        store.delete_object("bkt", "old", Precondition::None).await.unwrap();
+        disk.with(|state| state.free = 1 << 40);
+        put(&store, "old", b"new", Precondition::None).await.unwrap();
+        // Full only while it writes: the data file's own error.
+        // (Removals go on in the background and count as steps: they are waited for.)
+        settled(&disk, 0).await;
+        let steps = disk.with(|state| state.steps);
+        disk.with(|state| state.mishap = Some((steps + 2, Mishap::Once(io::ErrorKind::StorageFull))));
+        assert_eq!(put(&store, "old", &body(3, 90_000), Precondition::None).await, Err(StoreError::Full));
+        assert_eq!(content(&store, "old").await.unwrap(), Some(b"new".to_vec()));
+        drop(store);
+        assert_eq!(disk.blob_count(), 0);
+    });
+}
+
+#[test]
+fn readers_finish_what_they_began_though_the_object_goes() {
+    runtime().block_on(async {
+        let disk = SimDisk::new();
+        let store = Store::open_on(Arc::new(disk.clone())).unwrap();
+        store.create_bucket("bkt", bucket()).await.unwrap();
+        multipart(&store).await.unwrap();
+        let (object, source) = store.read("bkt", "parts").unwrap().unwrap();
+        let mut stream = source.stream(0..object.size);
+        drop(source);
+        let mut all = stream.next().await.unwrap().unwrap().to_vec();
+        store.delete_object("bkt", "parts", Precondition::None).await.unwrap();
+        put(&store, "parts", b"other", Precondition::None).await.unwrap();
+        while let Some(chunk) = stream.next().await {
+            all.extend_from_slice(&chunk.unwrap());
+        }
+        assert_eq!(all, [body(1, 5 << 20), body(2, 9)].concat());
+        drop(stream);
+        drop(store);
+        assert_eq!(disk.blob_count(), 0, "and then it is removed");
+    });
+}
+
+#[test]
+fn an_upload_given_up_leaves_nothing() {
+    runtime().block_on(async {
+        let disk = SimDisk::new();
+        let store = Store::open_on(Arc::new(disk.clone())).unwrap();
+        store.create_bucket("bkt", bucket()).await.unwrap();
+        let mut intake = store.intake(Algorithm::Sha256);
+        intake.push(body(1, 3 << 20).into()).await.unwrap();
+        intake.push(body(2, 3 << 20).into()).await.unwrap();
+        drop(intake);
+        let mut intake = store.intake(Algorithm::Sha256);
+        intake.push(body(1, 3 << 20).into()).await.unwrap();
+        let taken = intake.finish().await.unwrap();
+        assert_eq!(
+            store.put_object("no-bucket", "k", taken, plain(), Precondition::None).await.map(|_| ()),
+            Err(StoreError::NoSuchBucket("no-bucket".to_owned()))
+        );
+        settled(&disk, 0).await;
+    });
+}
+
+/// Waits until so many content files are left.
+async fn settled(disk: &SimDisk, files: usize) {
+    for _ in 0..500 {
+        if disk.blob_count() == files {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("{} content files are left, not {files}", disk.blob_count());
+}
+
+#[test]
+fn a_directory_belongs_to_one_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let second = Store::open(directory.path()).map(|_| ()).unwrap_err();
+    assert!(second.to_string().contains("in use"), "{second}");
+    drop(store);
+    Store::open(directory.path()).unwrap();
+}
