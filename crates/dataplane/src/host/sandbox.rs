@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
@@ -404,8 +404,6 @@ pub(super) fn mount_proc() -> Result<(), Failure> {
 
 /// Denies user namespaces to whatever runs in the user namespace of the caller.
 pub(super) fn forbid_user_namespaces(root: &BuiltRoot) -> Result<(), Failure> {
-    use std::os::fd::AsFd;
-    debug_assert!(root.unmasked_proc.as_raw_fd() > 2);
     sys::write_at(root.unmasked_proc.as_fd(), c"sys/user/max_user_namespaces", "0")
         .at(|| "forbidding user namespaces".to_owned())
 }

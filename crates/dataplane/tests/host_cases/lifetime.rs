@@ -63,13 +63,30 @@ fn restless_victim(context: &Context) {
     }
 }
 
-fn start_victim(context: &Context, name: &str) -> Child {
+/// A victim does not outlive its case, even if that fails before it has killed it.
+struct Victim(Child);
+
+impl Victim {
+    fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn start_victim(context: &Context, name: &str) -> Victim {
     let mut child =
         Command::new(&context.program).env(CASE_VARIABLE, name).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let victim = Victim(child);
     assert_eq!(line.trim(), "ready");
-    child
+    victim
 }
 
 /// Every process that runs: its number and start time, its parent. One that has ended and waits for the system's
@@ -137,7 +154,7 @@ fn runtime_dir_is_empty(context: &Context) {
 pub fn kill_leaves_nothing(context: &Context) {
     let mounts_before = mounts();
     let mut victim = start_victim(context, "victim");
-    let below = descendants(victim.id());
+    let below = descendants(victim.0.id());
     // The keeper, and of each instance init, a shell and a sleep.
     assert!(below.len() > 3 * 3, "{below:?}");
     let own = networks(std::iter::once(std::process::id()));
@@ -148,8 +165,7 @@ pub fn kill_leaves_nothing(context: &Context) {
     }
     runtime_dir_is_empty(context);
     assert_eq!(mounts(), mounts_before, "the host sees mounts of the region");
-    victim.kill().unwrap();
-    victim.wait().unwrap();
+    victim.kill();
     println!("note: all gone {:?} after the kill", wait_until_gone(&below));
     let now = networks(processes().into_iter().map(|((pid, _), _)| pid));
     assert!(theirs.is_disjoint(&now), "a network outlived its region");
@@ -162,9 +178,8 @@ pub fn kill_at_any_moment(context: &Context) {
     for round in 0..12_u64 {
         let mut victim = start_victim(context, "restless_victim");
         std::thread::sleep(Duration::from_micros(round * round * 700));
-        let below = descendants(victim.id());
-        victim.kill().unwrap();
-        victim.wait().unwrap();
+        let below = descendants(victim.0.id());
+        victim.kill();
         wait_until_gone(&below);
     }
     let title = |pid: u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();

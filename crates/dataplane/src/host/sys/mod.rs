@@ -4,10 +4,18 @@
 //! owned descriptors and plain values, so that its callers cannot break memory safety.
 #![expect(unsafe_code, reason = "raw system calls; every block says why it is sound")]
 
+mod network;
+mod privilege;
+mod terminal;
+
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
+
+pub(crate) use network::*;
+pub(crate) use privilege::*;
+pub(crate) use terminal::*;
 
 /// Turns the `-1` of a C call into the error it left behind.
 pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
@@ -127,111 +135,6 @@ pub(crate) fn die_with_parent() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) }).map(drop)
 }
 
-/// Whether others of the same user may read this process's memory and its `/proc` entries.
-pub(crate) fn set_dumpable(dumpable: bool) -> io::Result<()> {
-    // SAFETY: plain values.
-    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, libc::c_long::from(dumpable), 0, 0, 0) }).map(drop)
-}
-
-/// No program started from here on gains privileges from set-uid files or file capabilities.
-pub(crate) fn forbid_new_privileges() -> io::Result<()> {
-    // SAFETY: plain values.
-    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).map(drop)
-}
-
-/// A session keyring of its own, so that the caller's keys cannot be read.
-pub(crate) fn new_session_keyring() {
-    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
-    // SAFETY: a null name asks for an anonymous keyring. Kernels without keyrings answer ENOSYS, where there is
-    // nothing to hide.
-    unsafe {
-        libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>());
-    }
-}
-
-#[repr(C)]
-struct CapHeader {
-    version: u32,
-    pid: libc::c_int,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct CapData {
-    effective: u32,
-    permitted: u32,
-    inheritable: u32,
-}
-
-const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
-/// `CAP_SETGID`, of linux/capability.h.
-pub(crate) const CAP_SETGID: u32 = 6;
-/// `CAP_SETUID`, of linux/capability.h.
-pub(crate) const CAP_SETUID: u32 = 7;
-/// `CAP_KILL`, of linux/capability.h.
-pub(crate) const CAP_KILL: u32 = 5;
-/// `CAP_SETPCAP`, of linux/capability.h.
-pub(crate) const CAP_SETPCAP: u32 = 8;
-/// `CAP_NET_ADMIN`, of linux/capability.h.
-pub(crate) const CAP_NET_ADMIN: u32 = 12;
-/// `CAP_SYS_ADMIN`, of linux/capability.h.
-pub(crate) const CAP_SYS_ADMIN: u32 = 21;
-
-/// Keeps exactly these capabilities (numbers below 32), permitted and effective.
-pub(crate) fn keep_capabilities(kept: &[u32]) -> io::Result<()> {
-    let mask = kept.iter().fold(0_u32, |mask, cap| mask | 1 << cap);
-    let header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
-    let data = [CapData { effective: mask, permitted: mask, inheritable: 0 }, CapData::default()];
-    // SAFETY: version 3 reads two data records, which are there.
-    check_long(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
-}
-
-/// Whether this process has these capabilities (numbers below 32) in effect.
-pub(crate) fn has_capabilities(wanted: &[u32]) -> bool {
-    let header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
-    let mut data = [CapData::default(); 2];
-    // SAFETY: version 3 writes two data records, which are there.
-    let result = unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) };
-    result == 0 && wanted.iter().all(|cap| data[0].effective & (1 << cap) != 0)
-}
-
-/// Empties the bounding and ambient sets: whatever is executed later cannot get a capability back.
-pub(crate) fn drop_bounding_capabilities() -> io::Result<()> {
-    // SAFETY: plain values.
-    check(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) })?;
-    for capability in 0..64_u64 {
-        // SAFETY: plain values.
-        match check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) }) {
-            Ok(_) => {}
-            // Past the last capability that this kernel knows.
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return Ok(()),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Drops the supplementary groups and takes one user and one group for good.
-pub(crate) fn become_user(uid: u32, gid: u32) -> io::Result<()> {
-    // SAFETY: an empty list needs no memory.
-    check(unsafe { libc::setgroups(0, std::ptr::null()) })?;
-    // SAFETY: plain values.
-    check(unsafe { libc::setresgid(gid, gid, gid) })?;
-    // SAFETY: plain values.
-    check(unsafe { libc::setresuid(uid, uid, uid) }).map(drop)
-}
-
-/// Sets one resource limit, never above what the caller may have.
-pub(crate) fn limit(resource: i32, soft: u64, hard: u64) -> io::Result<()> {
-    let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the kernel fills the record given.
-    check(unsafe { libc::getrlimit(resource as _, &raw mut now) })?;
-    let hard = hard.min(now.rlim_max);
-    let wanted = libc::rlimit { rlim_cur: soft.min(hard), rlim_max: hard };
-    // SAFETY: the kernel reads the record given.
-    check(unsafe { libc::setrlimit(resource as _, &raw const wanted) }).map(drop)
-}
-
 /// Closes every descriptor from `first` on.
 pub(crate) fn close_from(first: RawFd) -> io::Result<()> {
     let first = libc::c_uint::try_from(first).map_err(io::Error::other)?;
@@ -297,52 +200,6 @@ pub(crate) fn reset_signals() {
     }
 }
 
-/// Makes `terminal` the controlling terminal of the calling session leader.
-pub(crate) fn take_terminal(terminal: RawFd) -> io::Result<()> {
-    // SAFETY: plain values.
-    check(unsafe { libc::ioctl(terminal, libc::TIOCSCTTY, 0) }).map(drop)
-}
-
-/// The slave side of the pseudo terminal whose master is given.
-pub(crate) fn terminal_peer(master: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    // SAFETY: plain values; the result is a new descriptor.
-    let fd = check(unsafe {
-        libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC)
-    })?;
-    own(libc::c_long::from(fd))
-}
-
-/// Lets the slave of a new pseudo terminal be opened.
-pub(crate) fn unlock_terminal(master: BorrowedFd<'_>) -> io::Result<()> {
-    let unlocked: libc::c_int = 0;
-    // SAFETY: the kernel reads one int.
-    check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) }).map(drop)
-}
-
-/// Sets a terminal's size in characters.
-pub(crate) fn set_terminal_size(fd: BorrowedFd<'_>, rows: u16, columns: u16) -> io::Result<()> {
-    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: the kernel reads the record given.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
-}
-
-/// A terminal's rows and columns; an error where it is none.
-pub(crate) fn terminal_size(fd: BorrowedFd<'_>) -> io::Result<(u16, u16)> {
-    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: the kernel fills the record given.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) })?;
-    Ok((size.ws_row, size.ws_col))
-}
-
-/// Takes a file-system identity (who owns what is made); the effective one stays.
-pub(crate) fn set_file_identity(uid: u32, gid: u32) {
-    // SAFETY: plain values; these two calls report nothing.
-    unsafe {
-        libc::setfsgid(gid);
-        libc::setfsuid(uid);
-    }
-}
-
 /// Replaces the program. Returns only on failure.
 pub(crate) fn execute(path: &CStr, argv: &[CString], environment: &[CString]) -> io::Error {
     let argv = pointers(argv);
@@ -389,65 +246,6 @@ fn blank(start: usize, end: usize, text: &[u8]) {
         std::ptr::write_bytes(area, 0, length);
         std::ptr::copy_nonoverlapping(text.as_ptr(), area, text.len().min(length - 1));
     }
-}
-
-/// Whether this process may talk to the `bpf` system call at all: loads the smallest classifier there is.
-pub(crate) fn load_smallest_classifier() -> io::Result<OwnedFd> {
-    const BPF_PROG_LOAD: libc::c_int = 5;
-    const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
-    // r0 = 0; exit
-    let program: [u64; 2] = [0x0000_0000_0000_00b7, 0x0000_0000_0000_0095];
-    let licence = c"GPL";
-    #[repr(C)]
-    #[derive(Default)]
-    struct Load {
-        kind: u32,
-        count: u32,
-        instructions: u64,
-        licence: u64,
-        log_level: u32,
-        log_size: u32,
-        log: u64,
-        kernel_version: u32,
-        flags: u32,
-    }
-    let load = Load {
-        kind: BPF_PROG_TYPE_SCHED_CLS,
-        count: 2,
-        instructions: program.as_ptr().expose_provenance() as u64,
-        licence: licence.as_ptr().expose_provenance() as u64,
-        ..Load::default()
-    };
-    // SAFETY: the attribute holds pointers to two instructions and a C string that live through the call.
-    let fd = check_long(unsafe {
-        libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const load, size_of::<Load>())
-    })?;
-    own(fd)
-}
-
-/// Attaches a classifier to an interface's TCX ingress hook; dropping the result detaches it.
-pub(crate) fn attach_tcx(program: BorrowedFd<'_>, interface_index: u32) -> io::Result<OwnedFd> {
-    const BPF_LINK_CREATE: libc::c_int = 28;
-    const BPF_TCX_INGRESS: u32 = 46;
-    let attribute: [u32; 12] = [
-        u32::try_from(program.as_raw_fd()).unwrap_or(u32::MAX),
-        interface_index,
-        BPF_TCX_INGRESS,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-    ];
-    // SAFETY: the attribute is plain numbers.
-    let fd = check_long(unsafe {
-        libc::syscall(libc::SYS_bpf, BPF_LINK_CREATE, attribute.as_ptr(), size_of_val(&attribute))
-    })?;
-    own(fd)
 }
 
 /// Forks a child that does one thing and reports it by a number (an errno, 0 for success).
@@ -546,101 +344,4 @@ pub(crate) fn reap(pid: libc::pid_t) -> io::Result<libc::c_int> {
 pub(crate) fn kill(pid: libc::pid_t, signal: libc::c_int) -> io::Result<()> {
     // SAFETY: plain values.
     check(unsafe { libc::kill(pid, signal) }).map(drop)
-}
-
-/// Sets `IFF_UP` on an interface of the calling thread's network namespace.
-pub(crate) fn bring_up(interface: &str) -> io::Result<()> {
-    with_interface_request(interface, |socket, request| {
-        // SAFETY: the request names an interface; the kernel fills in its flags, which are then written back.
-        unsafe {
-            check(libc::ioctl(socket, libc::SIOCGIFFLAGS, &raw mut *request))?;
-            request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short;
-            check(libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw mut *request)).map(drop)
-        }
-    })
-}
-
-/// Runs an ethtool command whose argument is `data`, on an interface of the calling thread's network namespace.
-pub(crate) fn ethtool(interface: &str, data: &mut [u32]) -> io::Result<()> {
-    const SIOCETHTOOL: libc::c_ulong = 0x8946;
-    with_interface_request(interface, |socket, request| {
-        request.ifr_ifru.ifru_data = data.as_mut_ptr().cast();
-        // SAFETY: the caller's buffer is as long as the command's own header says; the kernel bounds its writes by
-        // that header.
-        check(unsafe { libc::ioctl(socket, SIOCETHTOOL as _, &raw mut *request) }).map(drop)
-    })
-}
-
-fn with_interface_request<T>(
-    interface: &str,
-    call: impl FnOnce(RawFd, &mut libc::ifreq) -> io::Result<T>,
-) -> io::Result<T> {
-    // SAFETY: plain values; the result is a new descriptor.
-    let fd = check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
-    let socket = own(libc::c_long::from(fd))?;
-    // SAFETY: all zeros is a valid request.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    let name = interface_name(interface)?;
-    request.ifr_name = name;
-    call(socket.as_raw_fd(), &mut request)
-}
-
-fn interface_name(interface: &str) -> io::Result<[libc::c_char; libc::IFNAMSIZ]> {
-    let bytes = interface.as_bytes();
-    if bytes.is_empty() || bytes.len() >= libc::IFNAMSIZ || bytes.contains(&0) {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("`{interface}` is not an interface name"),
-        ));
-    }
-    let mut name = [0; libc::IFNAMSIZ];
-    for (place, byte) in name.iter_mut().zip(bytes) {
-        *place = byte.cast_signed();
-    }
-    Ok(name)
-}
-
-/// The index of an interface of the calling thread's network namespace.
-pub(crate) fn interface_index(interface: &str) -> io::Result<u32> {
-    let name = CString::new(interface).map_err(io::Error::other)?;
-    // SAFETY: the name is a C string.
-    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
-        0 => Err(io::Error::last_os_error()),
-        index => Ok(index),
-    }
-}
-
-/// Sets a socket option that is one int.
-pub(crate) fn set_int_option(
-    fd: BorrowedFd<'_>,
-    level: libc::c_int,
-    name: libc::c_int,
-    value: libc::c_int,
-) -> io::Result<()> {
-    // SAFETY: the kernel reads one int.
-    check(unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            level,
-            name,
-            (&raw const value).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    })
-    .map(drop)
-}
-
-/// Opens and closes a packet socket of the calling thread's namespace.
-pub(crate) fn open_packet_probe() -> io::Result<()> {
-    // SAFETY: plain values; the result is a new descriptor.
-    let fd = check(unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) })?;
-    own(libc::c_long::from(fd)).map(drop)
-}
-
-/// How many descriptors this process may have open, if it asks.
-pub(crate) fn open_file_limit() -> io::Result<u64> {
-    let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the kernel fills the record given.
-    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut now) })?;
-    Ok(now.rlim_max)
 }
