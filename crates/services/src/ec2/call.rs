@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use postern_model::state::Resource;
-use postern_model::{AccountId, Action, InstanceId, MalformedId, ModelError, State, Timestamp};
+use postern_model::{AccountId, Action, Command, InstanceId, MalformedId, ModelError, State, Timestamp};
 use postern_wire::query::Form;
 use postern_wire::{AwsError, ec2};
 
@@ -88,6 +88,23 @@ impl<'a> Call<'a> {
         }
         let done = self.commands.execute(self.account, token, action).await;
         done.map_err(|failure| error::failed(self.operation, failure))
+    }
+
+    /// Whether several commands, one after the other, would be carried out on the state as it was when the request
+    /// came.
+    pub fn rehearse(&self, actions: &[Action]) -> Result<(), AwsError> {
+        let mut state = (*self.state).clone();
+        for (seed, action) in (0..).zip(actions) {
+            let command = Command {
+                account: self.account,
+                at: Timestamp(self.commands.now_milliseconds()),
+                seed,
+                client_token: None,
+                action: action.clone(),
+            };
+            (state, _) = postern_model::apply(&state, &command).map_err(|refusal| self.refuse(refusal))?;
+        }
+        Ok(())
     }
 
     /// AWS's tokens belong to one operation; the model's to an account.

@@ -37,6 +37,24 @@ fn at_most(given: Option<i32>, name: &str) -> Result<i32, Failure> {
     }
 }
 
+/// A key as it stands in a URL's path.
+pub(super) fn percent_encoded(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
+                out.push(char::from(byte))
+            }
+            byte => {
+                // Writing into a string cannot fail.
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+    out
+}
+
 /// How keys are written in the answer.
 #[derive(Clone, Copy)]
 struct Spelling {
@@ -57,23 +75,7 @@ impl Spelling {
     }
 
     fn write(self, text: &str) -> String {
-        use std::fmt::Write as _;
-        if !self.url {
-            return text.to_owned();
-        }
-        let mut out = String::with_capacity(text.len());
-        for byte in text.bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
-                    out.push(char::from(byte))
-                }
-                byte => {
-                    // Writing into a string cannot fail.
-                    let _ = write!(out, "%{byte:02X}");
-                }
-            }
-        }
-        out
+        if self.url { percent_encoded(text) } else { text.to_owned() }
     }
 
     fn optional(self, text: Option<String>) -> Option<String> {

@@ -353,7 +353,8 @@ impl Session<'_> {
             return Err(malformed());
         }
         let expected = ExpectedWhole { size, checksum: whole };
-        let location = format!("http://{}.s3.{}.amazonaws.com/{key}", bucket, self.ops.region);
+        let path = super::list::percent_encoded(&key);
+        let location = format!("https://{bucket}.s3.{}.amazonaws.com/{path}", self.ops.region);
         let object =
             store.complete_upload((&bucket, &key, &upload_id), listed, expected, condition, now()).await?;
         let mut output = CompleteMultipartUploadOutput {

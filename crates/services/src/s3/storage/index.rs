@@ -48,8 +48,8 @@ pub struct Freed {
 pub type Written<T> = Result<(T, Freed), StoreError>;
 
 trait Job: Send {
-    /// Does the work; `false` if the disk failed and the whole transaction must go.
-    fn run(&mut self, txn: &WriteTransaction) -> bool;
+    /// Does the work; an error means that the disk failed and the whole transaction must go.
+    fn run(&mut self, txn: &WriteTransaction) -> Result<(), StoreError>;
     /// Answers, after the commit or its failure.
     fn settle(self: Box<Self>, committed: &Result<(), StoreError>, shared: &Shared);
 }
@@ -66,12 +66,12 @@ where
     T: Send,
     F: FnOnce(&WriteTransaction) -> Written<T> + Send,
 {
-    fn run(&mut self, txn: &WriteTransaction) -> bool {
-        let Some(work) = self.work.take() else { return true };
+    fn run(&mut self, txn: &WriteTransaction) -> Result<(), StoreError> {
+        let Some(work) = self.work.take() else { return Ok(()) };
         let outcome = work(txn);
-        let sound = !outcome.as_ref().is_err_and(StoreError::is_fault);
+        let fault = outcome.as_ref().err().filter(|error| error.is_fault()).cloned();
         self.outcome = Some(outcome);
-        sound
+        fault.map_or(Ok(()), Err)
     }
 
     fn settle(mut self: Box<Self>, committed: &Result<(), StoreError>, shared: &Shared) {
@@ -146,10 +146,8 @@ impl Shared {
         };
         let txn = database.begin_write()?;
         for job in batch {
-            if !job.run(&txn) {
-                txn.abort()?;
-                return Err(StoreError::Failed("a write in the same transaction failed".to_owned()));
-            }
+            // Dropping the transaction undoes its other jobs too.
+            job.run(&txn)?;
         }
         txn.commit()?;
         Ok(())

@@ -26,7 +26,7 @@ use self::blob::{Files, INLINE_MAX_BYTES, Intake, Pins, Place, Source, SourceKin
 use self::digest::{Algorithm, Hasher};
 use self::disk::{BlobId, Disk, OsDisk};
 pub use self::error::StoreError;
-use self::index::{BLOBS, BODIES, BUCKETS, Freed, Index, OBJECTS};
+use self::index::{BLOBS, BODIES, BUCKETS, Freed, Index, OBJECTS, PARTS, UPLOADS};
 use self::record::{Bucket, Checksum, Content, Headers, Hex128, Millis, Object, Segment};
 
 /// Buckets that one account may own, as on AWS.
@@ -73,6 +73,23 @@ pub struct Attributes {
     pub checksum: Option<Checksum>,
 }
 
+/// How much a store holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Buckets.
+    pub buckets: u64,
+    /// Objects.
+    pub objects: u64,
+    /// Multipart uploads in progress.
+    pub uploads: u64,
+    /// Parts of those.
+    pub parts: u64,
+    /// Contents kept in the index, and lists of parts.
+    pub bodies: u64,
+    /// Content files.
+    pub files: u64,
+}
+
 /// The store. Cheap to clone; the last clone closes it.
 #[derive(Clone)]
 pub struct Store {
@@ -115,6 +132,23 @@ impl Store {
         })?;
         remove_unreferenced(disk.as_ref(), &index)?;
         Ok(Self { inner: Arc::new(Inner { index, disk, next_body: AtomicU64::new(next_body) }) })
+    }
+
+    /// Counts what the store holds.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn census(&self) -> Result<Census, StoreError> {
+        self.inner.index.read(|txn| {
+            Ok(Census {
+                buckets: txn.open_table(BUCKETS)?.len()?,
+                objects: txn.open_table(OBJECTS)?.len()?,
+                uploads: txn.open_table(UPLOADS)?.len()?,
+                parts: txn.open_table(PARTS)?.len()?,
+                bodies: txn.open_table(BODIES)?.len()?,
+                files: txn.open_table(BLOBS)?.len()?,
+            })
+        })
     }
 
     fn next_body(&self) -> u64 {

@@ -1,0 +1,272 @@
+//! Who there is and what their policies say, over the region's state: the front door's [`Directory`].
+//!
+//! INVARIANT: what a caller may do is read from the state at the time of the request. A key, user, role or policy that
+//! is gone gives nothing; a document that cannot be read refuses everything.
+//! INVARIANT: without `--dev`, nobody is known but by a key or a session that the region issued.
+
+mod cache;
+pub mod condition_keys;
+pub mod managed;
+pub mod session;
+
+use std::sync::Arc;
+
+use postern_frontdoor::authorise::Welcoming;
+use postern_frontdoor::caller::Identity;
+use postern_frontdoor::{Caller, Credential, CredentialError, Directory, EndpointPolicy, SessionPolicy};
+use postern_model::endpoint::EndpointKind;
+use postern_model::iam::{Iam, IdentityPolicies, KeyOwner, Role, User, find_key};
+use postern_model::{AccountId, Action, ModelError, State, VpcEndpointId};
+use postern_policy::{Arn, Kind, NamedPolicy, PolicyDocument, PolicySet, Principal};
+use postern_wire::Timestamp;
+
+use self::cache::PolicyCache;
+use self::session::{Claims, OpenError, SessionKeys, Who};
+use crate::commands::{CommandError, Commands};
+
+/// The account of unknown keys in a development region.
+const DEV_ACCOUNT: u64 = 123_456_789_012;
+/// What signs for unknown keys in a development region, where no signature is checked.
+const DEV_SECRET: &str = "postern-dev";
+
+/// The front door's directory, over the region's state.
+pub struct RegionDirectory {
+    commands: Arc<dyn Commands>,
+    sessions: Arc<SessionKeys>,
+    policies: PolicyCache,
+    dev: bool,
+}
+
+impl RegionDirectory {
+    /// Over this state, with the sessions that these keys open. With `dev` signatures are not checked, and whoever
+    /// comes with an unknown key is the root user of the account that the key names.
+    pub fn new(commands: Arc<dyn Commands>, sessions: Arc<SessionKeys>, dev: bool) -> Self {
+        Self { commands, sessions, policies: PolicyCache::default(), dev }
+    }
+
+    /// A compiled document, from the cache if it was read before.
+    ///
+    /// # Errors
+    /// Why it is not a document of this kind.
+    pub fn document(&self, kind: Kind, text: &str) -> Result<PolicyDocument, postern_policy::ParseError> {
+        self.policies.document(kind, text)
+    }
+
+    fn session(&self, key: &str, token: &str) -> Result<Credential, CredentialError> {
+        let claims = self.sessions.open(key, token, self.now()).map_err(|error| match error {
+            OpenError::Forged => CredentialError::InvalidToken(key.to_owned()),
+            OpenError::Expired => CredentialError::Expired(key.to_owned()),
+        })?;
+        let state = self.commands.state();
+        let caller = session_caller(&state, key, claims).ok_or_else(|| CredentialError::Unknown(key.to_owned()))?;
+        Ok(Credential { secret: self.sessions.secret_of(key), caller })
+    }
+
+    /// What an unknown key stands for in a development region.
+    fn stranger(key: &str) -> Option<Credential> {
+        let account = key.parse().ok().or(AccountId::from_number(DEV_ACCOUNT))?;
+        Some(Credential { secret: DEV_SECRET.to_owned(), caller: root(account, Some(key))? })
+    }
+
+    fn add_policies(
+        &self,
+        set: &mut PolicySet,
+        iam: &Iam,
+        owner: &str,
+        policies: &IdentityPolicies,
+    ) -> Result<(), String> {
+        for (name, text) in &policies.inline {
+            let name = format!("{owner}/{name}");
+            let policy = self.named(Kind::Identity, &name, text)?;
+            set.add_identity(policy).map_err(|_| name)?;
+        }
+        for arn in &policies.attached {
+            let policy = self.managed(iam, arn)?;
+            set.add_identity(policy).map_err(|_| arn.clone())?;
+        }
+        Ok(())
+    }
+
+    fn named(&self, kind: Kind, name: &str, text: &str) -> Result<NamedPolicy, String> {
+        let document = self.document(kind, text).map_err(|_| name.to_owned())?;
+        Ok(NamedPolicy::new(name, document))
+    }
+
+    /// A managed policy: the account's own, or AWS's.
+    fn managed(&self, iam: &Iam, arn: &str) -> Result<NamedPolicy, String> {
+        let own = iam.policies.get(arn).map(|policy| policy.document.as_str());
+        let text = own.or_else(|| managed::find(arn).map(|policy| policy.document));
+        self.named(Kind::Identity, arn, text.ok_or(arn)?)
+    }
+}
+
+impl Directory for RegionDirectory {
+    fn credential(&self, key: &str, token: Option<&str>) -> Result<Credential, CredentialError> {
+        let state = self.commands.state();
+        if let Some((account, found)) = find_key(&state, key) {
+            let unknown = || CredentialError::Unknown(key.to_owned());
+            if !found.active {
+                return Err(unknown());
+            }
+            if token.is_some() && !self.dev {
+                return Err(CredentialError::InvalidToken(key.to_owned()));
+            }
+            let caller = match &found.owner {
+                KeyOwner::Root => root(account, Some(key)),
+                KeyOwner::User(name) => {
+                    let user = state.iam.get(&account).and_then(|iam| iam.users.get(name));
+                    user.and_then(|user| user_caller(account, user, key, Vec::new()))
+                }
+            };
+            return Ok(Credential { secret: found.secret.clone(), caller: caller.ok_or_else(unknown)? });
+        }
+        let known = match token {
+            Some(token) if key.starts_with(session::KEY_PREFIX) => self.session(key, token),
+            Some(_) => Err(CredentialError::InvalidToken(key.to_owned())),
+            None => Err(CredentialError::Unknown(key.to_owned())),
+        };
+        match known {
+            // A token of somebody else's: the key is as unknown as any.
+            Err(CredentialError::InvalidToken(_)) if self.dev => {}
+            Err(CredentialError::Unknown(_)) if self.dev && token.is_none() => {}
+            settled @ (Ok(_) | Err(_)) => return settled,
+        }
+        Self::stranger(key).ok_or_else(|| CredentialError::Unknown(key.to_owned()))
+    }
+
+    fn policies(&self, caller: &Caller) -> Result<PolicySet, String> {
+        let mut set = PolicySet::new();
+        let state = self.commands.state();
+        let account = caller.account.and_then(|account| state.iam.get(&account));
+        let none = Iam::default();
+        let iam = account.map_or(&none, |iam| iam.as_ref());
+        match &caller.identity {
+            Identity::Anonymous | Identity::Root => {}
+            Identity::User(name) => {
+                let user = iam.users.get(name).ok_or_else(|| format!("user/{name}"))?;
+                self.add_policies(&mut set, iam, &format!("user/{name}"), &user.policies)?;
+            }
+            Identity::Role(name) => {
+                let role = iam.roles.get(name).ok_or_else(|| format!("role/{name}"))?;
+                self.add_policies(&mut set, iam, &format!("role/{name}"), &role.policies)?;
+            }
+        }
+        for policy in &caller.session_policies {
+            let policy = match policy {
+                SessionPolicy::Document(text) => self.named(Kind::Session, "session policy", text)?,
+                SessionPolicy::Managed(arn) => self.managed(iam, arn)?,
+            };
+            set.add_session(policy).map_err(|error| error.name)?;
+        }
+        Ok(set)
+    }
+
+    fn endpoint_policy(&self, endpoint: VpcEndpointId) -> EndpointPolicy {
+        let state = self.commands.state();
+        let Some(found) = state.vpc_endpoints.get(&endpoint) else { return EndpointPolicy::Nothing };
+        let Some(text) = &found.policy else { return EndpointPolicy::Full };
+        let kind = match found.kind {
+            EndpointKind::Gateway => Kind::Endpoint { gateway: true },
+        };
+        match self.named(kind, &endpoint.to_string(), text) {
+            Ok(policy) => EndpointPolicy::Document(Arc::new(policy)),
+            Err(_) => EndpointPolicy::Nothing,
+        }
+    }
+
+    fn endpoint_service(&self, endpoint: VpcEndpointId) -> Option<String> {
+        let state = self.commands.state();
+        let found = state.vpc_endpoints.get(&endpoint)?;
+        found.service_name.rsplit('.').next().map(str::to_owned)
+    }
+
+    fn checks_signatures(&self) -> bool {
+        !self.dev
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(i64::try_from(self.commands.now_milliseconds()).unwrap_or(i64::MAX))
+    }
+
+    fn welcome<'a>(&'a self, caller: &'a Caller) -> Welcoming<'a> {
+        Box::pin(async move {
+            let Some(account) = caller.account.filter(|_| self.dev) else { return Ok(()) };
+            if self.commands.state().accounts.contains_key(&account) {
+                return Ok(());
+            }
+            let create = Action::CreateAccount { name: "dev".to_owned(), root_key: None };
+            match self.commands.execute(account, None, create).await {
+                // Somebody else was first.
+                Ok(_) | Err(CommandError::Refused(ModelError::AccountExists(_))) => Ok(()),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+    }
+}
+
+/// The root user of an account.
+fn root(account: AccountId, key: Option<&str>) -> Option<Caller> {
+    Some(Caller {
+        principal: Principal::Root { account: account.to_string().parse().ok()? },
+        account: Some(account),
+        access_key: key.map(str::to_owned),
+        user_id: Some(account.to_string()),
+        identity: Identity::Root,
+        session_policies: Vec::new(),
+    })
+}
+
+fn user_caller(account: AccountId, user: &User, key: &str, session_policies: Vec<SessionPolicy>) -> Option<Caller> {
+    Some(Caller {
+        principal: Principal::User { arn: Arn::parse(&user_arn(account, user)).ok()? },
+        account: Some(account),
+        access_key: Some(key.to_owned()),
+        user_id: Some(user.unique_id.clone()),
+        identity: Identity::User(user.name.clone()),
+        session_policies,
+    })
+}
+
+/// Whose session it is; nobody's if the user or role that it was made for is gone, even if another of its name is
+/// there.
+fn session_caller(state: &State, key: &str, claims: Claims) -> Option<Caller> {
+    let account = claims.account;
+    let iam = state.iam.get(&account)?;
+    match claims.who {
+        Who::Root => root(account, Some(key)),
+        Who::User { name, id } => {
+            let user = iam.users.get(&name).filter(|user| user.unique_id == id)?;
+            user_caller(account, user, key, claims.policies)
+        }
+        Who::Role { name, id, session } => {
+            let role = iam.roles.get(&name).filter(|role| role.unique_id == id)?;
+            let principal = Principal::AssumedRole {
+                role_arn: Arn::parse(&role_arn(account, role)).ok()?,
+                session_arn: Arn::parse(&session_arn(account, &name, &session)).ok()?,
+            };
+            Some(Caller {
+                principal,
+                account: Some(account),
+                access_key: Some(key.to_owned()),
+                user_id: Some(format!("{id}:{session}")),
+                identity: Identity::Role(name),
+                session_policies: claims.policies,
+            })
+        }
+    }
+}
+
+/// The ARN of a user.
+pub fn user_arn(account: AccountId, user: &User) -> String {
+    format!("arn:aws:iam::{account}:user{}{}", user.path, user.name)
+}
+
+/// The ARN of a role.
+pub fn role_arn(account: AccountId, role: &Role) -> String {
+    format!("arn:aws:iam::{account}:role{}{}", role.path, role.name)
+}
+
+/// The ARN of a role's session, which has no path.
+pub fn session_arn(account: AccountId, role: &str, session: &str) -> String {
+    format!("arn:aws:sts::{account}:assumed-role/{role}/{session}")
+}

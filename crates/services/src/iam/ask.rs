@@ -1,0 +1,178 @@
+//! What a request asks for: `iam:<Operation>` on the ARN of what it names.
+//!
+//! Resource types and condition keys from "Actions, resources, and condition keys for AWS Identity and Access
+//! Management" in the service authorization reference.
+
+use postern_frontdoor::caller::Identity;
+use postern_frontdoor::{Ask, Caller};
+use postern_model::iam::Iam;
+use postern_model::{AccountId, State, Tags};
+use postern_policy::Context;
+use postern_wire::iam::{Request, Tag};
+
+use super::shape::profile_arn;
+use crate::directory::{role_arn, user_arn};
+
+struct Namer<'a> {
+    account: AccountId,
+    iam: Option<&'a Iam>,
+    caller: &'a Caller,
+}
+
+/// What is asked on, and the keys that go with it.
+type Target = (String, Context);
+
+/// Everything that a request asks for.
+pub(super) fn asks(state: &State, account: AccountId, caller: &Caller, request: &Request) -> Vec<Ask> {
+    let namer = Namer { account, iam: state.iam.get(&account).map(AsRef::as_ref), caller };
+    let ask = |action: String, (resource, context): Target| Ask {
+        action,
+        resource,
+        resource_account: None,
+        resource_policy: None,
+        context,
+    };
+    let mut asks = vec![ask(format!("iam:{}", request.name()), namer.target(request))];
+    if let Request::AddRoleToInstanceProfile(request) = request {
+        // Whoever puts a role into a profile hands it to instances.
+        let (role, context) = namer.role(request.role_name.as_deref());
+        asks.push(ask("iam:PassRole".to_owned(), (role, context.with("iam:PassedToService", "ec2.amazonaws.com"))));
+    }
+    asks
+}
+
+impl Namer<'_> {
+    fn target(&self, request: &Request) -> Target {
+        match request {
+            Request::CreateRole(r) => self.new("role", r.path.as_deref(), r.role_name.as_deref(), &r.tags),
+            Request::CreatePolicy(r) => self.new("policy", r.path.as_deref(), r.policy_name.as_deref(), &r.tags),
+            Request::CreateInstanceProfile(r) => {
+                self.new("instance-profile", r.path.as_deref(), r.instance_profile_name.as_deref(), &r.tags)
+            }
+            Request::CreateUser(r) => self.new("user", r.path.as_deref(), r.user_name.as_deref(), &r.tags),
+
+            Request::GetRole(r) => self.role(r.role_name.as_deref()),
+            Request::DeleteRole(r) => self.role(r.role_name.as_deref()),
+            Request::UpdateAssumeRolePolicy(r) => self.role(r.role_name.as_deref()),
+            Request::PutRolePolicy(r) => self.role(r.role_name.as_deref()),
+            Request::GetRolePolicy(r) => self.role(r.role_name.as_deref()),
+            Request::DeleteRolePolicy(r) => self.role(r.role_name.as_deref()),
+            Request::ListRolePolicies(r) => self.role(r.role_name.as_deref()),
+            Request::AttachRolePolicy(r) => with_policy(self.role(r.role_name.as_deref()), r.policy_arn.as_deref()),
+            Request::DetachRolePolicy(r) => with_policy(self.role(r.role_name.as_deref()), r.policy_arn.as_deref()),
+            Request::ListAttachedRolePolicies(r) => self.role(r.role_name.as_deref()),
+            Request::ListInstanceProfilesForRole(r) => self.role(r.role_name.as_deref()),
+            Request::TagRole(r) => {
+                let (arn, context) = self.role(r.role_name.as_deref());
+                (arn, with_request_tags(context, &r.tags))
+            }
+            Request::UntagRole(r) => {
+                let (arn, mut context) = self.role(r.role_name.as_deref());
+                context.insert_many("aws:TagKeys", r.tag_keys.iter().cloned());
+                (arn, context)
+            }
+            Request::ListRoleTags(r) => self.role(r.role_name.as_deref()),
+
+            Request::GetPolicy(r) => self.policy(r.policy_arn.as_deref()),
+            Request::GetPolicyVersion(r) => self.policy(r.policy_arn.as_deref()),
+            Request::DeletePolicy(r) => self.policy(r.policy_arn.as_deref()),
+            Request::ListPolicyVersions(r) => self.policy(r.policy_arn.as_deref()),
+
+            Request::GetInstanceProfile(r) => self.profile(r.instance_profile_name.as_deref()),
+            Request::DeleteInstanceProfile(r) => self.profile(r.instance_profile_name.as_deref()),
+            Request::AddRoleToInstanceProfile(r) => self.profile(r.instance_profile_name.as_deref()),
+            Request::RemoveRoleFromInstanceProfile(r) => self.profile(r.instance_profile_name.as_deref()),
+
+            Request::GetUser(r) => self.user(r.user_name.as_deref()),
+            Request::DeleteUser(r) => self.user(r.user_name.as_deref()),
+            Request::PutUserPolicy(r) => self.user(r.user_name.as_deref()),
+            Request::GetUserPolicy(r) => self.user(r.user_name.as_deref()),
+            Request::DeleteUserPolicy(r) => self.user(r.user_name.as_deref()),
+            Request::ListUserPolicies(r) => self.user(r.user_name.as_deref()),
+            Request::AttachUserPolicy(r) => with_policy(self.user(r.user_name.as_deref()), r.policy_arn.as_deref()),
+            Request::DetachUserPolicy(r) => with_policy(self.user(r.user_name.as_deref()), r.policy_arn.as_deref()),
+            Request::ListAttachedUserPolicies(r) => self.user(r.user_name.as_deref()),
+            Request::CreateAccessKey(r) => self.user(r.user_name.as_deref()),
+            Request::DeleteAccessKey(r) => self.user(r.user_name.as_deref()),
+            Request::ListAccessKeys(r) => self.user(r.user_name.as_deref()),
+            Request::UpdateAccessKey(r) => self.user(r.user_name.as_deref()),
+
+            Request::ListRoles(r) => self.list("role", r.path_prefix.as_deref()),
+            Request::ListUsers(r) => self.list("user", r.path_prefix.as_deref()),
+            Request::ListInstanceProfiles(r) => self.list("instance-profile", r.path_prefix.as_deref()),
+            Request::ListPolicies(_) => ("*".to_owned(), Context::new()),
+        }
+    }
+
+    fn arn(&self, kind: &str, path: &str, name: &str) -> String {
+        format!("arn:aws:iam::{}:{kind}{path}{name}", self.account)
+    }
+
+    fn new(&self, kind: &str, path: Option<&str>, name: Option<&str>, tags: &[Tag]) -> Target {
+        let arn = self.arn(kind, path.unwrap_or("/"), name.unwrap_or_default());
+        (arn, with_request_tags(Context::new(), tags))
+    }
+
+    fn list(&self, kind: &str, prefix: Option<&str>) -> Target {
+        (self.arn(kind, prefix.unwrap_or("/"), ""), Context::new())
+    }
+
+    /// What is not there is asked for under the name that it would have.
+    fn role(&self, name: Option<&str>) -> Target {
+        let name = name.unwrap_or_default();
+        match self.iam.and_then(|iam| iam.roles.get(name)) {
+            Some(role) => (role_arn(self.account, role), resource_tags(&role.tags)),
+            None => (self.arn("role", "/", name), Context::new()),
+        }
+    }
+
+    fn user(&self, name: Option<&str>) -> Target {
+        let own = match &self.caller.identity {
+            Identity::User(name) => Some(name.as_str()),
+            Identity::Root | Identity::Role(_) | Identity::Anonymous => None,
+        };
+        let Some(name) = name.or(own) else {
+            return (format!("arn:aws:iam::{}:root", self.account), Context::new());
+        };
+        match self.iam.and_then(|iam| iam.users.get(name)) {
+            Some(user) => (user_arn(self.account, user), resource_tags(&user.tags)),
+            None => (self.arn("user", "/", name), Context::new()),
+        }
+    }
+
+    fn profile(&self, name: Option<&str>) -> Target {
+        let name = name.unwrap_or_default();
+        match self.iam.and_then(|iam| iam.instance_profiles.get(name)) {
+            Some(profile) => (profile_arn(self.account, profile), resource_tags(&profile.tags)),
+            None => (self.arn("instance-profile", "/", name), Context::new()),
+        }
+    }
+
+    fn policy(&self, arn: Option<&str>) -> Target {
+        let arn = arn.unwrap_or_default();
+        let found = self.iam.and_then(|iam| iam.policies.get(arn));
+        (arn.to_owned(), found.map_or_else(Context::new, |policy| resource_tags(&policy.tags)))
+    }
+}
+
+fn with_policy((resource, context): Target, arn: Option<&str>) -> Target {
+    (resource, context.with("iam:PolicyARN", arn.unwrap_or_default().to_owned()))
+}
+
+fn with_request_tags(mut context: Context, tags: &[Tag]) -> Context {
+    for tag in tags {
+        let key = tag.key.as_deref().unwrap_or_default();
+        context.insert(&format!("aws:RequestTag/{key}"), tag.value.clone().unwrap_or_default());
+    }
+    context.insert_many("aws:TagKeys", tags.iter().filter_map(|tag| tag.key.clone()));
+    context
+}
+
+fn resource_tags(tags: &Tags) -> Context {
+    let mut context = Context::new();
+    for (key, value) in tags {
+        context.insert(&format!("aws:ResourceTag/{key}"), value.clone());
+        context.insert(&format!("iam:ResourceTag/{key}"), value.clone());
+    }
+    context
+}

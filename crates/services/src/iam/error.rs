@@ -1,0 +1,112 @@
+//! IAM's codes and sentences for what cannot be done.
+//!
+//! Codes and statuses from the errors of each operation in the IAM API reference.
+
+use postern_model::ModelError;
+use postern_wire::AwsError;
+
+use crate::commands::CommandError;
+
+pub(super) fn no_such(message: String) -> AwsError {
+    AwsError::new("NoSuchEntity", message).with_status(404)
+}
+
+/// Something is not there, by the model's word for its kind.
+pub(super) fn not_found(kind: &str, name: &str) -> AwsError {
+    no_such(match kind {
+        "user" => format!("The user with name {name} cannot be found."),
+        "role" => format!("The role with name {name} cannot be found."),
+        "instance profile" => format!("Instance Profile {name} cannot be found."),
+        "policy" => format!("Policy {name} was not found."),
+        "attached policy" => format!("Policy {name} was not found."),
+        "access key" => format!("The Access Key with id {name} cannot be found."),
+        other => format!("The {other} with name {name} cannot be found."),
+    })
+}
+
+fn exists(kind: &str, name: &str) -> AwsError {
+    let message = match kind {
+        "user" => format!("User with name {name} already exists."),
+        "role" => format!("Role with name {name} already exists."),
+        "instance profile" => format!("Instance Profile {name} already exists."),
+        "policy" => format!("A policy called {name} already exists. Duplicate names are not allowed."),
+        other => format!("The {other} {name} already exists."),
+    };
+    AwsError::new("EntityAlreadyExists", message).with_status(409)
+}
+
+pub(super) fn delete_conflict(message: impl Into<String>) -> AwsError {
+    AwsError::new("DeleteConflict", message).with_status(409)
+}
+
+pub(super) fn limit_exceeded(message: impl Into<String>) -> AwsError {
+    AwsError::new("LimitExceeded", message).with_status(409)
+}
+
+pub(super) fn invalid(message: impl Into<String>) -> AwsError {
+    AwsError::new("InvalidInput", message)
+}
+
+pub(super) fn validation(message: impl Into<String>) -> AwsError {
+    AwsError::new("ValidationError", message)
+}
+
+pub(super) fn malformed_policy(message: impl Into<String>) -> AwsError {
+    AwsError::new("MalformedPolicyDocument", message)
+}
+
+/// A parameter that is not honoured.
+pub(super) fn unsupported(parameter: &str) -> AwsError {
+    invalid(format!("The parameter {parameter} is not supported by this endpoint yet."))
+}
+
+pub(super) fn of_command(error: &CommandError) -> AwsError {
+    match error {
+        CommandError::Refused(error) => of_model(error),
+        CommandError::Storage(reason) => {
+            tracing::error!(reason, "a change could not be stored");
+            let message = "The request processing has failed because of an unknown error, exception or failure.";
+            AwsError::new("ServiceFailure", message).with_status(500)
+        }
+    }
+}
+
+fn in_use(kind: &str, what: &str) -> AwsError {
+    delete_conflict(match (kind, what) {
+        (_, "policies") => "Cannot delete entity, must delete policies first.".to_owned(),
+        (_, "access keys") => "Cannot delete entity, must delete access keys first.".to_owned(),
+        ("instance profile", "a role") => {
+            "Cannot delete entity, must remove roles from instance profile first.".to_owned()
+        }
+        ("role", "instance profiles") => {
+            "Cannot delete entity, must remove roles from instance profile first.".to_owned()
+        }
+        ("policy", _) => "Cannot delete a policy attached to entities.".to_owned(),
+        (kind, what) => format!("Cannot delete entity, the {kind} still has {what}."),
+    })
+}
+
+/// The refusals that commands of IAM can have, in IAM's words; others in the model's own.
+fn of_model(error: &ModelError) -> AwsError {
+    match error {
+        ModelError::IdentityNotFound { kind, name } => not_found(kind, name),
+        ModelError::IdentityExists { kind, name } => exists(kind, name),
+        ModelError::IdentityInUse { kind, what, .. } => in_use(kind, what),
+        ModelError::IdentityName { kind, name } => {
+            validation(format!("The specified value for the name of the {kind} is invalid: {name}"))
+        }
+        ModelError::ProfileHasRole => {
+            limit_exceeded("Cannot exceed quota for InstanceSessionsPerInstanceProfile: 1")
+        }
+        ModelError::Limit { what: "access keys of a user", limit } => {
+            limit_exceeded(format!("Cannot exceed quota for AccessKeysPerUser: {limit}"))
+        }
+        ModelError::Limit { what, limit } => limit_exceeded(format!("Cannot exceed quota for {what}: {limit}")),
+        ModelError::TooManyTags { limit } => {
+            limit_exceeded(format!("The number of tags has reached the maximum limit: {limit}"))
+        }
+        ModelError::InvalidTagKey(key) => invalid(format!("The tag key {key} is invalid.")),
+        ModelError::InvalidTagValue(value) => invalid(format!("The tag value {value} is invalid.")),
+        other => AwsError::new("ValidationError", format!("{other}.")),
+    }
+}
