@@ -38,9 +38,21 @@ type Walked<T> = Result<T, Refused>;
 impl Plan {
     /// Decides about a flow.
     pub fn decide(&self, flow: &Flow) -> Decision {
+        self.walk(flow, None)
+    }
+
+    /// Decides again about a flow that passed before, after something in `cut` has changed. AWS does not ask security
+    /// groups again about connections that it tracks ("Security group connection tracking"), so they are asked only
+    /// where `cut` holds one of them.
+    pub fn decide_again(&self, flow: &Flow, cut: &[Stamp]) -> Decision {
+        self.walk(flow, Some(cut))
+    }
+
+    fn walk(&self, flow: &Flow, tracked: Option<&[Stamp]>) -> Decision {
         let mut walk = Walk {
             plan: self,
             flow,
+            tracked,
             cover: Cover::everything(flow),
             steps: Steps::new(),
             consulted: Stamps::new(),
@@ -57,6 +69,8 @@ impl Plan {
 struct Walk<'a> {
     plan: &'a Plan,
     flow: &'a Flow,
+    /// For a flow that passed before: what it was cut by.
+    tracked: Option<&'a [Stamp]>,
     cover: Cover,
     steps: Steps,
     consulted: Stamps,

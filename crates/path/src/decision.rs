@@ -290,6 +290,8 @@ pub enum Why {
     SourceCheckOff,
     /// The rule named allows it.
     RuleAllows,
+    /// The flow passed before and is tracked.
+    Tracked,
     /// Sender and receiver are in the same subnet, where ACLs do not apply.
     SameSubnet,
     /// The route named is the longest that matches.

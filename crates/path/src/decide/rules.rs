@@ -181,6 +181,10 @@ impl Walk<'_> {
 
     /// The rules of the sender's groups.
     pub(super) fn egress_groups(&mut self, interface: &InterfacePlan) -> Walked<()> {
+        if self.is_tracked(interface) {
+            self.pass(Stage::EgressSecurityGroup, None, None, Why::Tracked);
+            return Ok(());
+        }
         let found = self.find_rule(interface, true, |walk, rule| {
             walk.peer_matches(&rule.peer, End::Destination, v4(walk.flow.destination), |walk| {
                 let plan = walk.plan;
@@ -212,6 +216,10 @@ impl Walk<'_> {
         from: Ipv4Addr,
         target: &InterfacePlan,
     ) -> Walked<()> {
+        if self.is_tracked(target) {
+            self.pass(Stage::IngressSecurityGroup, None, None, Why::Tracked);
+            return Ok(());
+        }
         let own_source = from == v4(self.flow.source);
         let found = self.find_rule(target, false, |walk, rule| {
             if own_source {
@@ -239,6 +247,13 @@ impl Walk<'_> {
                 self.refuse(DropReason::IngressSecurityGroup, resource)
             }
         }
+    }
+
+    /// Whether the flow passed before and nothing that cuts it is one of the interface's groups.
+    fn is_tracked(&self, interface: &InterfacePlan) -> bool {
+        let Some(cut) = self.tracked else { return false };
+        let groups = interface.groups.iter().filter_map(|id| self.plan.groups.get(id));
+        !groups.into_iter().any(|group| cut.iter().any(|stamp| stamp.slot == group.stamp.slot))
     }
 
     /// The first rule of an interface's groups that allows the flow.
