@@ -1,12 +1,16 @@
 //! May this caller do this? The one place where a [`Permit`] is made.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use postern_model::{AccountId, VpcEndpointId};
 use postern_path::Through;
 use postern_policy::{Action, Context, Denial, NamedPolicy, PolicySet, Request};
+use postern_wire::Timestamp;
 
 use crate::caller::{Caller, Credential, CredentialError, Origin};
+use crate::conditions::global_context;
 
 /// One thing that a request wants to do.
 #[derive(Debug, Clone)]
@@ -85,17 +89,49 @@ pub trait Directory: Send + Sync {
 
     /// What an endpoint lets through.
     fn endpoint_policy(&self, endpoint: VpcEndpointId) -> EndpointPolicy;
+
+    /// The service that an endpoint leads to, by its name in credential scopes (`s3`); none for an endpoint that is
+    /// not there any more. Nothing else can be reached through it.
+    fn endpoint_service(&self, endpoint: VpcEndpointId) -> Option<String>;
+
+    /// Whether a request has to be signed with the secret of its key. Only `--dev` says no, and a front door that was
+    /// not made for it refuses to serve then.
+    fn checks_signatures(&self) -> bool {
+        true
+    }
+
+    /// The time, for signatures, expiry and conditions.
+    fn now(&self) -> Timestamp {
+        Timestamp::from(std::time::SystemTime::now())
+    }
+
+    /// Called for each authenticated caller of an API before it is served, so that `--dev` can make an account that is
+    /// not there yet.
+    fn welcome<'a>(&'a self, caller: &'a Caller) -> Welcoming<'a> {
+        let _ = caller;
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
+
+/// What [`Directory::welcome`] answers; an error is a reason for the log.
+pub type Welcoming<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
 
 /// Decides requests by the policies of a [`Directory`].
 pub struct Authoriser {
     directory: Arc<dyn Directory>,
+    region: Option<String>,
 }
 
 impl Authoriser {
     /// One that asks this directory.
     pub fn new(directory: Arc<dyn Directory>) -> Self {
-        Self { directory }
+        Self { directory, region: None }
+    }
+
+    /// The same in this region, for `aws:RequestedRegion`.
+    #[must_use]
+    pub fn in_region(self, region: impl Into<String>) -> Self {
+        Self { region: Some(region.into()), ..self }
     }
 
     /// Who there is.
@@ -128,8 +164,9 @@ impl Authoriser {
         if let Some(document) = &ask.resource_policy {
             policies.set_resource((**document).clone()).map_err(|error| broken(error.to_string()))?;
         }
-        let mut request = Request::new(caller.principal.clone(), action, ask.resource.clone())
-            .with_context(network_context(ask.context.clone(), caller, origin));
+        let context = global_context(ask, caller, origin, self.region.as_deref(), self.directory.now());
+        let mut request =
+            Request::new(caller.principal.clone(), action, ask.resource.clone()).with_context(context);
         if let Some(account) = ask.resource_account {
             let account = account.to_string().parse().map_err(|_| broken(format!("account `{account}`")))?;
             request = request.with_resource_account(account);
@@ -137,32 +174,20 @@ impl Authoriser {
         let evaluation = postern_policy::evaluate(&policies, &request);
         match evaluation.denial() {
             None => Ok(Permit { action: ask.action.clone(), resource: ask.resource.clone(), _sealed: () }),
-            Some(denial) => Err(Refusal {
-                message: denial.message(&request, ask.action.starts_with("s3:")),
-                denial: Some(denial.clone()),
-            }),
+            Some(denial) => {
+                Err(Refusal { message: sentence(&request, denial), denial: Some(denial.clone()) })
+            }
         }
     }
 }
 
-/// The keys that follow from where a request came from ("AWS global condition context keys").
-fn network_context(context: Context, caller: &Caller, origin: &Origin) -> Context {
-    let mut context = context.with("aws:SecureTransport", if origin.secure { "true" } else { "false" });
-    if let Some(address) = origin.source_ip() {
-        context = context.with("aws:SourceIp", address.to_string());
-    }
-    if let Some(user_id) = &caller.user_id {
-        context = context.with("aws:userid", user_id.clone());
-    }
-    match origin.peer {
-        Some(peer) => match peer.through {
-            Through::Endpoint(endpoint, vpc) => context
-                .with("aws:SourceVpce", endpoint.to_string())
-                .with("aws:SourceVpc", vpc.to_string())
-                .with("aws:VpcSourceIp", peer.address.to_string())
-                .with("aws:VpceAccount", peer.account.to_string()),
-            Through::Internet(_) | Through::Link => context,
-        },
-        None => context,
+/// S3 quotes the resource, and tells the reason to callers of the resource's own account only.
+fn sentence(request: &Request, denial: &Denial) -> String {
+    if !request.action.as_str().starts_with("s3:") {
+        denial.message(request, false)
+    } else if denial.is_told_by_s3(request, false) {
+        denial.message(request, true)
+    } else {
+        denial.plain_message().to_owned()
     }
 }

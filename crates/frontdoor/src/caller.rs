@@ -41,8 +41,17 @@ pub struct Caller {
     pub user_id: Option<String>,
     /// The name of the user or role whose policies apply.
     pub identity: Identity,
-    /// Session policies, as texts, for credentials that were made with some.
-    pub session_policies: Vec<String>,
+    /// Session policies, for credentials that were made with some.
+    pub session_policies: Vec<SessionPolicy>,
+}
+
+/// A policy that a session was made with: the session may do what it and the identity's own policies allow.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum SessionPolicy {
+    /// A document.
+    Document(String),
+    /// The ARN of a managed policy.
+    Managed(String),
 }
 
 /// Whose policies apply to a caller.
@@ -59,6 +68,11 @@ pub enum Identity {
 }
 
 impl Caller {
+    /// Whether the credentials are temporary ones.
+    pub fn is_temporary(&self) -> bool {
+        self.access_key.as_ref().is_some_and(|key| key.starts_with("ASIA"))
+    }
+
     /// Nobody.
     pub fn anonymous() -> Self {
         Self {

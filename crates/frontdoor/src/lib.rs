@@ -10,10 +10,32 @@
 //!
 //! **Must never know.** How a service works, how packets moved, how state is stored.
 
+pub mod audit;
 pub mod authorise;
 pub mod caller;
+pub mod conditions;
+pub mod door;
+pub mod host;
+pub mod http;
+pub mod metrics;
+pub mod pages;
+pub mod random;
+pub mod server;
 pub mod service;
+pub mod tls;
 
+mod authenticate;
+mod route;
+
+pub use audit::{Audit, Record, UserIdentity};
 pub use authorise::{Ask, Authoriser, Directory, EndpointPolicy, Permit, Refusal};
-pub use caller::{Caller, Credential, CredentialError, Origin};
+pub use caller::{Caller, Credential, CredentialError, Identity, Origin, SessionPolicy};
+pub use door::{Config, FrontDoor, FrontDoorError, Mount};
+pub use host::HostNames;
+pub use http::{HttpService, RequestBody, Responding, ResponseBody};
+pub use metrics::{Counter, Metrics};
+pub use pages::{Health, Pages};
+pub use random::request_id;
+pub use server::{Limits, OriginSource, ServeError, Server};
 pub use service::{Answer, QueryRequest, QueryService};
+pub use tls::{Authority, TlsError};

@@ -38,7 +38,19 @@ pub trait QueryService: Send + Sync {
     /// How it writes errors.
     fn error_style(&self) -> ErrorStyle;
 
-    /// Everything that a request asks for. All of it must be allowed. Never empty.
+    /// Whether it has one endpoint for all regions, so that requests may be signed for `us-east-1` as well.
+    fn is_global(&self) -> bool {
+        false
+    }
+
+    /// Whether AWS lets every authenticated caller do this, whatever policies say.
+    fn needs_no_permission(&self, operation: &str) -> bool {
+        let _ = operation;
+        false
+    }
+
+    /// Everything that a request asks for. All of it must be allowed. Never empty, unless
+    /// [`needs_no_permission`](Self::needs_no_permission) says so: a request that asks for nothing is refused.
     ///
     /// # Errors
     /// Where the request makes no sense (an unknown operation, a malformed parameter), before anything is decided.

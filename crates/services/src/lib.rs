@@ -1,3 +1,9 @@
 //! What stands behind the front door, a folder for each service.
 
+pub mod commands;
+pub mod directory;
+pub mod iam;
+pub mod imds;
 pub mod s3;
+pub mod s3_gate;
+pub mod sts;

@@ -11,7 +11,7 @@ use postern_policy::{Kind, ParseError, PolicyDocument};
 const DOCUMENTS_MAX: usize = 4096;
 
 #[derive(Default)]
-pub(super) struct PolicyCache {
+pub(crate) struct PolicyCache {
     kept: RwLock<Kept>,
 }
 
@@ -22,7 +22,7 @@ struct Kept {
 }
 
 impl PolicyCache {
-    pub(super) fn document(&self, kind: Kind, text: &str) -> Result<PolicyDocument, ParseError> {
+    pub(crate) fn document(&self, kind: Kind, text: &str) -> Result<PolicyDocument, ParseError> {
         if let Some(found) = self.find(kind, text) {
             return Ok(found);
         }
@@ -49,7 +49,9 @@ mod tests {
     use super::*;
 
     fn text(n: usize) -> String {
-        format!(r#"{{"Version":"2012-10-17","Statement":{{"Effect":"Allow","Action":"s3:Get{n}","Resource":"*"}}}}"#)
+        format!(
+            r#"{{"Version":"2012-10-17","Statement":{{"Effect":"Allow","Action":"s3:Get{n}","Resource":"*"}}}}"#
+        )
     }
 
     #[test]

@@ -33,7 +33,8 @@ const SERVICE_KEYS: [&str; 24] = [
 ];
 
 /// Keys with a name of their own after the slash.
-const SERVICE_KEY_FAMILIES: [&str; 4] = ["aws:requesttag/", "aws:resourcetag/", "ec2:resourcetag/", "iam:resourcetag/"];
+const SERVICE_KEY_FAMILIES: [&str; 4] =
+    ["aws:requesttag/", "aws:resourcetag/", "ec2:resourcetag/", "iam:resourcetag/"];
 
 /// Whether requests carry this key, where AWS's would.
 pub fn is_provided(key: &str) -> bool {

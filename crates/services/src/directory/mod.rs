@@ -4,7 +4,7 @@
 //! is gone gives nothing; a document that cannot be read refuses everything.
 //! INVARIANT: without `--dev`, nobody is known but by a key or a session that the region issued.
 
-mod cache;
+pub(crate) mod cache;
 pub mod condition_keys;
 pub mod managed;
 pub mod session;
@@ -58,7 +58,8 @@ impl RegionDirectory {
             OpenError::Expired => CredentialError::Expired(key.to_owned()),
         })?;
         let state = self.commands.state();
-        let caller = session_caller(&state, key, claims).ok_or_else(|| CredentialError::Unknown(key.to_owned()))?;
+        let caller =
+            session_caller(&state, key, claims).ok_or_else(|| CredentialError::Unknown(key.to_owned()))?;
         Ok(Credential { secret: self.sessions.secret_of(key), caller })
     }
 
@@ -216,7 +217,12 @@ fn root(account: AccountId, key: Option<&str>) -> Option<Caller> {
     })
 }
 
-fn user_caller(account: AccountId, user: &User, key: &str, session_policies: Vec<SessionPolicy>) -> Option<Caller> {
+fn user_caller(
+    account: AccountId,
+    user: &User,
+    key: &str,
+    session_policies: Vec<SessionPolicy>,
+) -> Option<Caller> {
     Some(Caller {
         principal: Principal::User { arn: Arn::parse(&user_arn(account, user)).ok()? },
         account: Some(account),

@@ -271,7 +271,8 @@ mod tests {
     #[test]
     fn policies_too_large_for_a_header_are_refused() {
         let keys = SessionKeys::generate().unwrap();
-        let large = Claims { policies: vec![SessionPolicy::Document("x".repeat(TOKEN_CHARS_MAX))], ..claims() };
+        let large =
+            Claims { policies: vec![SessionPolicy::Document("x".repeat(TOKEN_CHARS_MAX))], ..claims() };
         assert!(matches!(keys.issue(&large), Err(IssueError::TooLarge(_))));
     }
 

@@ -36,7 +36,10 @@ pub(super) fn asks(state: &State, account: AccountId, caller: &Caller, request: 
     if let Request::AddRoleToInstanceProfile(request) = request {
         // Whoever puts a role into a profile hands it to instances.
         let (role, context) = namer.role(request.role_name.as_deref());
-        asks.push(ask("iam:PassRole".to_owned(), (role, context.with("iam:PassedToService", "ec2.amazonaws.com"))));
+        asks.push(ask(
+            "iam:PassRole".to_owned(),
+            (role, context.with("iam:PassedToService", "ec2.amazonaws.com")),
+        ));
     }
     asks
 }
@@ -44,12 +47,14 @@ pub(super) fn asks(state: &State, account: AccountId, caller: &Caller, request: 
 impl Namer<'_> {
     fn target(&self, request: &Request) -> Target {
         match request {
-            Request::CreateRole(r) => self.new("role", r.path.as_deref(), r.role_name.as_deref(), &r.tags),
-            Request::CreatePolicy(r) => self.new("policy", r.path.as_deref(), r.policy_name.as_deref(), &r.tags),
-            Request::CreateInstanceProfile(r) => {
-                self.new("instance-profile", r.path.as_deref(), r.instance_profile_name.as_deref(), &r.tags)
+            Request::CreateRole(r) => self.made("role", r.path.as_deref(), r.role_name.as_deref(), &r.tags),
+            Request::CreatePolicy(r) => {
+                self.made("policy", r.path.as_deref(), r.policy_name.as_deref(), &r.tags)
             }
-            Request::CreateUser(r) => self.new("user", r.path.as_deref(), r.user_name.as_deref(), &r.tags),
+            Request::CreateInstanceProfile(r) => {
+                self.made("instance-profile", r.path.as_deref(), r.instance_profile_name.as_deref(), &r.tags)
+            }
+            Request::CreateUser(r) => self.made("user", r.path.as_deref(), r.user_name.as_deref(), &r.tags),
 
             Request::GetRole(r) => self.role(r.role_name.as_deref()),
             Request::DeleteRole(r) => self.role(r.role_name.as_deref()),
@@ -58,8 +63,12 @@ impl Namer<'_> {
             Request::GetRolePolicy(r) => self.role(r.role_name.as_deref()),
             Request::DeleteRolePolicy(r) => self.role(r.role_name.as_deref()),
             Request::ListRolePolicies(r) => self.role(r.role_name.as_deref()),
-            Request::AttachRolePolicy(r) => with_policy(self.role(r.role_name.as_deref()), r.policy_arn.as_deref()),
-            Request::DetachRolePolicy(r) => with_policy(self.role(r.role_name.as_deref()), r.policy_arn.as_deref()),
+            Request::AttachRolePolicy(r) => {
+                with_policy(self.role(r.role_name.as_deref()), r.policy_arn.as_deref())
+            }
+            Request::DetachRolePolicy(r) => {
+                with_policy(self.role(r.role_name.as_deref()), r.policy_arn.as_deref())
+            }
             Request::ListAttachedRolePolicies(r) => self.role(r.role_name.as_deref()),
             Request::ListInstanceProfilesForRole(r) => self.role(r.role_name.as_deref()),
             Request::TagRole(r) => {
@@ -89,8 +98,12 @@ impl Namer<'_> {
             Request::GetUserPolicy(r) => self.user(r.user_name.as_deref()),
             Request::DeleteUserPolicy(r) => self.user(r.user_name.as_deref()),
             Request::ListUserPolicies(r) => self.user(r.user_name.as_deref()),
-            Request::AttachUserPolicy(r) => with_policy(self.user(r.user_name.as_deref()), r.policy_arn.as_deref()),
-            Request::DetachUserPolicy(r) => with_policy(self.user(r.user_name.as_deref()), r.policy_arn.as_deref()),
+            Request::AttachUserPolicy(r) => {
+                with_policy(self.user(r.user_name.as_deref()), r.policy_arn.as_deref())
+            }
+            Request::DetachUserPolicy(r) => {
+                with_policy(self.user(r.user_name.as_deref()), r.policy_arn.as_deref())
+            }
             Request::ListAttachedUserPolicies(r) => self.user(r.user_name.as_deref()),
             Request::CreateAccessKey(r) => self.user(r.user_name.as_deref()),
             Request::DeleteAccessKey(r) => self.user(r.user_name.as_deref()),
@@ -108,7 +121,8 @@ impl Namer<'_> {
         format!("arn:aws:iam::{}:{kind}{path}{name}", self.account)
     }
 
-    fn new(&self, kind: &str, path: Option<&str>, name: Option<&str>, tags: &[Tag]) -> Target {
+    /// What is about to be made.
+    fn made(&self, kind: &str, path: Option<&str>, name: Option<&str>, tags: &[Tag]) -> Target {
         let arn = self.arn(kind, path.unwrap_or("/"), name.unwrap_or_default());
         (arn, with_request_tags(Context::new(), tags))
     }

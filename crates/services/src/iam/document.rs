@@ -12,7 +12,8 @@ use crate::directory::condition_keys;
 /// # Errors
 /// `MalformedPolicyDocument`, with the reason.
 pub fn check(text: &str, kind: Kind) -> Result<PolicyDocument, AwsError> {
-    let document = PolicyDocument::parse(text, kind).map_err(|error| malformed_policy(sentence(&error.to_string())))?;
+    let document =
+        PolicyDocument::parse(text, kind).map_err(|error| malformed_policy(sentence(&error.to_string())))?;
     let unknown = unenforceable(&document, &condition_keys::is_provided);
     match unknown.first() {
         None => Ok(document),

@@ -65,7 +65,8 @@ pub(super) fn of_command(error: &CommandError) -> AwsError {
         CommandError::Refused(error) => of_model(error),
         CommandError::Storage(reason) => {
             tracing::error!(reason, "a change could not be stored");
-            let message = "The request processing has failed because of an unknown error, exception or failure.";
+            let message =
+                "The request processing has failed because of an unknown error, exception or failure.";
             AwsError::new("ServiceFailure", message).with_status(500)
         }
     }
@@ -101,7 +102,9 @@ fn of_model(error: &ModelError) -> AwsError {
         ModelError::Limit { what: "access keys of a user", limit } => {
             limit_exceeded(format!("Cannot exceed quota for AccessKeysPerUser: {limit}"))
         }
-        ModelError::Limit { what, limit } => limit_exceeded(format!("Cannot exceed quota for {what}: {limit}")),
+        ModelError::Limit { what, limit } => {
+            limit_exceeded(format!("Cannot exceed quota for {what}: {limit}"))
+        }
         ModelError::TooManyTags { limit } => {
             limit_exceeded(format!("The number of tags has reached the maximum limit: {limit}"))
         }

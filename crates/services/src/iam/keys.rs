@@ -27,7 +27,8 @@ impl Call<'_> {
         let kept = Secret(secret.clone());
         match &user {
             Some(user) => {
-                self.execute(IamAction::CreateAccessKey { user: user.clone(), id: id.clone(), secret: kept }).await?;
+                self.execute(IamAction::CreateAccessKey { user: user.clone(), id: id.clone(), secret: kept })
+                    .await?;
             }
             None if self.keys_of(&KeyOwner::Root).len() >= KEYS_MAX => {
                 return Err(limit_exceeded(format!("Cannot exceed quota for AccessKeysPerUser: {KEYS_MAX}")));

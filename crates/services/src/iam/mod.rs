@@ -30,6 +30,8 @@ use postern_wire::{AwsError, Operation, Structure};
 
 use crate::commands::Commands;
 
+pub(crate) use self::shape::profile_arn;
+
 /// IAM.
 pub struct IamService {
     commands: Arc<dyn Commands>,
@@ -175,7 +177,9 @@ impl Call<'_> {
             Request::RemoveRoleFromInstanceProfile(r) => {
                 answer::<op::RemoveRoleFromInstanceProfile>(call.remove_role_from_profile(*r).await?, id)
             }
-            Request::ListInstanceProfiles(r) => answer::<op::ListInstanceProfiles>(call.list_profiles(*r)?, id),
+            Request::ListInstanceProfiles(r) => {
+                answer::<op::ListInstanceProfiles>(call.list_profiles(*r)?, id)
+            }
             Request::ListInstanceProfilesForRole(r) => {
                 answer::<op::ListInstanceProfilesForRole>(call.list_profiles_for_role(*r)?, id)
             }
@@ -198,10 +202,16 @@ impl Call<'_> {
             Request::ListAttachedUserPolicies(r) => {
                 answer::<op::ListAttachedUserPolicies>(call.list_attached_user_policies(*r)?, id)
             }
-            Request::CreateAccessKey(r) => answer::<op::CreateAccessKey>(call.create_access_key(*r).await?, id),
-            Request::DeleteAccessKey(r) => answer::<op::DeleteAccessKey>(call.delete_access_key(*r).await?, id),
+            Request::CreateAccessKey(r) => {
+                answer::<op::CreateAccessKey>(call.create_access_key(*r).await?, id)
+            }
+            Request::DeleteAccessKey(r) => {
+                answer::<op::DeleteAccessKey>(call.delete_access_key(*r).await?, id)
+            }
             Request::ListAccessKeys(r) => answer::<op::ListAccessKeys>(call.list_access_keys(*r)?, id),
-            Request::UpdateAccessKey(r) => answer::<op::UpdateAccessKey>(call.update_access_key(*r).await?, id),
+            Request::UpdateAccessKey(r) => {
+                answer::<op::UpdateAccessKey>(call.update_access_key(*r).await?, id)
+            }
             Request::TagRole(r) => answer::<op::TagRole>(call.tag_role(*r).await?, id),
             Request::UntagRole(r) => answer::<op::UntagRole>(call.untag_role(*r).await?, id),
             Request::ListRoleTags(r) => answer::<op::ListRoleTags>(call.list_role_tags(*r)?, id),

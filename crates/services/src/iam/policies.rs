@@ -32,7 +32,10 @@ impl Call<'_> {
         }
     }
 
-    pub(super) async fn create_policy(&mut self, request: CreatePolicyRequest) -> Outcome<CreatePolicyResponse> {
+    pub(super) async fn create_policy(
+        &mut self,
+        request: CreatePolicyRequest,
+    ) -> Outcome<CreatePolicyResponse> {
         let CreatePolicyRequest { description, path, policy_document, policy_name, tags } = request;
         let name = required(policy_name, "PolicyName")?;
         let text = required(policy_document, "PolicyDocument")?;

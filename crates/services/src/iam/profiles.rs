@@ -71,8 +71,8 @@ impl Call<'_> {
         let prefix = path_prefix.unwrap_or_default();
         let iam = self.iam();
         let profiles = iam.instance_profiles.iter().filter(|(_, profile)| profile.path.starts_with(&prefix));
-        let shown =
-            profiles.map(|(name, profile)| (name.as_str(), shape::profile(self.account, &iam, profile, false)));
+        let shown = profiles
+            .map(|(name, profile)| (name.as_str(), shape::profile(self.account, &iam, profile, false)));
         let page = page(shown, marker.as_deref(), max_items)?;
         let (is_truncated, marker) = (page.is_truncated, page.marker);
         Ok(ListInstanceProfilesResponse { instance_profiles: Some(page.items), is_truncated, marker })
@@ -85,9 +85,10 @@ impl Call<'_> {
         let ListInstanceProfilesForRoleRequest { marker, max_items, role_name } = request;
         let role = self.role(&required(role_name, "RoleName")?)?;
         let iam = self.iam();
-        let profiles = iam.instance_profiles.iter().filter(|(_, profile)| profile.role.as_ref() == Some(&role.name));
-        let shown =
-            profiles.map(|(name, profile)| (name.as_str(), shape::profile(self.account, &iam, profile, false)));
+        let profiles =
+            iam.instance_profiles.iter().filter(|(_, profile)| profile.role.as_ref() == Some(&role.name));
+        let shown = profiles
+            .map(|(name, profile)| (name.as_str(), shape::profile(self.account, &iam, profile, false)));
         let page = page(shown, marker.as_deref(), max_items)?;
         let (is_truncated, marker) = (page.is_truncated, page.marker);
         Ok(ListInstanceProfilesForRoleResponse { instance_profiles: Some(page.items), is_truncated, marker })

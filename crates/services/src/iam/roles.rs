@@ -71,7 +71,11 @@ impl Call<'_> {
         let roles = iam.roles.iter().filter(|(_, role)| role.path.starts_with(&prefix));
         let shown = roles.map(|(name, role)| (name.as_str(), shape::role(self.account, role, false)));
         let page = page(shown, marker.as_deref(), max_items)?;
-        Ok(ListRolesResponse { is_truncated: page.is_truncated, marker: page.marker, roles: Some(page.items) })
+        Ok(ListRolesResponse {
+            is_truncated: page.is_truncated,
+            marker: page.marker,
+            roles: Some(page.items),
+        })
     }
 
     pub(super) async fn update_trust(&mut self, request: UpdateAssumeRolePolicyRequest) -> Outcome<()> {
@@ -89,7 +93,13 @@ impl Call<'_> {
         let text = required(policy_document, "PolicyDocument")?;
         document::check(&text, Kind::Identity)?;
         let role = self.role(&name)?;
-        policies::check_inline_size(&role.policies, &policy, &text, SizeQuota::RoleInline, &format!("role {name}"))?;
+        policies::check_inline_size(
+            &role.policies,
+            &policy,
+            &text,
+            SizeQuota::RoleInline,
+            &format!("role {name}"),
+        )?;
         let identity = Identity::Role(name);
         self.execute(IamAction::PutInlinePolicy { identity, policy, document: text }).await
     }
@@ -172,6 +182,10 @@ impl Call<'_> {
         let role = self.role(&required(role_name, "RoleName")?)?;
         let tags = role.tags.iter().map(|entry| (entry.0.as_str(), tags::tag(entry)));
         let page = page(tags, marker.as_deref(), max_items)?;
-        Ok(ListRoleTagsResponse { is_truncated: page.is_truncated, marker: page.marker, tags: Some(page.items) })
+        Ok(ListRoleTagsResponse {
+            is_truncated: page.is_truncated,
+            marker: page.marker,
+            tags: Some(page.items),
+        })
     }
 }

@@ -112,7 +112,10 @@ fn any_policy(iam: &Iam, arn: &str, name: &str, id: &str) -> iam::Policy {
 }
 
 /// The only version of a policy.
-pub(super) fn version(made_at: Option<postern_wire::Timestamp>, document: Option<&str>) -> iam::PolicyVersion {
+pub(super) fn version(
+    made_at: Option<postern_wire::Timestamp>,
+    document: Option<&str>,
+) -> iam::PolicyVersion {
     iam::PolicyVersion {
         create_date: Some(made_at.unwrap_or(AWS_POLICIES_MADE_AT)),
         document: document.and_then(encoded),

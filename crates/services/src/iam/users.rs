@@ -69,7 +69,11 @@ impl Call<'_> {
         let users = iam.users.iter().filter(|(_, user)| user.path.starts_with(&prefix));
         let shown = users.map(|(name, user)| (name.as_str(), shape::user(self.account, user, false)));
         let page = page(shown, marker.as_deref(), max_items)?;
-        Ok(ListUsersResponse { is_truncated: page.is_truncated, marker: page.marker, users: Some(page.items) })
+        Ok(ListUsersResponse {
+            is_truncated: page.is_truncated,
+            marker: page.marker,
+            users: Some(page.items),
+        })
     }
 
     pub(super) async fn put_user_policy(&mut self, request: PutUserPolicyRequest) -> Outcome<()> {
@@ -78,7 +82,13 @@ impl Call<'_> {
         let text = required(policy_document, "PolicyDocument")?;
         document::check(&text, Kind::Identity)?;
         let user = self.user(&name)?;
-        policies::check_inline_size(&user.policies, &policy, &text, SizeQuota::UserInline, &format!("user {name}"))?;
+        policies::check_inline_size(
+            &user.policies,
+            &policy,
+            &text,
+            SizeQuota::UserInline,
+            &format!("user {name}"),
+        )?;
         let identity = Identity::User(name);
         self.execute(IamAction::PutInlinePolicy { identity, policy, document: text }).await
     }

@@ -1,0 +1,42 @@
+//! Who signed a request of a query service, by its signature and the directory.
+
+use http::request::Parts;
+use postern_wire::AwsError;
+use postern_wire::error::ErrorStyle;
+use postern_wire::sigv4::{self, Payload, Rules, SecretAccessKey};
+
+use crate::authorise::Directory;
+use crate::caller::{Caller, CredentialError};
+use crate::route::signed_parts;
+
+/// The caller of a request whose body is there as a whole.
+///
+/// # Errors
+/// The refusal in the service's words.
+pub(crate) fn authenticate(
+    directory: &dyn Directory,
+    parts: &Parts,
+    body: &[u8],
+    rules: &Rules<'_>,
+    style: ErrorStyle,
+) -> Result<Caller, AwsError> {
+    let signed = signed_parts(parts);
+    let claim = sigv4::parse(&signed).map_err(|error| error.to_aws(style))?;
+    let claim = claim.ok_or_else(|| sigv4::CredentialError::Missing.to_aws(style))?;
+    let known = directory.credential(&claim.access_key_id, claim.session_token.as_deref());
+    let known = known.map_err(|error| worded(error).to_aws(style))?;
+    if directory.checks_signatures() {
+        let secret = SecretAccessKey::new(known.secret);
+        let verified = claim.verify(&signed, Payload::Body(body), rules, &secret, directory.now());
+        verified.map_err(|error| error.to_aws(style))?;
+    }
+    Ok(known.caller)
+}
+
+fn worded(error: CredentialError) -> sigv4::CredentialError {
+    match error {
+        CredentialError::Unknown(access_key_id) => sigv4::CredentialError::UnknownKey { access_key_id },
+        CredentialError::InvalidToken(_) => sigv4::CredentialError::Token,
+        CredentialError::Expired(_) => sigv4::CredentialError::TokenExpired,
+    }
+}

@@ -1,0 +1,159 @@
+//! The condition keys that the front door itself provides ("AWS global condition context keys").
+//!
+//! INVARIANT: the network keys follow from the [`Origin`] alone. A service's own context cannot set any key here.
+
+use postern_path::Through;
+use postern_policy::{Context, Value, is_derived_key};
+use postern_wire::Timestamp;
+use time::OffsetDateTime;
+
+use crate::authorise::Ask;
+use crate::caller::{Caller, Origin};
+
+/// What [`global_context`] sets, where the request has it.
+const PROVIDED: [&str; 12] = [
+    "aws:securetransport",
+    "aws:sourceip",
+    "aws:userid",
+    "aws:sourcevpce",
+    "aws:sourcevpc",
+    "aws:vpcsourceip",
+    "aws:vpceaccount",
+    "aws:currenttime",
+    "aws:epochtime",
+    "aws:requestedregion",
+    "aws:multifactorauthpresent",
+    "aws:viaawsservice",
+];
+
+/// Whether requests carry this key where AWS's would, whatever their service. A policy with another key of `aws:`
+/// cannot be enforced.
+pub fn is_global_key_provided(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    PROVIDED.contains(&key.as_str()) || key == "aws:resourceaccount" || is_derived_key(&key)
+}
+
+pub(crate) fn global_context(
+    ask: &Ask,
+    caller: &Caller,
+    origin: &Origin,
+    region: Option<&str>,
+    now: Timestamp,
+) -> Context {
+    let mut context = ask.context.clone();
+    for key in PROVIDED {
+        context.remove(key);
+    }
+    context.insert("aws:SecureTransport", Value::Bool(origin.secure));
+    context.insert("aws:ViaAWSService", Value::Bool(false));
+    if let Ok(at) = OffsetDateTime::from_unix_timestamp(now.seconds()) {
+        context.insert("aws:CurrentTime", Value::Time(at));
+        context.insert("aws:EpochTime", Value::Integer(now.seconds()));
+    }
+    if let Some(region) = region {
+        context.insert("aws:RequestedRegion", Value::Text(region.to_owned()));
+    }
+    if let Some(user_id) = &caller.user_id {
+        context.insert("aws:userid", Value::Text(user_id.clone()));
+    }
+    // There are no devices to authenticate with; long-term keys do not have the key at all.
+    if caller.is_temporary() {
+        context.insert("aws:MultiFactorAuthPresent", Value::Bool(false));
+    }
+    if let Some(address) = origin.source_ip() {
+        context.insert("aws:SourceIp", Value::Ip(address));
+    }
+    match origin.peer.map(|peer| (peer, peer.through)) {
+        Some((peer, Through::Endpoint(endpoint, vpc))) => {
+            context.insert("aws:SourceVpce", Value::Text(endpoint.to_string()));
+            context.insert("aws:SourceVpc", Value::Text(vpc.to_string()));
+            context.insert("aws:VpcSourceIp", Value::Ip(peer.address.into()));
+            context.insert("aws:VpceAccount", Value::Text(peer.account.to_string()));
+        }
+        Some((_, Through::Internet(_) | Through::Link)) | None => {}
+    }
+    context
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use postern_model::{AccountId, NetworkInterfaceId, VpcEndpointId, VpcId};
+    use postern_path::Peer;
+
+    use super::*;
+
+    fn origin(through: Option<Through>) -> Origin {
+        let peer = through.map(|through| Peer {
+            account: AccountId::from_number(1).unwrap(),
+            vpc: VpcId::from_number(1 << 40),
+            interface: NetworkInterfaceId::from_number(1 << 41),
+            instance: None,
+            address: Ipv4Addr::new(10, 0, 1, 5),
+            through,
+        });
+        Origin { peer, remote: SocketAddr::from(([127, 0, 0, 1], 9)), secure: true }
+    }
+
+    /// The network keys, in order, of a request whose service claims to be elsewhere.
+    fn network_keys(through: Option<Through>) -> String {
+        let lies = Context::new()
+            .with("aws:SourceVpce", "vpce-00000000000000bad")
+            .with("aws:SourceIp", "6.6.6.6")
+            .with("s3:prefix", "home/");
+        let ask = Ask {
+            action: "s3:ListBucket".to_owned(),
+            resource: "*".to_owned(),
+            resource_account: None,
+            resource_policy: None,
+            context: lies,
+        };
+        let context =
+            global_context(&ask, &Caller::anonymous(), &origin(through), Some("us-east-1"), Timestamp::EPOCH);
+        assert_eq!(context.get("s3:prefix").len(), 1);
+        let network =
+            ["aws:sourceip", "aws:sourcevpc", "aws:sourcevpce", "aws:vpceaccount", "aws:vpcsourceip"];
+        let shown = context.iter().filter(|(key, _)| network.contains(key));
+        shown.map(|(key, values)| format!("{key}={}", values[0].text())).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_network_keys_follow_from_the_path() {
+        let endpoint = VpcEndpointId::from_number(1 << 42);
+        let vpc = VpcId::from_number(1 << 43);
+        assert_eq!(
+            network_keys(Some(Through::Endpoint(endpoint, vpc))),
+            format!(
+                "aws:sourcevpc={vpc} aws:sourcevpce={endpoint} aws:vpceaccount=000000000001 aws:vpcsourceip=10.0.1.5"
+            )
+        );
+        let internet = Through::Internet(Ipv4Addr::new(203, 0, 113, 7));
+        assert_eq!(network_keys(Some(internet)), "aws:sourceip=203.0.113.7");
+        assert_eq!(network_keys(Some(Through::Link)), "");
+        assert_eq!(network_keys(None), "aws:sourceip=127.0.0.1");
+    }
+
+    #[test]
+    fn every_key_that_is_set_is_announced() {
+        let ask = Ask {
+            action: "ec2:DescribeVpcs".to_owned(),
+            resource: "*".to_owned(),
+            resource_account: None,
+            resource_policy: None,
+            context: Context::new(),
+        };
+        let through = Through::Endpoint(VpcEndpointId::from_number(1 << 42), VpcId::from_number(1 << 43));
+        let context = global_context(
+            &ask,
+            &Caller::anonymous(),
+            &origin(Some(through)),
+            Some("us-east-1"),
+            Timestamp::EPOCH,
+        );
+        for (key, _) in context.iter() {
+            assert!(is_global_key_provided(key), "{key}");
+        }
+        assert!(!is_global_key_provided("aws:PrincipalTag/team"));
+    }
+}

@@ -1,0 +1,414 @@
+//! The front door itself: from a request to its service's answer.
+//!
+//! INVARIANT: a query service is called with a [`Permit`](crate::Permit) for each of its asks, and its asks are never
+//! empty unless AWS lets everybody do that operation.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::request::Parts;
+use http::{HeaderName, Method, Request, Response, StatusCode};
+use postern_path::Through;
+use postern_wire::error::{ErrorBody, ErrorStyle};
+use postern_wire::query::{DecodeError, Form, FormError, Limits as FormLimits};
+use postern_wire::shape::Protocol;
+use postern_wire::sigv4::{CredentialError, Rules};
+use postern_wire::{AwsError, SERVICES};
+use tokio::net::TcpListener;
+
+use crate::audit::{Audit, Call, Record, UserIdentity};
+use crate::authenticate::authenticate;
+use crate::authorise::Authoriser;
+use crate::caller::{Caller, Origin};
+use crate::host::HostNames;
+use crate::http::{CollectError, HttpService, RequestBody, Responding, ResponseBody, collect, full};
+use crate::metrics::Metrics;
+use crate::pages::{Pages, page};
+use crate::random::request_id;
+use crate::route::{Asked, Route, claim, is_cross_site, is_local_host, route, text};
+use crate::server::{Limits, OriginSource, ServeError, Server};
+use crate::service::{Answer, QueryRequest, QueryService};
+use crate::tls::{Authority, TlsError, server_config};
+
+/// Bytes of a request of a query service.
+pub const QUERY_BODY_BYTES_MAX: usize = 1 << 20;
+
+/// What a front door is made of.
+pub struct Config {
+    /// The region it stands in.
+    pub region: String,
+    /// Who may do what.
+    pub authoriser: Arc<Authoriser>,
+    /// Who certifies its names.
+    pub authority: Arc<Authority>,
+    /// The services that speak a query protocol.
+    pub query_services: Vec<Arc<dyn QueryService>>,
+    /// The services that answer HTTP themselves. One of them should be `s3`, which gets all that is nobody else's.
+    pub http_services: Vec<Mount>,
+    /// Further names: how this machine is called. Certificates are made for them, and Postern's own pages answer.
+    pub names: Vec<String>,
+    /// The addresses that it listens at, for certificates.
+    pub addresses: Vec<IpAddr>,
+    /// Where calls are recorded.
+    pub audit: Audit,
+    /// Where they are counted.
+    pub metrics: Arc<Metrics>,
+    /// Postern's own pages.
+    pub pages: Arc<dyn Pages>,
+    /// Signatures need not be checked, and everything can be reset; only loopback addresses are served.
+    pub dev: bool,
+    /// The bounds on connections.
+    pub limits: Limits,
+}
+
+/// A service that answers HTTP itself: it authenticates, asks for its permits and records its calls.
+pub struct Mount {
+    /// Its name in credential scopes.
+    pub signing_name: &'static str,
+    /// Its host names.
+    pub hosts: HostNames,
+    /// The service.
+    pub service: Arc<dyn HttpService>,
+}
+
+/// Why there is no front door.
+#[derive(Debug, thiserror::Error)]
+pub enum FrontDoorError {
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The directory does not check signatures, and nobody said that this is a development region.
+    #[error("signatures are not checked, which only --dev allows")]
+    SignaturesUnchecked,
+    /// Two services have one name.
+    #[error("there are two services of the name `{0}`")]
+    ServiceTwice(&'static str),
+}
+
+/// The one door for every request. Cheap to clone.
+#[derive(Clone)]
+pub struct FrontDoor {
+    server: Server,
+    dev: bool,
+}
+
+impl FrontDoor {
+    /// Opens it; nothing is served before [`serve_tcp`](Self::serve_tcp).
+    ///
+    /// # Errors
+    /// See [`FrontDoorError`].
+    pub fn new(config: Config) -> Result<Self, FrontDoorError> {
+        if !config.dev && !config.authoriser.directory().checks_signatures() {
+            return Err(FrontDoorError::SignaturesUnchecked);
+        }
+        let dev = config.dev;
+        let (limits, metrics) = (config.limits, Arc::clone(&config.metrics));
+        let query: Vec<Desk> =
+            config.query_services.into_iter().map(|service| Desk::new(service, &config.region)).collect();
+        let mut names: Vec<&'static str> = query
+            .iter()
+            .map(|desk| desk.name)
+            .chain(config.http_services.iter().map(|m| m.signing_name))
+            .collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair.first() == pair.last()) {
+            return Err(FrontDoorError::ServiceTwice(twice.first().copied().unwrap_or_default()));
+        }
+        let hosts = query.iter().map(|desk| &desk.hosts).chain(config.http_services.iter().map(|m| &m.hosts));
+        let own_names = HostNames::new(&config.names);
+        let certified =
+            HostNames::new(hosts.chain([&own_names]).flat_map(HostNames::iter).collect::<Vec<_>>());
+        let tls = server_config(config.authority, certified, &config.addresses)?;
+        let hall = Hall {
+            region: config.region,
+            authoriser: config.authoriser,
+            query,
+            http: config.http_services,
+            audit: config.audit,
+            metrics: Arc::clone(&metrics),
+            pages: config.pages,
+            own_names,
+            dev,
+        };
+        Ok(Self { server: Server::new(Arc::new(hall), Some(tls), limits, metrics), dev })
+    }
+
+    /// Serves a listener until [`close`](Self::close). Dropping the future ends its connections at once.
+    ///
+    /// # Errors
+    /// Where the listener is outside the VPCs, not on a loopback address, and signatures are not checked.
+    pub async fn serve_tcp(&self, listener: TcpListener, source: OriginSource) -> Result<(), ServeError> {
+        let address = listener.local_addr().map_err(ServeError::Listener)?;
+        match source {
+            OriginSource::Outside if self.dev && !address.ip().is_loopback() => {
+                Err(ServeError::NotLoopback(address))
+            }
+            OriginSource::Outside | OriginSource::Inside { .. } => {
+                self.server.serve_tcp(listener, source).await
+            }
+        }
+    }
+
+    /// Ends every [`serve_tcp`](Self::serve_tcp), after the requests under way.
+    pub fn close(&self) {
+        self.server.close();
+    }
+}
+
+/// Where the requests of one query service are taken in.
+struct Desk {
+    name: &'static str,
+    hosts: HostNames,
+    service: Arc<dyn QueryService>,
+}
+
+impl Desk {
+    fn new(service: Arc<dyn QueryService>, region: &str) -> Self {
+        let name = service.signing_name();
+        Self { name, hosts: HostNames::of_service(name, region), service }
+    }
+
+    fn protocol(&self) -> Protocol {
+        match self.service.error_style() {
+            ErrorStyle::Ec2 => Protocol::Ec2,
+            ErrorStyle::Query { .. } | ErrorStyle::S3 | ErrorStyle::Json { .. } => Protocol::Query,
+        }
+    }
+}
+
+/// What is behind the door.
+struct Hall {
+    region: String,
+    authoriser: Arc<Authoriser>,
+    query: Vec<Desk>,
+    http: Vec<Mount>,
+    audit: Audit,
+    metrics: Arc<Metrics>,
+    pages: Arc<dyn Pages>,
+    own_names: HostNames,
+    dev: bool,
+}
+
+impl HttpService for Hall {
+    fn call<'a>(&'a self, request: Request<RequestBody>) -> Responding<'a> {
+        Box::pin(self.answer(request))
+    }
+}
+
+impl Hall {
+    async fn answer(&self, request: Request<RequestBody>) -> Response<ResponseBody> {
+        // INVARIANT: the server says where a request came from; one that nobody vouches for is not answered.
+        let Some(origin) = request.extensions().get::<Origin>().copied() else {
+            return plain(StatusCode::INTERNAL_SERVER_ERROR, "the origin of the request is not known");
+        };
+        let (parts, body) = request.into_parts();
+        let outside = origin.peer.is_none();
+        let endpoint = origin.peer.and_then(|peer| match peer.through {
+            Through::Endpoint(endpoint, _) => Some(endpoint),
+            Through::Internet(_) | Through::Link => None,
+        });
+        let endpoint_service = endpoint.map(|endpoint| {
+            // A name that no service has: what came through an endpoint that is gone reaches nothing.
+            self.authoriser.directory().endpoint_service(endpoint).unwrap_or_default()
+        });
+        let asked = Asked { parts: &parts, outside, endpoint_service: endpoint_service.as_deref() };
+        if self.dev && outside && is_cross_site(&parts) {
+            return plain(StatusCode::FORBIDDEN, "requests of another site's page are not served");
+        }
+        match route(&asked, |host| self.by_host(host)) {
+            Route::Page(name) => self.page(&name, parts, body).await,
+            Route::UnsignedForm => self.unsigned(&parts),
+            Route::Service(name) => self.service(&name, parts, body, &origin).await,
+        }
+    }
+
+    async fn page(&self, name: &str, parts: Parts, body: RequestBody) -> Response<ResponseBody> {
+        if is_cross_site(&parts) || !is_local_host(&parts, &self.own_names) {
+            return plain(StatusCode::FORBIDDEN, "this page is for this machine's own programs");
+        }
+        page(self.pages.as_ref(), &self.metrics, self.dev, name, parts, body).await
+    }
+
+    fn by_host(&self, host: &str) -> Option<&'static str> {
+        let query = self.query.iter().map(|desk| (desk.name, &desk.hosts));
+        let http = self.http.iter().map(|mount| (mount.signing_name, &mount.hosts));
+        query.chain(http).find(|(_, hosts)| hosts.contains(host)).map(|(name, _)| name)
+    }
+
+    async fn service(
+        &self,
+        name: &str,
+        parts: Parts,
+        body: RequestBody,
+        origin: &Origin,
+    ) -> Response<ResponseBody> {
+        if let Some(desk) = self.query.iter().find(|desk| desk.name == name) {
+            return self.query(desk, parts, body, origin).await;
+        }
+        if let Some(mount) = self.http.iter().find(|mount| mount.signing_name == name) {
+            return mount.service.call(Request::from_parts(parts, body)).await;
+        }
+        let error = AwsError::new("NotImplemented", format!("The service `{name}` is not served here."));
+        respond(error.with_status(501).body(style_of(&parts), &request_id(), None), &request_id())
+    }
+
+    /// A form that nobody signed, at a host that is no service's.
+    fn unsigned(&self, parts: &Parts) -> Response<ResponseBody> {
+        let style = style_of(parts);
+        let id = request_id();
+        self.metrics.request("unknown", "unknown", "MissingAuthenticationToken", std::time::Duration::ZERO);
+        respond(CredentialError::Missing.to_aws(style).body(style, &id, None), &id)
+    }
+
+    async fn query(
+        &self,
+        desk: &Desk,
+        parts: Parts,
+        body: RequestBody,
+        origin: &Origin,
+    ) -> Response<ResponseBody> {
+        let started = Instant::now();
+        let id = request_id();
+        let style = desk.service.error_style();
+        let mut course = Course { operation: None, caller: None };
+        let answered = self.attempt(desk, &parts, body, origin, &id, &mut course).await;
+        let operation = course.operation.unwrap_or("unknown");
+        let (response, status, error) = match answered {
+            Ok(answer) => (success(style, answer, &id), 200, None),
+            Err(error) => {
+                let body = error.body(style, &id, None);
+                let status = body.status;
+                (respond(body, &id), status, Some((error.code, error.message)))
+            }
+        };
+        let code = error.as_ref().map_or("OK", |(code, _)| code.as_str());
+        self.metrics.request(desk.name, operation, code, started.elapsed());
+        let identity = match &course.caller {
+            Some(caller) => UserIdentity::of(caller),
+            None => UserIdentity::unknown(claim(&parts).map(|claim| claim.access_key_id)),
+        };
+        let call = Call {
+            at: self.authoriser.directory().now(),
+            service: desk.name,
+            operation,
+            region: &self.region,
+            identity,
+            origin,
+            user_agent: text(&parts.headers, USER_AGENT.as_str()),
+            request_id: &id,
+            status,
+            error,
+        };
+        self.audit.record(Record::of(call)).await;
+        response
+    }
+
+    async fn attempt(
+        &self,
+        desk: &Desk,
+        parts: &Parts,
+        body: RequestBody,
+        origin: &Origin,
+        id: &str,
+        course: &mut Course,
+    ) -> Result<Answer, AwsError> {
+        if parts.method != Method::POST && parts.method != Method::GET {
+            return Err(AwsError::new(
+                "InvalidAction",
+                format!("The method {} is not served.", parts.method),
+            ));
+        }
+        let body = collect(body, QUERY_BODY_BYTES_MAX).await.map_err(|error| unreadable(&error))?;
+        let directory = self.authoriser.directory().as_ref();
+        let regions = [self.region.as_str(), "us-east-1"];
+        let regions = if desk.service.is_global() { &regions[..] } else { &regions[..1] };
+        let rules = Rules { service: desk.name, regions };
+        let style = desk.service.error_style();
+        let caller = course.caller.insert(authenticate(directory, parts, &body, &rules, style)?);
+        let query = parts.uri.query().unwrap_or_default();
+        let form = Form::parse(query, &body, FormLimits::DEFAULT)
+            .map_err(|error: FormError| DecodeError::from(error).to_aws(desk.protocol()))?;
+        let body = if query.is_empty() { body } else { form.to_body().into_bytes() };
+        // Only operations that are known are counted and recorded by name: the rest is foreign text.
+        let known = SERVICES.iter().find(|service| service.name == desk.name);
+        let known = known.and_then(|service| service.operation(&form.action));
+        course.operation = known.map(|operation| operation.name);
+        let request = QueryRequest { operation: form.action, body, request_id: id.to_owned() };
+        directory.welcome(caller).await.map_err(|reason| {
+            tracing::error!(reason, "a caller could not be welcomed");
+            AwsError::new("InternalFailure", "The request could not be prepared.").with_status(500)
+        })?;
+        let asks = desk.service.asks(caller, &request)?;
+        if asks.is_empty() && !desk.service.needs_no_permission(&request.operation) {
+            tracing::error!(operation = request.operation, "the service asks for nothing");
+            return Err(
+                AwsError::new("InternalFailure", "The request could not be authorised.").with_status(500)
+            );
+        }
+        let mut permits = Vec::with_capacity(asks.len());
+        for ask in &asks {
+            let permit = self.authoriser.authorise(caller, origin, ask);
+            permits.push(permit.map_err(|refusal| desk.service.refused(&refusal))?);
+        }
+        desk.service.serve(caller, origin, request, permits).await
+    }
+}
+
+/// How far a request came.
+struct Course {
+    operation: Option<&'static str>,
+    caller: Option<Caller>,
+}
+
+fn unreadable(error: &CollectError) -> AwsError {
+    match error {
+        CollectError::TooLong { limit } => {
+            let message = format!("The request body is longer than {limit} bytes.");
+            AwsError::new("RequestEntityTooLarge", message).with_status(413)
+        }
+        CollectError::Broken(reason) => {
+            AwsError::new("RequestTimeout", format!("The request body did not come whole: {reason}."))
+                .with_status(408)
+        }
+    }
+}
+
+/// The words for who says nothing about the service it wants: a JSON service's, if it looks like one.
+fn style_of(parts: &Parts) -> ErrorStyle {
+    let json = text(&parts.headers, CONTENT_TYPE.as_str()).is_some_and(|value| value.contains("amz-json"));
+    if json || parts.headers.contains_key("x-amz-target") {
+        ErrorStyle::Json { content_type: "application/x-amz-json-1.0" }
+    } else {
+        ErrorStyle::Query { xml_namespace: "http://webservices.amazon.com/AWSFault/2005-15-09" }
+    }
+}
+
+fn success(style: ErrorStyle, answer: Answer, id: &str) -> Response<ResponseBody> {
+    let content_type = match style {
+        ErrorStyle::Ec2 => "text/xml;charset=UTF-8",
+        ErrorStyle::Query { .. } | ErrorStyle::S3 => "text/xml",
+        ErrorStyle::Json { content_type } => content_type,
+    };
+    respond(ErrorBody { status: 200, content_type, body: answer.body }, id)
+}
+
+fn respond(body: ErrorBody, id: &str) -> Response<ResponseBody> {
+    let mut response = Response::new(full(body.body));
+    *response.status_mut() = StatusCode::from_u16(body.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(body.content_type));
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(HeaderName::from_static("x-amzn-requestid"), id);
+    }
+    response
+}
+
+/// An answer to people rather than to AWS's clients.
+pub(crate) fn plain(status: StatusCode, text: impl Into<String>) -> Response<ResponseBody> {
+    let mut response = Response::new(full(text.into() + "\n"));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

@@ -1,0 +1,95 @@
+//! The host names of a service.
+
+/// Host names, some of them with one wildcard in front: `*.s3.us-east-1.amazonaws.com`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostNames {
+    names: Vec<String>,
+}
+
+impl HostNames {
+    /// From names in whatever case.
+    pub fn new(names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        Self { names: names.into_iter().map(|name| name.as_ref().to_ascii_lowercase()).collect() }
+    }
+
+    /// The names of an AWS service that has one in each region and a global one.
+    pub fn of_service(service: &str, region: &str) -> Self {
+        Self::new([format!("{service}.{region}.amazonaws.com"), format!("{service}.amazonaws.com")])
+    }
+
+    /// AWS's names of S3 in a region, buckets' own included.
+    pub fn of_s3(region: &str) -> Self {
+        let bases = [
+            format!("s3.{region}.amazonaws.com"),
+            format!("s3.dualstack.{region}.amazonaws.com"),
+            format!("s3-{region}.amazonaws.com"),
+            "s3.amazonaws.com".to_owned(),
+        ];
+        Self::new(bases.iter().flat_map(|base| [base.clone(), format!("*.{base}")]))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+
+    /// Whether this host, as [`bare`] gives it, is one of them. A wildcard stands for one label or more: the names of
+    /// buckets may have dots.
+    pub fn contains(&self, host: &str) -> bool {
+        self.names.iter().any(|name| match name.strip_prefix('*') {
+            Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
+            None => name == host,
+        })
+    }
+
+    /// The name under which a certificate for `host` is made: the name itself, or the wildcard that stands for its
+    /// first label, as TLS clients read wildcards.
+    pub(crate) fn certified(&self, host: &str) -> Option<&str> {
+        let parent = host.split_once('.').map(|(_, parent)| parent);
+        let covers = |name: &&String| match name.strip_prefix("*.") {
+            Some(suffix) => parent == Some(suffix),
+            None => name.as_str() == host,
+        };
+        self.names.iter().find(covers).map(String::as_str)
+    }
+}
+
+/// A `Host` header without port and final dot, in small letters.
+pub(crate) fn bare(host: &str) -> String {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_found_by_name_and_wildcard() {
+        let s3 = HostNames::of_s3("eu-west-1");
+        for (host, found) in [
+            ("s3.eu-west-1.amazonaws.com", true),
+            ("S3.EU-WEST-1.amazonaws.com.:443", true),
+            ("bucket.s3.eu-west-1.amazonaws.com", true),
+            ("a.b.s3.eu-west-1.amazonaws.com", true),
+            (".s3.eu-west-1.amazonaws.com", false),
+            ("evils3.eu-west-1.amazonaws.com", false),
+            ("ec2.eu-west-1.amazonaws.com", false),
+            ("localhost:4566", false),
+            ("", false),
+        ] {
+            assert_eq!(s3.contains(&bare(host)), found, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_covers_one_label() {
+        let s3 = HostNames::of_s3("eu-west-1");
+        assert_eq!(s3.certified("b.s3.eu-west-1.amazonaws.com"), Some("*.s3.eu-west-1.amazonaws.com"));
+        assert_eq!(s3.certified("a.b.s3.eu-west-1.amazonaws.com"), None);
+        assert_eq!(s3.certified("s3.eu-west-1.amazonaws.com"), Some("s3.eu-west-1.amazonaws.com"));
+    }
+}

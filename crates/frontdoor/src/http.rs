@@ -1,0 +1,122 @@
+//! The bodies that pass through the door, and the trait of what answers whole HTTP requests.
+//!
+//! INVARIANT: a body that stops coming ends its request: every [`RequestBody`] made by the server fails after
+//! [`Limits::stall`](crate::server::Limits::stall) without a byte.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use tokio::time::{Instant, Sleep, sleep};
+
+/// What can go wrong with a body.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+/// The body of a request.
+pub type RequestBody = UnsyncBoxBody<Bytes, BodyError>;
+/// The body of a response.
+pub type ResponseBody = UnsyncBoxBody<Bytes, BodyError>;
+/// What a service's future answers.
+pub type Responding<'a> = Pin<Box<dyn Future<Output = Response<ResponseBody>> + Send + 'a>>;
+
+/// What answers whole HTTP requests: S3, instance metadata, the front door itself.
+pub trait HttpService: Send + Sync {
+    /// Answers one request. Its extensions hold the [`Origin`](crate::Origin) that the server put there, and nothing
+    /// that a client could have.
+    fn call<'a>(&'a self, request: Request<RequestBody>) -> Responding<'a>;
+}
+
+/// A body of these bytes.
+pub fn full(bytes: impl Into<Bytes>) -> ResponseBody {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body that fails when nothing comes for a while.
+pub(crate) struct Watched<B> {
+    inner: B,
+    limit: Duration,
+    deadline: Pin<Box<Sleep>>,
+}
+
+/// The sender of a body fell silent.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing of the body came for {0:?}")]
+pub struct Stalled(pub Duration);
+
+impl<B> Watched<B> {
+    pub(crate) fn new(inner: B, limit: Duration) -> Self {
+        Self { inner, limit, deadline: Box::pin(sleep(limit)) }
+    }
+}
+
+impl<B> Body for Watched<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BodyError>,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.inner).poll_frame(context) {
+            Poll::Ready(frame) => {
+                this.deadline.as_mut().reset(Instant::now() + this.limit);
+                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+            }
+            Poll::Pending => match this.deadline.as_mut().poll(context) {
+                Poll::Ready(()) => Poll::Ready(Some(Err(Stalled(this.limit).into()))),
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// Why a body could not be read whole.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CollectError {
+    /// It is longer than allowed. The rest was read and thrown away, as far as that was bearable.
+    #[error("the body is longer than {limit} bytes")]
+    TooLong {
+        /// What is allowed.
+        limit: usize,
+    },
+    /// It did not come to its end.
+    #[error("the body could not be read: {0}")]
+    Broken(BodyError),
+}
+
+/// How much of a body that is too long is still read, so that its sender gets to see the answer.
+const DISCARD_BYTES_MAX: usize = 16 << 20;
+
+/// Reads a body of at most `limit` bytes.
+pub(crate) async fn collect(mut body: RequestBody, limit: usize) -> Result<Vec<u8>, CollectError> {
+    let mut bytes = Vec::new();
+    let mut seen = 0usize;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(CollectError::Broken)?.into_data() else { continue };
+        seen = seen.saturating_add(data.len());
+        if seen <= limit {
+            bytes.extend_from_slice(&data);
+        } else if seen > limit.saturating_add(DISCARD_BYTES_MAX) {
+            break;
+        }
+    }
+    if seen > limit { Err(CollectError::TooLong { limit }) } else { Ok(bytes) }
+}

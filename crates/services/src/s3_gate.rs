@@ -1,0 +1,385 @@
+//! S3's place behind the front door: its [`Gate`] over the authoriser, and the record of each of its requests.
+//!
+//! INVARIANT: where a request came from is what the front door put into its extensions; a request without an origin
+//! is refused.
+//! INVARIANT: a temporary key works only with the token that was issued with it, and only while both hold.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use http::header::{AUTHORIZATION, HOST, HeaderValue, USER_AGENT};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use postern_frontdoor::audit::{BucketAndKey, Call};
+use postern_frontdoor::{
+    Ask as DoorAsk, Audit, Authoriser, Caller as DoorCaller, CredentialError, HttpService, Metrics, Origin,
+    Record, RequestBody, Responding, ResponseBody, UserIdentity,
+};
+use postern_policy::{Context, Kind, NamedPolicy, PolicyDocument, Value, unenforceable};
+use postern_wire::query::percent::{self, Plus};
+use postern_wire::sigv4::{self, Payload, RequestParts, Rules, SecretAccessKey, Signer};
+
+use crate::directory::cache::PolicyCache;
+use crate::directory::condition_keys;
+use crate::directory::session::KEY_PREFIX;
+use crate::s3::host::Hosts;
+use crate::s3::{Ask, Caller, Gate, Permit, PolicyCheck, Refusal, S3Service, SecretLookup};
+
+tokio::task_local! {
+    /// The session token that came with the request under way. S3 asks for the secret of a key without it, and no
+    /// token is kept anywhere to compare with.
+    static TOKEN: Option<String>;
+}
+
+/// A token that no client can send, so that none is the right one: it has a line end in it.
+const NO_TOKEN: &str = "\n";
+
+/// What S3 asks, answered by the front door's authoriser.
+pub struct S3Gate {
+    authoriser: Arc<Authoriser>,
+    bucket_policies: PolicyCache,
+}
+
+impl S3Gate {
+    /// Over this authoriser.
+    pub fn new(authoriser: Arc<Authoriser>) -> Self {
+        Self { authoriser, bucket_policies: PolicyCache::default() }
+    }
+
+    fn caller(&self, caller: &Caller, visit: &Visit) -> Result<DoorCaller, Refusal> {
+        match caller {
+            Caller::Anonymous => Ok(DoorCaller::anonymous()),
+            Caller::Signed { access_key, .. } => {
+                let known = self.authoriser.directory().credential(access_key, visit.token.as_deref());
+                known.map(|known| known.caller).map_err(|_| denied())
+            }
+        }
+    }
+
+    fn ask(&self, ask: &Ask) -> Result<DoorAsk, Refusal> {
+        let mut context = Context::new();
+        for (key, values) in &ask.context {
+            match values.as_slice() {
+                [one] => context.insert(key, one.clone()),
+                many => context.insert_many(key, many.iter().cloned().map(Value::Text)),
+            }
+        }
+        let bucket = ask.bucket.as_ref();
+        let policy = bucket.and_then(|bucket| Some((bucket, bucket.policy.as_ref()?)));
+        let resource_policy = policy.map(|(bucket, text)| {
+            let document = self.bucket_policies.document(Kind::Resource, text).map_err(|_| Refusal {
+                message: format!(
+                    "the policy of bucket `{}` cannot be read, so nothing is allowed",
+                    bucket.name
+                ),
+            })?;
+            Ok(Arc::new(NamedPolicy::new(bucket.name.clone(), document)))
+        });
+        let owner = bucket.map(|bucket| bucket.owner.parse().map_err(|_| denied()));
+        Ok(DoorAsk {
+            action: ask.action.to_owned(),
+            resource: ask.resource.clone(),
+            resource_account: owner.transpose()?,
+            resource_policy: resource_policy.transpose()?,
+            context,
+        })
+    }
+}
+
+fn denied() -> Refusal {
+    Refusal { message: postern_policy::ACCESS_DENIED.to_owned() }
+}
+
+impl Gate for S3Gate {
+    fn secret(&self, access_key: &str) -> Option<SecretLookup> {
+        let token = TOKEN.try_with(Clone::clone).ok().flatten();
+        let looked_up = |secret_key: String, account: String, session_token, expired| {
+            Some(SecretLookup { secret_key, account, session_token, expired })
+        };
+        let temporary = access_key.starts_with(KEY_PREFIX);
+        match self.authoriser.directory().credential(access_key, token.as_deref()) {
+            Ok(known) => {
+                let account = known.caller.account?.to_string();
+                // A token that came with the key and was accepted is the right one.
+                looked_up(known.secret, account, token, false)
+            }
+            Err(CredentialError::Expired(_)) => looked_up(String::new(), String::new(), token, true),
+            // S3 tells a wrong token, or none, from a key that is not there.
+            Err(CredentialError::InvalidToken(_)) => {
+                let expected = temporary.then(|| NO_TOKEN.to_owned());
+                looked_up(String::new(), String::new(), expected, false)
+            }
+            Err(CredentialError::Unknown(_)) => None,
+        }
+    }
+
+    fn authorise(&self, extensions: &http::Extensions, ask: &Ask) -> Result<Permit, Refusal> {
+        let visit = extensions.get::<Arc<Visit>>().ok_or_else(denied)?;
+        let caller = extensions.get::<Caller>().ok_or_else(denied)?;
+        let caller = self.caller(caller, visit)?;
+        *visit.caller.lock().unwrap_or_else(PoisonError::into_inner) = Some(UserIdentity::of(&caller));
+        match self.authoriser.authorise(&caller, &visit.origin, &self.ask(ask)?) {
+            Ok(_) => Ok(Permit::issued_by(self)),
+            Err(refusal) => Err(Refusal { message: refusal.message }),
+        }
+    }
+}
+
+/// What accepts bucket policies: those of which every condition can be enforced.
+pub fn policy_check() -> PolicyCheck {
+    Arc::new(|_bucket, text| {
+        let document = PolicyDocument::parse(text, Kind::Resource).map_err(|error| error.to_string())?;
+        match unenforceable(&document, &condition_keys::is_provided).first() {
+            None => Ok(()),
+            Some(key) => Err(format!("The condition key {key} cannot be enforced by this endpoint")),
+        }
+    })
+}
+
+/// One request to S3: who came, with what, and who it turned out to be.
+#[derive(Debug)]
+struct Visit {
+    origin: Origin,
+    token: Option<String>,
+    caller: Mutex<Option<UserIdentity>>,
+}
+
+/// S3 as the front door mounts it.
+pub struct S3Door {
+    service: S3Service,
+    authoriser: Arc<Authoriser>,
+    hosts: Hosts,
+    region: String,
+    audit: Audit,
+    metrics: Arc<Metrics>,
+}
+
+impl S3Door {
+    /// This service, whose gate has to be an [`S3Gate`] over the same authoriser.
+    pub fn new(
+        service: S3Service,
+        authoriser: Arc<Authoriser>,
+        hosts: Hosts,
+        region: impl Into<String>,
+        audit: Audit,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { service, authoriser, hosts, region: region.into(), audit, metrics }
+    }
+
+    async fn answer(&self, request: Request<RequestBody>) -> Response<ResponseBody> {
+        let started = Instant::now();
+        let Some(origin) = request.extensions().get::<Origin>().copied() else {
+            let mut response =
+                Response::new(postern_frontdoor::http::full("the origin of the request is not known\n"));
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            return response;
+        };
+        let (mut parts, body) = request.into_parts();
+        let claim = sigv4::parse(&signed_parts(&parts)).ok().flatten();
+        let token = claim.as_ref().and_then(|claim| claim.session_token.clone());
+        let visit = Arc::new(Visit { origin, token: token.clone(), caller: Mutex::default() });
+        parts.extensions.insert(Arc::clone(&visit));
+        let about = About::of(&parts, &self.hosts);
+        let agent = parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned);
+        if let (Some(claim), false) = (&claim, self.authoriser.directory().checks_signatures()) {
+            self.sign_anew(&mut parts, claim);
+        }
+        let answered = TOKEN.scope(token, self.service.call(Request::from_parts(parts, body))).await;
+        let (head, body) = answered.into_parts();
+        let error = error_of(head.status, &body);
+        let code = error.as_ref().map_or("OK", |(code, _)| code.as_str());
+        self.metrics.request("s3", about.operation, code, started.elapsed());
+        let known = visit.caller.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let id = head.headers.get("x-amz-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
+        let mut record = Record::of(Call {
+            at: self.authoriser.directory().now(),
+            service: "s3",
+            operation: about.operation,
+            region: &self.region,
+            identity: known.unwrap_or_else(|| UserIdentity::unknown(claim.map(|claim| claim.access_key_id))),
+            origin: &origin,
+            user_agent: agent.as_deref(),
+            request_id: id,
+            status: head.status.as_u16(),
+            error,
+        });
+        record.request_parameters =
+            about.bucket.map(|bucket_name| BucketAndKey { bucket_name, key: about.key });
+        self.audit.record(record).await;
+        Response::from_parts(head, body.map_err(Into::into).boxed_unsync())
+    }
+
+    /// Where signatures are not checked, S3 still checks them: a request whose signature is not right gets one that
+    /// is. Bodies whose pieces are signed keep their signatures, so those are still checked.
+    fn sign_anew(&self, parts: &mut Parts, claim: &sigv4::Unverified) {
+        let directory = self.authoriser.directory();
+        let Ok(known) = directory.credential(&claim.access_key_id, claim.session_token.as_deref()) else {
+            return;
+        };
+        let secret = SecretAccessKey::new(known.secret);
+        let rules = Rules { service: "s3", regions: &[&self.region] };
+        let now = directory.now();
+        if claim.verify(&signed_parts(parts), Payload::Streamed, &rules, &secret, now).is_ok() {
+            return;
+        }
+        let payload = parts.headers.get("x-amz-content-sha256").and_then(|value| value.to_str().ok());
+        let payload = payload.unwrap_or("UNSIGNED-PAYLOAD").to_owned();
+        let query = parts.uri.query().unwrap_or_default();
+        let kept: Vec<&str> = query.split('&').filter(|pair| !is_of_signature(pair)).collect();
+        let query = kept.join("&");
+        let path = parts.uri.path().to_owned();
+        let target = if query.is_empty() { path.clone() } else { format!("{path}?{query}") };
+        let Ok(uri) = target.parse() else { return };
+        parts.headers.remove(AUTHORIZATION);
+        let signer = Signer {
+            access_key_id: &claim.access_key_id,
+            secret: &secret,
+            session_token: claim.session_token.as_deref(),
+            region: &self.region,
+            service: "s3",
+        };
+        let signed = RequestParts {
+            method: parts.method.as_str(),
+            path: &path,
+            query: &query,
+            headers: &parts.headers,
+        };
+        if let Ok(signed) = signer.sign(&signed, &payload, now) {
+            parts.headers.extend(signed.headers);
+            parts.uri = uri;
+        }
+    }
+}
+
+impl HttpService for S3Door {
+    fn call<'a>(&'a self, request: Request<RequestBody>) -> Responding<'a> {
+        Box::pin(self.answer(request))
+    }
+}
+
+fn is_of_signature(pair: &&str) -> bool {
+    const NAMES: [&str; 7] = [
+        "X-Amz-Algorithm",
+        "X-Amz-Credential",
+        "X-Amz-Date",
+        "X-Amz-Expires",
+        "X-Amz-SignedHeaders",
+        "X-Amz-Signature",
+        "X-Amz-Security-Token",
+    ];
+    NAMES.contains(&pair.split('=').next().unwrap_or_default())
+}
+
+fn signed_parts(parts: &Parts) -> RequestParts<'_> {
+    RequestParts {
+        method: parts.method.as_str(),
+        path: parts.uri.path(),
+        query: parts.uri.query().unwrap_or_default(),
+        headers: &parts.headers,
+    }
+}
+
+/// Code and sentence of an error document.
+fn error_of(status: StatusCode, body: &s3s::Body) -> Option<(String, String)> {
+    if status.is_success() || status == StatusCode::NOT_MODIFIED {
+        return None;
+    }
+    let document = body.bytes().and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+    let told = document.as_deref().and_then(postern_wire::client::decode_error);
+    // Answers to HEAD have no document.
+    Some(
+        told.map_or_else(
+            || (status.as_u16().to_string(), String::new()),
+            |(code, message, _)| (code, message),
+        ),
+    )
+}
+
+/// What a request is about, for its record.
+#[derive(Debug, PartialEq, Eq)]
+struct About {
+    operation: &'static str,
+    bucket: Option<String>,
+    key: Option<String>,
+}
+
+impl About {
+    fn of(parts: &Parts, hosts: &Hosts) -> Self {
+        let host =
+            parts.headers.get(HOST).and_then(|host: &HeaderValue| host.to_str().ok()).unwrap_or_default();
+        let path =
+            percent::decode(parts.uri.path(), Plus::Plus).unwrap_or_else(|_| parts.uri.path().to_owned());
+        let path = path.strip_prefix('/').unwrap_or(&path);
+        let (bucket, key) = match hosts.bucket(host) {
+            Some(bucket) => (bucket, path),
+            None => path.split_once('/').unwrap_or((path, "")),
+        };
+        let text = |text: &str| (!text.is_empty()).then(|| text.chars().take(1024).collect::<String>());
+        let (bucket, key) = (text(bucket), text(key));
+        Self { operation: operation(parts, bucket.is_some(), key.is_some()), bucket, key }
+    }
+}
+
+/// AWS's name of the operation, by method, target and the words in the query string.
+fn operation(parts: &Parts, bucket: bool, key: bool) -> &'static str {
+    let query = parts.uri.query().unwrap_or_default();
+    let has = |word: &str| query.split('&').any(|pair| pair.split('=').next() == Some(word));
+    let copies = parts.headers.contains_key("x-amz-copy-source");
+    match (parts.method.clone(), bucket, key) {
+        (Method::GET, false, _) => "ListBuckets",
+        (Method::GET, true, true) if has("uploadId") => "ListParts",
+        (Method::GET, true, true) => "GetObject",
+        (Method::GET, true, false) if has("policy") => "GetBucketPolicy",
+        (Method::GET, true, false) if has("location") => "GetBucketLocation",
+        (Method::GET, true, false) if has("uploads") => "ListMultipartUploads",
+        (Method::GET, true, false) if has("list-type") => "ListObjectsV2",
+        (Method::GET, true, false) => "ListObjects",
+        (Method::HEAD, true, true) => "HeadObject",
+        (Method::HEAD, true, false) => "HeadBucket",
+        (Method::PUT, true, true) if has("partNumber") && copies => "UploadPartCopy",
+        (Method::PUT, true, true) if has("partNumber") => "UploadPart",
+        (Method::PUT, true, true) if copies => "CopyObject",
+        (Method::PUT, true, true) => "PutObject",
+        (Method::PUT, true, false) if has("policy") => "PutBucketPolicy",
+        (Method::PUT, true, false) => "CreateBucket",
+        (Method::DELETE, true, true) if has("uploadId") => "AbortMultipartUpload",
+        (Method::DELETE, true, true) => "DeleteObject",
+        (Method::DELETE, true, false) if has("policy") => "DeleteBucketPolicy",
+        (Method::DELETE, true, false) => "DeleteBucket",
+        (Method::POST, true, true) if has("uploads") => "CreateMultipartUpload",
+        (Method::POST, true, true) if has("uploadId") => "CompleteMultipartUpload",
+        (Method::POST, true, false) if has("delete") => "DeleteObjects",
+        _ => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_recorded_by_what_they_are_about() {
+        let hosts = Hosts::new("us-east-1", []);
+        let about = |method: &str, host: &str, uri: &str| {
+            let (parts, ()) = Request::builder()
+                .method(method)
+                .uri(uri)
+                .header("host", host)
+                .body(())
+                .unwrap()
+                .into_parts();
+            let About { operation, bucket, key } = About::of(&parts, &hosts);
+            format!("{operation} {} {}", bucket.unwrap_or_default(), key.unwrap_or_default())
+        };
+        let (path, virtual_host) = ("s3.us-east-1.amazonaws.com", "logs.s3.us-east-1.amazonaws.com");
+        assert_eq!(about("GET", path, "/logs/a/b%20c"), "GetObject logs a/b c");
+        assert_eq!(about("GET", virtual_host, "/a/b"), "GetObject logs a/b");
+        assert_eq!(about("GET", virtual_host, "/?list-type=2&prefix=x"), "ListObjectsV2 logs ");
+        assert_eq!(about("GET", "127.0.0.1:4566", "/"), "ListBuckets  ");
+        assert_eq!(about("PUT", path, "/logs/a?partNumber=1&uploadId=u"), "UploadPart logs a");
+        assert_eq!(about("POST", path, "/logs?delete"), "DeleteObjects logs ");
+        assert_eq!(about("OPTIONS", path, "/logs"), "unknown logs ");
+    }
+}
