@@ -33,7 +33,12 @@ pub trait Commands: Send + Sync {
     fn state(&self) -> Arc<State>;
 
     /// Carries a command out. It is durable, and packets follow it, before this gives an answer.
-    fn execute<'a>(&'a self, account: AccountId, client_token: Option<String>, action: Action) -> Executing<'a>;
+    fn execute<'a>(
+        &'a self,
+        account: AccountId,
+        client_token: Option<String>,
+        action: Action,
+    ) -> Executing<'a>;
 
     /// Whether a command would be carried out.
     ///

@@ -5,10 +5,10 @@
 
 use std::ops::Bound;
 
+use super::Store;
 use super::error::StoreError;
 use super::index::{BUCKETS, OBJECTS, UPLOADS};
 use super::record::{Bucket, Object, Upload};
-use super::{Store, bucket_in};
 
 /// What to list.
 #[derive(Clone, Debug, Default)]
@@ -223,14 +223,6 @@ impl Store {
             }
             Ok((page, false))
         })
-    }
-
-    /// Whether the bucket exists, as one consistent look.
-    ///
-    /// # Errors
-    /// If the disk fails.
-    pub fn has_bucket(&self, name: &str) -> Result<bool, StoreError> {
-        self.inner.index.read(|txn| Ok(bucket_in(&txn.open_table(BUCKETS)?, name)?.is_some()))
     }
 }
 
