@@ -2,6 +2,8 @@
 //!
 //! `world` is the small language that the rules are written in; `draw` draws random commands for `properties`.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod draw;
 mod endpoint;
 mod gateway;

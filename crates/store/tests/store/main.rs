@@ -1,0 +1,12 @@
+//! The store's tests: what survives which failure, on disks that fail on purpose and in processes that are killed.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod backup;
+mod crash;
+mod damage;
+mod disk;
+mod failure;
+mod kill;
+mod ledger;
+mod speed;
+mod workload;
