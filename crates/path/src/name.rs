@@ -75,6 +75,11 @@ pub enum Question {
 }
 
 impl Plan {
+    /// The domain of private instance names, such as `ec2.internal`.
+    pub fn private_domain(&self) -> &str {
+        &self.names.private_domain
+    }
+
     /// What the resolver of `vpc` says about `name`.
     pub fn resolve(&self, vpc: VpcId, name: &str, question: Question) -> Resolution {
         let Some(vpc_plan) = self.vpcs.get(&vpc) else { return Resolution::Off };
