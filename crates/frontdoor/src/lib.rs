@@ -12,11 +12,11 @@
 
 pub mod audit;
 pub mod authorise;
+pub mod body;
 pub mod caller;
 pub mod conditions;
 pub mod door;
 pub mod host;
-pub mod http;
 pub mod metrics;
 pub mod pages;
 pub mod random;
@@ -29,10 +29,10 @@ mod route;
 
 pub use audit::{Audit, Record, UserIdentity};
 pub use authorise::{Ask, Authoriser, Directory, EndpointPolicy, Permit, Refusal};
+pub use body::{HttpService, RequestBody, Responding, ResponseBody};
 pub use caller::{Caller, Credential, CredentialError, Identity, Origin, SessionPolicy};
 pub use door::{Config, FrontDoor, FrontDoorError, Mount};
 pub use host::HostNames;
-pub use http::{HttpService, RequestBody, Responding, ResponseBody};
 pub use metrics::{Counter, Metrics};
 pub use pages::{Health, Pages};
 pub use random::request_id;

@@ -10,8 +10,8 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 
+use crate::body::{RequestBody, ResponseBody, full};
 use crate::door::plain;
-use crate::http::{RequestBody, ResponseBody, full};
 use crate::metrics::Metrics;
 
 /// How the region is.

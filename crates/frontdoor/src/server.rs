@@ -28,8 +28,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use crate::body::{HttpService, Watched};
 use crate::caller::Origin;
-use crate::http::{HttpService, Watched};
 use crate::metrics::{Counter, Metrics};
 
 /// The first byte of a TLS handshake record (RFC 8446, section 5.1). No HTTP method starts with it.

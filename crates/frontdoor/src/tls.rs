@@ -1,7 +1,8 @@
 //! The region's own certificate authority, and the certificates that it makes for the names asked for.
 //!
 //! INVARIANT: the private key of the authority leaves only as the PEM text that its maker stores; nothing prints it.
-//! INVARIANT: there are at most as many certificates as configured names, and one more for everything else.
+//! INVARIANT: the number of certificates kept is bounded: one for each configured name, one for everything else, and
+//! some for names under `localhost`, which clients match with no wildcard.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -23,6 +24,8 @@ use crate::host::{HostNames, bare};
 
 const AUTHORITY_DAYS: i64 = 3650;
 const LEAF_DAYS: i64 = 90;
+/// How many certificates are kept besides those of the configured names.
+const OTHERS_MAX: usize = 64;
 /// A certificate is made anew long before it ends.
 const LEAF_RENEWAL: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -158,16 +161,22 @@ impl std::fmt::Debug for Certificates {
 
 impl Certificates {
     fn certificate(&self, asked: Option<&str>) -> Result<Arc<CertifiedKey>, TlsError> {
-        let known = asked.and_then(|name| self.names.certified(&bare(name)));
-        let slot = known.unwrap_or("");
+        let asked = asked.map(bare);
+        let slot = asked.as_deref().map_or("", |name| {
+            let under_localhost = name.ends_with(".localhost").then_some(name);
+            self.names.certified(name).or(under_localhost).unwrap_or("")
+        });
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, certificate)) = made.get(slot)
             && at.elapsed() < LEAF_RENEWAL
         {
             return Ok(Arc::clone(certificate));
         }
-        let names = known.map_or_else(|| self.others.clone(), |name| vec![name.to_owned()]);
+        let names = if slot.is_empty() { self.others.clone() } else { vec![slot.to_owned()] };
         let certificate = Arc::new(self.authority.leaf(&names)?);
+        if made.len() >= self.names.iter().count() + OTHERS_MAX {
+            made.clear();
+        }
         made.insert(slot.to_owned(), (Instant::now(), Arc::clone(&certificate)));
         Ok(certificate)
     }
@@ -185,8 +194,8 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-/// TLS for these names; whoever asks for another one, or none, gets the certificate of `localhost`, of names under
-/// it, and of `addresses`.
+/// TLS for these names and those under `localhost`; whoever asks for another one, or none, gets the certificate of
+/// `localhost` and of `addresses`.
 ///
 /// # Errors
 /// Where the TLS library refuses its own defaults.
@@ -195,7 +204,7 @@ pub fn server_config(
     names: HostNames,
     addresses: &[IpAddr],
 ) -> Result<Arc<ServerConfig>, TlsError> {
-    let mut others = vec!["localhost".to_owned(), "*.localhost".to_owned()];
+    let mut others = vec!["localhost".to_owned()];
     others.extend(addresses.iter().filter(|address| !address.is_unspecified()).map(IpAddr::to_string));
     let certificates = Certificates { authority, names, others, made: Mutex::default() };
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -243,7 +252,7 @@ mod tests {
             others: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
             made: Mutex::default(),
         };
-        let of = |name| certificates.certificate(name).unwrap();
+        let of = |name: Option<&str>| certificates.certificate(name).unwrap();
         assert!(Arc::ptr_eq(
             &of(Some("a.s3.us-east-1.amazonaws.com")),
             &of(Some("b.s3.us-east-1.amazonaws.com"))
@@ -253,5 +262,9 @@ mod tests {
             of(Some(&format!("{n}.example")));
         }
         assert_eq!(certificates.made.lock().unwrap().len(), 2);
+        for n in 0..200 {
+            of(Some(&format!("bucket-{n}.localhost")));
+        }
+        assert!(certificates.made.lock().unwrap().len() <= OTHERS_MAX + 8);
     }
 }

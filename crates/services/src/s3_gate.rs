@@ -172,7 +172,7 @@ impl S3Door {
         let started = Instant::now();
         let Some(origin) = request.extensions().get::<Origin>().copied() else {
             let mut response =
-                Response::new(postern_frontdoor::http::full("the origin of the request is not known\n"));
+                Response::new(postern_frontdoor::body::full("the origin of the request is not known\n"));
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
             return response;
         };

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, HeaderValue, SERVER};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use postern_frontdoor::http::full;
+use postern_frontdoor::body::full;
 use postern_frontdoor::{HttpService, Metrics, Origin, RequestBody, Responding, ResponseBody};
 use postern_model::State;
 use postern_model::instance::Instance;

@@ -1,0 +1,208 @@
+//! Requests through a front door on loopback: who is let in, who is refused, in which words, and what is recorded.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use postern_frontdoor::*;
+use support::*;
+
+#[tokio::test]
+async fn signatures_decide_who_is_served() {
+    let mut running = run(OriginSource::Outside, Limits::default()).await;
+    let at = running.address;
+    let form = Form::default;
+    for (form, expected) in [
+        (form(), "200 served"),
+        (Form { key: "AKIDUSER", ..form() }, "200 served"),
+        (
+            Form { key: "AKIDUSER", body: "Action=DeleteUser&Version=2010-05-08", ..form() },
+            "403 AccessDenied",
+        ),
+        (Form { secret: "wrong", ..form() }, "403 SignatureDoesNotMatch"),
+        (Form { key: "AKIDNOBODY", ..form() }, "403 InvalidClientTokenId"),
+        (Form { token: Some("good"), key: "ASIATEMP", ..form() }, "200 served"),
+        (Form { token: Some("bad"), key: "ASIATEMP", ..form() }, "403 InvalidClientTokenId"),
+        (Form { key: "ASIATEMP", ..form() }, "403 InvalidClientTokenId"),
+        (Form { token: Some("good"), key: "ASIAOVER", ..form() }, "403 ExpiredToken"),
+        (Form { at: NOON.plus_seconds(-16 * 60), ..form() }, "403 SignatureDoesNotMatch"),
+        (Form { at: NOON.plus_seconds(16 * 60), ..form() }, "403 SignatureDoesNotMatch"),
+        (Form { at: NOON.plus_seconds(-14 * 60), ..form() }, "200 served"),
+        (Form { region: "eu-west-1", ..form() }, "403 SignatureDoesNotMatch"),
+        (Form { service: "dynamodb", ..form() }, "501 NotImplemented"),
+        (Form { body: "Action=AskNothing&Version=2010-05-08", ..form() }, "500 InternalFailure"),
+        (Form { body: "Version=2010-05-08", ..form() }, "400 MissingAction"),
+        (Form { body: "Action=GetUser&Action=GetUser", ..form() }, "400 MalformedQueryString"),
+    ] {
+        assert_eq!(form.send(at).await, expected, "{}", String::from_utf8_lossy(&form.bytes()));
+    }
+    // Every call of the service left a record, and no record holds a secret.
+    let mut lines = String::new();
+    while let Ok(record) = running.records.try_recv() {
+        lines += &record.line();
+    }
+    assert_eq!(lines.lines().count(), 16, "{lines}");
+    for word in ["secret", "Signature=", "\"good\"", "\"bad\""] {
+        assert!(!lines.contains(word), "{word} in {lines}");
+    }
+    let first: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!(first["eventSource"], "iam.amazonaws.com");
+    assert_eq!(first["eventName"], "GetUser");
+    assert_eq!(first["eventTime"], "2026-01-31T12:00:00.000Z");
+    assert_eq!(first["userIdentity"]["type"], "Root");
+    assert_eq!(first["userIdentity"]["accessKeyId"], "AKIDROOT");
+    assert_eq!(first["sourceIPAddress"], "127.0.0.1");
+    assert_eq!(first["readOnly"], true);
+    let third: serde_json::Value = serde_json::from_str(lines.lines().nth(2).unwrap()).unwrap();
+    assert_eq!(third["errorCode"], "AccessDenied");
+    assert_eq!(third["userIdentity"]["arn"], "arn:aws:iam::111122223333:user/ana");
+    assert_eq!(third["readOnly"], false);
+    assert!(
+        running.metrics.render().contains(
+            "postern_requests_total{service=\"iam\",operation=\"GetUser\",code=\"SignatureDoesNotMatch\"}"
+        ) || running.metrics.render().contains("operation=\"unknown\",code=\"SignatureDoesNotMatch\"} 4")
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_signed_is_refused_or_s3s() {
+    let running = run(OriginSource::Outside, Limits::default()).await;
+    let at = running.address;
+    let form = "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-www-form-urlencoded\r\n\
+                content-length: 14\r\nconnection: close\r\n\r\nAction=GetUser";
+    assert_eq!(summary(&talk(at, form.as_bytes()).await), "403 MissingAuthenticationToken");
+    let get = "GET /bucket/key HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    assert!(talk(at, get.as_bytes()).await.ends_with("s3 got 0 bytes"));
+    let to_iam = "GET /?Action=GetUser HTTP/1.1\r\nhost: iam.amazonaws.com\r\nconnection: close\r\n\r\n";
+    assert_eq!(summary(&talk(at, to_iam.as_bytes()).await), "403 MissingAuthenticationToken");
+    let json = "POST / HTTP/1.1\r\nhost: localhost\r\nx-amz-target: DynamoDB_20120810.ListTables\r\n\
+                content-length: 2\r\nconnection: close\r\n\r\n{}";
+    assert!(talk(at, json.as_bytes()).await.contains("MissingAuthenticationTokenException"));
+}
+
+#[tokio::test]
+async fn a_body_has_its_bounds() {
+    let running = run(OriginSource::Outside, quick()).await;
+    let long = "x".repeat(2 << 20);
+    let body = format!("Action=GetUser&Version=2010-05-08&UserName={long}");
+    assert_eq!(
+        Form { body: &body, ..Form::default() }.send(running.address).await,
+        "413 RequestEntityTooLarge"
+    );
+    // A body that stops coming ends in an answer.
+    let mut bytes = Form::default().bytes();
+    bytes.truncate(bytes.len() - 5);
+    assert_eq!(summary(&talk(running.address, &bytes).await), "408 RequestTimeout");
+    let stalled =
+        "PUT /b/k HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\nconnection: close\r\n\r\nabc";
+    assert!(talk(running.address, stalled.as_bytes()).await.contains("s3 saw: nothing of the body came"));
+}
+
+#[tokio::test]
+async fn through_an_endpoint_only_its_service_is_there() {
+    let inside = OriginSource::Inside { peers: Arc::new(Fabric), tls: false };
+    let mut running = run(inside, Limits::default()).await;
+    assert_eq!(Form::default().send(running.address).await, "200 served");
+    let record = running.records.recv().await.unwrap();
+    assert_eq!(record.vpc_endpoint_id.as_deref(), Some(ENDPOINT.to_string().as_str()));
+    assert_eq!(record.vpc_id.as_deref(), Some(VPC.to_string().as_str()));
+    assert_eq!(record.source_ip_address.as_deref(), Some("10.0.0.5"));
+    *running.directory.endpoint_service.lock().unwrap() = Some("s3".to_owned());
+    let answer = talk(running.address, &Form::default().bytes()).await;
+    assert!(answer.contains("s3 got"), "{answer}");
+    *running.directory.endpoint_service.lock().unwrap() = None;
+    assert_eq!(Form::default().send(running.address).await, "501 NotImplemented");
+    // Postern's own pages are not for the inside.
+    *running.directory.endpoint_service.lock().unwrap() = Some("s3".to_owned());
+    let health =
+        talk(running.address, b"GET /_postern/health HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
+    assert!(health.contains("s3 got"), "{health}");
+}
+
+async fn page(running: &Running, head: &str) -> String {
+    let request = format!("{head}\r\nconnection: close\r\n\r\n");
+    talk(running.address, request.as_bytes()).await.split(' ').nth(1).unwrap_or("none").to_owned()
+}
+
+#[tokio::test]
+async fn the_pages_are_for_this_machines_programs() {
+    let running = run(OriginSource::Outside, Limits::default()).await;
+    let local = "host: localhost:4566";
+    for (head, status) in [
+        (format!("GET /_postern/health HTTP/1.1\r\n{local}"), "200"),
+        (format!("GET /_postern/metrics HTTP/1.1\r\n{local}"), "200"),
+        (format!("DELETE /_postern/health HTTP/1.1\r\n{local}"), "405"),
+        (format!("GET /_postern/nothing HTTP/1.1\r\n{local}"), "404"),
+        (format!("POST /_postern/reset HTTP/1.1\r\n{local}"), "403"),
+        ("GET /_postern/health HTTP/1.1\r\nhost: rebound.example".to_owned(), "403"),
+        (format!("GET /_postern/health HTTP/1.1\r\n{local}\r\norigin: https://evil.example"), "403"),
+        ("GET /_postern/health HTTP/1.1\r\nhost: 127.0.0.1:4566".to_owned(), "200"),
+    ] {
+        assert_eq!(page(&running, &head).await, status, "{head}");
+    }
+}
+
+fn dev_keys() -> Arc<TwoKeys> {
+    let keys = Arc::into_inner(TwoKeys::new()).unwrap();
+    Arc::new(TwoKeys { checks: false, ..keys })
+}
+
+#[tokio::test]
+async fn a_development_region_checks_no_signatures_and_serves_loopback_only() {
+    let (refused, _records) = config(dev_keys(), Limits::default(), false);
+    assert!(matches!(FrontDoor::new(refused), Err(FrontDoorError::SignaturesUnchecked)));
+
+    let running = run_with(dev_keys(), OriginSource::Outside, Limits::default(), true).await;
+    assert_eq!(Form { secret: "wrong", ..Form::default() }.send(running.address).await, "200 served");
+    running.directory.now_seconds.store(0, Ordering::SeqCst);
+    assert_eq!(Form::default().send(running.address).await, "200 served");
+    assert_eq!(page(&running, "POST /_postern/reset HTTP/1.1\r\nhost: localhost").await, "200");
+    let from_page = "POST / HTTP/1.1\r\nhost: localhost\r\nsec-fetch-site: cross-site\r\ncontent-length: 0";
+    assert_eq!(page(&running, from_page).await, "403");
+
+    let everywhere = tokio::net::TcpListener::bind(("0.0.0.0", 0)).await.unwrap();
+    let served = running.door.serve_tcp(everywhere, OriginSource::Outside).await;
+    assert!(matches!(served, Err(ServeError::NotLoopback(_))));
+}
+
+#[tokio::test]
+async fn two_services_of_one_name_are_a_mistake() {
+    let (mut config, _records) = config(TwoKeys::new(), Limits::default(), false);
+    config.query_services.push(Arc::new(Echo));
+    assert!(matches!(FrontDoor::new(config), Err(FrontDoorError::ServiceTwice("iam"))));
+}
+
+#[tokio::test]
+async fn records_are_written_as_lines() {
+    let metrics = Arc::new(Metrics::default());
+    let (audit, records) = Audit::channel(4, Arc::clone(&metrics));
+    let mut running = run(OriginSource::Outside, Limits::default()).await;
+    Form::default().send(running.address).await;
+    let record = running.records.recv().await.unwrap();
+    let (reader, writer) = tokio::io::duplex(1 << 16);
+    let writing = tokio::spawn(audit::write(records, writer, Arc::clone(&metrics)));
+    for _ in 0..10 {
+        audit.record(record.clone()).await;
+    }
+    drop(audit);
+    writing.await.unwrap();
+    let mut text = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut { reader }, &mut text).await.unwrap();
+    assert_eq!(text.lines().count(), 10);
+    assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+    assert_eq!(metrics.get(Counter::AuditLost), 0);
+    // A writer that fails loses records and says so; calls go on.
+    let (audit, records) = Audit::channel(4, Arc::clone(&metrics));
+    let (reader, writer) = tokio::io::duplex(16);
+    drop(reader);
+    let writing = tokio::spawn(audit::write(records, writer, Arc::clone(&metrics)));
+    for _ in 0..10 {
+        audit.record(record.clone()).await;
+    }
+    drop(audit);
+    writing.await.unwrap();
+    assert_eq!(metrics.get(Counter::AuditLost), 10);
+}
