@@ -64,6 +64,14 @@ impl Namespace {
         Self { fd: Arc::new(fd), name: name.into() }
     }
 
+    /// Somebody else's namespace by an open descriptor; `name` is for error messages. Whether it is a network
+    /// namespace, and one that may be entered, is tried at once.
+    pub fn from_descriptor(fd: OwnedFd, name: &str) -> Result<Self, NamespaceError> {
+        let namespace = Self::from_fd(fd, name);
+        namespace.run(|| ())?;
+        Ok(namespace)
+    }
+
     /// Somebody else's namespace by its path, `/proc/PID/ns/net` or `/run/netns/NAME`.
     pub fn open(path: &Path) -> Result<Self, NamespaceError> {
         let file =

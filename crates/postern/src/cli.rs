@@ -1,0 +1,223 @@
+//! The command line, as a newcomer reads it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Private doors to services for isolated networks: VPC endpoints on your own machine.
+///
+/// Start a region with `postern up`, point `aws` at it with `eval "$(postern env)"`, and use AWS's API: VPCs, subnets,
+/// endpoints and instances are real networks with real packets. `postern trace` says why a packet goes where it goes.
+#[derive(Debug, Parser)]
+#[command(name = "postern", version, max_term_width = 100)]
+pub struct Cli {
+    /// Where the region keeps its state.
+    ///
+    /// Default: /var/lib/postern for root, ~/.local/state/postern otherwise.
+    #[arg(long, global = true, env = "POSTERN_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+
+    /// How results are printed: tables for people, or JSON for programs.
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a region: API, resolver, front door and data plane. Runs until it is told to stop.
+    Up(UpArgs),
+    /// Print the variables that point `aws` and the SDKs at the region: eval "$(postern env)".
+    Env(EnvArgs),
+    /// Say whether the region runs, and how.
+    Status,
+    /// Stop the running region. Its state stays.
+    Down,
+    /// Make accounts, list them, and give them access keys.
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Run a program in an instance: postern exec i-… -- aws s3 ls.
+    Exec(ExecArgs),
+    /// Open a shell in an instance.
+    Shell {
+        /// The instance.
+        #[arg(value_name = "INSTANCE")]
+        instance: String,
+    },
+    /// Plug somebody else's container into a subnet, as a network interface of its own.
+    Attach(AttachArgs),
+    /// Explain where packets from an instance to a name or address go, stage by stage.
+    Trace(TraceArgs),
+    /// Show what was decided about flows, as it happens.
+    Flows(FlowsArgs),
+    /// Look at this machine: what the kernel can do, which tools are there, and what to do about what is not.
+    Doctor,
+    /// Run the labs that ship with Postern, or your own.
+    #[command(subcommand)]
+    Lab(LabCommand),
+    /// Write a copy of the region's state to a file, while it runs or not.
+    Backup {
+        /// The file to write.
+        file: PathBuf,
+    },
+    /// Make the state directory from a copy. The region must not run, and the directory must be empty.
+    Restore {
+        /// The file to read.
+        file: PathBuf,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+}
+
+/// How a region is started.
+#[derive(Debug, Clone, Args)]
+pub struct UpArgs {
+    /// Where the API listens, outside every VPC. A port of 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:4566", value_name = "ADDRESS:PORT")]
+    pub listen: SocketAddr,
+    /// The region's name.
+    #[arg(long, default_value = "us-east-1")]
+    pub region: String,
+    /// For tests of your own: unknown access keys act as an account's root and signatures are not checked. Loopback only.
+    #[arg(long)]
+    pub dev: bool,
+    /// Keep nothing: the state lives in memory and goes with the region.
+    #[arg(long)]
+    pub ephemeral: bool,
+    /// Folder with programs that instances should have on their PATH (`bin` in it), shown read-only.
+    #[arg(long, env = "POSTERN_TOOLS", value_name = "DIR")]
+    pub tools: Option<PathBuf>,
+}
+
+/// What to print of the environment.
+#[derive(Debug, Args)]
+pub struct EnvArgs {
+    /// Which account's root user to be; the first one if none is named.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub account: Option<String>,
+}
+
+/// What to do with accounts.
+#[derive(Debug, Subcommand)]
+pub enum AccountCommand {
+    /// Make an account and its root user's first access key.
+    Create {
+        /// What to call it.
+        name: String,
+        /// Its twelve digits; free ones if none are given.
+        #[arg(long)]
+        id: Option<String>,
+    },
+    /// List the accounts.
+    List,
+    /// Make one more access key for an account's root user.
+    Key {
+        /// The account's twelve digits.
+        account: String,
+    },
+}
+
+/// What to run in an instance.
+#[derive(Debug, Args)]
+pub struct ExecArgs {
+    /// The instance.
+    pub instance: String,
+    /// The program and its arguments, after `--`.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// What to plug in, and where.
+#[derive(Debug, Args)]
+pub struct AttachArgs {
+    /// The network namespace, by path: /run/netns/NAME, or /proc/PID/ns/net.
+    #[arg(long, value_name = "PATH")]
+    pub netns: PathBuf,
+    /// The subnet.
+    #[arg(long, value_name = "SUBNET")]
+    pub subnet: String,
+    /// A security group; may be given several times. The VPC's default one if none is named.
+    #[arg(long = "group", value_name = "GROUP")]
+    pub groups: Vec<String>,
+    /// What the interface is called inside.
+    #[arg(long, default_value = "ens5")]
+    pub interface_name: String,
+}
+
+/// What to explain.
+#[derive(Debug, Clone, Args)]
+pub struct TraceArgs {
+    /// From which instance or interface: i-… or eni-….
+    #[arg(long)]
+    pub from: String,
+    /// To which name or address, with a port: s3.us-east-1.amazonaws.com:443, 10.0.1.10:22.
+    #[arg(long)]
+    pub to: String,
+    /// Which protocol.
+    #[arg(long, value_enum, default_value_t = Protocol::Tcp)]
+    pub protocol: Protocol,
+    /// Also try it: open a real socket in the instance and say whether reality agrees.
+    #[arg(long)]
+    pub probe: bool,
+}
+
+/// A transport protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// ICMP echo.
+    Icmp,
+}
+
+/// Which flows to show.
+#[derive(Debug, Args)]
+pub struct FlowsArgs {
+    /// Go on showing new ones.
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only those of this interface.
+    #[arg(long, value_name = "INTERFACE")]
+    pub interface: Option<String>,
+}
+
+/// What to do with labs.
+#[derive(Debug, Subcommand)]
+pub enum LabCommand {
+    /// List the labs.
+    List,
+    /// Run a lab in a region of its own that goes when it is done.
+    Run {
+        /// A lab's name, or the path of a lab file.
+        name: String,
+        /// Run it in the running region of the state directory instead, and take down what it made.
+        #[arg(long)]
+        on: bool,
+        /// Leave out the step with this id, to see what depends on it.
+        #[arg(long, value_name = "STEP")]
+        without: Option<String>,
+        /// Run it once for each API step with that step left out, and require the right step to fail.
+        #[arg(long, conflicts_with_all = ["on", "without"])]
+        omissions: bool,
+    },
+}

@@ -1,0 +1,36 @@
+//! `postern backup` and `postern restore`.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use crate::control::Request;
+use crate::control::client::Client;
+use crate::paths::StateDir;
+
+/// Writes a copy of a running region's state.
+pub fn backup(state_dir: &StateDir, file: &Path) -> anyhow::Result<ExitCode> {
+    let client = Client::connect(state_dir)?;
+    let copy = File::options().create_new(true).write(true).open(file);
+    let copy = copy.with_context(|| format!("cannot make `{}`", file.display()))?;
+    match client.ask(&Request::Backup, &[copy.as_fd()]) {
+        Ok(_) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            // Half a copy is worse than none.
+            let _ = std::fs::remove_file(file);
+            Err(error)
+        }
+    }
+}
+
+/// Makes a state directory from a copy.
+pub fn restore(state_dir: &StateDir, file: &Path) -> anyhow::Result<ExitCode> {
+    let mut copy = File::open(file).with_context(|| format!("cannot open `{}`", file.display()))?;
+    state_dir.create()?;
+    let restored = postern_store::restore(&mut copy, &state_dir.ledger())?;
+    println!("restored revision {} of {}", restored.revision, restored.region.name);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,73 @@
+//! `postern doctor`: what this machine can do, and what to do about what it cannot.
+
+use std::process::{Command, ExitCode, Stdio};
+
+use postern_dataplane::host::{Feature, probe};
+use serde::Serialize;
+
+use crate::cli::Output;
+
+#[derive(Serialize)]
+struct Finding {
+    name: String,
+    ok: bool,
+    required: bool,
+    detail: String,
+    remedy: Option<String>,
+}
+
+/// Programs that labs run in instances. Postern itself needs none of them.
+const TOOLS: [(&str, &str); 5] = [
+    ("aws", "cargo xtask install, or install the AWS CLI"),
+    ("ssh", "cargo xtask install, or install openssh-client"),
+    ("sshd", "cargo xtask install, or unpack openssh-server"),
+    ("traceroute", "cargo xtask install, or install traceroute"),
+    ("nslookup", "cargo xtask install, or install dnsutils"),
+];
+
+/// Prints what it finds; fails if something that packets need is missing.
+pub fn run(output: Output) -> anyhow::Result<ExitCode> {
+    let mut findings: Vec<Finding> = probe().into_iter().map(kernel).collect();
+    findings.extend(TOOLS.iter().map(|(name, remedy)| tool(name, remedy)));
+    let healthy = findings.iter().all(|finding| finding.ok || !finding.required);
+    match output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&findings)?),
+        Output::Text => findings.iter().for_each(print),
+    }
+    Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn kernel(feature: Feature) -> Finding {
+    let Feature { name, ok, required, detail, remedy } = feature;
+    let remedy = Some(remedy.to_string()).filter(|remedy| !ok && !remedy.is_empty());
+    Finding { name: name.to_string(), ok, required, detail, remedy }
+}
+
+fn tool(name: &str, remedy: &str) -> Finding {
+    let found = Command::new("/bin/sh")
+        .args(["-c", "command -v \"$0\"", name])
+        .stderr(Stdio::null())
+        .output()
+        .ok()
+        .filter(|output| output.status.success())
+        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    Finding {
+        name: format!("program {name}"),
+        ok: found.is_some(),
+        required: false,
+        detail: found.clone().unwrap_or_else(|| "not on the PATH; only labs need it".to_owned()),
+        remedy: found.is_none().then(|| remedy.to_owned()),
+    }
+}
+
+fn print(finding: &Finding) {
+    let mark = match (finding.ok, finding.required) {
+        (true, _) => "ok     ",
+        (false, true) => "MISSING",
+        (false, false) => "absent ",
+    };
+    println!("{mark}  {:<28} {}", finding.name, finding.detail);
+    if let Some(remedy) = &finding.remedy {
+        println!("{:>39}{remedy}", "-> ");
+    }
+}

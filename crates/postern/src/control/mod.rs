@@ -1,0 +1,166 @@
+//! How the commands of the command line speak to the region that runs: frames of JSON over a socket in the state
+//! directory, which only its owner can open, with descriptors beside them where a program needs its own.
+
+pub mod client;
+pub mod server;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cli::Protocol;
+
+/// What a command asks.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// How the region is.
+    Status,
+    /// Stop.
+    Down,
+    /// Return everything to the start; for regions started with --dev or --ephemeral.
+    Reset,
+    /// Run a program in an instance. Its three standard descriptors come with the request.
+    Exec {
+        /// Where.
+        instance: String,
+        /// What.
+        argv: Vec<String>,
+        /// Rows and columns, for a program on a terminal.
+        terminal: Option<(u16, u16)>,
+    },
+    /// Explain a flow.
+    Trace(TraceRequest),
+    /// Show flows.
+    Flows {
+        /// Whether to go on.
+        follow: bool,
+    },
+    /// Make an account.
+    CreateAccount {
+        /// What to call it.
+        name: String,
+        /// Its digits, if they were chosen.
+        id: Option<String>,
+    },
+    /// All accounts.
+    ListAccounts,
+    /// One more key for an account's root user.
+    CreateRootKey {
+        /// The account.
+        account: String,
+    },
+    /// What points clients at the region, with the first key of an account's root user.
+    Environment {
+        /// The account; the first one if none is named.
+        account: Option<String>,
+    },
+    /// What the front door recorded after a number.
+    Records {
+        /// The number.
+        after: u64,
+    },
+    /// Plug a network namespace in. Its descriptor comes with the request.
+    Attach {
+        /// Where to.
+        subnet: String,
+        /// The groups.
+        groups: Vec<String>,
+        /// What the interface is called inside.
+        interface_name: String,
+    },
+    /// Write a copy of the state. The file's descriptor comes with the request.
+    Backup,
+}
+
+/// What is to be explained.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TraceRequest {
+    /// From which instance or interface.
+    pub from: String,
+    /// To which name or address, and port.
+    pub to: String,
+    /// With which protocol.
+    pub protocol: Protocol,
+    /// Whether to try it as well.
+    pub probe: bool,
+}
+
+/// What the region answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// Done.
+    Done,
+    /// It could not be done.
+    Failed(String),
+    /// How the region is.
+    Status(Status),
+    /// The program runs. On a terminal, its master comes with this.
+    Started,
+    /// The program ended, with this status.
+    Exited(u8),
+    /// The explanation.
+    Trace(serde_json::Value),
+    /// One flow.
+    Flow(serde_json::Value),
+    /// Accounts.
+    Accounts(Vec<AccountInfo>),
+    /// A new key.
+    Key(KeyInfo),
+    /// Variables.
+    Environment(Vec<(String, String)>),
+    /// What was recorded.
+    Records(Vec<serde_json::Value>),
+    /// What was plugged in.
+    Attached {
+        /// The interface.
+        interface: String,
+        /// Its address.
+        address: String,
+    },
+}
+
+/// How a region is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// Its version.
+    pub version: String,
+    /// The process.
+    pub pid: u32,
+    /// Its name.
+    pub region: String,
+    /// Where the API listens.
+    pub url: String,
+    /// The state's revision.
+    pub revision: u64,
+    /// Whether packets move, and how.
+    pub packets: String,
+    /// How many accounts, VPCs, instances, interfaces and endpoints there are.
+    pub counts: Vec<(String, usize)>,
+}
+
+/// An account.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AccountInfo {
+    /// Its digits.
+    pub id: String,
+    /// What its owner calls it.
+    pub name: String,
+    /// The root user's access keys.
+    pub keys: Vec<String>,
+}
+
+/// An access key, shown once.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct KeyInfo {
+    /// The account.
+    pub account: String,
+    /// The key's id.
+    pub access_key_id: String,
+    /// What signs.
+    pub secret_access_key: String,
+}
+
+impl std::fmt::Debug for KeyInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // INVARIANT: a secret never reaches a log.
+        f.debug_struct("KeyInfo").field("access_key_id", &self.access_key_id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,88 @@
+//! The region's side of the control socket: a thread for each caller, at most [`MAX_CALLERS`] of them.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use anyhow::Context;
+use postern_dataplane::host::fdpass;
+
+use super::{Reply, Request};
+use crate::paths::StateDir;
+
+/// How many callers are served at once.
+const MAX_CALLERS: usize = 256;
+
+/// What answers requests.
+pub trait Controlled: Send + Sync + 'static {
+    /// Answers one request. `caller` takes further replies where there are several.
+    fn answer(&self, request: Request, fds: Vec<OwnedFd>, caller: &Caller) -> anyhow::Result<Reply>;
+}
+
+/// Who asked.
+pub struct Caller(UnixStream);
+
+impl Caller {
+    /// Sends a reply before the last one, with descriptors.
+    pub fn send(&self, reply: &Reply, fds: &[OwnedFd]) -> anyhow::Result<()> {
+        let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        let bytes = serde_json::to_vec(reply).context("writing a reply")?;
+        fdpass::send(&self.0, &bytes, &borrowed).context("the caller has gone")
+    }
+
+    /// The socket, to see whether the caller is still there.
+    pub fn socket(&self) -> &UnixStream {
+        &self.0
+    }
+}
+
+/// Listens until the process ends.
+pub fn listen(state_dir: &StateDir, controlled: Arc<impl Controlled>) -> anyhow::Result<()> {
+    let path = state_dir.control_socket();
+    // Whoever holds the ledger owns the directory, so what lies here is left over.
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot remove the old socket `{}`", path.display()));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(&path).with_context(|| format!("cannot listen at `{}`", path.display()))?;
+    // INVARIANT: whoever can open this socket can run programs in instances, so only the owner can.
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let callers = Arc::new(AtomicUsize::new(0));
+    let serve = move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            if callers.fetch_add(1, Ordering::Relaxed) >= MAX_CALLERS {
+                callers.fetch_sub(1, Ordering::Relaxed);
+                continue;
+            }
+            let (controlled, callers) = (Arc::clone(&controlled), Arc::clone(&callers));
+            let serve = move || {
+                if let Err(error) = serve_caller(&*controlled, Caller(stream)) {
+                    tracing::debug!(error = format!("{error:#}"), "a command ended early");
+                }
+                callers.fetch_sub(1, Ordering::Relaxed);
+            };
+            if let Err(error) = thread::Builder::new().name("control".to_owned()).spawn(serve) {
+                tracing::error!(%error, "no thread for a command");
+            }
+        }
+    };
+    thread::Builder::new().name("control listener".to_owned()).spawn(serve).context("no thread for commands")?;
+    Ok(())
+}
+
+fn serve_caller(controlled: &impl Controlled, caller: Caller) -> anyhow::Result<()> {
+    while let Some((bytes, fds)) = fdpass::recv(&caller.0)? {
+        let reply = match serde_json::from_slice(&bytes) {
+            Ok(request) => controlled.answer(request, fds, &caller),
+            Err(error) => Err(anyhow::Error::new(error).context("the region runs another version of Postern")),
+        };
+        let reply = reply.unwrap_or_else(|error| Reply::Failed(format!("{error:#}")));
+        caller.send(&reply, &[])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! A region as a lab sees it.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Everything that a lab can do to a region and see of it. The calls block; the engine runs on a plain thread.
+///
+/// Whoever implements it bounds what it captures of a program's output.
+pub trait Target {
+    /// Calls an API operation as the root of `account`, of the region's first account if none is given. Parameters and
+    /// response have AWS's names; binary parameters are base64, as in the API.
+    fn call(
+        &self,
+        account: Option<&str>,
+        service: &str,
+        operation: &str,
+        parameters: &Value,
+    ) -> Result<Value, CallError>;
+
+    /// Runs a program in an instance, with `input` as its standard input (none means nothing to read), and waits.
+    /// After `timeout` it is killed with all that it started.
+    fn run(
+        &self,
+        instance: &str,
+        argv: &[String],
+        input: Option<&str>,
+        timeout: Duration,
+    ) -> Result<Ran, String>;
+
+    /// The same on the caller's machine, with the environment that points `aws` at the region.
+    fn run_outside(&self, argv: &[String], input: Option<&str>, timeout: Duration) -> Result<Ran, String>;
+
+    /// Explains: the JSON of `postern_path::explain::Explanation`, and with `probe` a member `probe`, an object whose
+    /// member `agrees` says whether a real packet fared as explained.
+    fn trace(&self, from: &str, to: &str, protocol: &str, probe: bool) -> Result<Value, String>;
+
+    /// What the front door recorded after a sequence number, in order: audit records, each with its `sequence`.
+    fn records(&self, after: u64) -> Result<Vec<Value>, String>;
+
+    /// The region's name.
+    fn region(&self) -> String;
+}
+
+/// Why a call gave no response.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The API refused.
+    #[error("{code}: {message}")]
+    Aws {
+        /// AWS's code.
+        code: String,
+        /// AWS's sentence.
+        message: String,
+    },
+    /// The API could not be asked.
+    #[error("the API could not be asked: {0}")]
+    Transport(String),
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran {
+    /// Its exit status as a shell gives it. Without meaning where it was killed for taking too long.
+    pub exit: i32,
+    /// What it wrote.
+    pub stdout: String,
+    /// What it wrote as errors.
+    pub stderr: String,
+    /// Whether it was killed for taking too long.
+    pub timed_out: bool,
+}
+
+impl<T: Target + ?Sized> Target for &T {
+    fn call(
+        &self,
+        account: Option<&str>,
+        service: &str,
+        operation: &str,
+        parameters: &Value,
+    ) -> Result<Value, CallError> {
+        (**self).call(account, service, operation, parameters)
+    }
+
+    fn run(
+        &self,
+        instance: &str,
+        argv: &[String],
+        input: Option<&str>,
+        timeout: Duration,
+    ) -> Result<Ran, String> {
+        (**self).run(instance, argv, input, timeout)
+    }
+
+    fn run_outside(&self, argv: &[String], input: Option<&str>, timeout: Duration) -> Result<Ran, String> {
+        (**self).run_outside(argv, input, timeout)
+    }
+
+    fn trace(&self, from: &str, to: &str, protocol: &str, probe: bool) -> Result<Value, String> {
+        (**self).trace(from, to, protocol, probe)
+    }
+
+    fn records(&self, after: u64) -> Result<Vec<Value>, String> {
+        (**self).records(after)
+    }
+
+    fn region(&self) -> String {
+        (**self).region()
+    }
+}

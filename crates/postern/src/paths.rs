@@ -1,0 +1,75 @@
+//! Where a region keeps things.
+
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+/// A state directory.
+#[derive(Debug, Clone)]
+pub struct StateDir(PathBuf);
+
+impl StateDir {
+    /// The given one, or the default of this user.
+    pub fn resolve(given: Option<&Path>) -> anyhow::Result<Self> {
+        if let Some(given) = given {
+            let absolute = std::path::absolute(given).with_context(|| format!("`{}`", given.display()))?;
+            return Ok(Self(absolute));
+        }
+        if nix::unistd::geteuid().is_root() {
+            return Ok(Self(PathBuf::from("/var/lib/postern")));
+        }
+        let state_home = std::env::var_os("XDG_STATE_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
+        let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state"));
+        let base = state_home.or_else(home).context("neither HOME nor XDG_STATE_HOME is set: use --state-dir")?;
+        Ok(Self(base.join("postern")))
+    }
+
+    /// Makes it, for its owner alone.
+    pub fn create(&self) -> anyhow::Result<()> {
+        let make = |path: &Path| -> std::io::Result<()> {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+            // INVARIANT: keys live below, so nobody else may look.
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
+        };
+        for path in [self.0.clone(), self.runtime()] {
+            make(&path).with_context(|| format!("cannot make the directory `{}`", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.0
+    }
+
+    /// The commands and keys.
+    pub fn ledger(&self) -> PathBuf {
+        self.0.join("ledger")
+    }
+
+    /// What S3 holds.
+    pub fn s3(&self) -> PathBuf {
+        self.0.join("s3")
+    }
+
+    /// What lives only while the region runs.
+    pub fn runtime(&self) -> PathBuf {
+        self.0.join("run")
+    }
+
+    /// Where the region listens for its own commands.
+    pub fn control_socket(&self) -> PathBuf {
+        self.runtime().join("control.sock")
+    }
+
+    /// The region's certificate authority, for clients.
+    pub fn ca_bundle(&self) -> PathBuf {
+        self.0.join("ca.pem")
+    }
+
+    /// What the API was asked, a line for each request.
+    pub fn audit_log(&self) -> PathBuf {
+        self.0.join("audit.log")
+    }
+}

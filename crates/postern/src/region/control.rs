@@ -1,0 +1,294 @@
+//! What the region answers on its control socket.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Weak};
+
+use anyhow::{Context, bail};
+use postern_dataplane::host::{Child, Namespace, ProgramSpec, Stdio, WindowSize};
+use postern_model::iam::{KeyOwner, Secret};
+use postern_model::interface::{InterfaceKind, NewInterface};
+use postern_model::{AccountId, Action, Event, NetworkInterfaceId, ResourceId, SecurityGroupId, SubnetId};
+use postern_services::commands::Commands;
+use postern_services::directory::session::{new_key_id, new_secret};
+
+use super::command::RegionCommands;
+use super::{Packets, Region, execute, trace};
+use crate::control::server::{Caller, Controlled};
+use crate::control::{AccountInfo, KeyInfo, Reply, Request, Status, TraceRequest};
+
+/// The region behind its socket. It does not keep the region alive.
+struct Control {
+    region: Weak<Region>,
+    runtime: tokio::runtime::Handle,
+}
+
+/// What listens on the control socket.
+pub fn controlled(region: &Arc<Region>) -> Arc<impl Controlled> {
+    Arc::new(Control { region: Arc::downgrade(region), runtime: tokio::runtime::Handle::current() })
+}
+
+impl Controlled for Control {
+    fn answer(&self, request: Request, fds: Vec<OwnedFd>, caller: &Caller) -> anyhow::Result<Reply> {
+        let region = self.region.upgrade().context("the region is ending")?;
+        let commands = &region.commands;
+        match request {
+            Request::Status => Ok(Reply::Status(region.status())),
+            Request::Down => {
+                region.stop.send_replace(true);
+                Ok(Reply::Done)
+            }
+            Request::Reset => {
+                if !region.options.dev && !region.options.ephemeral {
+                    bail!("only a region that was started with --dev or --ephemeral can be reset");
+                }
+                self.runtime.block_on(region.reset())?;
+                Ok(Reply::Done)
+            }
+            Request::Exec { instance, argv, terminal } => {
+                self.exec(region.packets()?, &instance, argv, terminal, fds, caller)
+            }
+            Request::Trace(request) => region.trace(&request).map(Reply::Trace),
+            Request::Flows { follow } => super::flows::send(&region, follow, caller),
+            Request::CreateAccount { name, id } => {
+                let id = id.map(|id| id.parse::<AccountId>()).transpose()?;
+                self.runtime.block_on(create_account(commands, name, id)).map(Reply::Key)
+            }
+            Request::ListAccounts => Ok(Reply::Accounts(region.accounts())),
+            Request::CreateRootKey { account } => {
+                let account = account.parse::<AccountId>()?;
+                let key = new_key(account)?;
+                let action =
+                    Action::CreateRootKey { id: key.access_key_id.clone(), secret: Secret(key.secret_access_key.clone()) };
+                self.runtime.block_on(execute(commands, account, action))?;
+                Ok(Reply::Key(key))
+            }
+            Request::Environment { account } => region.environment(account.as_deref()).map(Reply::Environment),
+            Request::Records { after } => Ok(Reply::Records(region.recorder.after(after))),
+            Request::Attach { subnet, groups, interface_name } => {
+                let attach = region.attach(&subnet, &groups, &interface_name, fds);
+                self.runtime.block_on(attach)
+            }
+            Request::Backup => {
+                let file = fds.into_iter().next().context("no file came with the request")?;
+                let mut file = std::fs::File::from(file);
+                commands.ledger().backup(&mut file)?;
+                file.sync_all()?;
+                Ok(Reply::Done)
+            }
+        }
+    }
+}
+
+impl Control {
+    /// Runs a program and passes its end on. If the caller goes, the program is told to end.
+    fn exec(
+        &self,
+        packets: &Packets,
+        instance: &str,
+        argv: Vec<String>,
+        terminal: Option<(u16, u16)>,
+        fds: Vec<OwnedFd>,
+        caller: &Caller,
+    ) -> anyhow::Result<Reply> {
+        let id = instance.parse().with_context(|| format!("`{instance}` is not an instance"))?;
+        let sandbox = packets.machines.sandbox(id).with_context(|| format!("`{instance}` does not run"))?;
+        let [stdin, stdout, stderr]: [OwnedFd; 3] =
+            fds.try_into().ok().context("three descriptors come with the request")?;
+        let stdio = match terminal {
+            Some((rows, columns)) => Stdio::Terminal(WindowSize { rows, columns }),
+            None => Stdio::Descriptors([stdin, stdout, stderr]),
+        };
+        let mut program = ProgramSpec::new(argv);
+        if terminal.is_some() {
+            program.environment.push(("TERM".to_owned(), "xterm-256color".to_owned()));
+        }
+        let mut child = sandbox.spawn(&program, stdio)?;
+        let master: Vec<OwnedFd> = child.terminal.take().into_iter().collect();
+        caller.send(&Reply::Started, &master)?;
+        drop(master);
+        let status = self.runtime.block_on(wait(&mut child, caller))?;
+        Ok(Reply::Exited(status))
+    }
+}
+
+/// Waits for a program, or until its caller has gone.
+async fn wait(child: &mut Child, caller: &Caller) -> anyhow::Result<u8> {
+    let socket = caller.socket().try_clone()?;
+    socket.set_nonblocking(true)?;
+    let socket = tokio::net::UnixStream::from_std(socket)?;
+    let status = tokio::select! {
+        status = child.wait() => Some(status),
+        // A caller that waits for an end sends nothing, so the socket becomes readable when it closes.
+        _ = socket.readable() => None,
+    };
+    // The descriptor shares its mode with the caller's blocking one.
+    caller.socket().set_nonblocking(false)?;
+    match status {
+        Some(status) => Ok(status.shell_code()),
+        None => {
+            child.stop(std::time::Duration::from_secs(2))?;
+            bail!("the caller has gone")
+        }
+    }
+}
+
+fn new_key(account: AccountId) -> anyhow::Result<KeyInfo> {
+    Ok(KeyInfo {
+        account: account.to_string(),
+        access_key_id: new_key_id("AKIA")?,
+        secret_access_key: new_secret()?,
+    })
+}
+
+/// Makes an account with a key for its root user.
+pub async fn create_account(commands: &RegionCommands, name: String, id: Option<AccountId>) -> anyhow::Result<KeyInfo> {
+    let account = match id {
+        Some(id) => id,
+        None => free_account(commands)?,
+    };
+    let key = new_key(account)?;
+    let root_key = Some((key.access_key_id.clone(), Secret(key.secret_access_key.clone())));
+    execute(commands, account, Action::CreateAccount { name, root_key }).await?;
+    Ok(key)
+}
+
+/// Twelve digits that no account has and that do not begin with a zero.
+fn free_account(commands: &RegionCommands) -> anyhow::Result<AccountId> {
+    let state = commands.state();
+    for _ in 0..64 {
+        // Keys are drawn from the system's random numbers; their letters give the digits.
+        let drawn = new_secret()?.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(131).wrapping_add(byte.into()));
+        let candidate = AccountId::from_number(100_000_000_000 + drawn % 900_000_000_000);
+        if let Some(account) = candidate.filter(|account| !state.accounts.contains_key(account)) {
+            return Ok(account);
+        }
+    }
+    bail!("no free account number was found")
+}
+
+impl Region {
+    fn packets(&self) -> anyhow::Result<&Packets> {
+        self.packets.as_ref().map_err(|reason| anyhow::anyhow!("no packets move here, and no programs run: {reason}"))
+    }
+
+    fn status(&self) -> Status {
+        let state = self.commands.state();
+        let counts = [
+            ("accounts", state.accounts.len()),
+            ("vpcs", state.vpcs.len()),
+            ("endpoints", state.vpc_endpoints.len()),
+            ("instances", state.instances.len()),
+            ("interfaces", state.network_interfaces.len()),
+        ];
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            region: self.options.region.name.clone(),
+            url: self.url(),
+            revision: state.revision,
+            packets: self.packets_in_words(),
+            counts: counts.into_iter().map(|(what, count)| (what.to_owned(), count)).collect(),
+        }
+    }
+
+    fn accounts(&self) -> Vec<AccountInfo> {
+        let state = self.commands.state();
+        let info = |account: &Arc<postern_model::account::Account>| {
+            let keys = state.iam.get(&account.id).into_iter().flat_map(|iam| iam.access_keys.values());
+            let root = keys.filter(|key| key.owner == KeyOwner::Root).map(|key| key.id.clone());
+            AccountInfo { id: account.id.to_string(), name: account.name.clone(), keys: root.collect() }
+        };
+        state.accounts.values().map(info).collect()
+    }
+
+    fn environment(&self, account: Option<&str>) -> anyhow::Result<Vec<(String, String)>> {
+        let state = self.commands.state();
+        let account = match account {
+            Some(account) => account.parse::<AccountId>()?,
+            None => {
+                let first = state.accounts.values().min_by_key(|account| (account.created_at, account.id));
+                first.context("there is no account")?.id
+            }
+        };
+        let iam = state.iam.get(&account).with_context(|| format!("there is no account `{account}`"))?;
+        let mut keys = iam.access_keys.values();
+        let key = keys.find(|key| key.owner == KeyOwner::Root && key.active);
+        let key = key.with_context(|| format!("the root user of `{account}` has no key: postern account key {account}"))?;
+        let variable = |name: &str, value: String| (name.to_owned(), value);
+        Ok(vec![
+            variable("AWS_ENDPOINT_URL", self.url()),
+            variable("AWS_DEFAULT_REGION", self.options.region.name.clone()),
+            variable("AWS_REGION", self.options.region.name.clone()),
+            variable("AWS_ACCESS_KEY_ID", key.id.clone()),
+            variable("AWS_SECRET_ACCESS_KEY", key.secret.clone()),
+            variable("AWS_CA_BUNDLE", self.options.state_dir.ca_bundle().display().to_string()),
+        ])
+    }
+
+    fn trace(&self, request: &TraceRequest) -> anyhow::Result<serde_json::Value> {
+        let planned = self.planner.current();
+        let (explanation, flow) = trace::trace(&planned, request)?;
+        let probe = match flow.filter(|_| request.probe) {
+            None => None,
+            Some(flow) => {
+                let network = self.packets()?.machines.network_of(flow.entry);
+                let network = network.with_context(|| format!("`{}` is plugged into nothing that runs", flow.entry))?;
+                Some(trace::probe(&network, &flow, explanation.arrives)?)
+            }
+        };
+        let text = trace::text(&explanation, probe.as_ref());
+        let mut value = serde_json::to_value(trace::Trace { explanation, probe })?;
+        if let Some(object) = value.as_object_mut() {
+            object.insert("text".to_owned(), text.into());
+        }
+        Ok(value)
+    }
+
+    /// Makes an interface in a subnet, on behalf of the subnet's owner, and plugs a namespace into it.
+    async fn attach(&self, subnet: &str, groups: &[String], name: &str, fds: Vec<OwnedFd>) -> anyhow::Result<Reply> {
+        let packets = self.packets()?;
+        let namespace = fds.into_iter().next().context("no namespace came with the request")?;
+        let namespace = Namespace::from_descriptor(namespace, name)?;
+        let subnet_id: SubnetId = subnet.parse()?;
+        let state = self.commands.state();
+        let owner = state.subnets.get(&subnet_id).with_context(|| format!("there is no `{subnet}`"))?.owner;
+        let groups: Vec<SecurityGroupId> = groups.iter().map(|group| group.parse()).collect::<Result<_, _>>()?;
+        let new = NewInterface {
+            subnet: subnet_id,
+            description: "attached by postern attach".to_owned(),
+            private_address: None,
+            secondary_addresses: Vec::new(),
+            groups: Some(groups).filter(|groups| !groups.is_empty()),
+            kind: InterfaceKind::Interface,
+            tags: Vec::new(),
+        };
+        let events = execute(&self.commands, owner, Action::CreateNetworkInterface(new)).await?;
+        let created = events.iter().find_map(|event| match event {
+            Event::Created(ResourceId::NetworkInterface(id)) => Some(*id),
+            Event::Created(_) | Event::Changed(_) | Event::Deleted(_) | Event::IdentityChanged => None,
+        });
+        let interface: NetworkInterfaceId = created.context("no interface was made")?;
+        let action = Action::AttachNetworkInterface { interface, instance: None, device_index: 0 };
+        execute(&self.commands, owner, action).await?;
+        let state = self.commands.state();
+        if let Err(error) = packets.machines.attach(&state, interface, namespace, name) {
+            self.give_up(owner, interface).await;
+            return Err(error);
+        }
+        let address = state.network_interfaces.get(&interface).map(|interface| interface.primary_address().to_string());
+        Ok(Reply::Attached { interface: interface.to_string(), address: address.unwrap_or_default() })
+    }
+
+    /// Takes back an interface that could not be plugged in.
+    async fn give_up(&self, owner: AccountId, interface: NetworkInterfaceId) {
+        let attachment = self.commands.state().network_interfaces.get(&interface).and_then(|x| x.attachment);
+        if let Some(attachment) = attachment {
+            let detach = Action::DetachNetworkInterface { attachment: attachment.id };
+            for action in [detach, Action::DeleteNetworkInterface { interface }] {
+                if let Err(error) = execute(&self.commands, owner, action).await {
+                    tracing::warn!(%interface, error = format!("{error:#}"), "an interface is left over");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Postern's own doors: the forwarder's port into their namespace, and what listens there.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use postern_dataplane::forward::{self, Forwarder};
+use postern_dataplane::host::{self, Host, PortRoute, PortSpec, Prefix};
+use postern_dns::Resolver;
+use postern_frontdoor::pages::Pages;
+use postern_frontdoor::{
+    Audit, Authority, Authoriser, Config, FrontDoor, HostNames, HttpService, Limits, Metrics, Mount, OriginSource, Server,
+    audit,
+};
+use postern_model::InstanceId;
+use postern_path::Door;
+use postern_path::decide::VPC_MTU;
+use postern_services::commands::Commands;
+use postern_services::directory::session::SessionKeys;
+use postern_services::ec2::Ec2Service;
+use postern_services::iam::IamService;
+use postern_services::imds::Imds;
+use postern_services::s3::host::Hosts;
+use postern_services::s3::storage::Store;
+use postern_services::s3::{self, S3Service};
+use postern_services::s3_gate::{self, S3Door, S3Gate};
+use postern_services::sts::StsService;
+
+use super::console::Consoles;
+use super::planner::{Planned, Planner};
+use super::recorder::Recorder;
+use super::Options;
+
+/// The inner end of the doors' port. A locally administered address, and the same in every region: nobody else is on
+/// that link.
+const DOORS_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x0d];
+/// How many audit records may wait to be written.
+const AUDIT_QUEUE: usize = 4_096;
+
+/// Starts the forwarder, without ports.
+pub fn start_forwarder(planned: &Planned) -> anyhow::Result<Forwarder> {
+    // The standard library draws its hash keys from the system's randomness.
+    let seed = RandomState::new().hash_one(0);
+    let options = forward::Options::with_seed(seed);
+    let current: Vec<_> = planned.plan.slots().collect();
+    Ok(Forwarder::start(Arc::clone(&planned.plan) as _, &current, options)?)
+}
+
+/// What a front door is made of.
+pub struct Parts<'a> {
+    /// How the region is started.
+    pub options: &'a Options,
+    /// The region's state.
+    pub commands: &'a Arc<dyn Commands>,
+    /// Who may do what.
+    pub authoriser: &'a Arc<Authoriser>,
+    /// Who certifies.
+    pub authority: &'a Arc<Authority>,
+    /// What session tokens are made with.
+    pub sessions: &'a Arc<SessionKeys>,
+    /// What instances printed.
+    pub consoles: &'a Consoles,
+    /// Where calls are recorded.
+    pub recorder: &'a Recorder,
+    /// Postern's own pages.
+    pub pages: Arc<dyn Pages>,
+    /// Where S3 keeps things.
+    pub s3_directory: &'a Path,
+}
+
+/// The front door with everything behind it.
+pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
+    let region = parts.options.region.name.clone();
+    let metrics = Arc::new(Metrics::default());
+    let (audit, records) = Audit::channel(AUDIT_QUEUE, Arc::clone(&metrics));
+    tokio::spawn(audit::write(records, parts.recorder.clone(), Arc::clone(&metrics)));
+    let store = Store::open(parts.s3_directory)
+        .with_context(|| format!("cannot open what S3 holds in `{}`", parts.s3_directory.display()))?;
+    let s3 = s3(store, parts.authoriser, &region, &audit, &metrics);
+    Ok(FrontDoor::new(Config {
+        region: region.clone(),
+        authoriser: Arc::clone(parts.authoriser),
+        authority: Arc::clone(parts.authority),
+        query_services: vec![
+            Arc::new(Ec2Service::new(Arc::clone(parts.commands), Arc::new(parts.consoles.clone()))),
+            Arc::new(IamService::new(Arc::clone(parts.commands))),
+            Arc::new(StsService::new(Arc::clone(parts.commands), Arc::clone(parts.sessions))),
+        ],
+        http_services: vec![Mount { signing_name: "s3", hosts: HostNames::of_s3(&region), service: Arc::new(s3) }],
+        names: vec!["localhost".to_owned()],
+        addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), parts.options.listen.ip()],
+        audit,
+        metrics,
+        pages: parts.pages,
+        dev: parts.options.dev,
+        limits: Limits::default(),
+    })?)
+}
+
+fn s3(store: Store, authoriser: &Arc<Authoriser>, region: &str, audit: &Audit, metrics: &Arc<Metrics>) -> S3Door {
+    let hosts = Hosts::new(region, []);
+    let options = s3::Options {
+        region: region.to_owned(),
+        hosts: hosts.clone(),
+        policy_check: Some(s3_gate::policy_check()),
+    };
+    let service = S3Service::new(store, Arc::new(S3Gate::new(Arc::clone(authoriser))), options);
+    S3Door::new(service, Arc::clone(authoriser), hosts, region, audit.clone(), Arc::clone(metrics))
+}
+
+impl postern_services::ec2::Consoles for Consoles {
+    fn console(&self, instance: InstanceId) -> Option<Vec<u8>> {
+        self.read(instance)
+    }
+
+    fn reboot(&self, instance: InstanceId) -> Result<(), String> {
+        self.push_reset(instance);
+        Ok(())
+    }
+}
+
+/// Serves the API outside every VPC.
+pub fn serve_outside(front_door: &FrontDoor, listener: tokio::net::TcpListener) {
+    let front_door = front_door.clone();
+    tokio::spawn(async move {
+        if let Err(error) = front_door.serve_tcp(listener, OriginSource::Outside).await {
+            tracing::error!(%error, "the API's listener ended");
+        }
+    });
+}
+
+/// Opens the doors inside: gives the forwarder its port, and listens at every door's address.
+pub async fn open(
+    host: &Arc<Host>,
+    forwarder: &Arc<Forwarder>,
+    front_door: &FrontDoor,
+    planner: &Arc<Planner>,
+    commands: &Arc<dyn Commands>,
+    sessions: &Arc<SessionKeys>,
+) -> anyhow::Result<()> {
+    let (for_port, to) = (Arc::clone(host), Arc::clone(forwarder));
+    tokio::task::spawn_blocking(move || connect(&for_port, &to)).await??;
+    let peers = forwarder.peers();
+    let inside = |tls| OriginSource::Inside { peers: Arc::clone(&peers), tls };
+    for (port, tls) in [(443, true), (80, false)] {
+        let listener = listen(host, Door::FrontDoor, port)?;
+        let (front_door, source) = (front_door.clone(), inside(tls));
+        tokio::spawn(async move {
+            if let Err(error) = front_door.serve_tcp(listener, source).await {
+                tracing::error!(%error, port, "a listener of the front door ended");
+            }
+        });
+    }
+    let metrics = Arc::new(Metrics::default());
+    let metadata: Arc<dyn HttpService> =
+        Arc::new(Imds::new(Arc::clone(commands), Arc::clone(sessions), Arc::clone(&metrics)));
+    let metadata = Server::new(metadata, None, Limits::default(), metrics);
+    let (listener, source) = (listen(host, Door::Metadata, 80)?, inside(false));
+    tokio::spawn(async move {
+        if let Err(error) = metadata.serve_tcp(listener, source).await {
+            tracing::error!(%error, "instance metadata's listener ended");
+        }
+    });
+    let resolver = Arc::new(Resolver::new(peers, Arc::clone(planner) as _));
+    let tcp = listen(host, Door::Resolver, 53)?;
+    let udp = host.doors().bind_udp(address(Door::Resolver, 53)).context("cannot bind the resolver's address")?;
+    udp.set_nonblocking(true)?;
+    let udp = tokio::net::UdpSocket::from_std(udp)?;
+    let by_udp = Arc::clone(&resolver);
+    tokio::spawn(async move {
+        if let Err(error) = by_udp.serve_udp(udp).await {
+            tracing::error!(%error, "the resolver's socket ended");
+        }
+    });
+    tokio::spawn(async move {
+        if let Err(error) = resolver.serve_tcp(tcp).await {
+            tracing::error!(%error, "the resolver's listener ended");
+        }
+    });
+    Ok(())
+}
+
+fn address(door: Door, port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(door.address()), port)
+}
+
+fn listen(host: &Host, door: Door, port: u16) -> anyhow::Result<tokio::net::TcpListener> {
+    let listener = host.doors().listen_tcp(address(door, port));
+    let listener = listener.with_context(|| format!("cannot listen at the {}, port {port}", door.name()))?;
+    listener.set_nonblocking(true)?;
+    Ok(tokio::net::TcpListener::from_std(listener)?)
+}
+
+/// The link between the fabric and the doors. Peers are everywhere in 240.0.0.0/4 behind one router, whose hardware
+/// address need not be asked for.
+fn connect(host: &Host, forwarder: &Forwarder) -> anyhow::Result<()> {
+    let router = IpAddr::V4(Ipv4Addr::new(240, 0, 0, 254));
+    let prefix = |address: IpAddr, length| Prefix { address, length };
+    let peers = prefix(IpAddr::V4(Ipv4Addr::new(240, 0, 0, 0)), 4);
+    let spec = PortSpec {
+        target: host.doors().clone(),
+        inside_name: "doors".to_owned(),
+        mac: host::Mac(DOORS_MAC),
+        mtu: u32::from(VPC_MTU),
+        addresses: Door::ALL.iter().map(|door| prefix(door.address().into(), 32)).collect(),
+        gateway: None,
+        neighbours: vec![(router, host::Mac(forward::packet::ROUTER_MAC.0))],
+        routes: vec![
+            PortRoute { destination: prefix(router, 32), via: None },
+            PortRoute { destination: peers, via: Some(router) },
+        ],
+    };
+    let port = host.create_port(&spec)?;
+    let socket = host.open_port(&port)?;
+    forwarder.add_doors_port(socket, postern_model::Mac(DOORS_MAC)).wait()??;
+    Ok(())
+}

@@ -1,0 +1,315 @@
+//! The sandboxes and ports that stand for instances, and the reconciler that keeps them as the state says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use postern_dataplane::forward::Forwarder;
+use postern_dataplane::host::{self, Child, Host, Namespace, Port, PortSpec, Prefix, ProgramSpec, Stdio};
+use postern_model::instance::{Instance, InstanceState};
+use postern_model::interface::NetworkInterface;
+use postern_model::{Action, InstanceId, NetworkInterfaceId, State, Timestamp};
+use postern_path::decide::VPC_MTU;
+use postern_services::commands::Commands;
+
+use super::console::Consoles;
+use super::reconcile::{Actual, Task, difference};
+use super::sandbox::{self, Furnishings};
+
+/// How long programs of a stopped instance have to end by themselves.
+const GRACE: Duration = Duration::from_secs(2);
+/// How often everything is looked at again, even if nothing was heard of.
+const PERIOD: Duration = Duration::from_secs(5);
+
+/// All sandboxes and ports of a region.
+pub struct Machines {
+    host: Arc<Host>,
+    forwarder: Arc<Forwarder>,
+    consoles: Consoles,
+    furnishings: Furnishings,
+    there: Mutex<There>,
+}
+
+#[derive(Default)]
+struct There {
+    machines: BTreeMap<InstanceId, Machine>,
+    /// Ports of somebody else's namespaces.
+    attached: BTreeMap<NetworkInterfaceId, (Port, Namespace)>,
+    /// Instances that could not be built, so that each failure is told once.
+    failed: BTreeSet<InstanceId>,
+}
+
+struct Machine {
+    instance: Arc<host::Instance>,
+    ports: BTreeMap<NetworkInterfaceId, Port>,
+    /// The program of the user data, as long as somebody looks after it.
+    user_data: Option<Child>,
+}
+
+impl Machines {
+    /// None yet.
+    pub fn new(host: Arc<Host>, forwarder: Arc<Forwarder>, consoles: Consoles, furnishings: Furnishings) -> Self {
+        Self { host, forwarder, consoles, furnishings, there: Mutex::default() }
+    }
+
+    /// The sandbox of an instance.
+    pub fn sandbox(&self, instance: InstanceId) -> Option<Arc<host::Instance>> {
+        self.there().machines.get(&instance).map(|machine| Arc::clone(&machine.instance))
+    }
+
+    /// The network namespace that an interface is plugged into.
+    pub fn network_of(&self, interface: NetworkInterfaceId) -> Option<Namespace> {
+        let there = self.there();
+        let plugged = there.machines.values().find(|machine| machine.ports.contains_key(&interface));
+        let plugged = plugged.map(|machine| machine.instance.network().clone());
+        plugged.or_else(|| there.attached.get(&interface).map(|(_, network)| network.clone()))
+    }
+
+    fn there(&self) -> MutexGuard<'_, There> {
+        // Each change of it is one insertion or removal.
+        self.there.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn actual(&self) -> Actual {
+        let ended = |machine: &Machine| machine.instance.has_ended();
+        let there = self.there();
+        let machines = there.machines.iter().filter(|(_, machine)| !ended(machine));
+        Actual { sandboxes: machines.map(|(id, m)| (*id, m.ports.keys().copied().collect())).collect() }
+    }
+
+    /// Keeps the machines as the state says, until the future is dropped.
+    pub async fn reconcile(self: Arc<Self>, commands: Arc<dyn Commands>, changed: Arc<tokio::sync::Notify>) {
+        loop {
+            if !self.step(&commands).await {
+                // A change that came meanwhile is not missed: `Notify` keeps one.
+                let _ = tokio::time::timeout(PERIOD, changed.notified()).await;
+            }
+        }
+    }
+
+    /// Does everything that is to be done now; whether there was any of it.
+    async fn step(self: &Arc<Self>, commands: &Arc<dyn Commands>) -> bool {
+        let state = commands.state();
+        self.forget_ended();
+        for id in self.consoles.take_resets() {
+            self.consoles.note(id, "reboot");
+            let machines = Arc::clone(self);
+            // What is running is missing afterwards, and so made anew.
+            let destroyed = tokio::task::spawn_blocking(move || machines.destroy(id)).await;
+            if let Err(error) = destroyed {
+                tracing::error!(%error, instance = %id, "its reboot ended early");
+            }
+        }
+        let tasks = difference(&state, &self.actual(), true, Timestamp(commands.now_milliseconds()));
+        let mut did = false;
+        for task in tasks {
+            if let Task::Build(id) = task
+                && self.there().failed.contains(&id)
+            {
+                continue;
+            }
+            did = true;
+            let machines = Arc::clone(self);
+            let for_task = Arc::clone(&state);
+            let applied = tokio::task::spawn_blocking(move || machines.apply(&for_task, task)).await;
+            for (account, action) in applied.unwrap_or_default() {
+                if let Err(error) = commands.execute(account, None, action).await {
+                    // The state went on meanwhile; the next look sees how.
+                    tracing::debug!(%error, "a report came too late");
+                }
+            }
+        }
+        did
+    }
+
+    /// Sandboxes whose init has died are taken for gone.
+    fn forget_ended(&self) {
+        let ended: Vec<_> = {
+            let there = self.there();
+            there.machines.iter().filter(|(_, m)| m.instance.has_ended()).map(|(id, _)| *id).collect()
+        };
+        for id in ended {
+            tracing::warn!(instance = %id, "its sandbox ended by itself and is made anew");
+            self.consoles.note(id, "the sandbox ended by itself and is made anew");
+            self.destroy(id);
+        }
+    }
+
+    /// Applies one task; gives what is to be reported.
+    fn apply(&self, state: &State, task: Task) -> Vec<(postern_model::AccountId, Action)> {
+        match task {
+            Task::Build(id) => self.build_and_report(state, id),
+            Task::Destroy(id, report) => {
+                self.destroy(id);
+                self.there().failed.remove(&id);
+                let owner = state.instances.get(&id).map(|instance| instance.owner);
+                let reason = "User initiated".to_owned();
+                match (owner, report) {
+                    (Some(owner), Some(state)) => {
+                        vec![(owner, Action::ReportInstance { instance: id, state, reason })]
+                    }
+                    (Some(_) | None, _) => Vec::new(),
+                }
+            }
+            Task::Plug(id, interface) => {
+                if let Err(error) = self.plug(state, id, interface) {
+                    tracing::error!(instance = %id, %interface, error = format!("{error:#}"), "cannot plug it in");
+                }
+                Vec::new()
+            }
+            Task::Unplug(id, interface) => {
+                self.unplug(id, interface);
+                Vec::new()
+            }
+            Task::Report(account, action) => vec![(account, action)],
+        }
+    }
+
+    fn build_and_report(&self, state: &State, id: InstanceId) -> Vec<(postern_model::AccountId, Action)> {
+        let Some(instance) = state.instances.get(&id) else { return Vec::new() };
+        let report = |state, reason: String| vec![(instance.owner, Action::ReportInstance { instance: id, state, reason })];
+        match self.build(state, instance) {
+            Ok(()) if instance.state == InstanceState::Pending => report(InstanceState::Running, String::new()),
+            Ok(()) => Vec::new(),
+            Err(error) => {
+                let reason = format!("{error:#}");
+                tracing::error!(instance = %id, reason, "cannot be started");
+                self.consoles.note(id, &format!("cannot be started: {reason}"));
+                self.destroy(id);
+                self.there().failed.insert(id);
+                // As AWS does when a launch fails: the instance goes to `terminated` with a reason.
+                let state = if instance.state == InstanceState::Pending {
+                    InstanceState::Terminated
+                } else {
+                    InstanceState::Stopped
+                };
+                report(state, format!("Server.InternalError: {reason}"))
+            }
+        }
+    }
+
+    fn build(&self, state: &State, instance: &Instance) -> anyhow::Result<()> {
+        let primary = instance.primary_interface(state).context("it has no primary network interface")?;
+        let spec = sandbox::spec(state, instance, primary, &self.furnishings);
+        let sandbox = self.host.create_instance(&spec)?;
+        let machine = Machine { instance: Arc::clone(&sandbox), ports: BTreeMap::new(), user_data: None };
+        self.there().machines.insert(instance.id, machine);
+        for interface in instance.interfaces(state) {
+            self.plug(state, instance.id, interface.id)?;
+        }
+        self.run_user_data(instance, &sandbox)
+    }
+
+    /// The disk of an instance is new at each start, so user data runs at each start too.
+    fn run_user_data(&self, instance: &Instance, sandbox: &host::Instance) -> anyhow::Result<()> {
+        let Some(data) = &instance.user_data else { return Ok(()) };
+        if !sandbox::is_program(data) {
+            self.consoles.note(instance.id, "the user data does not begin with `#!` and is not run");
+            return Ok(());
+        }
+        let log = Stdio::log(self.consoles.writer(instance.id)?)?;
+        let program = ProgramSpec::new(vec![sandbox::USER_DATA.to_owned()]);
+        let child = sandbox.spawn(&program, log).context("running the user data")?;
+        if let Some(machine) = self.there().machines.get_mut(&instance.id) {
+            machine.user_data = Some(child);
+        }
+        Ok(())
+    }
+
+    fn plug(&self, state: &State, id: InstanceId, interface: NetworkInterfaceId) -> anyhow::Result<()> {
+        let found = state.network_interfaces.get(&interface).context("the interface is not there")?;
+        let network = self.sandbox(id).context("the instance is not there")?.network().clone();
+        let index = found.attachment.map_or(0, |attachment| attachment.device_index);
+        let name = format!("ens{}", 5 + index);
+        let port = self.connect(state, found, network, &name, index == 0)?;
+        if let Some(machine) = self.there().machines.get_mut(&id) {
+            machine.ports.insert(interface, port);
+        }
+        Ok(())
+    }
+
+    /// A link from the fabric to an interface, with the forwarder at its end.
+    fn connect(
+        &self,
+        state: &State,
+        interface: &NetworkInterface,
+        target: Namespace,
+        name: &str,
+        default_route: bool,
+    ) -> anyhow::Result<Port> {
+        let subnet = state.subnets.get(&interface.subnet).context("its subnet is not there")?;
+        let length = subnet.cidr.prefix_len();
+        let spec = PortSpec {
+            target,
+            inside_name: name.to_owned(),
+            mac: host::Mac(interface.mac.0),
+            mtu: u32::from(VPC_MTU),
+            addresses: interface
+                .private_addresses
+                .iter()
+                .map(|private| Prefix { address: IpAddr::V4(private.address), length })
+                .collect(),
+            gateway: default_route.then(|| IpAddr::V4(subnet.gateway())),
+            neighbours: Vec::new(),
+            routes: Vec::new(),
+        };
+        let port = self.host.create_port(&spec)?;
+        let socket = self.host.open_port(&port)?;
+        self.forwarder.add_port(interface.id, socket).wait()??;
+        Ok(port)
+    }
+
+    fn unplug(&self, id: InstanceId, interface: NetworkInterfaceId) {
+        let port = self.there().machines.get_mut(&id).and_then(|machine| machine.ports.remove(&interface));
+        if let Some(port) = port {
+            self.disconnect(interface, &port);
+        }
+    }
+
+    fn disconnect(&self, interface: NetworkInterfaceId, port: &Port) {
+        if let Err(error) = self.forwarder.remove_port(interface).wait() {
+            tracing::warn!(%interface, %error, "the forwarder does not let go of a port");
+        }
+        if let Err(error) = self.host.delete_port(port) {
+            tracing::warn!(%interface, %error, "a port could not be deleted");
+        }
+    }
+
+    fn destroy(&self, id: InstanceId) {
+        let Some(machine) = self.there().machines.remove(&id) else { return };
+        if let Err(error) = self.host.destroy_instance(&id.to_string(), GRACE) {
+            tracing::warn!(instance = %id, %error, "its sandbox could not be taken down");
+        }
+        // The links went with the sandbox's network; deleting them first would take longer.
+        for (interface, port) in &machine.ports {
+            self.disconnect(*interface, port);
+        }
+    }
+
+    /// Plugs somebody else's network namespace in.
+    pub fn attach(
+        &self,
+        state: &State,
+        interface: NetworkInterfaceId,
+        target: Namespace,
+        name: &str,
+    ) -> anyhow::Result<()> {
+        let found = state.network_interfaces.get(&interface).context("the interface is not there")?;
+        let port = self.connect(state, found, target.clone(), name, true)?;
+        self.there().attached.insert(interface, (port, target));
+        Ok(())
+    }
+
+    /// Takes all of them down: for a reset. What is in the state is built again.
+    pub fn clear(&self) {
+        let ids: Vec<_> = self.there().machines.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.destroy(id));
+        let attached = std::mem::take(&mut self.there().attached);
+        for (interface, (port, _)) in &attached {
+            self.disconnect(*interface, port);
+        }
+        self.there().failed.clear();
+    }
+}

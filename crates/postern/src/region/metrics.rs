@@ -1,0 +1,77 @@
+//! The data plane's counters, in Prometheus's text format.
+
+use std::fmt::Write;
+
+use super::Region;
+
+/// All of them, read now.
+pub fn render(region: &Region) -> String {
+    let mut text = String::new();
+    let state = region.commands_state();
+    let gauges = [
+        ("postern_state_revision", "Commands that made the state.", state.revision),
+        ("postern_instances", "Instances.", count(state.instances.len())),
+        ("postern_interfaces", "Network interfaces.", count(state.network_interfaces.len())),
+        ("postern_vpc_endpoints", "VPC endpoints.", count(state.vpc_endpoints.len())),
+    ];
+    for (name, help, value) in gauges {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+    }
+    if let Ok(packets) = &region.packets {
+        // Waiting for the forwarder must not hold up the runtime's other tasks.
+        match tokio::task::block_in_place(|| packets.forwarder.counters().wait()) {
+            Ok(counters) => data_plane(&mut text, &counters),
+            Err(error) => tracing::warn!(%error, "the forwarder's counters are not to be had"),
+        }
+    }
+    text
+}
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+fn data_plane(text: &mut String, counters: &postern_dataplane::forward::Counters) {
+    let mut family = |name: &str, kind: &str, help: &str, lines: Vec<(String, u64)>| {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (labels, value) in lines {
+            let _ = writeln!(text, "{name}{labels} {value}");
+        }
+    };
+    let ports = || {
+        counters.ports.iter().map(|port| {
+            let label = port.interface.map_or_else(|| "doors".to_owned(), |id| id.to_string());
+            (label, &port.counters)
+        })
+    };
+    let each = |value: fn(&postern_dataplane::forward::PortCounters) -> u64| -> Vec<(String, u64)> {
+        ports().map(|(interface, port)| (format!("{{interface=\"{interface}\"}}"), value(port))).collect()
+    };
+    family("postern_packets_received_total", "counter", "Packets from an interface.", each(|p| p.received.packets));
+    family("postern_bytes_received_total", "counter", "Bytes from an interface.", each(|p| p.received.bytes));
+    family("postern_packets_delivered_total", "counter", "Packets to an interface.", each(|p| p.delivered.packets));
+    family("postern_bytes_delivered_total", "counter", "Bytes to an interface.", each(|p| p.delivered.bytes));
+    family("postern_flows", "gauge", "Live flows that entered by an interface.", each(|p| p.flows));
+    family("postern_new_flows_total", "counter", "Flows that were made.", each(|p| p.new_flows));
+    family("postern_upcalls_total", "counter", "Packets that asked for a decision.", each(|p| p.upcalls));
+    let drops = ports().flat_map(|(interface, port)| {
+        let line = move |(reason, value): (postern_path::DropReason, u64)| {
+            (format!("{{interface=\"{interface}\",reason=\"{}\"}}", reason.name()), value)
+        };
+        port.drops.iter().filter(|(_, value)| *value > 0).map(line).collect::<Vec<_>>()
+    });
+    family("postern_drops_total", "counter", "Packets that were dropped.", drops.collect());
+    let gateways = |value: fn(&postern_dataplane::forward::GatewayCounters) -> u64| -> Vec<(String, u64)> {
+        let each = counters.gateways.iter();
+        each.map(|(resource, gateway)| (format!("{{resource=\"{resource}\"}}"), value(gateway))).collect()
+    };
+    family("postern_gateway_bytes_out_total", "counter", "Bytes through a gateway or endpoint.", gateways(|g| g.outward.bytes));
+    family("postern_gateway_bytes_in_total", "counter", "Bytes back through it.", gateways(|g| g.inward.bytes));
+    family("postern_gateway_active_flows", "gauge", "Live flows through it.", gateways(|g| g.active));
+    family(
+        "postern_port_allocation_errors_total",
+        "counter",
+        "Flows that found no free port.",
+        gateways(|g| g.port_allocation_errors),
+    );
+}

@@ -1,0 +1,293 @@
+//! A region: every part started in order, joined, and taken down.
+//!
+//! ```text
+//!   ledger ──► planner ──► forwarder          machines (sandboxes, ports)
+//!     ▲           │                               ▲
+//!   commands ◄────┼── services ◄── front door     │ reconcile
+//!     │           ├── resolver                    │
+//!     └───────────┴───────────────────────────────┘
+//! ```
+
+mod command;
+mod console;
+mod control;
+mod doors;
+mod flows;
+mod machines;
+mod metrics;
+mod pages;
+mod planner;
+mod reconcile;
+mod recorder;
+mod sandbox;
+mod trace;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use postern_dataplane::forward::Forwarder;
+use postern_dataplane::host::{Host, HostError, Privilege};
+use postern_frontdoor::{Authority, Authoriser, FrontDoor};
+use postern_model::{AccountId, Action, Region as RegionName, State};
+use postern_services::commands::Commands;
+use postern_services::directory::RegionDirectory;
+use postern_services::directory::session::SessionKeys;
+use postern_store::{Ledger, Sources};
+use tokio::sync::{Notify, watch};
+
+use crate::paths::StateDir;
+use command::RegionCommands;
+use console::Consoles;
+use machines::Machines;
+use planner::{Planned, Planner};
+use recorder::Recorder;
+use sandbox::Furnishings;
+
+pub use command::now_milliseconds;
+
+/// How long everything may take to end.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+/// The account of a development region ("--dev": unknown keys act as its root).
+const DEV_ACCOUNT: u64 = 123_456_789_012;
+
+/// How a region is started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where it keeps things.
+    pub state_dir: StateDir,
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Its name.
+    pub region: RegionName,
+    /// Signatures are not checked.
+    pub dev: bool,
+    /// Nothing is kept.
+    pub ephemeral: bool,
+    /// Programs for instances.
+    pub tools: Option<PathBuf>,
+}
+
+/// A running region.
+pub struct Region {
+    options: Options,
+    /// Where the API really listens.
+    listen: SocketAddr,
+    commands: Arc<RegionCommands>,
+    planner: Arc<Planner>,
+    packets: Result<Packets, String>,
+    front_door: FrontDoor,
+    authority: Arc<Authority>,
+    recorder: Recorder,
+    stop: watch::Sender<bool>,
+    /// What S3 holds in an ephemeral region; goes with it.
+    _ephemeral_s3: Option<tempfile::TempDir>,
+}
+
+/// What moves packets.
+struct Packets {
+    host: Arc<Host>,
+    forwarder: Arc<Forwarder>,
+    machines: Arc<Machines>,
+}
+
+impl Region {
+    /// Starts everything. Ready when it returns.
+    pub async fn start(host: Result<Host, HostError>, options: Options) -> anyhow::Result<Arc<Self>> {
+        let ledger = open_ledger(&options)?;
+        let host = host.map(Arc::new).map_err(|error| error.to_string());
+        let planned = Planned::new(ledger.state());
+        let forwarder = match &host {
+            Ok(_) => Some(Arc::new(doors::start_forwarder(&planned)?)),
+            Err(_) => None,
+        };
+        let planner = Arc::new(Planner::new(planned, forwarder.clone()));
+        let changed = Arc::new(Notify::new());
+        let commands = Arc::new(RegionCommands::new(ledger, Arc::clone(&planner), Arc::clone(&changed)));
+        let authority = Arc::new(authority(&commands, &options.region.name)?);
+        std::fs::write(options.state_dir.ca_bundle(), authority.certificate_pem())
+            .context("cannot write the region's CA")?;
+        ensure_account(&commands, options.dev).await?;
+
+        let as_commands: Arc<dyn Commands> = Arc::clone(&commands) as _;
+        let sessions = Arc::new(session_keys(&commands)?);
+        let directory = Arc::new(RegionDirectory::new(Arc::clone(&as_commands), Arc::clone(&sessions), options.dev));
+        let authoriser = Arc::new(Authoriser::new(Arc::clone(&directory) as _));
+        let consoles = Consoles::new(Arc::clone(&changed));
+        let recorder =
+            if options.ephemeral { Recorder::default() } else { Recorder::appending(&options.state_dir.audit_log())? };
+        let (s3_directory, ephemeral_s3) = s3_directory(&options)?;
+        let pages = Arc::new(pages::RegionPages::default());
+        let front_door = doors::front_door(doors::Parts {
+            options: &options,
+            commands: &as_commands,
+            authoriser: &authoriser,
+            authority: &authority,
+            sessions: &sessions,
+            consoles: &consoles,
+            recorder: &recorder,
+            pages: Arc::clone(&pages) as _,
+            s3_directory: &s3_directory,
+        })?;
+        let listener = tokio::net::TcpListener::bind(options.listen)
+            .await
+            .with_context(|| format!("cannot listen at `{}`", options.listen))?;
+        let listen = listener.local_addr()?;
+        doors::serve_outside(&front_door, listener);
+
+        let furnishings =
+            Furnishings { ca_bundle: authority.certificate_pem().to_owned(), tools: options.tools.clone() };
+        let packets = match (host, forwarder) {
+            (Ok(host), Some(forwarder)) => {
+                doors::open(&host, &forwarder, &front_door, &planner, &as_commands, &sessions).await?;
+                let machines =
+                    Arc::new(Machines::new(Arc::clone(&host), Arc::clone(&forwarder), consoles, furnishings));
+                tokio::spawn(Arc::clone(&machines).reconcile(as_commands, changed));
+                Ok(Packets { host, forwarder, machines })
+            }
+            (Err(reason), _) => Err(reason),
+            (Ok(_), None) => bail!("the forwarder was not started"),
+        };
+        let region = Arc::new(Self {
+            options,
+            listen,
+            commands,
+            planner,
+            packets,
+            front_door,
+            authority,
+            recorder,
+            stop: watch::Sender::new(false),
+            _ephemeral_s3: ephemeral_s3,
+        });
+        pages.show(&region);
+        crate::control::server::listen(&region.options.state_dir, control::controlled(&region))?;
+        Ok(region)
+    }
+
+    /// Where the API listens.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
+    /// Whether packets move, and how; or why not.
+    pub fn packets_in_words(&self) -> String {
+        match &self.packets {
+            Ok(packets) => match packets.host.privilege() {
+                Privilege::Root => "by the forwarder, as root".to_owned(),
+                Privilege::Unprivileged => "by the forwarder, in a user namespace".to_owned(),
+            },
+            Err(reason) => format!("none move: {reason}"),
+        }
+    }
+
+    /// Waits until somebody asks it to stop.
+    pub async fn stopped(&self) {
+        let mut stop = self.stop.subscribe();
+        // The sender lives as long as the region.
+        let _ = stop.wait_for(|stop| *stop).await;
+    }
+
+    /// Takes everything down.
+    pub async fn shutdown(&self) -> anyhow::Result<()> {
+        self.front_door.close();
+        let outcome = match &self.packets {
+            Ok(packets) => {
+                let (host, forwarder) = (Arc::clone(&packets.host), Arc::clone(&packets.forwarder));
+                tokio::task::spawn_blocking(move || {
+                    forwarder.shutdown();
+                    host.shutdown(SHUTDOWN_GRACE)
+                })
+                .await?
+            }
+            Err(_) => Ok(()),
+        };
+        match std::fs::remove_file(self.options.state_dir.control_socket()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%error, "the control socket could not be removed");
+            }
+            Ok(()) | Err(_) => {}
+        }
+        outcome.context("taking the host side down")
+    }
+
+    /// Returns everything to the start: the state, what S3 holds, sandboxes, ports and flows.
+    async fn reset(&self) -> anyhow::Result<()> {
+        let region = self.options.region.clone();
+        let ledger = self.commands.ledger().clone();
+        let replaced = tokio::task::spawn_blocking(move || ledger.replace_blocking(State::new(region))).await??;
+        let planner = Arc::clone(&self.planner);
+        tokio::task::spawn_blocking(move || planner.follow(&replaced.state)).await?;
+        if let Ok(packets) = &self.packets {
+            let machines = Arc::clone(&packets.machines);
+            tokio::task::spawn_blocking(move || machines.clear()).await?;
+        }
+        ensure_account(&self.commands, self.options.dev).await
+    }
+}
+
+fn open_ledger(options: &Options) -> anyhow::Result<Ledger> {
+    if options.ephemeral {
+        return Ok(Ledger::ephemeral(State::new(options.region.clone()), Sources::system())?);
+    }
+    let stored = postern_store::Options::new(options.region.clone());
+    Ok(Ledger::open(&options.state_dir.ledger(), stored, Sources::system())?)
+}
+
+/// The region's CA: the stored one, or a new one at the first start.
+fn authority(commands: &RegionCommands, region: &str) -> anyhow::Result<Authority> {
+    let ledger = commands.ledger();
+    let text = |blob: Arc<[u8]>| String::from_utf8(blob.to_vec()).context("the stored CA is not a text");
+    match (ledger.get_blob("ca-certificate"), ledger.get_blob("ca-key")) {
+        (Some(certificate), Some(key)) => Ok(Authority::from_pem(region, &text(certificate)?, &text(key)?)?),
+        (_, _) => {
+            let authority = Authority::generate(region)?;
+            ledger.put_blob_blocking("ca-key", authority.key_pem().as_bytes())?;
+            ledger.put_blob_blocking("ca-certificate", authority.certificate_pem().as_bytes())?;
+            Ok(authority)
+        }
+    }
+}
+
+/// What session tokens are made with: the stored key, or a new one at the first start.
+fn session_keys(commands: &RegionCommands) -> anyhow::Result<SessionKeys> {
+    let ledger = commands.ledger();
+    if let Some(stored) = ledger.get_blob("session-key") {
+        let master: [u8; 32] = stored.as_ref().try_into().context("the stored session key has another length")?;
+        return Ok(SessionKeys::from_bytes(master)?);
+    }
+    let keys = SessionKeys::generate()?;
+    ledger.put_blob_blocking("session-key", &keys.to_bytes())?;
+    Ok(keys)
+}
+
+/// A region begins with an account, so that there is somebody to be.
+async fn ensure_account(commands: &RegionCommands, dev: bool) -> anyhow::Result<()> {
+    if !commands.state().accounts.is_empty() {
+        return Ok(());
+    }
+    let id = if dev { AccountId::from_number(DEV_ACCOUNT) } else { None };
+    control::create_account(commands, "default".to_owned(), id).await.map(|_| ())
+}
+
+/// Where S3 keeps things; for an ephemeral region a directory that goes with it.
+fn s3_directory(options: &Options) -> anyhow::Result<(PathBuf, Option<tempfile::TempDir>)> {
+    if !options.ephemeral {
+        return Ok((options.state_dir.s3(), None));
+    }
+    let directory = tempfile::Builder::new().prefix("s3-").tempdir_in(options.state_dir.root())?;
+    Ok((directory.path().to_owned(), Some(directory)))
+}
+
+/// Runs an action as an account, outside the API.
+async fn execute(commands: &RegionCommands, account: AccountId, action: Action) -> anyhow::Result<Vec<postern_model::Event>> {
+    Ok(commands.execute(account, None, action).await?.events)
+}
+
+impl Region {
+    fn commands_state(&self) -> Arc<State> {
+        self.commands.state()
+    }
+}

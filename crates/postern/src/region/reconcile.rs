@@ -1,0 +1,90 @@
+//! From what should be to what is: sandboxes and ports for instances, reports for what has come to be.
+//!
+//! The difference is computed purely ([`difference`]), from the whole state and all that is there; applying it and
+//! reading back is the reconciler's ([`super::machines`]). It takes no input, so running it again does no harm.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use postern_model::gateway::NatGatewayState;
+use postern_model::endpoint::EndpointState;
+use postern_model::instance::InstanceState;
+use postern_model::state::State;
+use postern_model::{AccountId, Action, InstanceId, NetworkInterfaceId, Timestamp};
+
+/// How long a terminated instance or a deleted gateway is shown ("Terminate Amazon EC2 instances": about an hour).
+const SHOWN_MILLISECONDS: u64 = 60 * 60 * 1_000;
+
+/// What is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Actual {
+    /// The sandboxes, and the interfaces that are plugged into each.
+    pub sandboxes: BTreeMap<InstanceId, BTreeSet<NetworkInterfaceId>>,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Task {
+    /// Make an instance's sandbox with its ports, run its user data, and report it running.
+    Build(InstanceId),
+    /// Take an instance's sandbox down and report this, if anything.
+    Destroy(InstanceId, Option<InstanceState>),
+    /// Plug an interface in.
+    Plug(InstanceId, NetworkInterfaceId),
+    /// Unplug an interface.
+    Unplug(InstanceId, NetworkInterfaceId),
+    /// Report something to the model.
+    Report(AccountId, Action),
+}
+
+/// What is to be done so that `actual` becomes what `state` says. `planned` is whether packets follow this state.
+pub fn difference(state: &State, actual: &Actual, planned: bool, now: Timestamp) -> Vec<Task> {
+    let mut tasks = Vec::new();
+    let wanted = wanted_interfaces(state);
+    for instance in state.instances.values() {
+        let there = actual.sandboxes.get(&instance.id);
+        let down = |state| Task::Destroy(instance.id, Some(state));
+        match instance.state {
+            InstanceState::Pending | InstanceState::Running => match there {
+                None => tasks.push(Task::Build(instance.id)),
+                Some(plugged) => {
+                    let wanted = wanted.get(&instance.id).cloned().unwrap_or_default();
+                    tasks.extend(plugged.difference(&wanted).map(|x| Task::Unplug(instance.id, *x)));
+                    tasks.extend(wanted.difference(plugged).map(|x| Task::Plug(instance.id, *x)));
+                }
+            },
+            InstanceState::Stopping => tasks.push(down(InstanceState::Stopped)),
+            InstanceState::ShuttingDown => tasks.push(down(InstanceState::Terminated)),
+            InstanceState::Stopped if there.is_some() => tasks.push(Task::Destroy(instance.id, None)),
+            InstanceState::Terminated if there.is_some() => tasks.push(Task::Destroy(instance.id, None)),
+            InstanceState::Terminated if now.0.saturating_sub(instance.state_at.0) > SHOWN_MILLISECONDS => {
+                tasks.push(Task::Report(instance.owner, Action::ForgetInstance { instance: instance.id }));
+            }
+            InstanceState::Stopped | InstanceState::Terminated => {}
+        }
+    }
+    let gone = actual.sandboxes.keys().filter(|id| !state.instances.contains_key(id));
+    tasks.extend(gone.map(|id| Task::Destroy(*id, None)));
+    if planned {
+        tasks.extend(reports(state));
+    }
+    tasks
+}
+
+fn wanted_interfaces(state: &State) -> BTreeMap<InstanceId, BTreeSet<NetworkInterfaceId>> {
+    let mut wanted: BTreeMap<InstanceId, BTreeSet<NetworkInterfaceId>> = BTreeMap::new();
+    for interface in state.network_interfaces.values() {
+        if let Some(instance) = interface.attachment.and_then(|attachment| attachment.instance) {
+            wanted.entry(instance).or_default().insert(interface.id);
+        }
+    }
+    wanted
+}
+
+/// What packets already follow becomes `available`.
+fn reports(state: &State) -> impl Iterator<Item = Task> + '_ {
+    let gateways = state.nat_gateways.values().filter(|gateway| gateway.state == NatGatewayState::Pending);
+    let endpoints = state.vpc_endpoints.values().filter(|endpoint| endpoint.state == EndpointState::Pending);
+    let gateways =
+        gateways.map(|x| Task::Report(x.owner, Action::ReportNatGatewayReady { gateway: x.id }));
+    gateways.chain(endpoints.map(|x| Task::Report(x.owner, Action::ReportVpcEndpointReady { endpoint: x.id })))
+}

@@ -1,0 +1,179 @@
+//! `postern trace`: from a name to where its packets end, by the plan that packets follow, and by trying.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use postern_dataplane::host::Namespace;
+use postern_model::{InstanceId, NetworkInterfaceId};
+use postern_path::explain::{Explanation, explain, name_line};
+use postern_path::{Flow, InterfacePlan, Plan, Question, Resolution, Transport};
+use serde::Serialize;
+
+use super::planner::Planned;
+use crate::cli::Protocol;
+use crate::control::TraceRequest;
+
+/// How long a probe waits for an answer.
+const PROBE_PATIENCE: Duration = Duration::from_secs(3);
+/// The port that a flow is explained with: the first of those that Linux picks from.
+const SOURCE_PORT: u16 = 32_768;
+
+/// An explanation, and what happened when it was tried.
+#[derive(Debug, Clone, Serialize)]
+pub struct Trace {
+    /// The stages.
+    #[serde(flatten)]
+    pub explanation: Explanation,
+    /// What a real socket saw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
+}
+
+/// What a real socket saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Probe {
+    /// In words.
+    pub saw: String,
+    /// Whether packets reached something that answered.
+    pub arrived: bool,
+    /// Whether that is what the explanation says.
+    pub agrees: bool,
+}
+
+/// Explains a flow.
+pub fn trace(planned: &Planned, request: &TraceRequest) -> anyhow::Result<(Explanation, Option<Flow>)> {
+    let plan = &planned.plan;
+    let source = find_source(planned, &request.from)?;
+    let (host, port) = split_target(&request.to, request.protocol)?;
+    let mut stages = Vec::new();
+    let destination = match host.parse::<Ipv4Addr>() {
+        Ok(address) => address,
+        Err(_) => {
+            let resolution = plan.resolve(source.vpc, host, Question::Address);
+            stages.push(name_line(host, &resolution));
+            match resolution {
+                Resolution::Addresses { addresses, source: _ } => {
+                    addresses.first().copied().context("the name has no address")?
+                }
+                Resolution::Pointer(_) | Resolution::NoData | Resolution::Unknown | Resolution::Off => {
+                    let flow = format!("{} -> {host}", source.id);
+                    return Ok((Explanation { flow, arrives: false, stages }, None));
+                }
+            }
+        }
+    };
+    let from = source.addresses.first().copied().context("the interface has no address")?;
+    let transport = match request.protocol {
+        Protocol::Tcp => Transport::Tcp { source_port: SOURCE_PORT, destination_port: port },
+        Protocol::Udp => Transport::Udp { source_port: SOURCE_PORT, destination_port: port },
+        Protocol::Icmp => Transport::Icmp { kind: 8, code: 0, identifier: 1 },
+    };
+    let flow = Flow { entry: source.id, source: from.into(), destination: destination.into(), transport };
+    let explained = explain(&flow, &plan.decide(&flow));
+    stages.extend(explained.stages);
+    Ok((Explanation { flow: explained.flow, arrives: explained.arrives, stages }, Some(flow)))
+}
+
+fn find_source<'a>(planned: &'a Planned, from: &str) -> anyhow::Result<&'a InterfacePlan> {
+    let plan: &Plan = &planned.plan;
+    let id: NetworkInterfaceId = match from.parse::<InstanceId>() {
+        Ok(instance) => {
+            let instance = planned.state.instances.get(&instance).with_context(|| format!("there is no `{from}`"))?;
+            let primary = instance.primary_interface(&planned.state);
+            primary.with_context(|| format!("`{from}` has no network interface"))?.id
+        }
+        Err(_) => from.parse().with_context(|| format!("`{from}` is neither an instance nor a network interface"))?,
+    };
+    plan.interface(id).with_context(|| format!("there is no `{from}`"))
+}
+
+/// `name:port`, `address:port`, or either without a port where the protocol has none.
+fn split_target(to: &str, protocol: Protocol) -> anyhow::Result<(&str, u16)> {
+    match (to.rsplit_once(':'), protocol) {
+        (Some((host, port)), Protocol::Tcp | Protocol::Udp) => {
+            let port = port.parse().with_context(|| format!("`{port}` is not a port"))?;
+            Ok((host, port))
+        }
+        (None, Protocol::Icmp) => Ok((to, 0)),
+        (None, Protocol::Tcp | Protocol::Udp) => bail!("`{to}` names no port: write `{to}:443`"),
+        (Some(_), Protocol::Icmp) => bail!("`{to}` names a port, and ICMP has none"),
+    }
+}
+
+/// Tries a flow from inside the source's network namespace, and says what the socket saw. It never asks the plan.
+pub fn probe(network: &Namespace, flow: &Flow, arrives: bool) -> anyhow::Result<Probe> {
+    let target = |port| SocketAddr::new(flow.destination, port);
+    let (saw, arrived) = match flow.transport {
+        Transport::Tcp { destination_port, .. } => network.run(|| try_tcp(target(destination_port)))?,
+        Transport::Udp { destination_port, .. } => network.run(|| try_udp(target(destination_port)))?,
+        Transport::Icmp { .. } => network.run(|| try_echo(flow.destination))?,
+        Transport::Other { protocol } => bail!("protocol `{protocol}` cannot be tried"),
+    };
+    Ok(Probe { saw, arrived, agrees: arrived == arrives })
+}
+
+fn try_tcp(target: SocketAddr) -> (String, bool) {
+    match TcpStream::connect_timeout(&target, PROBE_PATIENCE) {
+        Ok(_) => (format!("connected to {target}"), true),
+        // Whoever refuses was reached.
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => (format!("{target} refused the connection"), true),
+        Err(error) if error.kind() == ErrorKind::TimedOut => (format!("no answer from {target} in 3 s"), false),
+        Err(error) => (format!("{target}: {error}"), false),
+    }
+}
+
+fn try_udp(target: SocketAddr) -> (String, bool) {
+    let attempt = || -> std::io::Result<usize> {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        socket.set_read_timeout(Some(PROBE_PATIENCE))?;
+        socket.connect(target)?;
+        // A DNS query for the root's name servers: something that a resolver answers and others may.
+        socket.send(&[0x70, 0x6e, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1])?;
+        socket.recv(&mut [0; 512])
+    };
+    match attempt() {
+        Ok(_) => (format!("{target} answered"), true),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => (format!("nothing listens at {target}"), true),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            (format!("no answer from {target} in 3 s"), false)
+        }
+        Err(error) => (format!("{target}: {error}"), false),
+    }
+}
+
+fn try_echo(target: IpAddr) -> (String, bool) {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, SockaddrIn, connect, socket};
+    use std::os::fd::AsRawFd;
+    let IpAddr::V4(address) = target else { return (format!("`{target}` is not an IPv4 address"), false) };
+    let attempt = || -> std::io::Result<usize> {
+        let echo = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, SockProtocol::Icmp)?;
+        let to = SockaddrIn::from(std::net::SocketAddrV4::new(address, 0));
+        connect(echo.as_raw_fd(), &to)?;
+        let socket = UdpSocket::from(echo);
+        socket.set_read_timeout(Some(PROBE_PATIENCE))?;
+        let mut file = std::fs::File::from(std::os::fd::OwnedFd::from(socket));
+        // Echo request, code 0; the kernel fills in checksum and identifier.
+        file.write_all(&[8, 0, 0, 0, 0, 0, 0, 1, b'p', b'o', b's', b't'])?;
+        file.read(&mut [0; 256])
+    };
+    match attempt() {
+        Ok(_) => (format!("{target} answered the echo"), true),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            (format!("no echo from {target} in 3 s"), false)
+        }
+        Err(error) => (format!("{target}: {error}"), false),
+    }
+}
+
+/// The trace as people read it.
+pub fn text(explanation: &Explanation, probe: Option<&Probe>) -> String {
+    let mut text = explanation.to_string();
+    text.push_str(if explanation.arrives { "=> it arrives\n" } else { "=> it does not arrive\n" });
+    if let Some(probe) = probe {
+        let verdict = if probe.agrees { "as explained" } else { "NOT as explained" };
+        text.push_str(&format!("=> tried it: {} ({verdict})\n", probe.saw));
+    }
+    text
+}
