@@ -22,6 +22,9 @@ const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
 const PACKET_VNET_HDR: libc::c_int = 15;
 const PACKET_AUXDATA: libc::c_int = 8;
 const PACKET_STATISTICS: libc::c_int = 6;
+/// Frames go to the interface without a queue on the way. An interface that has just come up has a queue that drops
+/// everything in silence until the kernel gets round to its link event, up to a second later.
+const PACKET_QDISC_BYPASS: libc::c_int = 20;
 const TP_STATUS_VLAN_VALID: u32 = 1 << 4;
 /// Room for one `tpacket_auxdata` control message.
 const CONTROL_BYTES: usize = 64;
@@ -153,7 +156,7 @@ impl PacketSocket {
         let fd = sys::check(unsafe { libc::socket(libc::AF_PACKET, kind, 0) })?;
         // SAFETY: the kernel has just handed this descriptor out.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        for option in [PACKET_VNET_HDR, PACKET_AUXDATA, PACKET_IGNORE_OUTGOING] {
+        for option in [PACKET_VNET_HDR, PACKET_AUXDATA, PACKET_IGNORE_OUTGOING, PACKET_QDISC_BYPASS] {
             sys::set_int_option(fd.as_fd(), libc::SOL_PACKET, option, 1)?;
         }
         for (force, plain) in

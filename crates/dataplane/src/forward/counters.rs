@@ -1,0 +1,157 @@
+//! What is counted: of each interface, and of each gateway and endpoint.
+
+use postern_model::{NetworkInterfaceId, ResourceId};
+use postern_path::DropReason;
+
+/// Packets and their bytes of IP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Volume {
+    /// Packets; a large one that the kernel is still to cut counts once.
+    pub packets: u64,
+    /// Bytes of IP.
+    pub bytes: u64,
+}
+
+impl Volume {
+    /// One packet more.
+    #[inline]
+    pub const fn add(&mut self, bytes: usize) {
+        self.packets += 1;
+        self.bytes += bytes as u64;
+    }
+}
+
+const REASONS: usize = 64;
+const _: () = {
+    let mut at = 0;
+    while at < DropReason::ALL.len() {
+        assert!((DropReason::ALL[at].code() as usize) < REASONS, "each reason has a counter");
+        at += 1;
+    }
+};
+
+/// How many packets were dropped, by reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drops([u64; REASONS]);
+
+impl Default for Drops {
+    fn default() -> Self {
+        Self([0; REASONS])
+    }
+}
+
+impl Drops {
+    /// One more.
+    pub fn count(&mut self, reason: DropReason) {
+        if let Some(counter) = self.0.get_mut(usize::from(reason.code())) {
+            *counter += 1;
+        }
+    }
+
+    /// How many for this reason.
+    pub fn get(&self, reason: DropReason) -> u64 {
+        self.0.get(usize::from(reason.code())).copied().unwrap_or(0)
+    }
+
+    /// How many for any.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// The reasons for which there were any.
+    pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL.iter().map(|reason| (*reason, self.get(*reason))).filter(|(_, count)| *count > 0)
+    }
+}
+
+/// The counters of one port.
+///
+/// INVARIANT: `received.packets = passed.packets + answered + drops.total()`, but for `SendFailed`, which is found
+/// out after a packet has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PortCounters {
+    /// What came in.
+    pub received: Volume,
+    /// What of that went on.
+    pub passed: Volume,
+    /// What was answered here: ARP and DHCP.
+    pub answered: u64,
+    /// What was delivered here.
+    pub delivered: Volume,
+    /// What was sent here by the forwarder itself: ICMP errors, resets, ARP and DHCP answers.
+    pub replies: u64,
+    /// Replies that were left out because there were too many.
+    pub replies_suppressed: u64,
+    /// Flows begun from here that are known now.
+    pub flows: u64,
+    /// Flows begun from here, ever.
+    pub new_flows: u64,
+    /// Decisions asked for.
+    pub upcalls: u64,
+    /// Flows decided by a template.
+    pub template_hits: u64,
+    /// Refusals that were left out of the log because there were too many.
+    pub unlogged: u64,
+    /// Packets that the kernel could not keep for the forwarder.
+    pub overruns: u64,
+    /// What was dropped.
+    pub drops: Drops,
+}
+
+/// The counters of a port, and whose it is; none for the doors'.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortReport {
+    /// Whose.
+    pub interface: Option<NetworkInterfaceId>,
+    /// What was counted.
+    pub counters: PortCounters,
+    /// Templates that are kept.
+    pub templates: usize,
+}
+
+/// What went through a NAT gateway or an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GatewayCounters {
+    /// From the private side.
+    pub outward: Volume,
+    /// Back to it.
+    pub inward: Volume,
+    /// Flows that are known now (`ActiveConnectionCount`).
+    pub active: u64,
+    /// Flows ever (`ConnectionEstablishedCount` and those that were not answered).
+    pub attempts: u64,
+    /// Flows for which there was no port (`ErrorPortAllocation`).
+    pub port_allocation_errors: u64,
+}
+
+/// A gateway or an endpoint, with its counters.
+pub type GatewayReport = (ResourceId, GatewayCounters);
+
+/// All counters at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Of each port.
+    pub ports: Vec<PortReport>,
+    /// Of each gateway and endpoint.
+    pub gateways: Vec<GatewayReport>,
+    /// Frames that came in by no port.
+    pub unknown_port: u64,
+    /// Flows known.
+    pub flows: usize,
+    /// Addresses that stand for peers.
+    pub peers: usize,
+    /// Log records that there was no room for before anybody could read them.
+    pub log_lost: u64,
+}
+
+impl Counters {
+    /// Those of an interface, if it has a port.
+    pub fn interface(&self, id: NetworkInterfaceId) -> Option<&PortReport> {
+        self.ports.iter().find(|port| port.interface == Some(id))
+    }
+
+    /// Those of a gateway or endpoint, if anything went through it.
+    pub fn gateway(&self, id: ResourceId) -> Option<&GatewayCounters> {
+        self.gateways.iter().find(|(gateway, _)| *gateway == id).map(|(_, counters)| counters)
+    }
+}

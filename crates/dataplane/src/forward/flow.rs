@@ -1,0 +1,210 @@
+//! The flow table: both directions of each conversation, found by what their packets look like where they come in.
+//!
+//! INVARIANT: a flow is in the index under both of its keys or under none, and no two flows share a key.
+//!
+//! What a flow holds beside its place here (a NAT gateway's port, a peer's address, counts) is released with it by
+//! [`super::tables::Tables`]. How one direction's packets are rewritten is not stored: it is the other direction's
+//! key, read backwards.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use postern_model::NetworkInterfaceId;
+
+use super::counters::Volume;
+use super::key::{FlowKey, KeyHash, PortNumber};
+use super::nat::SpaceKey;
+use super::packet::Tuple;
+use super::phase::{Direction, Phase};
+use super::verdict::Verdict;
+
+/// A flow's place in the table, and which of the flows that had it one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FlowId {
+    place: u32,
+    life: u32,
+}
+
+/// A flow.
+#[derive(Debug, Clone)]
+pub struct FlowEntry {
+    /// Packets as the first one.
+    pub forward: FlowKey,
+    /// Packets back.
+    pub reverse: FlowKey,
+    /// The interface that the first packet came from.
+    pub interface: NetworkInterfaceId,
+    /// Why it passes, and how.
+    pub verdict: Arc<Verdict>,
+    /// The epoch in which the verdict was last found to hold.
+    pub epoch: u64,
+    /// How far it has come.
+    pub phase: Phase,
+    /// How long it may be silent, in nanoseconds.
+    pub patience: u64,
+    /// When it began, in nanoseconds.
+    pub begun: u64,
+    /// When its last packet passed, in nanoseconds. In a closed one, when that was.
+    pub seen: u64,
+    /// What passed: forward, reverse.
+    pub volumes: [Volume; 2],
+    /// The NAT gateway's ports of which it has one.
+    pub space: Option<SpaceKey>,
+    /// The address that stands for its sender.
+    pub peer: Option<Ipv4Addr>,
+    /// Where its gateway or endpoint is counted.
+    pub gateway: Option<usize>,
+}
+
+impl FlowEntry {
+    /// The port that packets of a direction go out by.
+    #[inline]
+    pub const fn exit(&self, direction: Direction) -> PortNumber {
+        match direction {
+            Direction::Forward => self.reverse.port,
+            Direction::Reverse => self.forward.port,
+        }
+    }
+
+    /// What packets of a direction look like where they go out: as what the other direction's packets answer to.
+    #[inline]
+    pub const fn rewritten(&self, direction: Direction) -> Tuple {
+        match direction {
+            Direction::Forward => self.reverse.answer(self.reverse.port).tuple(),
+            Direction::Reverse => self.forward.answer(self.forward.port).tuple(),
+        }
+    }
+
+    /// Whether it was silent for too long.
+    #[inline]
+    pub const fn is_expired(&self, now: u64) -> bool {
+        now.saturating_sub(self.seen) > self.patience
+    }
+}
+
+/// A key is taken by another flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyTaken(pub FlowId);
+
+#[derive(Debug)]
+struct Place {
+    life: u32,
+    flow: Option<Box<FlowEntry>>,
+}
+
+/// All flows.
+#[derive(Debug)]
+pub struct FlowTable {
+    index: HashMap<FlowKey, (FlowId, Direction), KeyHash>,
+    places: Vec<Place>,
+    free: Vec<u32>,
+    hand: usize,
+    most: usize,
+}
+
+impl FlowTable {
+    /// Room for `most` flows.
+    pub fn new(most: usize, hash: KeyHash) -> Self {
+        Self {
+            index: HashMap::with_hasher(hash),
+            places: Vec::new(),
+            free: Vec::new(),
+            hand: 0,
+            most: most.min(u32::MAX as usize),
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    /// Whether there is no room.
+    pub fn is_full(&self) -> bool {
+        self.len() >= self.most
+    }
+
+    /// The flow of packets with this key, and their direction.
+    #[inline]
+    pub fn find(&self, key: &FlowKey) -> Option<(FlowId, Direction)> {
+        self.index.get(key).copied()
+    }
+
+    /// A flow, if it is still there.
+    #[inline]
+    pub fn get(&self, id: FlowId) -> Option<&FlowEntry> {
+        let place = self.places.get(id.place as usize)?;
+        if place.life == id.life { place.flow.as_deref() } else { None }
+    }
+
+    /// A flow, to be changed. Its keys must stay.
+    #[inline]
+    pub fn get_mut(&mut self, id: FlowId) -> Option<&mut FlowEntry> {
+        let place = self.places.get_mut(id.place as usize)?;
+        if place.life == id.life { place.flow.as_deref_mut() } else { None }
+    }
+
+    /// Adds a flow under both of its keys, or under none where one is taken.
+    pub fn insert(&mut self, flow: FlowEntry) -> Result<FlowId, KeyTaken> {
+        let taken = [&flow.reverse, &flow.forward].into_iter().find_map(|key| self.index.get(key));
+        if let Some((other, _)) = taken {
+            return Err(KeyTaken(*other));
+        }
+        let place = match self.free.pop() {
+            Some(place) => place,
+            None => {
+                self.places.push(Place { life: 0, flow: None });
+                // There is room for fewer than u32::MAX.
+                (self.places.len() - 1) as u32
+            }
+        };
+        let Some(slot) = self.places.get_mut(place as usize) else { unreachable!("the place was just made") };
+        let id = FlowId { place, life: slot.life };
+        // The reverse first, as the kernel program must: an answer cannot come before the flow is whole.
+        self.index.insert(flow.reverse, (id, Direction::Reverse));
+        self.index.insert(flow.forward, (id, Direction::Forward));
+        slot.flow = Some(Box::new(flow));
+        Ok(id)
+    }
+
+    /// Removes a flow, if it is still there.
+    pub fn remove(&mut self, id: FlowId) -> Option<Box<FlowEntry>> {
+        let place = self.places.get_mut(id.place as usize).filter(|place| place.life == id.life)?;
+        let flow = place.flow.take()?;
+        place.life = place.life.wrapping_add(1);
+        self.free.push(id.place);
+        self.index.remove(&flow.forward);
+        self.index.remove(&flow.reverse);
+        Some(flow)
+    }
+
+    /// The next flow in turn for which `gone` holds, looking at up to `budget` places. The budget is used up.
+    pub fn next_where(&mut self, budget: &mut usize, gone: impl Fn(&FlowEntry) -> bool) -> Option<FlowId> {
+        while *budget > 0 && !self.places.is_empty() {
+            *budget -= 1;
+            self.hand = (self.hand + 1) % self.places.len();
+            let place = self.places.get(self.hand)?;
+            if place.flow.as_deref().is_some_and(&gone) {
+                return Some(FlowId { place: self.hand as u32, life: place.life });
+            }
+        }
+        None
+    }
+
+    /// All flows, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &FlowEntry> {
+        self.places.iter().filter_map(|place| place.flow.as_deref())
+    }
+
+    /// Panics where the invariant does not hold.
+    #[cfg(test)]
+    pub(crate) fn check(&self) {
+        assert_eq!(self.index.len(), 2 * self.len());
+        for flow in self.iter() {
+            let ids = [&flow.forward, &flow.reverse].map(|key| self.index.get(key).copied());
+            assert_eq!(ids[0].unwrap().0, ids[1].unwrap().0);
+            assert_eq!((ids[0].unwrap().1, ids[1].unwrap().1), (Direction::Forward, Direction::Reverse));
+        }
+    }
+}

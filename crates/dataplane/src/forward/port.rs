@@ -1,0 +1,188 @@
+//! The ports of the forwarder: one for each interface that is plugged in, and one for the doors.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use postern_model::{Mac, NetworkInterfaceId};
+
+use super::counters::PortCounters;
+use super::decider::{Decider, InterfaceInfo};
+use super::flow::FlowId;
+use super::fragment::Fragments;
+use super::key::{KeyHash, PortNumber};
+use super::limit::{Bucket, Limits};
+use super::template::Templates;
+
+/// Who is behind a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// An interface.
+    Interface(NetworkInterfaceId),
+    /// Postern's own doors.
+    Doors,
+}
+
+/// A port.
+#[derive(Debug)]
+pub struct Port {
+    /// Who is behind it.
+    pub owner: Owner,
+    /// The hardware address there.
+    pub mac: Mac,
+    /// What the plan says of the interface; none for the doors, and for an interface that the plan does not know.
+    pub info: Option<Arc<InterfaceInfo>>,
+    /// Which plan said so.
+    revision: u64,
+    pub(crate) counters: PortCounters,
+    pub(crate) templates: Templates,
+    pub(crate) fragments: Fragments,
+    pub(crate) upcalls: Bucket,
+    pub(crate) replies: Bucket,
+    pub(crate) logged: Bucket,
+    /// Flows begun here whose both ends are done, oldest first, with when that was. Some may be gone already.
+    pub(crate) closed: VecDeque<(FlowId, u64)>,
+}
+
+impl Port {
+    /// The interface behind it.
+    pub const fn interface(&self) -> Option<NetworkInterfaceId> {
+        match self.owner {
+            Owner::Interface(id) => Some(id),
+            Owner::Doors => None,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Place {
+    number: PortNumber,
+    port: Option<Port>,
+}
+
+/// All ports.
+#[derive(Debug)]
+pub struct Ports {
+    places: Vec<Place>,
+    free: VecDeque<usize>,
+    by_interface: HashMap<NetworkInterfaceId, PortNumber>,
+    doors: Option<PortNumber>,
+    limits: Limits,
+    hash: KeyHash,
+    revision: u64,
+}
+
+impl Ports {
+    pub(crate) fn new(limits: Limits, hash: KeyHash) -> Self {
+        Self {
+            places: Vec::new(),
+            free: VecDeque::new(),
+            by_interface: HashMap::new(),
+            doors: None,
+            limits,
+            hash,
+            revision: 1,
+        }
+    }
+
+    /// Adds a port. One of the same owner gives way. None where there are too many.
+    pub fn add(&mut self, owner: Owner, mac: Mac, now: u64) -> Option<PortNumber> {
+        self.remove(self.of(owner));
+        let place = self.free.pop_front().unwrap_or(self.places.len());
+        if place >= PortNumber::MOST {
+            return None;
+        }
+        let port = Port {
+            owner,
+            mac,
+            info: None,
+            revision: 0,
+            counters: PortCounters::default(),
+            templates: Templates::new(self.limits.templates_per_port, self.hash),
+            fragments: Fragments::new(self.limits.fragments_per_port, self.hash),
+            upcalls: Bucket::new(self.limits.upcalls, now),
+            replies: Bucket::new(self.limits.replies, now),
+            logged: Bucket::new(self.limits.logged_refusals, now),
+            closed: VecDeque::new(),
+        };
+        let number = match self.places.get_mut(place) {
+            Some(taken) => {
+                taken.port = Some(port);
+                taken.number
+            }
+            None => {
+                // Below PortNumber::MOST.
+                let number = PortNumber::new(place as u32, 0);
+                self.places.push(Place { number, port: Some(port) });
+                number
+            }
+        };
+        match owner {
+            Owner::Interface(id) => drop(self.by_interface.insert(id, number)),
+            Owner::Doors => self.doors = Some(number),
+        }
+        Some(number)
+    }
+
+    /// Removes a port. Its flows are found to be dead wherever they are met.
+    pub fn remove(&mut self, number: Option<PortNumber>) -> Option<Port> {
+        let number = number?;
+        let place = self.places.get_mut(number.place()).filter(|place| place.number == number)?;
+        let port = place.port.take()?;
+        place.number = number.next_life();
+        self.free.push_back(number.place());
+        match port.owner {
+            Owner::Interface(id) => drop(self.by_interface.remove(&id)),
+            Owner::Doors => self.doors = None,
+        }
+        Some(port)
+    }
+
+    /// The port of an owner.
+    #[inline]
+    pub fn of(&self, owner: Owner) -> Option<PortNumber> {
+        match owner {
+            Owner::Interface(id) => self.by_interface.get(&id).copied(),
+            Owner::Doors => self.doors,
+        }
+    }
+
+    /// A port, if it is still there.
+    #[inline]
+    pub fn get(&self, number: PortNumber) -> Option<&Port> {
+        let place = self.places.get(number.place())?;
+        if place.number == number { place.port.as_ref() } else { None }
+    }
+
+    /// A port, to be changed.
+    #[inline]
+    pub fn get_mut(&mut self, number: PortNumber) -> Option<&mut Port> {
+        let place = self.places.get_mut(number.place())?;
+        if place.number == number { place.port.as_mut() } else { None }
+    }
+
+    /// All ports with their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (PortNumber, &Port)> {
+        self.places.iter().filter_map(|place| Some((place.number, place.port.as_ref()?)))
+    }
+
+    /// There is another plan: what the last one said of interfaces is to be asked again.
+    pub(crate) fn plan_changed(&mut self) {
+        self.revision += 1;
+    }
+
+    /// A port with what the plan says of it now. None if there is no such port.
+    #[inline]
+    pub(crate) fn fresh(&mut self, number: PortNumber, decider: &dyn Decider) -> Option<&mut Port> {
+        let revision = self.revision;
+        let port = self.get_mut(number)?;
+        if port.revision != revision {
+            port.revision = revision;
+            if let Owner::Interface(id) = port.owner {
+                let info = decider.interface(id).map(Arc::new);
+                port.mac = info.as_ref().map_or(port.mac, |info| info.mac);
+                port.info = info;
+            }
+        }
+        Some(port)
+    }
+}

@@ -1,0 +1,521 @@
+//! The forwarder's thread: reads frames from packet sockets, takes each through [`step`], and writes what comes out.
+//!
+//! One thread owns all tables, so that nothing on a packet's way waits for a lock. Everybody else speaks to it by
+//! commands, which it takes between two batches of frames: a change of plan is in effect for every packet that is
+//! read after it. The sockets are in the fabric's network wherever the thread is, so it stays in its own.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context as TaskContext, Poll};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use postern_model::{Mac, NetworkInterfaceId};
+use postern_path::{DropReason, PeerLookup, Stamp};
+use smallvec::SmallVec;
+use tokio::sync::{broadcast, oneshot};
+
+use super::counters::Counters;
+use super::decider::Decider;
+use super::generation::Generations;
+use super::key::PortNumber;
+use super::limit::Limits;
+use super::log::{FlowRecord, LiveFlow};
+use super::peer::PeerDirectory;
+use super::port::Owner;
+use super::step::{Effects, Fate, Frame, step};
+use super::tables::Tables;
+use crate::host::{FrameBatch, FrameMeta, MAX_BATCH, PacketSocket, VirtioNetHdr};
+
+/// Frames that are read from a port before the next port's turn.
+const BATCH: usize = 32;
+/// How long the thread sleeps when nothing happens. Tables are swept in the meantime.
+const REST: Duration = Duration::from_millis(100);
+/// Flows that are looked at after each round of work, and after each rest, to collect those that are over.
+const SWEEP_BUSY: usize = 64;
+const SWEEP_RESTING: usize = 8_192;
+/// Commands that wait.
+const COMMANDS: usize = 1_024;
+/// The mark of the wake-up event among those of ports, which are below it.
+const WAKE: u64 = u64::MAX;
+
+/// Time that passes, and that tests can let pass.
+#[derive(Debug, Clone)]
+pub struct Clock {
+    start: Instant,
+    ahead: Arc<AtomicU64>,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        // Not zero, so that what never happened is in the past.
+        Self { start: Instant::now(), ahead: Arc::new(AtomicU64::new(1_000_000_000)) }
+    }
+}
+
+impl Clock {
+    /// Nanoseconds since some moment; never goes back.
+    pub fn now(&self) -> u64 {
+        let elapsed = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        elapsed.saturating_add(self.ahead.load(Ordering::Relaxed))
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, by: Duration) {
+        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        // The closure always returns a value.
+        let _ = self
+            .ahead
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |ahead| Some(ahead.saturating_add(by)));
+    }
+}
+
+/// How a forwarder is started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The bounds of its tables.
+    pub limits: Limits,
+    /// Its clock.
+    pub clock: Clock,
+    /// A secret: whoever knows it can make keys that collide.
+    pub seed: u64,
+    /// Flow records that a reader of the log may be behind before it loses some.
+    pub log_length: usize,
+}
+
+impl Options {
+    /// The usual bounds.
+    pub fn with_seed(seed: u64) -> Self {
+        Self { limits: Limits::default(), clock: Clock::default(), seed, log_length: 8_192 }
+    }
+}
+
+/// Why a forwarder does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwarderError {
+    /// No descriptor or no thread could be had.
+    #[error("cannot start the forwarder: {0}")]
+    Start(#[from] io::Error),
+}
+
+/// The forwarder has stopped, or could not take the port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Stopped {
+    /// Its thread has ended.
+    #[error("the forwarder has stopped")]
+    Gone,
+    /// There are as many ports as there can be, or the kernel does not watch another.
+    #[error("the forwarder takes no further port")]
+    NoPort,
+}
+
+/// The answer to a command, to be awaited or waited for.
+#[derive(Debug)]
+pub struct Pending<T>(oneshot::Receiver<T>);
+
+impl<T> Pending<T> {
+    /// Blocks until it is there. Not to be called in a task of an asynchronous runtime, where it panics.
+    pub fn wait(self) -> Result<T, Stopped> {
+        self.0.blocking_recv().map_err(|_| Stopped::Gone)
+    }
+}
+
+impl<T> Future for Pending<T> {
+    type Output = Result<T, Stopped>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map_err(|_| Stopped::Gone)
+    }
+}
+
+enum Command {
+    AddPort { owner: Owner, mac: Mac, socket: PacketSocket, reply: oneshot::Sender<Result<(), Stopped>> },
+    RemovePort { owner: Owner, reply: oneshot::Sender<bool> },
+    Publish { decider: Arc<dyn Decider>, changed: Vec<Stamp>, reply: oneshot::Sender<()> },
+    Counters { reply: oneshot::Sender<Counters> },
+    Flows { most: usize, reply: oneshot::Sender<Vec<LiveFlow>> },
+    Shutdown,
+}
+
+/// A running forwarder. Dropping it stops it.
+#[derive(Debug)]
+pub struct Forwarder {
+    commands: SyncSender<Command>,
+    wake: Arc<EventFd>,
+    log: broadcast::Sender<FlowRecord>,
+    peers: Arc<PeerDirectory>,
+    generations: Arc<Generations>,
+    clock: Clock,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Forwarder {
+    /// Starts one, without ports. `current` is every generation of the plan.
+    pub fn start(
+        decider: Arc<dyn Decider>,
+        current: &[Stamp],
+        options: Options,
+    ) -> Result<Self, ForwarderError> {
+        let mut tables = Tables::new(options.limits, options.seed);
+        tables.plan_changed(current);
+        let (commands, inbox) = sync_channel(COMMANDS);
+        let wake = Arc::new(
+            EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(io::Error::from)?,
+        );
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(io::Error::from)?;
+        epoll.add(&*wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE)).map_err(io::Error::from)?;
+        let (log, _) = broadcast::channel(options.log_length.max(1));
+        let forwarder = Self {
+            commands,
+            wake: Arc::clone(&wake),
+            log: log.clone(),
+            peers: tables.peers.directory(),
+            generations: tables.generations(),
+            clock: options.clock.clone(),
+            thread: Mutex::new(None),
+        };
+        let worker = Worker {
+            tables,
+            decider,
+            sockets: Vec::new(),
+            epoll,
+            wake,
+            inbox,
+            clock: options.clock,
+            log,
+            log_lost: 0,
+        };
+        let thread = std::thread::Builder::new().name("forwarder".to_owned()).spawn(|| worker.run())?;
+        *forwarder.thread() = Some(thread);
+        Ok(forwarder)
+    }
+
+    /// Takes over the port of an interface. An older one of the same interface gives way.
+    pub fn add_port(
+        &self,
+        interface: NetworkInterfaceId,
+        socket: PacketSocket,
+    ) -> Pending<Result<(), Stopped>> {
+        // The hardware address is in the plan.
+        self.add(Owner::Interface(interface), Mac([0; 6]), socket)
+    }
+
+    /// Takes over the port of the doors' namespace, whose inner end has this hardware address.
+    pub fn add_doors_port(&self, socket: PacketSocket, mac: Mac) -> Pending<Result<(), Stopped>> {
+        self.add(Owner::Doors, mac, socket)
+    }
+
+    fn add(&self, owner: Owner, mac: Mac, socket: PacketSocket) -> Pending<Result<(), Stopped>> {
+        self.ask(|reply| Command::AddPort { owner, mac, socket, reply })
+    }
+
+    /// Gives up an interface's port. Its flows end. False if there was none.
+    pub fn remove_port(&self, interface: NetworkInterfaceId) -> Pending<bool> {
+        self.ask(|reply| Command::RemovePort { owner: Owner::Interface(interface), reply })
+    }
+
+    /// Uses another plan. Once this is answered the change is effective: no packet that is read later passes by what
+    /// was decided before, except packets of flows that nothing in `changed` cuts.
+    pub fn publish(&self, decider: Arc<dyn Decider>, changed: Vec<Stamp>) -> Pending<()> {
+        self.ask(|reply| Command::Publish { decider, changed, reply })
+    }
+
+    /// All counters.
+    pub fn counters(&self) -> Pending<Counters> {
+        self.ask(|reply| Command::Counters { reply })
+    }
+
+    /// The flows that are known, at most so many.
+    pub fn flows(&self, most: usize) -> Pending<Vec<LiveFlow>> {
+        self.ask(|reply| Command::Flows { most, reply })
+    }
+
+    /// Follows the flow log from now on. A reader that falls behind is told how many records it lost.
+    pub fn subscribe(&self) -> broadcast::Receiver<FlowRecord> {
+        self.log.subscribe()
+    }
+
+    /// Who is behind the addresses that the doors see.
+    pub fn peers(&self) -> Arc<dyn PeerLookup> {
+        Arc::clone(&self.peers) as Arc<dyn PeerLookup>
+    }
+
+    /// The generation array.
+    pub fn generations(&self) -> Arc<Generations> {
+        Arc::clone(&self.generations)
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Stops the thread, and waits until it has.
+    pub fn shutdown(&self) {
+        let thread = self.thread().take();
+        if let Some(thread) = thread {
+            self.send(Command::Shutdown);
+            if thread.join().is_err() {
+                tracing::error!("the forwarder's thread panicked");
+            }
+        }
+    }
+
+    fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Pending<T> {
+        let (reply, answer) = oneshot::channel();
+        self.send(command(reply));
+        Pending(answer)
+    }
+
+    fn send(&self, command: Command) {
+        // If the thread is gone the command is dropped, and its answer says so.
+        let _ = self.commands.send(command);
+        let _ = self.wake.write(1);
+    }
+
+    fn thread(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+/// The frames of one batch: what came with each, and its bytes.
+type Frames<'a> = SmallVec<[(FrameMeta, &'a mut [u8]); MAX_BATCH]>;
+
+/// What the thread owns.
+struct Worker {
+    tables: Tables,
+    decider: Arc<dyn Decider>,
+    /// By the place of the port's number.
+    sockets: Vec<Option<(PortNumber, PacketSocket)>>,
+    epoll: Epoll,
+    wake: Arc<EventFd>,
+    inbox: Receiver<Command>,
+    clock: Clock,
+    log: broadcast::Sender<FlowRecord>,
+    log_lost: u64,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let mut batch = FrameBatch::new(BATCH);
+        let mut events = [EpollEvent::empty(); 64];
+        let rest = EpollTimeout::try_from(REST).unwrap_or(EpollTimeout::ZERO);
+        loop {
+            let ready = match self.epoll.wait(&mut events, rest) {
+                Ok(ready) => ready,
+                Err(nix::errno::Errno::EINTR) => continue,
+                Err(error) => {
+                    tracing::error!(%error, "the forwarder cannot wait for frames");
+                    return;
+                }
+            };
+            for event in events.iter().take(ready) {
+                match event.data() {
+                    WAKE => {
+                        let _ = self.wake.read();
+                        if self.obey().is_break() {
+                            return;
+                        }
+                    }
+                    // Everything else was registered with a port's number, which has 32 bits.
+                    number => self.pump(PortNumber(number as u32), &mut batch),
+                }
+            }
+            let budget = if ready == 0 { SWEEP_RESTING } else { SWEEP_BUSY };
+            self.tables.sweep(self.clock.now(), budget);
+            self.publish_log();
+        }
+    }
+
+    /// Takes all commands that wait.
+    fn obey(&mut self) -> std::ops::ControlFlow<()> {
+        loop {
+            match self.inbox.try_recv() {
+                Ok(Command::Shutdown) | Err(TryRecvError::Disconnected) => {
+                    return std::ops::ControlFlow::Break(());
+                }
+                Ok(command) => self.take(command),
+                Err(TryRecvError::Empty) => return std::ops::ControlFlow::Continue(()),
+            }
+        }
+    }
+
+    fn take(&mut self, command: Command) {
+        // Whoever asked may be gone; what was asked for is done all the same.
+        match command {
+            Command::AddPort { owner, mac, socket, reply } => {
+                let _ = reply.send(self.add_port(owner, mac, socket));
+            }
+            Command::RemovePort { owner, reply } => {
+                let _ = reply.send(self.remove_port(owner));
+            }
+            Command::Publish { decider, changed, reply } => {
+                self.decider = decider;
+                self.tables.plan_changed(&changed);
+                let _ = reply.send(());
+            }
+            Command::Counters { reply } => {
+                self.count_overruns();
+                let counters = Counters { log_lost: self.log_lost, ..self.tables.counters() };
+                let _ = reply.send(counters);
+            }
+            Command::Flows { most, reply } => {
+                let _ = reply.send(self.tables.live_flows(self.clock.now(), most));
+            }
+            Command::Shutdown => {}
+        }
+    }
+
+    fn add_port(&mut self, owner: Owner, mac: Mac, socket: PacketSocket) -> Result<(), Stopped> {
+        self.remove_port(owner);
+        let number = self.tables.add_port(owner, mac, self.clock.now()).ok_or(Stopped::NoPort)?;
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(number.0));
+        if let Err(error) = self.epoll.add(&socket, event) {
+            tracing::error!(%error, "the forwarder cannot watch another port");
+            self.tables.remove_port(owner);
+            return Err(Stopped::NoPort);
+        }
+        let place = number.place();
+        if self.sockets.len() <= place {
+            self.sockets.resize_with(place + 1, || None);
+        }
+        if let Some(slot) = self.sockets.get_mut(place) {
+            *slot = Some((number, socket));
+        }
+        Ok(())
+    }
+
+    fn remove_port(&mut self, owner: Owner) -> bool {
+        let Some(number) = self.tables.ports.of(owner) else { return false };
+        if let Some(slot) = self.sockets.get_mut(number.place())
+            && let Some((_, socket)) = slot.take()
+        {
+            // Closing it does the same, unless somebody else holds it too.
+            let _ = self.epoll.delete(&socket);
+        }
+        self.tables.remove_port(owner)
+    }
+
+    /// Reads one batch of frames from a port and sends them on.
+    fn pump(&mut self, port: PortNumber, batch: &mut FrameBatch) {
+        let Some(socket) = socket(&self.sockets, port) else { return };
+        match socket.recv_batch(batch) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) => {
+                // The interface is down or gone; its owner will remove the port.
+                tracing::debug!(%error, ?port, "cannot read from a port");
+                return;
+            }
+        }
+        let now = self.clock.now();
+        let mut frames: Frames<'_> = batch.frames().collect();
+        let mut exits: SmallVec<[Option<PortNumber>; MAX_BATCH]> = SmallVec::new();
+        let mut emitted = VecDeque::new();
+        for (meta, bytes) in &mut frames {
+            let mut frame = Frame { bytes, header: meta.header, tagged: meta.vlan.is_some() };
+            let effects = step(&mut self.tables, &*self.decider, port, &mut frame, now);
+            let Effects { fate, emitted: more } = effects;
+            exits.push(match fate {
+                Fate::Deliver(exit) => Some(exit),
+                Fate::DeliverPieces(_) | Fate::Answered | Fate::Drop { .. } => None,
+            });
+            emitted.extend(more);
+        }
+        self.deliver(port, &frames, &mut exits);
+        for (exit, frame) in emitted {
+            self.send(port, exit, &[(VirtioNetHdr::default(), &frame)]);
+        }
+    }
+
+    /// Sends the frames of a batch, each port's in one call and in order.
+    fn deliver(&mut self, from: PortNumber, frames: &Frames<'_>, exits: &mut [Option<PortNumber>]) {
+        while let Some(exit) = exits.iter().flatten().next().copied() {
+            let mut run: SmallVec<[(VirtioNetHdr, &[u8]); MAX_BATCH]> = SmallVec::new();
+            for (slot, (meta, bytes)) in exits.iter_mut().zip(frames) {
+                if *slot == Some(exit) {
+                    *slot = None;
+                    run.push((meta.header, bytes));
+                }
+            }
+            self.send(from, exit, &run);
+        }
+    }
+
+    /// Sends frames to one port. What it cannot take is lost, and counted where it came from.
+    fn send(&mut self, from: PortNumber, exit: PortNumber, frames: &[(VirtioNetHdr, &[u8])]) {
+        let mut left = frames;
+        let mut lost = 0;
+        while !left.is_empty() {
+            let sent = match socket(&self.sockets, exit) {
+                Some(socket) => socket.send_batch(left),
+                None => Ok(0),
+            };
+            match sent {
+                Ok(0) => {
+                    lost += left.len();
+                    break;
+                }
+                Ok(sent) => left = left.get(sent..).unwrap_or_default(),
+                Err(error) => {
+                    tracing::debug!(%error, ?exit, "a frame cannot be sent");
+                    lost += 1;
+                    left = left.get(1..).unwrap_or_default();
+                }
+            }
+        }
+        if lost > 0
+            && let Some(port) = self.tables.ports.get_mut(from)
+        {
+            for _ in 0..lost {
+                port.counters.drops.count(DropReason::SendFailed);
+            }
+        }
+    }
+
+    fn count_overruns(&mut self) {
+        for (number, socket) in self.sockets.iter().flatten() {
+            if let Ok(statistics) = socket.statistics()
+                && let Some(port) = self.tables.ports.get_mut(*number)
+            {
+                port.counters.overruns += u64::from(statistics.dropped);
+            }
+        }
+    }
+
+    fn publish_log(&mut self) {
+        if !self.tables.has_log() {
+            return;
+        }
+        let (records, lost) = self.tables.take_log();
+        self.log_lost += lost;
+        if self.log.receiver_count() == 0 {
+            return;
+        }
+        let time = SystemTime::now();
+        for record in records {
+            // Nobody may be listening any more.
+            let _ = self.log.send(FlowRecord { time, flow: record.flow, outcome: record.outcome });
+        }
+    }
+}
+
+/// The socket of a port, if the port is still there.
+fn socket(sockets: &[Option<(PortNumber, PacketSocket)>], port: PortNumber) -> Option<&PacketSocket> {
+    match sockets.get(port.place()) {
+        Some(Some((number, socket))) if *number == port => Some(socket),
+        Some(_) | None => None,
+    }
+}

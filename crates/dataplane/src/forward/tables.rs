@@ -1,0 +1,525 @@
+//! Everything the forwarder remembers, and how flows are made and ended with all that they hold.
+//!
+//! INVARIANT: what a flow holds (a port of a NAT gateway, an address that stands for its sender, its place in the
+//! counts) is taken when it is made and released when it is removed, in this file and nowhere else.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use postern_model::ResourceId;
+use postern_path::{Action, Deliver, DropReason, Peer, SourceRewrite, Stamp, Through};
+
+use super::counters::{Counters, GatewayCounters, PortReport, Volume};
+use super::flow::{FlowEntry, FlowId, FlowTable, KeyTaken};
+use super::generation::Generations;
+use super::key::{Address, FlowKey, KeyHash, PortNumber};
+use super::limit::Limits;
+use super::log::{FlowOutcome, LiveFlow, Logged};
+use super::nat::{NatPorts, SpaceKey};
+use super::packet::{ipv4, protocol};
+use super::peer::{Peers, Variant};
+use super::phase::{Direction, Phase};
+use super::port::{Owner, Ports};
+use super::verdict::Verdict;
+
+const SECOND: u64 = 1_000_000_000;
+/// Under pressure a flow gives way so long after both ends were done.
+const CLOSED_AGE: u64 = SECOND;
+/// Under pressure a NAT gateway's half-open flow gives way after so long.
+const HALF_OPEN_AGE: u64 = 10 * SECOND;
+/// Ports that are looked at for one to take away.
+const PORT_CANDIDATES: usize = 256;
+/// Addresses that one peer may have: service addresses that it uses the same port to.
+const MOST_VARIANTS: Variant = 64;
+/// Gateways and endpoints that are counted.
+const MOST_GATEWAYS: usize = 65_536;
+/// Log records that wait to be fetched.
+const MOST_LOGGED: usize = 4_096;
+
+/// Everything the forwarder remembers.
+#[derive(Debug)]
+pub struct Tables {
+    pub(crate) ports: Ports,
+    pub(crate) flows: FlowTable,
+    pub(crate) peers: Peers,
+    pub(crate) nat: NatPorts,
+    pub(crate) generations: Arc<Generations>,
+    pub(crate) unknown_port: u64,
+    gateways: Vec<(ResourceId, GatewayCounters)>,
+    gateway_index: HashMap<ResourceId, usize>,
+    flows_per_port: usize,
+    logged: Vec<Logged>,
+    log_lost: u64,
+}
+
+/// A flow that is about to be made.
+#[derive(Debug, Clone)]
+pub(crate) struct NewFlow<'a> {
+    pub key: FlowKey,
+    pub interface: postern_model::NetworkInterfaceId,
+    pub verdict: &'a Arc<Verdict>,
+    pub action: &'a Action,
+}
+
+/// What a flow's source became, and what it holds for that.
+struct Source {
+    address: Address,
+    port: u16,
+    space: Option<SpaceKey>,
+    peer: Option<Ipv4Addr>,
+}
+
+impl Tables {
+    /// Nothing yet. The seed is a secret, and decides where searches for ports start.
+    pub fn new(limits: Limits, seed: u64) -> Self {
+        let hash = KeyHash::with_seed(seed);
+        Self {
+            ports: Ports::new(limits, hash),
+            flows: FlowTable::new(limits.flows, hash),
+            peers: Peers::new(limits.peers),
+            nat: NatPorts::new(hash, seed),
+            generations: Arc::default(),
+            unknown_port: 0,
+            gateways: Vec::new(),
+            gateway_index: HashMap::new(),
+            flows_per_port: limits.flows_per_port,
+            logged: Vec::new(),
+            log_lost: 0,
+        }
+    }
+
+    /// Adds a port. One of the same owner gives way. None where there are too many.
+    pub fn add_port(&mut self, owner: Owner, mac: postern_model::Mac, now: u64) -> Option<PortNumber> {
+        self.ports.add(owner, mac, now)
+    }
+
+    /// Removes an owner's port.
+    pub fn remove_port(&mut self, owner: Owner) -> bool {
+        self.ports.remove(self.ports.of(owner)).is_some()
+    }
+
+    /// Another plan is in use from now on, in which this changed. The plan comes first, then the generations: what
+    /// is looked up after this never uses what was decided before.
+    pub fn plan_changed(&mut self, changed: &[Stamp]) {
+        self.ports.plan_changed();
+        let beyond = self.generations.store(changed);
+        if beyond > 0 {
+            tracing::error!(beyond, "generations beyond the array: their flows are decided one by one");
+        }
+    }
+
+    /// The generation array, for whoever else compares.
+    pub fn generations(&self) -> Arc<Generations> {
+        Arc::clone(&self.generations)
+    }
+
+    /// The flow of packets with this key. One that was silent for too long, or whose other end is unplugged, ends
+    /// here.
+    #[inline]
+    pub(crate) fn find(&mut self, key: &FlowKey, now: u64) -> Option<(FlowId, Direction)> {
+        let (id, direction) = self.flows.find(key)?;
+        let flow = self.flows.get(id)?;
+        if flow.is_expired(now) || self.ports.get(flow.exit(direction)).is_none() {
+            self.end(id, now);
+            return None;
+        }
+        Some((id, direction))
+    }
+
+    /// Makes a flow with all that it needs, or nothing.
+    pub(crate) fn begin(&mut self, new: &NewFlow<'_>, now: u64) -> Result<FlowId, DropReason> {
+        let exit = match new.action.deliver {
+            Deliver::Interface(id) => self.ports.of(Owner::Interface(id)),
+            Deliver::Door(_) => self.ports.of(Owner::Doors),
+        };
+        let exit = exit.ok_or(DropReason::TargetDown)?;
+        self.make_room(new.key.port, now)?;
+        let destination = match new.action.deliver {
+            Deliver::Door(door) => door.address().into(),
+            Deliver::Interface(_) => new.action.destination.map_or(new.key.destination, Address::from),
+        };
+        let seen_from = |address: Address, port: u16| {
+            FlowKey::from_parts(exit, address, destination, new.key.protocol, port, new.key.destination_port)
+                .answer(exit)
+        };
+        let source = self.source(new, exit, destination, &seen_from, now)?;
+        let reverse = seen_from(source.address, source.port);
+        let inserted = self.insert(new, reverse, &source, now);
+        if inserted.is_err()
+            && let Some(space) = source.space
+        {
+            self.nat.give_back(&space, source.port);
+        }
+        inserted
+    }
+
+    fn insert(
+        &mut self,
+        new: &NewFlow<'_>,
+        reverse: FlowKey,
+        source: &Source,
+        now: u64,
+    ) -> Result<FlowId, DropReason> {
+        if reverse == new.key {
+            // It would be its own answer.
+            return Err(DropReason::Unsupported);
+        }
+        self.vacate(&reverse, now);
+        let phase = Phase::start(new.key.protocol);
+        let gateway = through(new.action).and_then(|id| self.gateway(id));
+        let id = self.flows.insert(FlowEntry {
+            forward: new.key,
+            reverse,
+            interface: new.interface,
+            verdict: Arc::clone(new.verdict),
+            epoch: 0,
+            phase,
+            patience: phase.patience(&new.action.idle),
+            begun: now,
+            seen: now,
+            volumes: [Volume::default(); 2],
+            space: source.space,
+            peer: source.peer,
+            gateway,
+        });
+        let id = id.map_err(|KeyTaken(_)| DropReason::PortAllocation)?;
+        if let Some(address) = source.peer {
+            self.peers.hold(address);
+        }
+        if let Some(port) = self.ports.get_mut(new.key.port) {
+            port.counters.flows += 1;
+            port.counters.new_flows += 1;
+        }
+        if let Some((_, counters)) = gateway.and_then(|at| self.gateways.get_mut(at)) {
+            counters.active += 1;
+            counters.attempts += 1;
+        }
+        self.log_accepted(id, new.action);
+        Ok(id)
+    }
+
+    /// What the source becomes.
+    fn source(
+        &mut self,
+        new: &NewFlow<'_>,
+        exit: PortNumber,
+        destination: Address,
+        seen_from: &impl Fn(Address, u16) -> FlowKey,
+        now: u64,
+    ) -> Result<Source, DropReason> {
+        let kept = |address| Source { address, port: new.key.source_port, space: None, peer: None };
+        match new.action.source {
+            SourceRewrite::Keep => Ok(kept(new.key.source)),
+            SourceRewrite::Address(address) => Ok(kept(address.into())),
+            SourceRewrite::Port { gateway, private_address: _, visible_address } => {
+                if !may_translate(&new.key) {
+                    return Err(DropReason::NatProtocol);
+                }
+                let visible = Address::from(visible_address);
+                let target_port = match new.key.protocol {
+                    protocol::ICMP => 0,
+                    _ => new.key.destination_port,
+                };
+                let space = SpaceKey::new(exit, visible, destination, target_port, new.key.protocol);
+                let taken = self.take_port(&space, |port| seen_from(visible, port), now);
+                let Some(port) = taken else {
+                    let at = self.gateway(gateway.into());
+                    if let Some((_, counters)) = at.and_then(|at| self.gateways.get_mut(at)) {
+                        counters.port_allocation_errors += 1;
+                    }
+                    return Err(DropReason::PortAllocation);
+                };
+                Ok(Source { address: visible, port, space: Some(space), peer: None })
+            }
+            SourceRewrite::Identity { peer, gateway: _ } => {
+                let address = self.stand_in(&peer, |address| seen_from(address, new.key.source_port), now)?;
+                Ok(Source { peer: Some(address), ..kept(address.into()) })
+            }
+        }
+    }
+
+    /// An address that stands for a peer, and under which this flow is not yet another's.
+    fn stand_in(
+        &mut self,
+        peer: &Peer,
+        reverse: impl Fn(Address) -> FlowKey,
+        now: u64,
+    ) -> Result<Ipv4Addr, DropReason> {
+        for variant in 0..MOST_VARIANTS {
+            let address = self.peers.intern(peer, variant, now).map_err(|_| DropReason::TableFull)?;
+            let reverse = reverse(address.into());
+            self.vacate(&reverse, now);
+            if self.flows.find(&reverse).is_none() {
+                return Ok(address);
+            }
+        }
+        Err(DropReason::PortAllocation)
+    }
+
+    /// A port of a NAT gateway: a free one, else that of the oldest flow that is done, else of one that never came
+    /// about or was silent for too long.
+    fn take_port(&mut self, space: &SpaceKey, reverse: impl Fn(u16) -> FlowKey, now: u64) -> Option<u16> {
+        if let Some(port) = self.nat.take(space) {
+            return Some(port);
+        }
+        while let Some(id) = self.nat.oldest_closed(space, now, CLOSED_AGE) {
+            if self.flows.get(id).is_some_and(|flow| flow.phase == Phase::Closed) {
+                self.end(id, now);
+                return self.nat.take(space);
+            }
+        }
+        for port in self.nat.next_used(space, PORT_CANDIDATES) {
+            let Some((id, _)) = self.flows.find(&reverse(port)) else { continue };
+            let gives_way = self.flows.get(id).is_some_and(|flow| {
+                let half_open = flow.phase.is_half_open() && now.saturating_sub(flow.begun) >= HALF_OPEN_AGE;
+                half_open || flow.is_expired(now)
+            });
+            if gives_way {
+                self.end(id, now);
+                return self.nat.take(space);
+            }
+        }
+        None
+    }
+
+    /// Frees a key whose flow is done or was silent for too long.
+    fn vacate(&mut self, key: &FlowKey, now: u64) {
+        let Some((id, direction)) = self.flows.find(key) else { return };
+        let gone = self.flows.get(id).is_some_and(|flow| {
+            flow.is_expired(now)
+                || flow.phase == Phase::Closed
+                || self.ports.get(flow.exit(direction)).is_none()
+        });
+        if gone {
+            self.end(id, now);
+        }
+    }
+
+    /// Makes room for a flow of a port: where there is none, the oldest of its flows that are done go.
+    fn make_room(&mut self, port: PortNumber, now: u64) -> Result<(), DropReason> {
+        let most = self.flows_per_port;
+        let full = |tables: &Self| {
+            let own = tables.ports.get(port).map_or(0, |port| port.counters.flows);
+            tables.flows.is_full() || own >= most as u64
+        };
+        if !full(self) {
+            return Ok(());
+        }
+        loop {
+            let Some(entry) = self.ports.get_mut(port) else { return Err(DropReason::UnknownPort) };
+            match entry.closed.front() {
+                Some((id, since)) if now.saturating_sub(*since) >= CLOSED_AGE => {
+                    let id = *id;
+                    entry.closed.pop_front();
+                    self.end(id, now);
+                }
+                Some(_) | None => break,
+            }
+            if !full(self) {
+                return Ok(());
+            }
+        }
+        self.sweep(now, 256);
+        if full(self) { Err(DropReason::TableFull) } else { Ok(()) }
+    }
+
+    /// Both ends of a flow are done: it is among the first to give way.
+    pub(crate) fn closed(&mut self, id: FlowId, now: u64) {
+        let Some(flow) = self.flows.get(id) else { return };
+        let flows = &self.flows;
+        let alive = |id| flows.get(id).is_some();
+        if let Some(space) = &flow.space {
+            self.nat.closed(space, id, now, alive);
+        }
+        if let Some(port) = self.ports.get_mut(flow.forward.port) {
+            if port.closed.len() as u64 > 2 * port.counters.flows + 64 {
+                port.closed.retain(|(id, _)| alive(*id));
+            }
+            port.closed.push_back((id, now));
+        }
+    }
+
+    /// Removes a flow and releases what it holds.
+    pub(crate) fn end(&mut self, id: FlowId, now: u64) {
+        let Some(flow) = self.flows.remove(id) else { return };
+        if let Some(space) = flow.space {
+            // The port that the other end sees is where its packets go; an ICMP query's is its identifier.
+            self.nat.give_back(&space, flow.rewritten(Direction::Forward).source_port);
+        }
+        if let Some(address) = flow.peer {
+            self.peers.release(address, now);
+        }
+        if let Some(port) = self.ports.get_mut(flow.forward.port) {
+            port.counters.flows = port.counters.flows.saturating_sub(1);
+        }
+        if let Some((_, counters)) = flow.gateway.and_then(|at| self.gateways.get_mut(at)) {
+            counters.active = counters.active.saturating_sub(1);
+        }
+    }
+
+    /// Collects flows that are over and addresses whose quarantine is, looking at `budget` places.
+    pub fn sweep(&mut self, now: u64, budget: usize) {
+        let mut left = budget;
+        loop {
+            let ports = &self.ports;
+            let over = self.flows.next_where(&mut left, |flow| {
+                flow.is_expired(now)
+                    || ports.get(flow.forward.port).is_none()
+                    || ports.get(flow.reverse.port).is_none()
+            });
+            match over {
+                Some(id) => self.end(id, now),
+                None => break,
+            }
+        }
+        self.peers.sweep(now, budget);
+    }
+
+    /// Counts a packet of a flow at its gateway.
+    #[inline]
+    pub(crate) fn count_at_gateway(&mut self, at: Option<usize>, direction: Direction, bytes: usize) {
+        if let Some((_, counters)) = at.and_then(|at| self.gateways.get_mut(at)) {
+            match direction {
+                Direction::Forward => counters.outward.add(bytes),
+                Direction::Reverse => counters.inward.add(bytes),
+            }
+        }
+    }
+
+    fn gateway(&mut self, id: ResourceId) -> Option<usize> {
+        if let Some(at) = self.gateway_index.get(&id) {
+            return Some(*at);
+        }
+        if self.gateways.len() >= MOST_GATEWAYS {
+            return None;
+        }
+        self.gateways.push((id, GatewayCounters::default()));
+        self.gateway_index.insert(id, self.gateways.len() - 1);
+        Some(self.gateways.len() - 1)
+    }
+
+    fn log_accepted(&mut self, id: FlowId, action: &Action) {
+        let Some(flow) = self.flows.get(id) else { return };
+        let seen = flow.rewritten(Direction::Forward);
+        let record = Logged {
+            flow: flow.forward.flow(flow.interface),
+            outcome: FlowOutcome::Accepted {
+                deliver: action.deliver,
+                source: (seen.source.into(), seen.source_port),
+                destination: (seen.destination.into(), seen.destination_port),
+                hops: action.hops,
+                peer: peer(action),
+                through: through(action),
+            },
+        };
+        self.log(record);
+    }
+
+    /// Logs what became of a flow.
+    pub(crate) fn log(&mut self, record: Logged) {
+        if self.logged.len() < MOST_LOGGED {
+            self.logged.push(record);
+        } else {
+            self.log_lost += 1;
+        }
+    }
+
+    /// The log since this was last called, and how many records it had no room for.
+    pub fn take_log(&mut self) -> (std::vec::Drain<'_, Logged>, u64) {
+        (self.logged.drain(..), std::mem::take(&mut self.log_lost))
+    }
+
+    /// Whether there is anything in the log.
+    pub fn has_log(&self) -> bool {
+        !self.logged.is_empty() || self.log_lost > 0
+    }
+
+    /// All counters as they are.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            ports: self
+                .ports
+                .iter()
+                .map(|(_, port)| PortReport {
+                    interface: port.interface(),
+                    counters: port.counters,
+                    templates: port.templates.len(),
+                })
+                .collect(),
+            gateways: self.gateways.clone(),
+            unknown_port: self.unknown_port,
+            flows: self.flows.len(),
+            peers: self.peers.len(),
+            log_lost: self.log_lost,
+        }
+    }
+
+    /// The flows that are known, at most so many.
+    pub fn live_flows(&self, now: u64, most: usize) -> Vec<LiveFlow> {
+        self.flows
+            .iter()
+            .filter(|flow| !flow.is_expired(now))
+            .take(most)
+            .filter_map(|flow| self.live(flow, now))
+            .collect()
+    }
+
+    fn live(&self, flow: &FlowEntry, now: u64) -> Option<LiveFlow> {
+        let action = flow.verdict.action()?;
+        let seen = flow.rewritten(Direction::Forward);
+        Some(LiveFlow {
+            flow: flow.forward.flow(flow.interface),
+            deliver: action.deliver,
+            exit: self.ports.get(flow.reverse.port)?.interface(),
+            source: (seen.source.into(), seen.source_port),
+            destination: (seen.destination.into(), seen.destination_port),
+            phase: flow.phase.name(),
+            volumes: flow.volumes,
+            age: now.saturating_sub(flow.begun),
+            idle: now.saturating_sub(flow.seen),
+            patience: flow.patience,
+            peer: peer(action),
+            through: through(action),
+        })
+    }
+}
+
+/// NAT gateways take TCP, UDP and ICMP queries ("NAT gateway basics").
+fn may_translate(key: &FlowKey) -> bool {
+    match key.protocol {
+        protocol::TCP | protocol::UDP => true,
+        protocol::ICMP => ipv4::is_query(key.destination_port.to_be_bytes()[0]),
+        _ => false,
+    }
+}
+
+/// The NAT gateway or endpoint that an action leads through.
+pub(crate) fn through(action: &Action) -> Option<ResourceId> {
+    match action.source {
+        SourceRewrite::Keep | SourceRewrite::Address(_) => None,
+        SourceRewrite::Port { gateway, .. } => Some(gateway.into()),
+        SourceRewrite::Identity { gateway: Some(gateway), .. } => Some(gateway.into()),
+        SourceRewrite::Identity { peer, gateway: None } => match peer.through {
+            Through::Endpoint(endpoint, _) => Some(endpoint.into()),
+            Through::Internet(_) | Through::Link => None,
+        },
+    }
+}
+
+/// Whom the source stands for.
+fn peer(action: &Action) -> Option<Peer> {
+    match action.source {
+        SourceRewrite::Keep | SourceRewrite::Address(_) | SourceRewrite::Port { .. } => None,
+        SourceRewrite::Identity { peer, .. } => Some(peer),
+    }
+}
+
+/// Whether a TCP sender on this way is told by a reset that its connection is not known: NAT gateways and
+/// endpoints do, connection tracking of interfaces does not.
+pub(crate) fn tells(action: &Action) -> bool {
+    match action.source {
+        SourceRewrite::Keep | SourceRewrite::Address(_) => false,
+        SourceRewrite::Port { .. } | SourceRewrite::Identity { .. } => true,
+    }
+}

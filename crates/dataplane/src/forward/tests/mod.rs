@@ -1,0 +1,8 @@
+//! The forwarder against scripted decisions, and against oracles that share no code with it.
+
+mod decisions;
+mod frames;
+mod histories;
+mod packets;
+mod script;
+mod steps;

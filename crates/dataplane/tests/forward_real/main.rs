@@ -1,0 +1,131 @@
+//! The forwarder against the real kernel: namespaces, veth pairs, whole TCP stacks on both sides.
+//!
+//! Starting the host needs a process without threads, so each case runs in a process of its own: this executable
+//! again, with the case's name in the environment. As root each case runs twice, the second time as a user without
+//! any privilege.
+#![expect(clippy::unwrap_used, reason = "a case fails by panicking, with the value at hand")]
+
+mod cases;
+mod net;
+mod world;
+
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// A user number that no system uses.
+const NOBODY_IN_PARTICULAR: u32 = 64_002;
+const CASE_VARIABLE: &str = "POSTERN_FORWARD_CASE";
+const DIR_VARIABLE: &str = "POSTERN_FORWARD_DIR";
+const CASE_PATIENCE: Duration = Duration::from_secs(60);
+
+type Case = (&'static str, fn(&Path));
+
+const CASES: &[Case] = &[
+    ("neighbours", cases::neighbours),
+    ("large_transfer", cases::large_transfer),
+    ("door", cases::door),
+    ("nat_gateway", cases::nat_gateway),
+    ("errors_and_hops", cases::errors_and_hops),
+    ("path_mtu", cases::path_mtu),
+    ("changes", cases::changes),
+    ("silence", cases::silence),
+    ("many_connections", cases::many_connections),
+];
+
+fn main() -> ExitCode {
+    if let Ok(name) = std::env::var(CASE_VARIABLE) {
+        let directory = PathBuf::from(std::env::var(DIR_VARIABLE).unwrap());
+        let (_, case) = CASES.iter().find(|(known, _)| *known == name).unwrap();
+        case(&directory);
+        return ExitCode::SUCCESS;
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
+    let ways: &[(&str, bool)] = if nix::unistd::geteuid().is_root() {
+        &[("root", true), ("user", false)]
+    } else {
+        &[("user", false)]
+    };
+    let all = ways
+        .iter()
+        .flat_map(|(way, root)| CASES.iter().map(move |(name, _)| (format!("{way}::{name}"), *name, *root)));
+    let chosen: Vec<(String, &str, bool)> = all
+        .filter(|(title, _, _)| {
+            filters.is_empty() || filters.iter().any(|part| title.contains(part.as_str()))
+        })
+        .collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        if !arguments.iter().any(|argument| argument == "--ignored") {
+            chosen.iter().for_each(|(title, _, _)| println!("{title}: test"));
+        }
+        return ExitCode::SUCCESS;
+    }
+    let mut failed = 0;
+    for (title, name, root) in &chosen {
+        let began = Instant::now();
+        let outcome = run_apart(name, *root);
+        let took = began.elapsed().as_millis();
+        match outcome {
+            Ok(text) => {
+                println!("test {title} ... ok ({took} ms)");
+                text.lines().filter(|line| line.starts_with("note:")).for_each(|line| println!("    {line}"));
+            }
+            Err(text) => {
+                failed += 1;
+                println!("test {title} ... FAILED ({took} ms)\n{text}");
+            }
+        }
+    }
+    println!("\ntest result: {} passed; {failed} failed", chosen.len() - failed);
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs a case in a process of its own. Returns what it printed.
+fn run_apart(name: &str, root: bool) -> Result<String, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let directory = tempfile::Builder::new().prefix("postern-forward-").tempdir().map_err(text)?;
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).map_err(text)?;
+    let program = directory.path().join("case");
+    let this = std::env::current_exe().map_err(text)?;
+    if std::fs::hard_link(&this, &program).is_err() {
+        std::fs::copy(&this, &program).map_err(text)?;
+    }
+    let work = directory.path().join("work");
+    std::fs::create_dir(&work).map_err(text)?;
+    let mut command = Command::new(&program);
+    command
+        .current_dir("/")
+        .env(CASE_VARIABLE, name)
+        .env(DIR_VARIABLE, &work)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    if nix::unistd::geteuid().is_root() && !root {
+        let id = NOBODY_IN_PARTICULAR;
+        chown(&work, Some(id), Some(id)).map_err(text)?;
+        command.uid(id).gid(id);
+    }
+    let child = command.spawn().map_err(text)?;
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        if wait
+            .recv_timeout(CASE_PATIENCE)
+            .is_err_and(|error| error == std::sync::mpsc::RecvTimeoutError::Timeout)
+        {
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
+    });
+    let output = child.wait_with_output().map_err(text)?;
+    drop(done);
+    let _ = watch.join();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        Ok(printed)
+    } else {
+        Err(format!("{printed}{}\n{}", String::from_utf8_lossy(&output.stderr), output.status))
+    }
+}

@@ -1,0 +1,270 @@
+//! A small network on the real kernel: interfaces 0 and 1 in a VPC, 2 outside it behind a NAT gateway, and the doors.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, unshare};
+use postern_dataplane::forward::packet::ROUTER_MAC;
+use postern_dataplane::forward::{Clock, Counters, Decider, Forwarder, InterfaceInfo, Options};
+use postern_dataplane::host::{Host, Mac, Namespace, PortRoute, PortSpec, Prefix, StartOptions, start};
+use postern_model::{AccountId, NatGatewayId, NetworkInterfaceId, ResourceId, VpcEndpointId, VpcId};
+use postern_path::{
+    Action, Cover, Decision, Deliver, Door, DropReason, End, Flow, Hops, IdleTimeouts, Outcome, Peer,
+    Refusal, Reply, SourceRewrite, Stamp, Through,
+};
+
+pub const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
+pub const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 11);
+/// A server outside.
+pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+/// Services behind the endpoint.
+pub const SERVICES: [Ipv4Addr; 2] = [Ipv4Addr::new(54, 231, 0, 1), Ipv4Addr::new(54, 231, 0, 2)];
+/// What the server outside sees.
+pub const VISIBLE: Ipv4Addr = Ipv4Addr::new(52, 1, 1, 1);
+pub const NAT_HOP: Ipv4Addr = Ipv4Addr::new(10, 0, 9, 9);
+pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+/// The way to [`OUTSIDE`] takes packets of up to so many bytes.
+pub const OUTSIDE_MTU: u16 = 1500;
+
+pub const VPC: VpcId = VpcId::from_number(1 << 40);
+pub const ENDPOINT: VpcEndpointId = VpcEndpointId::from_number(1 << 40);
+pub const NAT: NatGatewayId = NatGatewayId::from_number(1 << 40);
+
+pub const fn eni(number: u64) -> NetworkInterfaceId {
+    NetworkInterfaceId::from_number(1 << 40 | number)
+}
+
+const fn mac(number: u64) -> [u8; 6] {
+    [2, 0, 0, 0, 0, 16 + number as u8]
+}
+
+const DOORS_MAC: [u8; 6] = [2, 0, 0, 0, 0, 8];
+
+fn address(number: u64) -> Ipv4Addr {
+    match number {
+        0 => A,
+        1 => B,
+        _ => OUTSIDE,
+    }
+}
+
+/// What is decided, and may be changed by making another one.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    pub generation: u64,
+    /// Whether there is a route to anything.
+    pub routed: bool,
+    /// Whether a security group lets new flows pass.
+    pub open: bool,
+}
+
+impl Rules {
+    /// The slots: 0 is the group, 1 are the routes.
+    pub fn stamps(&self) -> Vec<Stamp> {
+        (0..2).map(|slot| Stamp { slot, generation: self.generation }).collect()
+    }
+
+    fn action(&self, flow: &Flow) -> Option<Action> {
+        let (IpAddr::V4(source), IpAddr::V4(destination)) = (flow.source, flow.destination) else {
+            return None;
+        };
+        let near = |target| Action {
+            source: SourceRewrite::Keep,
+            destination: None,
+            deliver: Deliver::Interface(eni(target)),
+            hops: Hops::NONE,
+            mtu: 9001,
+            mtu_reported: true,
+            idle: IdleTimeouts::INTERFACE,
+        };
+        if SERVICES.contains(&destination) {
+            let peer = Peer {
+                account: AccountId::from_number(1).unwrap(),
+                vpc: VPC,
+                interface: flow.entry,
+                instance: None,
+                address: source,
+                through: Through::Endpoint(ENDPOINT, VPC),
+            };
+            return Some(Action {
+                source: SourceRewrite::Identity { peer, gateway: None },
+                destination: Some(Door::FrontDoor.address().into()),
+                deliver: Deliver::Door(Door::FrontDoor),
+                mtu: 8500,
+                mtu_reported: false,
+                idle: IdleTimeouts::GATEWAY,
+                ..near(0)
+            });
+        }
+        match destination {
+            A => Some(near(0)),
+            B => Some(near(1)),
+            OUTSIDE => {
+                let mut hops = Hops::NONE;
+                hops.push(NAT_HOP);
+                Some(Action {
+                    source: SourceRewrite::Port {
+                        gateway: NAT,
+                        private_address: NAT_HOP.into(),
+                        visible_address: VISIBLE.into(),
+                    },
+                    hops,
+                    mtu: OUTSIDE_MTU,
+                    idle: IdleTimeouts::GATEWAY,
+                    ..near(2)
+                })
+            }
+            _ => None,
+        }
+    }
+
+    fn decision(&self, flow: &Flow, tracked: bool) -> Decision {
+        let refuse = |reason| {
+            let resource = Some(ResourceId::NetworkInterface(flow.entry));
+            Outcome::Refuse(Refusal { reason, resource, reply: Reply::Silence })
+        };
+        let outcome = match self.action(flow) {
+            _ if !self.open && !tracked => refuse(DropReason::EgressSecurityGroup),
+            _ if !self.routed => refuse(DropReason::NoRoute),
+            Some(action) => Outcome::Forward(action),
+            None => refuse(DropReason::NoSuchAddress),
+        };
+        let mut cover = Cover::everything(flow);
+        cover.pin(End::Source);
+        cover.pin(End::Destination);
+        let [group, routes] = [0, 1].map(|slot| Stamp { slot, generation: self.generation });
+        Decision {
+            steps: Default::default(),
+            outcome,
+            cover,
+            consulted: [group, routes].into_iter().collect(),
+            cut: [routes].into_iter().collect(),
+        }
+    }
+}
+
+impl Decider for Rules {
+    fn decide(&self, flow: &Flow) -> Decision {
+        self.decision(flow, false)
+    }
+
+    fn decide_again(&self, flow: &Flow, _: &[Stamp]) -> Decision {
+        self.decision(flow, true)
+    }
+
+    fn interface(&self, id: NetworkInterfaceId) -> Option<InterfaceInfo> {
+        let number = id.number() & 0xff;
+        Some(InterfaceInfo {
+            mac: postern_model::Mac(mac(number)),
+            addresses: [address(number)].into_iter().collect(),
+            source_dest_check: true,
+            gateway: if number == 2 { Ipv4Addr::new(198, 51, 100, 1) } else { GATEWAY },
+            cidr: if number == 2 { "198.51.100.0/24" } else { "10.0.0.0/24" }.parse().unwrap(),
+            resolver: Ipv4Addr::new(10, 0, 0, 2),
+            hostname: None,
+            domain: None,
+        })
+    }
+}
+
+/// Everything, up and running.
+pub struct World {
+    pub forwarder: Forwarder,
+    pub rules: Rules,
+    /// The networks of interfaces 0, 1 and 2.
+    pub networks: [Namespace; 3],
+    pub doors: Namespace,
+    host: Host,
+    /// Each network lives as long as a thread in it.
+    _alive: Vec<Sender<()>>,
+}
+
+fn prefix(address: Ipv4Addr, length: u8) -> Prefix {
+    Prefix { address: address.into(), length }
+}
+
+/// A network of its own, until the sender is dropped.
+fn network() -> (Namespace, Sender<()>) {
+    let (send, receive) = channel();
+    let (alive, end) = channel::<()>();
+    std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        send.send(Namespace::current().unwrap()).unwrap();
+        let _ = end.recv();
+    });
+    (receive.recv().unwrap(), alive)
+}
+
+impl World {
+    pub fn start(directory: &Path) -> Self {
+        let host = start(StartOptions { runtime_dir: directory.join("run"), hidden: Vec::new() }).unwrap();
+        let rules = Rules { generation: 1, routed: true, open: true };
+        let options = Options { clock: Clock::default(), ..Options::with_seed(7) };
+        let forwarder = Forwarder::start(Arc::new(rules), &rules.stamps(), options).unwrap();
+        let mut alive = Vec::new();
+        let networks = [0_u64, 1, 2].map(|number| {
+            let (namespace, lives) = network();
+            alive.push(lives);
+            let gateway = rules.interface(eni(number)).unwrap().gateway;
+            let port = host
+                .create_port(&PortSpec {
+                    target: namespace.clone(),
+                    inside_name: "ens5".to_owned(),
+                    mac: Mac(mac(number)),
+                    mtu: 9001,
+                    addresses: vec![prefix(address(number), 24)],
+                    gateway: Some(gateway.into()),
+                    neighbours: Vec::new(),
+                    routes: Vec::new(),
+                })
+                .unwrap();
+            forwarder.add_port(eni(number), host.open_port(&port).unwrap()).wait().unwrap().unwrap();
+            namespace
+        });
+        let router = Ipv4Addr::new(240, 0, 0, 254);
+        let port = host
+            .create_port(&PortSpec {
+                target: host.doors().clone(),
+                inside_name: "doors".to_owned(),
+                mac: Mac(DOORS_MAC),
+                mtu: 9001,
+                addresses: Door::ALL.iter().map(|door| prefix(door.address(), 24)).collect(),
+                gateway: None,
+                neighbours: vec![(router.into(), Mac(ROUTER_MAC.0))],
+                routes: vec![PortRoute {
+                    destination: prefix(Ipv4Addr::new(240, 0, 0, 0), 4),
+                    via: Some(router.into()),
+                }],
+            })
+            .unwrap();
+        let socket = host.open_port(&port).unwrap();
+        forwarder.add_doors_port(socket, postern_model::Mac(DOORS_MAC)).wait().unwrap().unwrap();
+        Self { forwarder, rules, networks, doors: host.doors().clone(), host, _alive: alive }
+    }
+
+    /// Another plan. Returns how long it took to be effective.
+    pub fn publish(&mut self, change: impl FnOnce(&mut Rules)) -> Duration {
+        change(&mut self.rules);
+        self.rules.generation += 1;
+        let began = std::time::Instant::now();
+        self.forwarder.publish(Arc::new(self.rules), self.rules.stamps()).wait().unwrap();
+        began.elapsed()
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.forwarder.counters().wait().unwrap()
+    }
+
+    /// How many packets of an interface were dropped for a reason.
+    pub fn dropped(&self, number: u64, reason: DropReason) -> u64 {
+        self.counters().interface(eni(number)).unwrap().counters.drops.get(reason)
+    }
+
+    pub fn stop(self) {
+        self.forwarder.shutdown();
+        self.host.shutdown(Duration::ZERO).unwrap();
+    }
+}
