@@ -67,7 +67,7 @@ impl RegionClient {
         operation: &str,
         parameters: &Value,
     ) -> anyhow::Result<Result<Value, ApiRefusal>> {
-        let tables = postern_wire::SERVICES.iter().find(|known| known.signing_name == service);
+        let tables = postern_wire::SERVICES.iter().find(|known| known.name == service);
         let tables = tables.with_context(|| format!("`{service}` is not a query service of Postern's"))?;
         let form = client::encode(tables, operation, parameters)?;
         let other = account.map(|account| environment(&self.state_dir, Some(account))).transpose()?;

@@ -167,7 +167,7 @@ fn free_account(commands: &RegionCommands) -> anyhow::Result<AccountId> {
 }
 
 impl Region {
-    fn packets(&self) -> anyhow::Result<&Packets> {
+    pub(super) fn packets(&self) -> anyhow::Result<&Packets> {
         self.packets.as_ref().map_err(|reason| anyhow::anyhow!("no packets move here, and no programs run: {reason}"))
     }
 

@@ -92,7 +92,10 @@ impl Machines {
     /// Does everything that is to be done now; whether there was any of it.
     async fn step(self: &Arc<Self>, commands: &Arc<dyn Commands>) -> bool {
         let state = commands.state();
-        self.forget_ended();
+        let machines = Arc::clone(self);
+        if let Err(error) = tokio::task::spawn_blocking(move || machines.forget_ended()).await {
+            tracing::error!(%error, "looking after sandboxes that ended failed");
+        }
         for id in self.consoles.take_resets() {
             self.consoles.note(id, "reboot");
             let machines = Arc::clone(self);
@@ -185,7 +188,7 @@ impl Machines {
                 } else {
                     InstanceState::Stopped
                 };
-                report(state, format!("Server.InternalError: {reason}"))
+                report(state, reason)
             }
         }
     }

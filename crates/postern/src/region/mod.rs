@@ -91,6 +91,7 @@ struct Packets {
     host: Arc<Host>,
     forwarder: Arc<Forwarder>,
     machines: Arc<Machines>,
+    reconciler: tokio::task::AbortHandle,
 }
 
 impl Region {
@@ -144,8 +145,8 @@ impl Region {
                 doors::open(&host, &forwarder, &front_door, &planner, &as_commands, &sessions).await?;
                 let machines =
                     Arc::new(Machines::new(Arc::clone(&host), Arc::clone(&forwarder), consoles, furnishings));
-                tokio::spawn(Arc::clone(&machines).reconcile(as_commands, changed));
-                Ok(Packets { host, forwarder, machines })
+                let reconciler = tokio::spawn(Arc::clone(&machines).reconcile(as_commands, changed)).abort_handle();
+                Ok(Packets { host, forwarder, machines, reconciler })
             }
             (Err(reason), _) => Err(reason),
             (Ok(_), None) => bail!("the forwarder was not started"),
@@ -195,6 +196,8 @@ impl Region {
         self.front_door.close();
         let outcome = match &self.packets {
             Ok(packets) => {
+                // Nothing is to be mended from here on.
+                packets.reconciler.abort();
                 let (host, forwarder) = (Arc::clone(&packets.host), Arc::clone(&packets.forwarder));
                 tokio::task::spawn_blocking(move || {
                     forwarder.shutdown();

@@ -62,7 +62,7 @@ pub fn difference(state: &State, actual: &Actual, planned: bool, now: Timestamp)
             InstanceState::Stopped | InstanceState::Terminated => {}
         }
     }
-    let gone = actual.sandboxes.keys().filter(|id| !state.instances.contains_key(id));
+    let gone = actual.sandboxes.keys().filter(|id| !state.instances.contains_key(*id));
     tasks.extend(gone.map(|id| Task::Destroy(*id, None)));
     if planned {
         tasks.extend(reports(state));

@@ -30,7 +30,8 @@ pub fn spec(state: &State, instance: &Instance, primary: &NetworkInterface, shar
     let mut spec = InstanceSpec::new(&instance.id.to_string(), &format!("ip-{a}-{b}-{c}-{d}"));
     let region = &state.region.name;
     let domain = postern_model::vpc::domain_name(region);
-    spec.host_entries = vec![(IpAddr::V4(address), format!("ip-{a}-{b}-{c}-{d}.{domain} ip-{a}-{b}-{c}-{d}"))];
+    let short = format!("ip-{a}-{b}-{c}-{d}");
+    spec.host_entries = vec![(IpAddr::V4(address), format!("{short}.{domain}")), (IpAddr::V4(address), short)];
     spec.domain = Some(domain);
     spec.name_servers = name_servers(state, instance);
     spec.environment = environment(shared.tools.as_deref());

@@ -98,7 +98,10 @@ impl Announced {
         content_md5: Option<&str>,
         default: Algorithm,
     ) -> Result<Self, Failure> {
-        let length = content_length.and_then(|length| u64::try_from(length).ok()).ok_or_else(|| {
+        // Content in pieces (`aws-chunked`, as clients send it over TLS) may come without a length of the whole
+        // request; it announces its own.
+        let decoded = text(headers, "x-amz-decoded-content-length").and_then(|length| length.parse().ok());
+        let length = decoded.or(content_length).and_then(|length: i64| u64::try_from(length).ok()).ok_or_else(|| {
             Failure::new(
                 StatusCode::LENGTH_REQUIRED,
                 "MissingContentLength",
