@@ -28,7 +28,7 @@ fn renamed(operation: &str, mut parameters: Map<String, Value>) -> Map<String, V
             (least, most) => most.or(least),
         };
         // One is what it makes anyway.
-        if let Some(count) = count.filter(|count| *count != Value::from(1)) {
+        if let Some(count) = count.filter(|count| count.as_u64() != Some(1)) {
             parameters.insert("Count".to_owned(), count);
         }
         if let Some(text) = parameters.get("UserData").and_then(decoded) {
@@ -116,16 +116,28 @@ mod tests {
     #[test]
     fn calls_are_commands() {
         let line = |operation, parameters| command_line("ec2", operation, &parameters);
-        assert_eq!(line("CreateVpc", json!({"CidrBlock": "10.0.0.0/16"})), "aws ec2 create-vpc --cidr-block 10.0.0.0/16");
-        assert_eq!(line("DescribeVpcs", json!({"VpcIds": ["vpc-1", "vpc-2"]})), "aws ec2 describe-vpcs --vpc-ids vpc-1 vpc-2");
+        assert_eq!(
+            line("CreateVpc", json!({"CidrBlock": "10.0.0.0/16"})),
+            "aws ec2 create-vpc --cidr-block 10.0.0.0/16"
+        );
+        assert_eq!(
+            line("DescribeVpcs", json!({"VpcIds": ["vpc-1", "vpc-2"]})),
+            "aws ec2 describe-vpcs --vpc-ids vpc-1 vpc-2"
+        );
         assert_eq!(
             line("ModifyVpcAttribute", json!({"VpcId": "vpc-1", "EnableDnsSupport": {"Value": false}})),
             "aws ec2 modify-vpc-attribute --enable-dns-support '{\"Value\":false}' --vpc-id vpc-1"
         );
-        assert_eq!(line("X", json!({"A": true, "B": false, "C": ["it's"]})), "aws ec2 x --a --no-b --c 'it'\\''s'");
+        assert_eq!(
+            line("X", json!({"A": true, "B": false, "C": ["it's"]})),
+            "aws ec2 x --a --no-b --c 'it'\\''s'"
+        );
         let launch = json!({"MinCount": 1, "MaxCount": 1, "UserData": "IyEvYmluL3NoCg=="});
         assert_eq!(line("RunInstances", launch), "aws ec2 run-instances --user-data '#!/bin/sh\n'");
-        assert_eq!(line("RunInstances", json!({"MinCount": 1, "MaxCount": 3})), "aws ec2 run-instances --count 1:3");
+        assert_eq!(
+            line("RunInstances", json!({"MinCount": 1, "MaxCount": 3})),
+            "aws ec2 run-instances --count 1:3"
+        );
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 //! INVARIANT: a step holds only if its action was done and every expectation held in one and the same attempt.
 //! INVARIANT: clean-up steps run whatever became of the lab, each of them, in reverse.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -85,6 +85,7 @@ pub struct Outcome {
     /// Whether it was interrupted.
     pub interrupted: bool,
     /// How long it took.
+    #[serde(rename = "seconds", serialize_with = "seconds")]
     pub elapsed: Duration,
 }
 
@@ -94,9 +95,15 @@ pub struct StepOutcome {
     /// Which one.
     pub id: String,
     /// How it came out.
+    #[serde(flatten)]
     pub result: StepResult,
     /// How long it took.
+    #[serde(rename = "seconds", serialize_with = "seconds")]
     pub elapsed: Duration,
+}
+
+fn seconds<S: serde::Serializer>(elapsed: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(elapsed.as_secs_f64())
 }
 
 /// How a step came out.
@@ -127,7 +134,10 @@ pub struct Problem {
 impl Outcome {
     /// Whether every step held, and the clean-up too.
     pub fn passed(&self) -> bool {
-        self.not_begun.is_none() && !self.interrupted && self.failed_step().is_none() && self.cleanup_failed.is_empty()
+        self.not_begun.is_none()
+            && !self.interrupted
+            && self.failed_step().is_none()
+            && self.cleanup_failed.is_empty()
     }
 
     /// The first step that failed.
@@ -142,12 +152,7 @@ impl Outcome {
 }
 
 /// Runs a lab.
-pub fn run(
-    lab: &Lab,
-    target: &dyn Target,
-    reporter: &mut dyn Reporter,
-    options: &Options<'_>,
-) -> Outcome {
+pub fn run(lab: &Lab, target: &dyn Target, reporter: &mut dyn Reporter, options: &Options<'_>) -> Outcome {
     run_by(lab, target, reporter, options, &SystemClock::start())
 }
 
@@ -165,7 +170,17 @@ pub(super) fn run_by(
         Ok(variables) => (variables, None),
         Err(why) => (Variables::new(), Some(why)),
     };
-    let mut run = Run { lab, target, reporter, options, clock, interrupt: options.interrupt, variables, cursor: 0 };
+    let mut run = Run {
+        lab,
+        target,
+        reporter,
+        options,
+        clock,
+        interrupt: options.interrupt,
+        variables,
+        done: BTreeSet::new(),
+        cursor: 0,
+    };
     run.reporter.event(&Event::LabBegins {
         lab: &lab.name,
         title: &lab.title,
@@ -202,11 +217,9 @@ fn check_left_out(lab: &Lab, options: &Options<'_>) -> Result<(), RunError> {
     };
     match step.save.keys().find(|variable| made_up(step, variable).is_none()) {
         None => Ok(()),
-        Some(variable) => Err(RunError::NothingMadeUp {
-            lab: lab_name(),
-            step: id.to_owned(),
-            variable: variable.clone(),
-        }),
+        Some(variable) => {
+            Err(RunError::NothingMadeUp { lab: lab_name(), step: id.to_owned(), variable: variable.clone() })
+        }
     }
 }
 
@@ -219,6 +232,8 @@ struct Run<'a> {
     clock: &'a dyn Clock,
     interrupt: Option<&'a AtomicBool>,
     variables: Variables,
+    /// The steps that were done, whatever was expected of them.
+    done: BTreeSet<String>,
     /// The last record that was there before the last program was run.
     cursor: u64,
 }
@@ -277,9 +292,11 @@ impl Run<'_> {
         });
         let tried = match (filled, wanted) {
             (Ok(doing), Ok(wanted)) => self.attempts(step, &doing, &wanted, watched),
-            (Err(why), _) | (_, Err(why)) => {
-                Tried { attempts: 0, seen: None, differences: vec![Difference::new("step", "can be done", why)] }
-            }
+            (Err(why), _) | (_, Err(why)) => Tried {
+                attempts: 0,
+                seen: None,
+                differences: vec![Difference::new("step", "can be done", why)],
+            },
         };
         let text = tried.seen.as_ref().map(Seen::text).unwrap_or_default();
         self.reporter.event(&Event::StepEnds {
@@ -306,6 +323,9 @@ impl Run<'_> {
         loop {
             attempts += 1;
             let seen = self.attempt(doing, watched);
+            if seen.was_done() {
+                self.done.insert(step.id.clone());
+            }
             let mut differences = wanted.differences(&seen);
             if differences.is_empty() {
                 differences = self.save(step, &seen);
@@ -349,7 +369,8 @@ impl Run<'_> {
     /// Puts all records there are behind.
     fn move_cursor(&mut self) -> Result<(), String> {
         for record in self.target.records(self.cursor)? {
-            let sequence = record["sequence"].as_u64().ok_or_else(|| "a record has no `sequence`".to_owned())?;
+            let sequence =
+                record["sequence"].as_u64().ok_or_else(|| "a record has no `sequence`".to_owned())?;
             self.cursor = self.cursor.max(sequence);
         }
         Ok(())
@@ -362,9 +383,9 @@ impl Run<'_> {
         };
         let of = records.len();
         let fits = |record: &Value| {
-            wanted.iter().all(|(path, value)| {
-                Path::parse(path).is_ok_and(|path| path.find(record) == Some(value))
-            })
+            wanted
+                .iter()
+                .all(|(path, value)| Path::parse(path).is_ok_and(|path| path.find(record) == Some(value)))
         };
         Seen::Records { fitting: records.into_iter().filter(fits).collect(), of }
     }
@@ -374,11 +395,12 @@ impl Run<'_> {
         let documents = seen.documents();
         let mut differences = Vec::new();
         for (name, template) in &step.save {
-            let found = template.text(&self.variables).map_err(|unknown| unknown.to_string()).and_then(|source| {
-                let path = Path::parse(&source).map_err(|error| error.to_string())?;
-                let found = documents.last().and_then(|document| path.find(document));
-                found.cloned().ok_or_else(|| format!("there is no {source}"))
-            });
+            let found =
+                template.text(&self.variables).map_err(|unknown| unknown.to_string()).and_then(|source| {
+                    let path = Path::parse(&source).map_err(|error| error.to_string())?;
+                    let found = documents.last().and_then(|document| path.find(document));
+                    found.cloned().ok_or_else(|| format!("there is no {source}"))
+                });
             match found {
                 Ok(value) => drop(self.variables.insert(name.clone(), value)),
                 Err(why) => differences.push(Difference::new(format!("save {name}"), "a value", why)),
@@ -407,6 +429,9 @@ impl Run<'_> {
     }
 
     fn clean_up_step(&mut self, step: &Step) -> StepResult {
+        if step.undoes.as_ref().is_some_and(|undone| !self.done.contains(undone)) {
+            return StepResult::NothingToDo;
+        }
         // A variable that was never set names something that was never made.
         let Ok(doing) = Doing::fill(&step.action, &self.variables) else { return StepResult::NothingToDo };
         let tried = match Wanted::fill(&step.expect, &step.action, &self.variables) {

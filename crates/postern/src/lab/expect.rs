@@ -76,7 +76,9 @@ impl Wanted {
         });
         let probed = match action {
             Action::Trace { probe, .. } => *probe,
-            Action::Call { .. } | Action::Run { .. } | Action::RunOutside { .. } | Action::Record { .. } => false,
+            Action::Call { .. } | Action::Run { .. } | Action::RunOutside { .. } | Action::Record { .. } => {
+                false
+            }
         };
         Ok(Self {
             exit: expect.exit,
@@ -155,7 +157,11 @@ impl Wanted {
                 return;
             }
             (false, true) => {
-                differences.push(Difference::new("end", "ends by itself", "still running when its time was over"));
+                differences.push(Difference::new(
+                    "end",
+                    "ends by itself",
+                    "still running when its time was over",
+                ));
                 return;
             }
             (false, false) => {}
@@ -227,7 +233,9 @@ impl Wanted {
         let mut words = Vec::new();
         match action {
             Action::Call { .. } => {
-                words.push(self.error.as_ref().map_or("success".to_owned(), |code| format!("refused with {code}")));
+                words.push(
+                    self.error.as_ref().map_or("success".to_owned(), |code| format!("refused with {code}")),
+                );
             }
             Action::Run { .. } | Action::RunOutside { .. } if self.timed_out => {
                 words.push("still running when its time is over".to_owned());
@@ -347,9 +355,12 @@ mod tests {
         check(RUN, "lacks = ['err', 'nothing']", &[], &[(&a, "output")]);
         check(RUN, "matches = '^x${v}y'", &[&a], &[(&b, "output")]);
         check(RUN, "matches = '^xa.by'", &[&a, &b], &[(&ran(0, "xaby", false), "output")]);
-        check(CALL, "output = ['vpc-1']", &[&Seen::Response(json!({"a": "vpc-1"}))], &[
-            (&Seen::Response(json!({})), "output"),
-        ]);
+        check(
+            CALL,
+            "output = ['vpc-1']",
+            &[&Seen::Response(json!({"a": "vpc-1"}))],
+            &[(&Seen::Response(json!({})), "output")],
+        );
     }
 
     #[test]
@@ -370,10 +381,12 @@ mod tests {
         check(CALL, "value = { 'A[0]' = '${v}' }", &[&response(json!("a.b"))], &[(&text, "A[0]")]);
         check(CALL, "absent = ['A[0]']", &[&none, &response(json!(null))], &[(&text, "A[0]")]);
         let printed = ran(0, "{\"A\": [{\"B\": \"a.b\", \"C\": true}]}", false);
-        check(RUN, "value = { 'json.A[B=${v}].C' = true }", &[&printed], &[
-            (&ran(0, "{}", false), "json.A[B=a.b].C"),
-            (&ran(0, "plain", false), "json.A[B=a.b].C"),
-        ]);
+        check(
+            RUN,
+            "value = { 'json.A[B=${v}].C' = true }",
+            &[&printed],
+            &[(&ran(0, "{}", false), "json.A[B=a.b].C"), (&ran(0, "plain", false), "json.A[B=a.b].C")],
+        );
         check(RUN, "absent = ['json.A[B=${v}]']", &[&ran(0, "{}", false)], &[(&printed, "json.A[B=a.b]")]);
     }
 
@@ -385,9 +398,12 @@ mod tests {
         let holds = records(vec![good.clone(), good.clone()]);
         let mixed = records(vec![good.clone(), bad]);
         check(RECORD, expect, &[&holds], &[(&mixed, "vpcEndpointId"), (&records(vec![]), "record")]);
-        check(RECORD, "absent = ['vpcEndpointId']", &[&records(vec![json!({})])], &[
-            (&records(vec![json!({}), good]), "vpcEndpointId"),
-        ]);
+        check(
+            RECORD,
+            "absent = ['vpcEndpointId']",
+            &[&records(vec![json!({})])],
+            &[(&records(vec![json!({}), good]), "vpcEndpointId")],
+        );
     }
 
     #[test]
@@ -408,8 +424,11 @@ mod tests {
             check(PROBE, said, &[&agrees], &[(&differs, "probe"), (&arrives, "probe"), (&none, "probe")]);
         }
         check(PROBE, "probe_agrees = false", &[&differs], &[(&agrees, "probe"), (&none, "probe")]);
-        check(TRACE, "value = { 'stages[stage=source check].passed' = true }", &[&arrives], &[
-            (&none, "stages[stage=source check].passed"),
-        ]);
+        check(
+            TRACE,
+            "value = { 'stages[stage=source check].passed' = true }",
+            &[&arrives],
+            &[(&none, "stages[stage=source check].passed")],
+        );
     }
 }

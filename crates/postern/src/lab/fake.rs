@@ -34,7 +34,8 @@ pub(super) struct Fake {
 impl Fake {
     /// With these answers.
     pub(super) fn new<const N: usize>(script: [(&str, Vec<Answer>); N]) -> Self {
-        let script = script.into_iter().map(|(question, answers)| (question.to_owned(), answers.into())).collect();
+        let script =
+            script.into_iter().map(|(question, answers)| (question.to_owned(), answers.into())).collect();
         Self { script: RefCell::new(script), ..Self::default() }
     }
 
@@ -46,7 +47,8 @@ impl Fake {
     fn answer(&self, question: &str, details: &str) -> Answer {
         self.asked.borrow_mut().push(format!("{question}{details}"));
         let mut script = self.script.borrow_mut();
-        let answers = script.get_mut(question).unwrap_or_else(|| panic!("nobody said what `{question}` gives"));
+        let answers =
+            script.get_mut(question).unwrap_or_else(|| panic!("nobody said what `{question}` gives"));
         if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() }
     }
 

@@ -11,6 +11,9 @@ use postern_path::Stage;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::keys::{
+    CommandValue, ExitValue, ExitWord, ExpectTable, LabFile, RunOutsideTable, RunTable, StepTable, TraceTable,
+};
 use super::path::Path;
 use super::step::{Action, Command, Exit, Expect, Program, Step};
 use super::template::{Template, TemplateError, Tree, Variables, is_variable_name};
@@ -54,103 +57,6 @@ pub struct LabError {
     pub problem: String,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawLab {
-    title: String,
-    summary: String,
-    #[serde(default)]
-    variables: BTreeMap<String, String>,
-    #[serde(default)]
-    step: Vec<Spanned<RawStep>>,
-    #[serde(default)]
-    cleanup: Vec<Spanned<RawStep>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawStep {
-    id: String,
-    say: Option<String>,
-    call: Option<String>,
-    account: Option<String>,
-    with: Option<toml::Table>,
-    run: Option<RawRun>,
-    run_outside: Option<RawRunOutside>,
-    trace: Option<RawTrace>,
-    record: Option<BTreeMap<String, String>>,
-    #[serde(default)]
-    save: BTreeMap<String, String>,
-    expect: Option<RawExpect>,
-    within_seconds: Option<u64>,
-    needed_by: Option<String>,
-    #[serde(default)]
-    made_up: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRun {
-    instance: String,
-    command: RawCommand,
-    input: Option<String>,
-    timeout_seconds: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRunOutside {
-    command: RawCommand,
-    input: Option<String>,
-    timeout_seconds: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a command is a line for the shell or a list of a program and its arguments")]
-enum RawCommand {
-    Line(String),
-    Words(Vec<String>),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawTrace {
-    from: String,
-    to: String,
-    protocol: Option<String>,
-    #[serde(default)]
-    probe: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawExpect {
-    exit: Option<RawExit>,
-    timed_out: Option<bool>,
-    output: Option<Vec<String>>,
-    lacks: Option<Vec<String>>,
-    matches: Option<String>,
-    error: Option<String>,
-    value: Option<toml::Table>,
-    absent: Option<Vec<String>>,
-    arrives: Option<bool>,
-    refused_by: Option<String>,
-    probe_agrees: Option<bool>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "`exit` is a number or \"nonzero\"")]
-enum RawExit {
-    Status(u8),
-    Word(ExitWord),
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum ExitWord {
-    Nonzero,
-}
-
 /// Which list of the file a step stands in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Section {
@@ -161,10 +67,10 @@ enum Section {
 impl Lab {
     /// Reads a lab. `name` is what it is called, or the file's path.
     pub fn parse(text: &str, name: &str) -> Result<Self, LabError> {
-        let raw: RawLab = toml::from_str(text).map_err(|error| syntax_error(text, name, &error))?;
-        let line_of = |step: &Spanned<RawStep>| line_at(text, step.span().start);
-        let read = |steps: Vec<Spanned<RawStep>>, section| -> Result<Vec<Step>, LabError> {
-            let read_one = |spanned: Spanned<RawStep>| {
+        let raw: LabFile = toml::from_str(text).map_err(|error| syntax_error(text, name, &error))?;
+        let line_of = |step: &Spanned<StepTable>| line_at(text, step.span().start);
+        let read = |steps: Vec<Spanned<StepTable>>, section| -> Result<Vec<Step>, LabError> {
+            let read_one = |spanned: Spanned<StepTable>| {
                 let (line, id) = (line_of(&spanned), spanned.get_ref().id.clone());
                 step(spanned.into_inner(), line, section).map_err(|problem| LabError {
                     file: file_name(name),
@@ -185,16 +91,6 @@ impl Lab {
         };
         lab.check()?;
         Ok(lab)
-    }
-
-    /// The ids of its steps, in order.
-    pub fn step_ids(&self) -> impl Iterator<Item = &str> {
-        self.steps.iter().map(|step| step.id.as_str())
-    }
-
-    /// The variables that it declares, and what they are if nobody says otherwise.
-    pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// What can only be said of the lab as a whole.
@@ -242,6 +138,11 @@ impl Lab {
             && !self.steps.iter().skip(place + 1).any(|later| later.id == *needed_by)
         {
             return Err(format!("`needed_by`: `{needed_by}` is no later step"));
+        }
+        if let Some(undone) = &step.undoes
+            && !self.steps.iter().any(|step| step.id == *undone)
+        {
+            return Err(format!("`undoes`: `{undone}` is no step"));
         }
         let mut unknown = None;
         let mut visit = |template: &'a Template| {
@@ -296,8 +197,9 @@ fn step_around(text: &str, offset: usize) -> Option<String> {
     Some(around.get_ref().get("id").and_then(toml::Value::as_str).unwrap_or("without id").to_owned())
 }
 
-fn step(mut raw: RawStep, line: usize, section: Section) -> Result<Step, String> {
-    if raw.id.is_empty() || !raw.id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+fn step(mut raw: StepTable, line: usize, section: Section) -> Result<Step, String> {
+    if raw.id.is_empty() || !raw.id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    {
         return Err("an `id` is made of small letters, digits and `-`".to_owned());
     }
     let expect = raw.expect.take().map(expect).transpose()?.unwrap_or_default();
@@ -319,7 +221,12 @@ fn step(mut raw: RawStep, line: usize, section: Section) -> Result<Step, String>
     }
     let say = raw.say.unwrap_or_default();
     match section {
-        Section::Steps if say.trim().is_empty() => return Err("`say` is missing: what is done, and why".to_owned()),
+        Section::Steps if say.trim().is_empty() => {
+            return Err("`say` is missing: what is done, and why".to_owned());
+        }
+        Section::Steps if raw.undoes.is_some() => {
+            return Err("`undoes` means nothing outside `[[cleanup]]`".to_owned());
+        }
         Section::Cleanup if raw.needed_by.is_some() || !save.is_empty() => {
             return Err("`needed_by` and `save` mean nothing in `[[cleanup]]`".to_owned());
         }
@@ -339,6 +246,7 @@ fn step(mut raw: RawStep, line: usize, section: Section) -> Result<Step, String>
         save,
         within,
         needed_by: raw.needed_by,
+        undoes: raw.undoes,
         made_up: raw.made_up,
     })
 }
@@ -353,7 +261,7 @@ enum Kind {
 }
 
 /// The one kind of action that a step has.
-fn kind(raw: &RawStep) -> Result<Kind, String> {
+fn kind(raw: &StepTable) -> Result<Kind, String> {
     let there = [
         (raw.call.is_some(), Kind::Call),
         (raw.run.is_some(), Kind::Run),
@@ -372,7 +280,7 @@ fn kind(raw: &RawStep) -> Result<Kind, String> {
     Ok(kind)
 }
 
-fn action(raw: &mut RawStep, kind: Kind) -> Result<Action, String> {
+fn action(raw: &mut StepTable, kind: Kind) -> Result<Action, String> {
     let missing = || "the action is missing".to_owned();
     Ok(match kind {
         Kind::Call => {
@@ -384,16 +292,18 @@ fn action(raw: &mut RawStep, kind: Kind) -> Result<Action, String> {
             Action::Call { account, service, operation, parameters }
         }
         Kind::Run => {
-            let RawRun { instance, command, input, timeout_seconds } = raw.run.take().ok_or_else(missing)?;
+            let RunTable { instance, command, input, timeout_seconds } =
+                raw.run.take().ok_or_else(missing)?;
             let program = program(command, input, timeout_seconds, "run")?;
             Action::Run { instance: template(&instance, "run.instance")?, program }
         }
         Kind::RunOutside => {
-            let RawRunOutside { command, input, timeout_seconds } = raw.run_outside.take().ok_or_else(missing)?;
+            let RunOutsideTable { command, input, timeout_seconds } =
+                raw.run_outside.take().ok_or_else(missing)?;
             Action::RunOutside { program: program(command, input, timeout_seconds, "run_outside")? }
         }
         Kind::Trace => {
-            let RawTrace { from, to, protocol, probe } = raw.trace.take().ok_or_else(missing)?;
+            let TraceTable { from, to, protocol, probe } = raw.trace.take().ok_or_else(missing)?;
             Action::Trace {
                 from: template(&from, "trace.from")?,
                 to: template(&to, "trace.to")?,
@@ -417,7 +327,8 @@ fn action(raw: &mut RawStep, kind: Kind) -> Result<Action, String> {
 /// `ec2:CreateVpc` in its two parts.
 fn operation(named: &str) -> Result<(String, String), String> {
     let parts = named.split_once(':').filter(|(service, operation)| {
-        let service_ok = !service.is_empty() && service.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let service_ok =
+            !service.is_empty() && service.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         let operation_ok = operation.starts_with(|first: char| first.is_ascii_uppercase())
             && operation.bytes().all(|b| b.is_ascii_alphanumeric());
         service_ok && operation_ok
@@ -428,17 +339,21 @@ fn operation(named: &str) -> Result<(String, String), String> {
 }
 
 fn program(
-    command: RawCommand,
+    command: CommandValue,
     input: Option<String>,
     timeout_seconds: Option<u64>,
     key: &str,
 ) -> Result<Program, String> {
     let at = |part: &str| format!("{key}.{part}");
     let command = match command {
-        RawCommand::Line(line) if line.trim().is_empty() => return Err(format!("`{}` is empty", at("command"))),
-        RawCommand::Line(line) => Command::Shell(template(line.trim(), &at("command"))?),
-        RawCommand::Words(words) if words.is_empty() => return Err(format!("`{}` is empty", at("command"))),
-        RawCommand::Words(words) => {
+        CommandValue::Line(line) if line.trim().is_empty() => {
+            return Err(format!("`{}` is empty", at("command")));
+        }
+        CommandValue::Line(line) => Command::Shell(template(line.trim(), &at("command"))?),
+        CommandValue::Words(words) if words.is_empty() => {
+            return Err(format!("`{}` is empty", at("command")));
+        }
+        CommandValue::Words(words) => {
             Command::Words(words.iter().map(|word| template(word, &at("command"))).collect::<Result<_, _>>()?)
         }
     };
@@ -463,7 +378,7 @@ fn templates(texts: BTreeMap<String, String>, key: &str) -> Result<BTreeMap<Stri
     texts.into_iter().map(|(name, text)| Ok((name, template(&text, key)?))).collect()
 }
 
-fn expect(raw: RawExpect) -> Result<Expect, String> {
+fn expect(raw: ExpectTable) -> Result<Expect, String> {
     let value = raw.value.unwrap_or_default();
     let value = value.iter().map(|(path, value)| {
         let tree = Tree::parse(value).map_err(|error: TemplateError| format!("`expect.value`: {error}"))?;
@@ -471,8 +386,8 @@ fn expect(raw: RawExpect) -> Result<Expect, String> {
     });
     let expect = Expect {
         exit: raw.exit.map(|exit| match exit {
-            RawExit::Status(status) => Exit::Status(status.into()),
-            RawExit::Word(ExitWord::Nonzero) => Exit::Nonzero,
+            ExitValue::Status(status) => Exit::Status(status.into()),
+            ExitValue::Word(ExitWord::Nonzero) => Exit::Nonzero,
         }),
         timed_out: raw.timed_out.unwrap_or(false),
         output: texts(raw.output, "expect.output")?,
@@ -540,7 +455,9 @@ fn check_fit(expect: &Expect, action: &Action) -> Result<(), String> {
     let call = matches!(action, Action::Call { .. });
     let (trace, probed) = match action {
         Action::Trace { probe, .. } => (true, *probe),
-        Action::Call { .. } | Action::Run { .. } | Action::RunOutside { .. } | Action::Record { .. } => (false, false),
+        Action::Call { .. } | Action::Run { .. } | Action::RunOutside { .. } | Action::Record { .. } => {
+            (false, false)
+        }
     };
     let misplaced = [
         (expect.exit.is_some() && !program, "exit", "a program"),

@@ -1,6 +1,6 @@
 //! Checks a lab by leaving its API steps out, one at a time.
 //!
-//! A lab that also passes without one of its steps proves nothing about that step. So each step that changes something
+//! A lab that also passes without one of its steps proves nothing about that step. So each API step that changes or saves something
 //! names the step that needs it (`needed_by`), and this runs the lab once without it and requires the failure there.
 
 use std::fmt;
@@ -68,7 +68,8 @@ pub enum OmissionResult {
 impl OmissionReport {
     /// Whether the lab passes with all its steps and each of them is needed where it says.
     pub fn passed(&self) -> bool {
-        !self.omissions.is_empty() && self.omissions.iter().all(|omission| omission.result == OmissionResult::Right)
+        !self.omissions.is_empty()
+            && self.omissions.iter().all(|omission| omission.result == OmissionResult::Right)
     }
 }
 
@@ -85,7 +86,8 @@ impl fmt::Display for Omission {
             Some(step) => format!("without `{step}`"),
         };
         let list = |differences: &[Difference]| {
-            let words = differences.iter().map(|d| format!("{}: expected {}, seen {}", d.what, d.expected, d.seen));
+            let words =
+                differences.iter().map(|d| format!("{}: expected {}, seen {}", d.what, d.expected, d.seen));
             words.collect::<Vec<_>>().join("; ")
         };
         match &self.result {
@@ -97,7 +99,11 @@ impl fmt::Display for Omission {
                 write!(f, "FAILED  {without}: passes, and `{needed_by}` had to fail")
             }
             OmissionResult::FailsElsewhere { needed_by, at, differences } => {
-                write!(f, "FAILED  {without}: fails at `{at}` and not at `{needed_by}` ({})", list(differences))
+                write!(
+                    f,
+                    "FAILED  {without}: fails at `{at}` and not at `{needed_by}` ({})",
+                    list(differences)
+                )
             }
             OmissionResult::Undeclared => write!(f, "FAILED  {without}: the step has no `needed_by`"),
             OmissionResult::NotRun { why } => write!(f, "FAILED  {without}: {why}"),
@@ -105,16 +111,8 @@ impl fmt::Display for Omission {
     }
 }
 
-/// [`verify_omissions_telling`], telling nobody.
-pub fn verify_omissions<T: Target>(
-    lab: &Lab,
-    mut make_target: impl FnMut() -> Result<T, String>,
-) -> OmissionReport {
-    verify_omissions_telling(lab, &mut make_target, &mut |_| {})
-}
-
-/// Runs a lab with nothing left out and then without each step that changes something or that has a `needed_by`, each
-/// time in a fresh region from `make_target`, which goes when it is dropped. `observe` is told of each run's end.
+/// Runs a lab with nothing left out and then without each API step that changes or saves something and each other step
+/// that has a `needed_by`, each time in a fresh region from `make_target`, which goes when it is dropped. `observe` is told of each run's end.
 ///
 /// Where the whole lab fails the rest is not run.
 pub fn verify_omissions_telling<T: Target>(
@@ -131,8 +129,7 @@ pub fn verify_omissions_telling<T: Target>(
     let whole = one_run(lab, make_target, None, None);
     let goes_on = whole == OmissionResult::Right;
     add(None, whole);
-    let left_out = lab.steps.iter().filter(|step| step.action.changes_something() || step.needed_by.is_some());
-    for step in left_out.filter(|_| goes_on) {
+    for step in lab.steps.iter().filter(|step| goes_on && step.can_be_needed()) {
         let result = match &step.needed_by {
             None => OmissionResult::Undeclared,
             Some(needed_by) => one_run(lab, make_target, Some(&step.id), Some(needed_by)),
@@ -160,7 +157,9 @@ fn one_run<T: Target>(
     let failed = outcome.failed_step().map(|step| {
         let differences = match &step.result {
             StepResult::Failed(problem) => problem.differences.clone(),
-            StepResult::Held | StepResult::LeftOut | StepResult::NotReached | StepResult::NothingToDo => Vec::new(),
+            StepResult::Held | StepResult::LeftOut | StepResult::NotReached | StepResult::NothingToDo => {
+                Vec::new()
+            }
         };
         (step.id.clone(), differences)
     });

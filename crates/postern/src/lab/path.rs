@@ -118,7 +118,9 @@ mod tests {
         assert_eq!(found("Routes[1].State"), Some(json!("active")));
         assert_eq!(found("Routes[DestinationCidrBlock=10.0.0.0/16].GatewayId"), Some(json!("local")));
         assert_eq!(found("Instances[State.Code=16].Id"), Some(json!("i-2")));
-        for nothing in ["Vpc.None", "Vpc.Other", "Routes[2]", "Routes[GatewayId=igw-1]", "Vpc[0]", "Routes.State"] {
+        for nothing in
+            ["Vpc.None", "Vpc.Other", "Routes[2]", "Routes[GatewayId=igw-1]", "Vpc[0]", "Routes.State"]
+        {
             assert_eq!(found(nothing), None, "{nothing}");
         }
     }

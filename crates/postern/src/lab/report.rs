@@ -1,6 +1,6 @@
 //! What a lab tells while it runs: to people, or as a line of JSON for each event.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
@@ -137,6 +137,11 @@ impl<W: Write> JsonReporter<W> {
     pub fn new(to: W) -> Self {
         Self { to, failure: None }
     }
+
+    #[cfg(test)]
+    pub(super) fn into_inner(self) -> W {
+        self.to
+    }
 }
 
 impl<W: Write> Reporter for JsonReporter<W> {
@@ -159,18 +164,27 @@ pub struct TextReporter<W> {
     pub failure: Option<io::Error>,
 }
 
+impl TextReporter<io::Stdout> {
+    /// Tells standard output, with colours if that is a terminal and nobody objects (`NO_COLOR`).
+    pub fn new(to: io::Stdout) -> Self {
+        let colour = to.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { to, colour, failure: None }
+    }
+}
+
+#[cfg(test)]
+impl TextReporter<Vec<u8>> {
+    /// Keeps what it tells, without colours.
+    pub(super) fn kept() -> Self {
+        Self { to: Vec::new(), colour: false, failure: None }
+    }
+
+    pub(super) fn into_inner(self) -> Vec<u8> {
+        self.to
+    }
+}
+
 impl<W: Write> TextReporter<W> {
-    /// Tells this writer, without colours.
-    pub fn new(to: W) -> Self {
-        Self { to, colour: false, failure: None }
-    }
-
-    /// With colours or without.
-    #[must_use]
-    pub fn with_colour(self, colour: bool) -> Self {
-        Self { colour, ..self }
-    }
-
     fn write(&mut self, event: &Event<'_>) -> io::Result<()> {
         match event {
             Event::LabBegins { lab, title, summary, steps } => {
@@ -185,7 +199,8 @@ impl<W: Write> TextReporter<W> {
                 writeln!(self.to, "\n{}", self.bold(&head))?;
                 self.lines("      ", say, usize::MAX)?;
                 self.command(command)?;
-                let patience = within_seconds.map_or(String::new(), |seconds| format!(" (within {seconds} s)"));
+                let patience =
+                    within_seconds.map_or(String::new(), |seconds| format!(" (within {seconds} s)"));
                 if !expected.is_empty() {
                     self.lines("      expected: ", &format!("{}{patience}", expected.join("; ")), 4)?;
                 }

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::target::Ran;
 
+/// Members of responses that are never shown and never searched; they can be saved.
+const SECRETS: [&str; 3] = ["KeyMaterial", "SecretAccessKey", "SessionToken"];
+
 /// What came of a step.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Seen {
@@ -26,6 +29,14 @@ pub(super) enum Seen {
 }
 
 impl Seen {
+    /// Whether the action was done, so that it may have made something.
+    pub(super) fn was_done(&self) -> bool {
+        match self {
+            Self::Response(_) | Self::Ran(_) | Self::Trace(_) | Self::Records { .. } => true,
+            Self::Refused { .. } | Self::Nothing(_) | Self::Unreachable(_) => false,
+        }
+    }
+
     /// What paths lead into; of several records, each.
     pub(super) fn documents(&self) -> Vec<Value> {
         match self {
@@ -49,7 +60,7 @@ impl Seen {
     /// The whole as people read it.
     pub(super) fn text(&self) -> String {
         match self {
-            Self::Response(document) => pretty(document),
+            Self::Response(document) => pretty(&without_secrets(document)),
             Self::Refused { code, message } => format!("{code}: {message}"),
             Self::Ran(ran) => program_text(ran),
             Self::Trace(document) => explanation(document),
@@ -57,6 +68,25 @@ impl Seen {
             Self::Records { fitting, of: _ } => fitting.iter().map(pretty).collect::<Vec<_>>().join("\n"),
             Self::Nothing(why) | Self::Unreachable(why) => why.clone(),
         }
+    }
+}
+
+/// A response without what must not be in anybody's log.
+fn without_secrets(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members = members.iter().map(|(name, value)| {
+                let shown = if SECRETS.contains(&name.as_str()) {
+                    "(not shown)".into()
+                } else {
+                    without_secrets(value)
+                };
+                (name.clone(), shown)
+            });
+            Value::Object(members.collect())
+        }
+        Value::Array(elements) => Value::Array(elements.iter().map(without_secrets).collect()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
     }
 }
 
@@ -90,8 +120,11 @@ fn explanation(document: &Value) -> String {
     for stage in document["stages"].as_array().into_iter().flatten() {
         let mark = if stage["passed"].as_bool() == Some(true) { "ok" } else { "NO" };
         let _ = write!(text, "\n{mark}  {:<22}", text_of(stage, "stage"));
-        let by: Vec<String> =
-            ["resource", "rule"].map(|name| text_of(stage, name)).into_iter().filter(|by| !by.is_empty()).collect();
+        let by: Vec<String> = ["resource", "rule"]
+            .map(|name| text_of(stage, name))
+            .into_iter()
+            .filter(|by| !by.is_empty())
+            .collect();
         if !by.is_empty() {
             let _ = write!(text, " {}:", by.join(" "));
         }
@@ -142,7 +175,8 @@ mod tests {
 
     #[test]
     fn a_program_is_searched_in_both_outputs() {
-        let ran = |stdout: &str| Ran { exit: 1, stdout: stdout.into(), stderr: "oh\n".into(), timed_out: false };
+        let ran =
+            |stdout: &str| Ran { exit: 1, stdout: stdout.into(), stderr: "oh\n".into(), timed_out: false };
         assert_eq!(Seen::Ran(ran("a\n")).text(), "a\noh");
         let documents = Seen::Ran(ran("{\"a\": 1}\n")).documents();
         assert_eq!(documents, [json!({"exit": 1, "stdout": "{\"a\": 1}", "stderr": "oh", "json": {"a": 1}})]);

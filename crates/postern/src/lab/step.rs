@@ -24,6 +24,8 @@ pub(super) struct Step {
     pub within: Option<Duration>,
     /// The step that fails when this one is left out.
     pub needed_by: Option<String>,
+    /// Of a clean-up step: the step without which there is nothing to clean up.
+    pub undoes: Option<String>,
     /// What its variables are when it is left out, where no value can be made up.
     pub made_up: BTreeMap<String, String>,
 }
@@ -97,9 +99,17 @@ pub(super) enum Exit {
     Nonzero,
 }
 
+impl Step {
+    /// Whether later steps can need it: what [`super::verify_omissions_telling`] leaves out.
+    pub(super) fn can_be_needed(&self) -> bool {
+        let call = matches!(self.action, Action::Call { .. });
+        self.needed_by.is_some() || self.action.changes_something() || (call && !self.save.is_empty())
+    }
+}
+
 impl Action {
-    /// Whether it changes a region: what [`super::verify_omissions`] leaves out.
-    pub(super) fn changes_something(&self) -> bool {
+    /// Whether it changes a region, as its name says.
+    fn changes_something(&self) -> bool {
         match self {
             Self::Call { operation, .. } => {
                 !["Describe", "Get", "List", "Search"].iter().any(|verb| operation.starts_with(verb))
@@ -149,7 +159,9 @@ impl Expect {
     pub(super) fn each_template<'a>(&'a self, visit: &mut dyn FnMut(&'a Template)) {
         let Self { exit: _, timed_out: _, arrives: _, probe_agrees: _, .. } = self;
         let texts = [&self.output, &self.lacks, &self.absent].into_iter().flatten();
-        texts.chain([&self.matches, &self.error, &self.refused_by].into_iter().flatten()).for_each(&mut *visit);
+        texts
+            .chain([&self.matches, &self.error, &self.refused_by].into_iter().flatten())
+            .for_each(&mut *visit);
         for (path, tree) in &self.value {
             visit(path);
             tree.each_template(visit);

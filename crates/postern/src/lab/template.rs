@@ -38,7 +38,9 @@ pub(super) enum TemplateError {
     #[error("`{0}` has a `${{` without its `}}` (write `$${{` for a plain `${{`)")]
     Unclosed(String),
     /// Between the braces is no name.
-    #[error("`${{{0}}}` names no variable (names are letters, digits and `_`; write `$${{` for a plain `${{`)")]
+    #[error(
+        "`${{{0}}}` names no variable (names are letters, digits and `_`; write `$${{` for a plain `${{`)"
+    )]
     Name(String),
     /// After the bar is nothing known.
     #[error("`{0}` is no form of a variable (there is `base64`)")]
@@ -163,7 +165,9 @@ pub(super) fn is_variable_name(name: &str) -> bool {
 pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            value.to_string()
+        }
     }
 }
 
