@@ -13,7 +13,8 @@ use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 /// What can go wrong with a body.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -97,6 +98,9 @@ pub(crate) enum CollectError {
         /// What is allowed.
         limit: usize,
     },
+    /// It took longer than allowed.
+    #[error("the body took longer than {0:?}")]
+    Late(Duration),
     /// It did not come to its end.
     #[error("the body could not be read: {0}")]
     Broken(BodyError),
@@ -105,8 +109,36 @@ pub(crate) enum CollectError {
 /// How much of a body that is too long is still read, so that its sender gets to see the answer.
 const DISCARD_BYTES_MAX: usize = 16 << 20;
 
-/// Reads a body of at most `limit` bytes.
-pub(crate) async fn collect(mut body: RequestBody, limit: usize) -> Result<Vec<u8>, CollectError> {
+/// Bodies up to this size are read without asking for room.
+const SMALL_BYTES: u64 = 64 * 1024;
+/// How many larger bodies may be in memory at a time.
+const LARGE_BODIES_MAX: usize = 64;
+
+/// Reads bodies whole, within bounds of memory and time.
+pub(crate) struct Collector {
+    large: Semaphore,
+    limit_bytes: usize,
+    limit_time: Duration,
+}
+
+impl Collector {
+    pub(crate) fn new(limit_bytes: usize, limit_time: Duration) -> Self {
+        Self { large: Semaphore::new(LARGE_BODIES_MAX), limit_bytes, limit_time }
+    }
+
+    /// Reads one. A large one waits for room, which counts as its time.
+    pub(crate) async fn collect(&self, body: RequestBody) -> Result<Vec<u8>, CollectError> {
+        let small = body.size_hint().upper().is_some_and(|upper| upper <= SMALL_BYTES);
+        let reading = async {
+            // The semaphore is never closed.
+            let _room = if small { None } else { self.large.acquire().await.ok() };
+            read(body, self.limit_bytes).await
+        };
+        timeout(self.limit_time, reading).await.unwrap_or(Err(CollectError::Late(self.limit_time)))
+    }
+}
+
+async fn read(mut body: RequestBody, limit: usize) -> Result<Vec<u8>, CollectError> {
     let mut bytes = Vec::new();
     let mut seen = 0usize;
     while let Some(frame) = body.frame().await {

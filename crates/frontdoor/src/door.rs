@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use crate::audit::{Audit, Call, Record, UserIdentity};
 use crate::authenticate::authenticate;
 use crate::authorise::Authoriser;
-use crate::body::{CollectError, HttpService, RequestBody, Responding, ResponseBody, collect, full};
+use crate::body::{CollectError, Collector, HttpService, RequestBody, Responding, ResponseBody, full};
 use crate::caller::{Caller, Origin};
 use crate::host::HostNames;
 use crate::metrics::Metrics;
@@ -130,6 +130,7 @@ impl FrontDoor {
             metrics: Arc::clone(&metrics),
             pages: config.pages,
             own_names,
+            bodies: Collector::new(QUERY_BODY_BYTES_MAX, limits.stall),
             dev,
         };
         Ok(Self { server: Server::new(Arc::new(hall), Some(tls), limits, metrics), dev })
@@ -188,6 +189,7 @@ struct Hall {
     metrics: Arc<Metrics>,
     pages: Arc<dyn Pages>,
     own_names: HostNames,
+    bodies: Collector,
     dev: bool,
 }
 
@@ -320,7 +322,7 @@ impl Hall {
                 format!("The method {} is not served.", parts.method),
             ));
         }
-        let body = collect(body, QUERY_BODY_BYTES_MAX).await.map_err(|error| unreadable(&error))?;
+        let body = self.bodies.collect(body).await.map_err(|error| unreadable(&error))?;
         let directory = self.authoriser.directory().as_ref();
         let regions = [self.region.as_str(), "us-east-1"];
         let regions = if desk.service.is_global() { &regions[..] } else { &regions[..1] };
@@ -368,9 +370,9 @@ fn unreadable(error: &CollectError) -> AwsError {
             let message = format!("The request body is longer than {limit} bytes.");
             AwsError::new("RequestEntityTooLarge", message).with_status(413)
         }
-        CollectError::Broken(reason) => {
-            AwsError::new("RequestTimeout", format!("The request body did not come whole: {reason}."))
-                .with_status(408)
+        CollectError::Late(_) | CollectError::Broken(_) => {
+            let message = format!("The request did not come whole: {error}.");
+            AwsError::new("RequestTimeout", message).with_status(408)
         }
     }
 }

@@ -74,7 +74,8 @@ impl Default for Limits {
 /// What stands behind a listener's connections.
 #[derive(Clone)]
 pub enum OriginSource {
-    /// Whoever reaches the listener from outside every VPC. Plain HTTP and TLS on the same port.
+    /// Whoever reaches the listener from outside every VPC. Plain HTTP and TLS on the same port; TLS alone where the
+    /// listener is not on a loopback address.
     Outside,
     /// Interfaces inside the VPCs, by the addresses that stand for them.
     Inside {
@@ -150,6 +151,7 @@ impl Server {
         {
             return Err(ServeError::NoTls);
         }
+        let loopback = listener.local_addr().map_err(ServeError::Listener)?.ip().is_loopback();
         let mut closing = self.shared.closing.subscribe();
         let mut tasks = JoinSet::new();
         loop {
@@ -162,7 +164,7 @@ impl Server {
                 self.shared.reap(&ended);
             }
             let shared = Arc::clone(&self.shared);
-            if let Some(admitted) = shared.admit(remote, &source) {
+            if let Some(admitted) = shared.admit(remote, &source, loopback) {
                 tasks.spawn(async move { admitted.serve(shared, stream, slot).await });
             }
         }
@@ -234,10 +236,19 @@ impl Shared {
         }
     }
 
-    fn admit(self: &Arc<Self>, remote: SocketAddr, source: &OriginSource) -> Option<Admitted> {
+    fn admit(
+        self: &Arc<Self>,
+        remote: SocketAddr,
+        source: &OriginSource,
+        loopback: bool,
+    ) -> Option<Admitted> {
         match source {
             OriginSource::Outside => {
-                let transport = if self.tls.is_some() { Transport::Either } else { Transport::Plain };
+                let transport = match (&self.tls, loopback) {
+                    (None, _) => Transport::Plain,
+                    (Some(_), true) => Transport::Either,
+                    (Some(_), false) => Transport::Tls,
+                };
                 let origin = Origin { peer: None, remote, secure: false };
                 Some(Admitted { origin, transport, _place: None })
             }

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -168,6 +169,18 @@ async fn a_tls_door_takes_no_plain_requests() {
         over_tls(&running, &running.authority, "iam.amazonaws.com").await.as_deref(),
         Ok("200 served")
     );
+}
+
+#[tokio::test]
+async fn beyond_loopback_there_is_tls_only() {
+    let running = run(OriginSource::Outside, quick()).await;
+    let listener = tokio::net::TcpListener::bind(("0.0.0.0", 0)).await.unwrap();
+    let address = (Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port()).into();
+    let door = running.door.clone();
+    tokio::spawn(async move { door.serve_tcp(listener, OriginSource::Outside).await });
+    assert_eq!(summary(&talk(address, &Form::default().bytes()).await), "none -");
+    let over = Running { address, ..running };
+    assert_eq!(over_tls(&over, &over.authority, "localhost").await.as_deref(), Ok("200 served"));
 }
 
 /// Bytes that look like a request to some degree.

@@ -144,11 +144,15 @@ impl Directory for RegionDirectory {
         match &caller.identity {
             Identity::Anonymous | Identity::Root => {}
             Identity::User(name) => {
-                let user = iam.users.get(name).ok_or_else(|| format!("user/{name}"))?;
+                // Another user or role of the name, made since the caller was authenticated, is another one.
+                let own = |user: &&Arc<User>| caller.user_id.as_ref() == Some(&user.unique_id);
+                let user = iam.users.get(name).filter(own).ok_or_else(|| format!("user/{name}"))?;
                 self.add_policies(&mut set, iam, &format!("user/{name}"), &user.policies)?;
             }
             Identity::Role(name) => {
-                let role = iam.roles.get(name).ok_or_else(|| format!("role/{name}"))?;
+                let id = caller.user_id.as_ref().and_then(|id| id.split(':').next());
+                let own = |role: &&Arc<Role>| id == Some(role.unique_id.as_str());
+                let role = iam.roles.get(name).filter(own).ok_or_else(|| format!("role/{name}"))?;
                 self.add_policies(&mut set, iam, &format!("role/{name}"), &role.policies)?;
             }
         }

@@ -1,0 +1,450 @@
+//! IAM's operations: what they do, what they refuse, and that no parameter of any is ignored.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod iam_support;
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use iam_support::*;
+use postern_services::commands::Commands as _;
+use postern_wire::shape::{Kind, Member, OperationInfo};
+use serde_json::{Value as Json, json};
+
+const EC2: &str = r#"{"Service":"ec2.amazonaws.com"}"#;
+
+#[tokio::test]
+async fn a_role_with_everything_lives_and_goes() {
+    let world = World::new();
+    let root = world.root();
+    let call = |operation: &'static str, parameters: Json| {
+        let (world, root) = (&world, &root);
+        async move { world.iam(root, operation, parameters).await }
+    };
+    let made = call(
+        "CreateRole",
+        json!({ "RoleName": "app", "Path": "/team/", "AssumeRolePolicyDocument": trust(EC2, "{}"),
+                "Description": "for the app", "Tags": [{ "Key": "k", "Value": "v" }] }),
+    );
+    let role = &made.await.unwrap()["Role"];
+    assert_eq!(role["Arn"], "arn:aws:iam::111122223333:role/team/app");
+    assert_eq!(role["MaxSessionDuration"], 3600);
+    assert_eq!(role["CreateDate"], "2026-01-31T12:00:00Z");
+    assert!(role["RoleId"].as_str().unwrap().starts_with("AROA"));
+    let document = role["AssumeRolePolicyDocument"].as_str().unwrap();
+    assert!(document.starts_with("%7B%22Version%22%3A%222012-10-17%22"), "{document}");
+
+    let text = allow(r#""s3:*""#);
+    let put = json!({ "RoleName": "app", "PolicyName": "inline", "PolicyDocument": text });
+    call("PutRolePolicy", put).await.unwrap();
+    let got = call("GetRolePolicy", json!({ "RoleName": "app", "PolicyName": "inline" })).await.unwrap();
+    let decoded = postern_wire::query::percent::decode(
+        got["PolicyDocument"].as_str().unwrap(),
+        postern_wire::query::percent::Plus::Plus,
+    );
+    assert_eq!(decoded.unwrap(), text);
+    let s3 = "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess";
+    call("AttachRolePolicy", json!({ "RoleName": "app", "PolicyArn": s3 })).await.unwrap();
+    let attached = call("ListAttachedRolePolicies", json!({ "RoleName": "app" })).await.unwrap();
+    assert_eq!(attached["AttachedPolicies"][0]["PolicyName"], "AmazonS3ReadOnlyAccess");
+    call("CreateInstanceProfile", json!({ "InstanceProfileName": "app" })).await.unwrap();
+    let both = json!({ "InstanceProfileName": "app", "RoleName": "app" });
+    call("AddRoleToInstanceProfile", both.clone()).await.unwrap();
+    let profile = call("GetInstanceProfile", json!({ "InstanceProfileName": "app" })).await.unwrap();
+    assert_eq!(profile["InstanceProfile"]["Roles"][0]["RoleName"], "app");
+
+    let delete = || call("DeleteRole", json!({ "RoleName": "app" }));
+    let conflict = |sentence: &str| format!("DeleteConflict: Cannot delete entity, {sentence}");
+    assert_eq!(refusal(delete().await), conflict("must detach all policies first."));
+    call("DetachRolePolicy", json!({ "RoleName": "app", "PolicyArn": s3 })).await.unwrap();
+    assert_eq!(refusal(delete().await), conflict("must delete policies first."));
+    call("DeleteRolePolicy", json!({ "RoleName": "app", "PolicyName": "inline" })).await.unwrap();
+    assert_eq!(refusal(delete().await), conflict("must remove roles from instance profile first."));
+    call("RemoveRoleFromInstanceProfile", both).await.unwrap();
+    delete().await.unwrap();
+    let gone = call("GetRole", json!({ "RoleName": "app" })).await;
+    assert_eq!(refusal(gone), "NoSuchEntity: The role with name app cannot be found.");
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_refused_in_iams_words() {
+    let world = World::new();
+    let root = world.root();
+    prepare(&world).await;
+    let user = |name: &str| json!({ "UserName": name });
+    let good = trust(EC2, "{}");
+    let arn = "arn:aws:iam::111122223333:policy/own";
+    for (operation, parameters, expected) in [
+        ("CreateUser", user("ANA"), "EntityAlreadyExists: User with name ANA already exists."),
+        ("GetUser", user("nobody"), "NoSuchEntity: The user with name nobody cannot be found."),
+        ("DeleteUser", user("ana"), "DeleteConflict: Cannot delete entity, must detach all policies first."),
+        (
+            "CreateRole",
+            json!({ "RoleName": "app", "AssumeRolePolicyDocument": good }),
+            "EntityAlreadyExists: Role with name app already exists.",
+        ),
+        (
+            "CreateRole",
+            json!({ "RoleName": "x", "AssumeRolePolicyDocument": "{" }),
+            "MalformedPolicyDocument",
+        ),
+        (
+            "CreateRole",
+            json!({ "RoleName": "x", "AssumeRolePolicyDocument": allow(r#""sts:AssumeRole""#) }),
+            "MalformedPolicyDocument: Statement[0]: missing `Principal`.",
+        ),
+        (
+            "PutRolePolicy",
+            json!({ "RoleName": "app", "PolicyName": "x", "PolicyDocument": good }),
+            "MalformedPolicyDocument",
+        ),
+        (
+            "CreateRole",
+            json!({ "RoleName": "x", "AssumeRolePolicyDocument":
+                    trust(EC2, r#"{"StringEquals":{"aws:PrincipalTag/a":"b"}}"#) }),
+            "MalformedPolicyDocument: The condition key aws:PrincipalTag/a cannot be enforced by this endpoint, so \
+             the policy is not stored.",
+        ),
+        (
+            "GetPolicy",
+            json!({ "PolicyArn": format!("{arn}x") }),
+            "NoSuchEntity: Policy arn:aws:iam::111122223333:policy/ownx was not found.",
+        ),
+        (
+            "DeletePolicy",
+            json!({ "PolicyArn": arn }),
+            "DeleteConflict: Cannot delete a policy attached to entities.",
+        ),
+        (
+            "AttachUserPolicy",
+            json!({ "UserName": "ana", "PolicyArn": "arn:aws:iam::aws:policy/ReadOnlyAccess" }),
+            "NoSuchEntity: Policy arn:aws:iam::aws:policy/ReadOnlyAccess does not exist or is not attachable.",
+        ),
+        (
+            "CreatePolicy",
+            json!({ "PolicyName": "own", "PolicyDocument": allow(r#""*""#) }),
+            "EntityAlreadyExists: A policy called own already exists. Duplicate names are not allowed.",
+        ),
+        (
+            "AddRoleToInstanceProfile",
+            json!({ "InstanceProfileName": "app", "RoleName": "app" }),
+            "LimitExceeded: Cannot exceed quota for InstanceSessionsPerInstanceProfile: 1",
+        ),
+        (
+            "DeleteInstanceProfile",
+            json!({ "InstanceProfileName": "app" }),
+            "DeleteConflict: Cannot delete entity, must remove roles from instance profile first.",
+        ),
+        (
+            "DeleteAccessKey",
+            json!({ "UserName": "ana", "AccessKeyId": "AKIAAAAAAAAAAAAAAAAA" }),
+            "NoSuchEntity: The Access Key with id AKIAAAAAAAAAAAAAAAAA cannot be found.",
+        ),
+        ("CreateUser", user(&"x".repeat(65)), "ValidationError"),
+        ("ListUsers", json!({ "Marker": "*" }), "ValidationError: Invalid Marker: *"),
+        (
+            "TagRole",
+            json!({ "RoleName": "app", "Tags": [{ "Key": "a", "Value": "" }, { "Key": "A", "Value": "" }] }),
+            "InvalidInput: Duplicate tag keys found. Please note that Tag keys are case insensitive.",
+        ),
+        (
+            "PutUserPolicy",
+            json!({ "UserName": "ana", "PolicyName": "x", "PolicyDocument":
+                    allow(&format!("\"s3:{}\"", "a".repeat(2048))) }),
+            "LimitExceeded: Maximum policy size of 2048 bytes exceeded for user ana",
+        ),
+    ] {
+        let refused = refusal(world.iam(&root, operation, parameters.clone()).await);
+        let whole = expected.contains(": ");
+        assert!(
+            if whole { refused == expected } else { refused.starts_with(expected) },
+            "{operation} {parameters}: {refused}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn keys_are_two_at_most_and_work_while_active() {
+    let world = World::new();
+    let root = world.root();
+    let ana = world.user("ana", None).await;
+    let key = ana.access_key.clone().unwrap();
+    world.iam(&root, "CreateAccessKey", json!({ "UserName": "ana" })).await.unwrap();
+    let third = world.iam(&root, "CreateAccessKey", json!({ "UserName": "ana" })).await;
+    assert_eq!(refusal(third), "LimitExceeded: Cannot exceed quota for AccessKeysPerUser: 2");
+    let of = |status: &str| json!({ "UserName": "ana", "AccessKeyId": key, "Status": status });
+    world.iam(&root, "UpdateAccessKey", of("Inactive")).await.unwrap();
+    assert!(world.caller(&key, None).is_err());
+    world.iam(&root, "UpdateAccessKey", of("Active")).await.unwrap();
+    assert!(world.caller(&key, None).is_ok());
+    assert!(refusal(world.iam(&root, "UpdateAccessKey", of("Expired")).await).starts_with("ValidationError"));
+    world.iam(&root, "DeleteAccessKey", json!({ "UserName": "ana", "AccessKeyId": key })).await.unwrap();
+    assert!(world.caller(&key, None).is_err());
+    // Without a name, the root user's own.
+    let own = world.iam(&root, "CreateAccessKey", json!({})).await.unwrap();
+    assert!(world.caller(own["AccessKey"]["AccessKeyId"].as_str().unwrap(), None).is_ok());
+    let keys = world.iam(&root, "ListAccessKeys", json!({})).await.unwrap();
+    assert_eq!(keys["AccessKeyMetadata"].as_array().unwrap().len(), 2);
+    let third = world.iam(&root, "CreateAccessKey", json!({})).await;
+    assert_eq!(refusal(third), "LimitExceeded: Cannot exceed quota for AccessKeysPerUser: 2");
+}
+
+#[tokio::test]
+async fn users_may_do_what_their_policies_say() {
+    let world = World::new();
+    let nobody = world.user("nobody", None).await;
+    let refused = refusal(world.iam(&nobody, "CreateUser", json!({ "UserName": "x" })).await);
+    assert_eq!(
+        refused,
+        "AccessDenied: User: arn:aws:iam::111122223333:user/nobody is not authorized to perform: iam:CreateUser on \
+         resource: arn:aws:iam::111122223333:user/x because no identity-based policy allows the iam:CreateUser action"
+    );
+    let own = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iam:*AccessKey*",
+        "Resource":"arn:aws:iam::111122223333:user/${aws:username}"}}"#;
+    let self_made = world.user("self", Some(own)).await;
+    assert!(world.iam(&self_made, "ListAccessKeys", json!({})).await.is_ok());
+    assert!(world.iam(&self_made, "ListAccessKeys", json!({ "UserName": "self" })).await.is_ok());
+    let other = world.iam(&self_made, "ListAccessKeys", json!({ "UserName": "nobody" })).await;
+    assert!(refusal(other).starts_with("AccessDenied"));
+    // Whoever may fill profiles may not hand out any role.
+    prepare(&world).await;
+    let filler = world.user("filler", Some(&allow(r#"["iam:AddRoleToInstanceProfile"]"#))).await;
+    let fill = json!({ "InstanceProfileName": "empty", "RoleName": "app" });
+    let refused = refusal(world.iam(&filler, "AddRoleToInstanceProfile", fill).await);
+    assert!(
+        refused.contains(
+            "not authorized to perform: iam:PassRole on resource: arn:aws:iam::111122223333:role/app"
+        )
+    );
+}
+
+#[tokio::test]
+async fn accounts_do_not_see_each_other() {
+    let world = World::new();
+    prepare(&world).await;
+    let other = world.caller("AKIAROOT2", None).unwrap();
+    for operation in postern_wire::iam::OPERATIONS {
+        let name = operation.name;
+        if name.starts_with("Create") {
+            continue;
+        }
+        let mut parameters = baseline(&world, name);
+        if name == "GetUser" || name == "ListAccessKeys" {
+            parameters = json!({ "UserName": "ana" });
+        }
+        match world.iam(&other, name, parameters).await {
+            Ok(listed) => {
+                let shown = listed.to_string();
+                assert!(!shown.contains("111122223333") && !shown.contains("ana"), "{name}: {shown}");
+            }
+            Err(error) => assert_eq!(error.code, "NoSuchEntity", "{name}: {error}"),
+        }
+    }
+}
+
+/// A user, two roles, a policy, two profiles, all with something in them.
+async fn prepare(world: &World) {
+    let root = world.root();
+    let own = "arn:aws:iam::111122223333:policy/own";
+    let text = allow(r#""s3:GetObject""#);
+    for (operation, parameters) in [
+        ("CreateUser", json!({ "UserName": "ana" })),
+        ("CreateUser", json!({ "UserName": "bob", "Path": "/sub/" })),
+        ("CreateUser", json!({ "UserName": "bare" })),
+        ("CreateRole", json!({ "RoleName": "app", "AssumeRolePolicyDocument": trust(EC2, "{}") })),
+        ("CreateRole", json!({ "RoleName": "bare", "AssumeRolePolicyDocument": trust(EC2, "{}") })),
+        (
+            "CreateRole",
+            json!({ "RoleName": "zoo", "Path": "/sub/", "AssumeRolePolicyDocument": trust(EC2, "{}") }),
+        ),
+        ("CreatePolicy", json!({ "PolicyName": "own", "PolicyDocument": text })),
+        ("CreatePolicy", json!({ "PolicyName": "free", "Path": "/sub/", "PolicyDocument": text })),
+        ("CreateInstanceProfile", json!({ "InstanceProfileName": "app" })),
+        ("CreateInstanceProfile", json!({ "InstanceProfileName": "second", "Path": "/sub/" })),
+        ("CreateInstanceProfile", json!({ "InstanceProfileName": "empty" })),
+        ("AddRoleToInstanceProfile", json!({ "InstanceProfileName": "app", "RoleName": "app" })),
+        ("AddRoleToInstanceProfile", json!({ "InstanceProfileName": "second", "RoleName": "app" })),
+        (
+            "TagRole",
+            json!({ "RoleName": "app", "Tags": [{ "Key": "a", "Value": "1" }, { "Key": "b", "Value": "2" }] }),
+        ),
+    ] {
+        world.iam(&root, operation, parameters).await.unwrap();
+    }
+    let aws = "arn:aws:iam::aws:policy/AmazonS3FullAccess";
+    for (kind, name) in [("User", "ana"), ("Role", "app"), ("User", "bob"), ("Role", "zoo")] {
+        let named = format!("{kind}Name");
+        let free = "arn:aws:iam::111122223333:policy/sub/free";
+        let whole = name == "ana" || name == "app";
+        for arn in [own, free, aws].into_iter().skip(usize::from(!whole)) {
+            let attach = json!({ &named: name, "PolicyArn": arn });
+            world.iam(&root, &format!("Attach{kind}Policy"), attach).await.unwrap();
+        }
+        for policy in ["one", "two", name] {
+            let put = json!({ &named: name, "PolicyName": policy, "PolicyDocument": text });
+            world.iam(&root, &format!("Put{kind}Policy"), put).await.unwrap();
+        }
+    }
+    for (id, user) in
+        [("AKIAFIRSTFIRSTFIRST1", "ana"), ("AKIASECONDSECONDSEC2", "ana"), ("AKIABOBBOBBOBBOBBOB1", "bob")]
+    {
+        let secret = postern_model::iam::Secret("s".to_owned());
+        let create = postern_model::iam::IamAction::CreateAccessKey {
+            user: user.to_owned(),
+            id: id.to_owned(),
+            secret,
+        };
+        world.memory.run(account(ONE), postern_model::Action::Iam(create)).unwrap();
+    }
+}
+
+/// Parameters with which an operation succeeds in the prepared region.
+fn baseline(_: &World, operation: &str) -> Json {
+    let own = "arn:aws:iam::111122223333:policy/own";
+    let document = allow(r#""s3:ListBucket""#);
+    match operation {
+        "CreateUser" => json!({ "UserName": "new" }),
+        "CreateRole" => json!({ "RoleName": "new", "AssumeRolePolicyDocument": trust(EC2, "{}") }),
+        "CreatePolicy" => json!({ "PolicyName": "new", "PolicyDocument": document }),
+        "CreateInstanceProfile" => json!({ "InstanceProfileName": "new" }),
+        "CreateAccessKey" => json!({ "UserName": "bare" }),
+        "GetUser" | "DeleteUser" => json!({ "UserName": "bare" }),
+        "ListUserPolicies" | "ListAttachedUserPolicies" | "ListAccessKeys" => json!({ "UserName": "ana" }),
+        "GetUserPolicy" | "DeleteUserPolicy" => json!({ "UserName": "ana", "PolicyName": "one" }),
+        "PutUserPolicy" => json!({ "UserName": "ana", "PolicyName": "new", "PolicyDocument": document }),
+        "AttachUserPolicy" => json!({ "UserName": "bare", "PolicyArn": own }),
+        "DetachUserPolicy" => json!({ "UserName": "ana", "PolicyArn": own }),
+        "GetRole" | "DeleteRole" => json!({ "RoleName": "bare" }),
+        "ListRolePolicies" | "ListAttachedRolePolicies" | "ListInstanceProfilesForRole" | "ListRoleTags" => {
+            json!({ "RoleName": "app" })
+        }
+        "GetRolePolicy" | "DeleteRolePolicy" => json!({ "RoleName": "app", "PolicyName": "one" }),
+        "PutRolePolicy" => json!({ "RoleName": "app", "PolicyName": "new", "PolicyDocument": document }),
+        "AttachRolePolicy" => json!({ "RoleName": "bare", "PolicyArn": own }),
+        "DetachRolePolicy" => json!({ "RoleName": "app", "PolicyArn": own }),
+        "UpdateAssumeRolePolicy" => {
+            json!({ "RoleName": "app", "PolicyDocument": trust(r#"{"Service":"lambda.amazonaws.com"}"#, "{}") })
+        }
+        "TagRole" => json!({ "RoleName": "app", "Tags": [{ "Key": "c", "Value": "3" }] }),
+        "UntagRole" => json!({ "RoleName": "app", "TagKeys": ["a"] }),
+        "GetPolicy" | "ListPolicyVersions" => json!({ "PolicyArn": own }),
+        "GetPolicyVersion" => json!({ "PolicyArn": own, "VersionId": "v1" }),
+        "DeletePolicy" => json!({ "PolicyArn": "arn:aws:iam::111122223333:policy/lone" }),
+        "GetInstanceProfile" => json!({ "InstanceProfileName": "app" }),
+        "DeleteInstanceProfile" => json!({ "InstanceProfileName": "empty" }),
+        "AddRoleToInstanceProfile" => json!({ "InstanceProfileName": "empty", "RoleName": "bare" }),
+        "RemoveRoleFromInstanceProfile" => json!({ "InstanceProfileName": "app", "RoleName": "app" }),
+        "DeleteAccessKey" => json!({ "UserName": "ana", "AccessKeyId": "AKIAFIRSTFIRSTFIRST1" }),
+        "UpdateAccessKey" => {
+            json!({ "UserName": "ana", "AccessKeyId": "AKIAFIRSTFIRSTFIRST1", "Status": "Inactive" })
+        }
+        "ListUsers" | "ListRoles" | "ListPolicies" | "ListInstanceProfiles" => json!({}),
+        other => panic!("`{other}` has no baseline: it is new here"),
+    }
+}
+
+/// Another value of a parameter, which is not the one of the baseline.
+fn another(operation: &str, member: &Member) -> Json {
+    let sorted_first = |name: &str| json!(STANDARD.encode(name));
+    match (operation, member.name) {
+        (_, "UserName") if operation.starts_with("Create") && operation != "CreateAccessKey" => {
+            json!("other")
+        }
+        (_, "RoleName") if operation.starts_with("Create") => json!("other"),
+        (_, "UserName") => json!("bob"),
+        (_, "RoleName") => json!("zoo"),
+        ("CreateInstanceProfile", "InstanceProfileName") => json!("other"),
+        (_, "InstanceProfileName") => json!("second"),
+        ("CreatePolicy", "PolicyName") => json!("other"),
+        (_, "PolicyName") => json!("two"),
+        ("DeletePolicy", "PolicyArn") => json!("arn:aws:iam::111122223333:policy/own"),
+        (_, "PolicyArn") => json!("arn:aws:iam::aws:policy/AmazonS3FullAccess"),
+        ("UpdateAssumeRolePolicy", "PolicyDocument") | (_, "AssumeRolePolicyDocument") => {
+            json!(trust(r#"{"Service":"states.amazonaws.com"}"#, "{}"))
+        }
+        (_, "PolicyDocument") => json!(allow(r#""s3:DeleteObject""#)),
+        (_, "Path") => json!("/elsewhere/"),
+        (_, "PathPrefix") => json!("/sub/"),
+        (_, "Description") => json!("another"),
+        (_, "MaxSessionDuration") => json!(7200),
+        (_, "PermissionsBoundary") => json!("arn:aws:iam::aws:policy/AmazonS3FullAccess"),
+        (_, "Tags") => json!([{ "Key": "z", "Value": "26" }]),
+        (_, "TagKeys") => json!(["b"]),
+        ("ListPolicyVersions", "Marker") => sorted_first("v1"),
+        (_, "Marker") => sorted_first("zzz"),
+        // There is one version of a policy, so that no number of items makes a difference.
+        ("ListPolicyVersions", "MaxItems") => json!(0),
+        (_, "MaxItems") => json!(1),
+        (_, "VersionId") => json!("v2"),
+        (_, "AccessKeyId") => json!("AKIASECONDSECONDSEC2"),
+        (_, "Status") => json!("Active"),
+        (_, "OnlyAttached") => json!(true),
+        (_, "PolicyUsageFilter") => json!("PermissionsBoundary"),
+        (_, "Scope") => json!("Local"),
+        (operation, name) => panic!("`{name}` of `{operation}` has no other value: it is new here"),
+    }
+}
+
+/// What a call answered and left behind, without what is random.
+async fn effect(operation: &str, parameters: Json) -> String {
+    let world = World::new();
+    prepare(&world).await;
+    let lone = json!({ "PolicyName": "lone", "PolicyDocument": allow(r#""s3:*""#) });
+    world.iam(&world.root(), "CreatePolicy", lone).await.unwrap();
+    let answer = world.iam(&world.root(), operation, parameters).await;
+    let mut answer = answer.map_err(|error| error.to_string());
+    let state = world.memory.state();
+    let mut iam = serde_json::to_value(state.iam.get(&account(ONE)).unwrap().as_ref()).unwrap();
+    if operation == "CreateAccessKey" {
+        for field in ["AccessKeyId", "SecretAccessKey"] {
+            if let Ok(answer) = &mut answer {
+                answer["AccessKey"][field] = Json::Null;
+            }
+        }
+        let owners: BTreeMap<String, usize> =
+            state.iam.get(&account(ONE)).unwrap().access_keys.values().fold(
+                BTreeMap::new(),
+                |mut owners, key| {
+                    *owners.entry(format!("{:?}", key.owner)).or_default() += 1;
+                    owners
+                },
+            );
+        iam = json!(owners);
+    }
+    format!("{answer:?}\n{iam}")
+}
+
+async fn check_member(operation: &OperationInfo, member: &Member) {
+    let world = World::new();
+    let plain = baseline(&world, operation.name);
+    let mut changed = plain.clone();
+    changed[member.name] = another(operation.name, member);
+    assert_ne!(plain, changed, "{} of {}", member.name, operation.name);
+    let (before, after) = (effect(operation.name, plain).await, effect(operation.name, changed).await);
+    assert!(before.starts_with("Ok"), "{}: {}", operation.name, before.lines().next().unwrap());
+    assert!(before != after, "the parameter {} of {} makes no difference", member.name, operation.name);
+    if after.starts_with("Err") && !member.required && member.name != "UserName" {
+        let first = after.lines().next().unwrap();
+        assert!(first.contains(member.name) || first.contains("maxItems"), "{}: {first}", operation.name);
+    }
+}
+
+#[tokio::test]
+async fn no_parameter_of_any_operation_is_ignored() {
+    let mut seen = 0;
+    for operation in postern_wire::iam::OPERATIONS {
+        for member in operation.input.members {
+            check_member(operation, member).await;
+            seen += 1;
+            // A list of structures has members of its own; there is only one, and both of its members are required.
+            if let Kind::List(list) = member.kind
+                && let Kind::Structure(shape) = list.item
+            {
+                assert_eq!(shape.name, "Tag");
+            }
+        }
+    }
+    assert!(seen > 90, "{seen}");
+}
