@@ -10,15 +10,14 @@ use postern_wire::{AwsError, ec2};
 
 use super::ask::{Asked, By};
 use super::call::{Call, Listing};
-use super::filters::{FilterTable, Row, text};
+use super::filters::{self, FilterTable, Row, text};
 use super::pagination::Bounds;
 use super::parameters::{self, DRY_RUN, FILTERS, NEW_TAGS, PAGES};
 use super::table::{Entry, operation};
-use super::view::{created, some, tags};
 use super::tag;
+use super::view::{created, some, tags};
 
-const NAMED: &[Asked] =
-    &[Asked::Named(By::Id, "AllocationId"), Asked::Named(By::PublicIp, "PublicIp")];
+const NAMED: &[Asked] = &[Asked::Named(By::Id, "AllocationId"), Asked::Named(By::PublicIp, "PublicIp")];
 const ATTRIBUTE_BOUNDS: Bounds = Bounds { least: 1, most: 1000 };
 
 pub(super) const OPERATIONS: &[Entry] = &[
@@ -46,7 +45,7 @@ pub(super) const OPERATIONS: &[Entry] = &[
         honoured: &[DRY_RUN, &["AssociationId", "PublicIp"]],
         asked: &[Asked::Named(By::Association, "AssociationId"), Asked::Named(By::PublicIp, "PublicIp")],
     },
-    operation! { read DescribeAddresses = describe;
+    operation! { read DescribeAddresses = describe; filters: filters::names::<ec2::Address>,
         honoured: &[DRY_RUN, FILTERS, &["AllocationId", "PublicIp"]],
     },
     operation! { read DescribeAddressesAttribute = describe_attribute;
@@ -115,9 +114,9 @@ fn named(
         (Some(allocation), None) => call.get::<Address>(allocation),
         (None, Some(public_ip)) => by_public_ip(call, public_ip),
         (None, None) => Err(parameters::missing("AllocationId")),
-        (Some(_), Some(_)) => {
-            Err(parameters::combination("You may specify public IP or allocation id, but not both in the same call"))
-        }
+        (Some(_), Some(_)) => Err(parameters::combination(
+            "You may specify public IP or allocation id, but not both in the same call",
+        )),
     }
 }
 
@@ -175,7 +174,9 @@ async fn associate(
         (None, Some(interface)) => call.get::<NetworkInterface>(interface)?.id,
         (None, None) => return Err(parameters::missing("InstanceId")),
         (Some(_), Some(_)) => {
-            return Err(parameters::combination("You may specify an instance or a network interface, but not both"));
+            return Err(parameters::combination(
+                "You may specify an instance or a network interface, but not both",
+            ));
         }
     };
     let private_address = request.private_ip_address.as_deref();
@@ -193,10 +194,7 @@ async fn associate(
     Ok(ec2::AssociateAddressResult { association_id: address.association.map(|a| a.id.to_string()) })
 }
 
-async fn disassociate(
-    call: &Call<'_>,
-    request: ec2::DisassociateAddressRequest,
-) -> Result<(), AwsError> {
+async fn disassociate(call: &Call<'_>, request: ec2::DisassociateAddressRequest) -> Result<(), AwsError> {
     let association = match (request.association_id.as_deref(), request.public_ip.as_deref()) {
         (Some(association), None) => parameters::id::<AddressAssociationId>(association)?,
         (None, Some(public_ip)) => match by_public_ip(call, public_ip)?.association {
@@ -208,7 +206,9 @@ async fn disassociate(
         },
         (None, None) => return Err(parameters::missing("AssociationId")),
         (Some(_), Some(_)) => {
-            return Err(parameters::combination("You may specify public IP or association id, but not both in the same call"));
+            return Err(parameters::combination(
+                "You may specify public IP or association id, but not both in the same call",
+            ));
         }
     };
     call.execute(None, Action::DisassociateAddress { association }).await.map(|_| ())

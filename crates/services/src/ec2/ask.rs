@@ -48,7 +48,9 @@ pub(super) enum By {
 /// Whether requests of EC2 carry this condition key (lower case), besides the keys of every request.
 pub fn provides_key(key: &str) -> bool {
     matches!(key, "ec2:region" | "ec2:createaction" | "aws:tagkeys" | "iam:passedtoservice")
-        || ["aws:requesttag/", "aws:resourcetag/", "ec2:resourcetag/"].iter().any(|start| key.starts_with(start))
+        || ["aws:requesttag/", "aws:resourcetag/", "ec2:resourcetag/"]
+            .iter()
+            .any(|start| key.starts_with(start))
 }
 
 /// A resource as policies see it.
@@ -78,7 +80,9 @@ pub(super) fn asks(state: &State, account: AccountId, entry: &Entry, form: &Form
                 let targets = asker.values(path).flat_map(|text| asker.targets(*by, text));
                 asks.extend(targets.map(|target| asker.ask(&action, target)));
             }
-            Asked::PassedRole(path) => asks.extend(asker.values(path).filter_map(|text| asker.pass_role(text))),
+            Asked::PassedRole(path) => {
+                asks.extend(asker.values(path).filter_map(|text| asker.pass_role(text)))
+            }
         }
     }
     if !asks.iter().any(|ask| ask.action == action) {
@@ -102,7 +106,8 @@ impl Asker<'_> {
     }
 
     fn ask(&self, action: &str, target: Target) -> Ask {
-        let mut context = self.request_tags(Context::new().with("ec2:Region", self.state.region.name.clone()));
+        let mut context =
+            self.request_tags(Context::new().with("ec2:Region", self.state.region.name.clone()));
         for (key, value) in target.tags {
             context.insert(&format!("aws:ResourceTag/{key}"), value.clone());
             context.insert(&format!("ec2:ResourceTag/{key}"), value);
@@ -240,7 +245,8 @@ impl Asker<'_> {
                 self.arn(kind, &pair.map_or_else(|_| "*".to_owned(), |pair| pair.name.clone()))
             }
             ResourceId::PrefixList(list) => {
-                let managed = self.state.get::<PrefixList>(self.account, list).is_ok_and(|l| l.owner.is_none());
+                let managed =
+                    self.state.get::<PrefixList>(self.account, list).is_ok_and(|l| l.owner.is_none());
                 if managed {
                     format!("arn:aws:ec2:{}:aws:{kind}/{id}", self.state.region.name)
                 } else {
@@ -278,7 +284,9 @@ fn tags_of(state: &State, account: AccountId, id: ResourceId) -> Option<Tags> {
         ResourceId::NatGateway(id) => of::<postern_model::gateway::NatGateway>(state, account, id),
         ResourceId::Address(id) => of::<postern_model::gateway::Address>(state, account, id),
         ResourceId::NetworkInterface(id) => of::<NetworkInterface>(state, account, id),
-        ResourceId::SecurityGroup(id) => of::<postern_model::security_group::SecurityGroup>(state, account, id),
+        ResourceId::SecurityGroup(id) => {
+            of::<postern_model::security_group::SecurityGroup>(state, account, id)
+        }
         ResourceId::SecurityGroupRule(id) => {
             let mut groups = state.visible::<postern_model::security_group::SecurityGroup>(account);
             groups.find_map(|group| group.rules.get(&id).map(|rule| rule.tags.clone()))

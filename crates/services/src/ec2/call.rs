@@ -13,7 +13,7 @@ use postern_wire::{AwsError, ec2};
 use super::filters::{self, Row};
 use super::pagination::{self, Bounds};
 use super::table::Entry;
-use super::{Consoles, error, parameters};
+use super::{Consoles, error, parameters, refusal};
 use crate::commands::{Commands, Done};
 
 /// How long a client token may be ("Ensuring idempotency").
@@ -76,7 +76,7 @@ impl<'a> Call<'a> {
 
     /// The model's refusal in AWS's words.
     pub fn refuse(&self, refusal: ModelError) -> AwsError {
-        error::refused(self.operation, refusal)
+        refusal::refused(self.operation, refusal)
     }
 
     /// Carries a command out.
@@ -133,7 +133,10 @@ impl<'a> Call<'a> {
         }
         let rebooted = self.consoles.reboot(instance);
         rebooted.map_err(|why| {
-            AwsError::new("IncorrectInstanceState", format!("The instance '{instance}' cannot be rebooted: {why}"))
+            AwsError::new(
+                "IncorrectInstanceState",
+                format!("The instance '{instance}' cannot be rebooted: {why}"),
+            )
         })
     }
 

@@ -9,12 +9,12 @@ use postern_wire::{AwsError, ec2};
 use super::ask::{Asked, By};
 use super::call::{Call, Listing};
 use super::error;
-use super::filters::{FilterTable, Row, each, text};
+use super::filters::{self, FilterTable, Row, each, text};
 use super::pagination::USUAL;
 use super::parameters::{self, DRY_RUN, FILTERS, NEW_TAGS, PAGES, invalid};
 use super::table::{Entry, operation};
-use super::view::{created, some, tags};
 use super::tag;
+use super::view::{created, some, tags};
 
 /// How many servers an option may have ("CreateDhcpOptions").
 const MAX_SERVERS: usize = 4;
@@ -32,7 +32,7 @@ pub(super) const OPERATIONS: &[Entry] = &[
         honoured: &[DRY_RUN, &["DhcpOptionsId"]],
         asked: &[Asked::Named(By::Id, "DhcpOptionsId")],
     },
-    operation! { read DescribeDhcpOptions = describe;
+    operation! { read DescribeDhcpOptions = describe; filters: filters::names::<ec2::DhcpOptions>,
         honoured: &[DRY_RUN, FILTERS, PAGES, &["DhcpOptionsId"]],
     },
 ];
@@ -72,9 +72,8 @@ impl Row for ec2::DhcpOptions {
 }
 
 fn check_servers(key: &str, values: &[String], names: &[&str]) -> Result<(), AwsError> {
-    let fits = |value: &&String| {
-        !names.contains(&value.as_str()) && value.parse::<std::net::IpAddr>().is_err()
-    };
+    let fits =
+        |value: &&String| !names.contains(&value.as_str()) && value.parse::<std::net::IpAddr>().is_err();
     if let Some(value) = values.iter().find(fits) {
         return Err(invalid(key, value, "It is not an address."));
     }
@@ -92,7 +91,9 @@ fn check_option(key: &str, values: &[String]) -> Result<(), AwsError> {
         "domain-name-servers" => check_servers(key, values, &["AmazonProvidedDNS"]),
         "ntp-servers" | "netbios-name-servers" => check_servers(key, values, &[]),
         "domain-name" if values.len() == 1 => Ok(()),
-        "netbios-node-type" if matches!(values, [one] if ["1", "2", "4", "8"].contains(&one.as_str())) => Ok(()),
+        "netbios-node-type" if matches!(values, [one] if ["1", "2", "4", "8"].contains(&one.as_str())) => {
+            Ok(())
+        }
         "domain-name" | "netbios-node-type" => {
             Err(invalid(key, values.join(","), "It is not a value for this option."))
         }

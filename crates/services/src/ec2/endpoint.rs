@@ -8,7 +8,7 @@ use postern_wire::{AwsError, ec2};
 use super::ask::{Asked, By};
 use super::call::{Call, Listing};
 use super::error;
-use super::filters::{FilterTable, Row, text};
+use super::filters::{self, FilterTable, Row, text};
 use super::pagination::Bounds;
 use super::parameters::{self, CLIENT_TOKEN, DRY_RUN, FILTERS, NEW_TAGS, PAGES};
 use super::table::{Entry, operation};
@@ -44,7 +44,7 @@ pub(super) const OPERATIONS: &[Entry] = &[
             Asked::Named(By::Id, "RemoveRouteTableId"),
         ],
     },
-    operation! { read DescribeVpcEndpoints = describe;
+    operation! { read DescribeVpcEndpoints = describe; filters: filters::names::<ec2::VpcEndpoint>,
         honoured: &[DRY_RUN, FILTERS, PAGES, &["VpcEndpointId"]],
     },
     operation! { write DeleteVpcEndpoints = delete;

@@ -7,7 +7,7 @@ use postern_wire::{AwsError, ec2};
 use super::call::{Call, Listing};
 use super::endpoint::kind_name;
 use super::error;
-use super::filters::{FilterTable, Row, each, text};
+use super::filters::{self, FilterTable, Row, each, text};
 use super::pagination::Bounds;
 use super::parameters::{DRY_RUN, FILTERS, PAGES};
 use super::table::{Entry, operation};
@@ -16,16 +16,17 @@ use super::view::some;
 /// "Constraint: If the value is greater than 1,000, we return only 1,000 items."
 const BOUNDS: Bounds = Bounds { least: 1, most: 1000 };
 
-pub(super) const OPERATIONS: &[Entry] = &[operation! { read DescribeVpcEndpointServices = describe;
-    honoured: &[DRY_RUN, FILTERS, PAGES, &["ServiceName", "ServiceRegion"]],
-}];
+pub(super) const OPERATIONS: &[Entry] = &[
+    operation! { read DescribeVpcEndpointServices = describe; filters: filters::names::<ec2::ServiceDetail>,
+        honoured: &[DRY_RUN, FILTERS, PAGES, &["ServiceName", "ServiceRegion"]],
+    },
+];
 
 /// A service's id: the same for every account and after every start, as it follows from the name (FNV-1a).
 fn service_id(service: &Service) -> String {
-    let hash = service
-        .name
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = service.name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     format!("vpce-svc-{hash:017x}")
 }
 

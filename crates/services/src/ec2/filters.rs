@@ -13,7 +13,7 @@ const MAX_VALUES: usize = 200;
 pub type FilterTable<R> = &'static [(&'static str, fn(&R) -> Vec<String>)];
 
 /// A row of a listing.
-pub trait Row: Sized {
+pub trait Row: Sized + 'static {
     /// Its filters.
     const FILTERS: FilterTable<Self>;
     /// Whether the filters `tag:<key>` and `tag-key` are there.
@@ -26,6 +26,12 @@ pub trait Row: Sized {
     fn tags(&self) -> &[ec2::Tag] {
         &[]
     }
+}
+
+/// The names of a row's filters.
+pub fn names<R: Row>() -> Vec<&'static str> {
+    let tags: &[&str] = if R::TAGGED { &["tag:Name", "tag-key"] } else { &[] };
+    R::FILTERS.iter().map(|(name, _)| *name).chain(tags.iter().copied()).collect()
 }
 
 /// The value of a member that is one text.

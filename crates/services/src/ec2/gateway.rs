@@ -6,7 +6,7 @@ use postern_wire::{AwsError, ec2};
 
 use super::ask::{Asked, By};
 use super::call::{Call, Listing};
-use super::filters::{FilterTable, Row, each, text};
+use super::filters::{self, FilterTable, Row, each, text};
 use super::pagination::USUAL;
 use super::parameters::{self, DRY_RUN, FILTERS, NEW_TAGS, PAGES};
 use super::table::{Entry, operation};
@@ -14,8 +14,7 @@ use super::tag;
 use super::view::{created, some, tags};
 
 const NAMED: &[Asked] = &[Asked::Named(By::Id, "InternetGatewayId")];
-const NAMED_WITH_VPC: &[Asked] =
-    &[Asked::Named(By::Id, "InternetGatewayId"), Asked::Named(By::Id, "VpcId")];
+const NAMED_WITH_VPC: &[Asked] = &[Asked::Named(By::Id, "InternetGatewayId"), Asked::Named(By::Id, "VpcId")];
 
 pub(super) const OPERATIONS: &[Entry] = &[
     operation! { write CreateInternetGateway = create;
@@ -26,7 +25,7 @@ pub(super) const OPERATIONS: &[Entry] = &[
         honoured: &[DRY_RUN, &["InternetGatewayId"]],
         asked: NAMED,
     },
-    operation! { read DescribeInternetGateways = describe;
+    operation! { read DescribeInternetGateways = describe; filters: filters::names::<ec2::InternetGateway>,
         honoured: &[DRY_RUN, FILTERS, PAGES, &["InternetGatewayId"]],
     },
     operation! { write AttachInternetGateway = attach;
@@ -40,7 +39,8 @@ pub(super) const OPERATIONS: &[Entry] = &[
 ];
 
 fn show(gateway: &InternetGateway) -> ec2::InternetGateway {
-    let attachment = |vpc: VpcId| ec2::InternetGatewayAttachment { state: some("available"), vpc_id: some(vpc) };
+    let attachment =
+        |vpc: VpcId| ec2::InternetGatewayAttachment { state: some("available"), vpc_id: some(vpc) };
     ec2::InternetGateway {
         attachments: Some(gateway.vpc.map(attachment).into_iter().collect()),
         internet_gateway_id: some(gateway.id),

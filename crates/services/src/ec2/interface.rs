@@ -9,6 +9,7 @@ use postern_wire::{AwsError, ec2};
 
 use super::ask::{Asked, By};
 use super::call::{Call, Listing};
+use super::filters;
 use super::interface_view::show;
 use super::pagination::USUAL;
 use super::parameters::{self, CLIENT_TOKEN, DRY_RUN, FILTERS, NEW_TAGS, PAGES};
@@ -25,7 +26,6 @@ pub(super) const OPERATIONS: &[Entry] = &[
             "Description", "PrivateIpAddress", "PrivateIpAddresses.Primary", "PrivateIpAddresses.PrivateIpAddress",
             "SecondaryPrivateIpAddressCount", "SecurityGroupId", "SubnetId",
         ]],
-        only: &[("InterfaceType", &["interface"])],
         asked: &[
             Asked::New("network-interface"),
             Asked::Named(By::Id, "SubnetId"),
@@ -36,7 +36,7 @@ pub(super) const OPERATIONS: &[Entry] = &[
         honoured: &[DRY_RUN, &["NetworkInterfaceId"]],
         asked: NAMED,
     },
-    operation! { read DescribeNetworkInterfaces = describe;
+    operation! { read DescribeNetworkInterfaces = describe; filters: filters::names::<ec2::NetworkInterface>,
         honoured: &[DRY_RUN, FILTERS, PAGES, &["NetworkInterfaceId"]],
         only: &[("IncludeManagedResources", &["true", "false"])],
     },
@@ -78,7 +78,8 @@ fn chosen_addresses(
     let mut primary = primary.map(|text| parameters::address(text, "privateIpAddress")).transpose()?;
     let mut others = Vec::new();
     for ec2::PrivateIpAddressSpecification { primary: is_primary, private_ip_address } in listed {
-        let text = parameters::required(private_ip_address.as_deref(), "PrivateIpAddresses.PrivateIpAddress")?;
+        let text =
+            parameters::required(private_ip_address.as_deref(), "PrivateIpAddresses.PrivateIpAddress")?;
         let address = parameters::address(text, "privateIpAddresses")?;
         if !is_primary.unwrap_or(false) {
             others.push(address);
@@ -222,10 +223,7 @@ async fn assign(
     })
 }
 
-async fn unassign(
-    call: &Call<'_>,
-    request: ec2::UnassignPrivateIpAddressesRequest,
-) -> Result<(), AwsError> {
+async fn unassign(call: &Call<'_>, request: ec2::UnassignPrivateIpAddressesRequest) -> Result<(), AwsError> {
     let interface = interface_id(request.network_interface_id)?;
     let addresses = addresses(&request.private_ip_addresses)?;
     if addresses.is_empty() {

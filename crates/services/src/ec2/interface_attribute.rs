@@ -37,7 +37,8 @@ async fn modify(
     call: &Call<'_>,
     request: ec2::ModifyNetworkInterfaceAttributeRequest,
 ) -> Result<(), AwsError> {
-    let interface = parameters::id(&parameters::required(request.network_interface_id, "NetworkInterfaceId")?)?;
+    let interface =
+        parameters::id(&parameters::required(request.network_interface_id, "NetworkInterfaceId")?)?;
     let mut changes = Vec::new();
     if let Some(text) = request.description.and_then(|attribute| attribute.value) {
         changes.push(InterfaceChange::Description(text));
@@ -82,7 +83,9 @@ fn describe(
             let value = Some(interface.source_dest_check);
             result.source_dest_check = Some(ec2::AttributeBooleanValue { value });
         }
-        "attachment" => result.attachment = interface.attachment.map(|current| attachment(&interface, current)),
+        "attachment" => {
+            result.attachment = interface.attachment.map(|current| attachment(&interface, current))
+        }
         "associatePublicIpAddress" => {
             result.associate_public_ip_address = Some(interface.automatic_public_address.is_some());
         }

@@ -40,7 +40,11 @@ impl Public<'_> {
 }
 
 /// The public address of one private address of an interface.
-pub fn public_of<'a>(state: &'a State, interface: &NetworkInterface, private: Ipv4Addr) -> Option<Public<'a>> {
+pub fn public_of<'a>(
+    state: &'a State,
+    interface: &NetworkInterface,
+    private: Ipv4Addr,
+) -> Option<Public<'a>> {
     let automatic = || {
         let first = interface.primary_address() == private;
         interface.automatic_public_address.filter(|_| first).map(Public::Automatic)

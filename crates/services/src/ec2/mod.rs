@@ -38,6 +38,7 @@ mod pagination;
 mod parameters;
 mod permission;
 mod prefix_list;
+mod refusal;
 mod region;
 mod route;
 mod route_table;

@@ -6,12 +6,12 @@ use postern_wire::{AwsError, ec2};
 
 use super::ask::{Asked, By};
 use super::call::{Call, Listing};
-use super::filters::{FilterTable, Row, text};
+use super::filters::{self, FilterTable, Row, text};
 use super::pagination::USUAL;
 use super::parameters::{self, CLIENT_TOKEN, DRY_RUN, NEW_TAGS, PAGES};
 use super::table::{Entry, operation};
-use super::view::{created, some, tags, timestamp, zone_id};
 use super::tag;
+use super::view::{created, some, tags, timestamp, zone_id};
 
 pub(super) const OPERATIONS: &[Entry] = &[
     operation! { write CreateNatGateway = create;
@@ -30,7 +30,7 @@ pub(super) const OPERATIONS: &[Entry] = &[
         honoured: &[DRY_RUN, &["NatGatewayId"]],
         asked: &[Asked::Named(By::Id, "NatGatewayId")],
     },
-    operation! { read DescribeNatGateways = describe;
+    operation! { read DescribeNatGateways = describe; filters: filters::names::<ec2::NatGateway>,
         honoured: &[DRY_RUN, &["Filter.Name", "Filter.Value"], PAGES, &["NatGatewayId"]],
     },
 ];

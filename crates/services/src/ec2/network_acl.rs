@@ -9,7 +9,7 @@ use postern_wire::{AwsError, ec2};
 
 use super::ask::{Asked, By};
 use super::call::{Call, Listing};
-use super::filters::{FilterTable, Row, each, shown, text};
+use super::filters::{self, FilterTable, Row, each, shown, text};
 use super::pagination::USUAL;
 use super::parameters::{self, CLIENT_TOKEN, DRY_RUN, FILTERS, NEW_TAGS, PAGES};
 use super::table::{Entry, operation};
@@ -20,8 +20,17 @@ use super::{error, permission, tag};
 const LAST_RULE: i64 = 32_767;
 const NAMED: &[Asked] = &[Asked::Named(By::Id, "NetworkAclId")];
 const ENTRY: &[&str] = &[
-    "CidrBlock", "Egress", "Icmp.Code", "Icmp.Type", "Ipv6CidrBlock", "NetworkAclId", "PortRange.From",
-    "PortRange.To", "Protocol", "RuleAction", "RuleNumber",
+    "CidrBlock",
+    "Egress",
+    "Icmp.Code",
+    "Icmp.Type",
+    "Ipv6CidrBlock",
+    "NetworkAclId",
+    "PortRange.From",
+    "PortRange.To",
+    "Protocol",
+    "RuleAction",
+    "RuleNumber",
 ];
 
 pub(super) const OPERATIONS: &[Entry] = &[
@@ -30,7 +39,7 @@ pub(super) const OPERATIONS: &[Entry] = &[
         asked: &[Asked::New("network-acl"), Asked::Named(By::Id, "VpcId")],
     },
     operation! { write DeleteNetworkAcl = delete; honoured: &[DRY_RUN, &["NetworkAclId"]], asked: NAMED },
-    operation! { read DescribeNetworkAcls = describe; honoured: &[DRY_RUN, FILTERS, PAGES, &["NetworkAclId"]] },
+    operation! { read DescribeNetworkAcls = describe; filters: filters::names::<ec2::NetworkAcl>, honoured: &[DRY_RUN, FILTERS, PAGES, &["NetworkAclId"]] },
     operation! { write CreateNetworkAclEntry = create_entry; honoured: &[DRY_RUN, ENTRY], asked: NAMED },
     operation! { write ReplaceNetworkAclEntry = replace_entry; honoured: &[DRY_RUN, ENTRY], asked: NAMED },
     operation! { write DeleteNetworkAclEntry = delete_entry;
@@ -69,9 +78,10 @@ fn show_entry(egress: bool, number: i64, allow: bool, traffic: Traffic, cidr: Ip
 }
 
 fn entries(acl: &NetworkAcl, egress: bool) -> impl Iterator<Item = ec2::NetworkAclEntry> {
-    let listed = acl.entries(egress).values().map(move |entry| {
-        show_entry(egress, entry.number.into(), entry.allow, entry.traffic, entry.cidr)
-    });
+    let listed = acl
+        .entries(egress)
+        .values()
+        .map(move |entry| show_entry(egress, entry.number.into(), entry.allow, entry.traffic, entry.cidr));
     let everywhere = IpNet::V4(Ipv4Net::default());
     listed.chain([show_entry(egress, LAST_RULE, false, Traffic::All, everywhere)])
 }
@@ -186,12 +196,17 @@ fn traffic(
     ports: Option<ec2::PortRange>,
     icmp: Option<ec2::IcmpTypeCode>,
 ) -> Result<Traffic, AwsError> {
-    let (from, to) = match protocol.to_ascii_lowercase().as_str() {
-        "1" | "icmp" | "58" | "icmpv6" => {
-            let icmp = icmp.ok_or_else(|| parameters::missing("icmpTypeCode"))?;
-            (icmp.r#type, icmp.code)
+    let is_icmp = matches!(protocol.to_ascii_lowercase().as_str(), "1" | "icmp" | "58" | "icmpv6");
+    let (from, to) = match (is_icmp, ports, icmp) {
+        (true, None, Some(icmp)) => (icmp.r#type, icmp.code),
+        (true, None, None) => return Err(parameters::missing("icmpTypeCode")),
+        (true, Some(_), _) => {
+            return Err(parameters::combination("PortRange may not be given for the protocol ICMP"));
         }
-        _ => ports.map_or((None, None), |ports| (ports.from, ports.to)),
+        (false, ports, None) => ports.map_or((None, None), |ports| (ports.from, ports.to)),
+        (false, _, Some(_)) => {
+            return Err(parameters::combination("Icmp may be given for the protocol ICMP only"));
+        }
     };
     permission::traffic(protocol, from, to)
 }
@@ -262,7 +277,5 @@ async fn replace_association(
     let done = call.execute(None, Action::ReplaceNetworkAclAssociation { association, acl }).await?;
     let subnet = subnet.and_then(|id| done.state.subnets.get(&id).cloned());
     let subnet = subnet.ok_or_else(|| error::association_not_found(&text))?;
-    Ok(ec2::ReplaceNetworkAclAssociationResult {
-        new_association_id: some(subnet.network_acl_association),
-    })
+    Ok(ec2::ReplaceNetworkAclAssociationResult { new_association_id: some(subnet.network_acl_association) })
 }

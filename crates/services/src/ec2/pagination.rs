@@ -55,7 +55,8 @@ pub fn page<R: Row>(
 
 fn page_size(size: i64, Bounds { least, most }: Bounds) -> Result<usize, AwsError> {
     let refused = |expecting: String| {
-        let message = format!("Value ( {size} ) for parameter maxResults is invalid. Expecting a value {expecting}.");
+        let message =
+            format!("Value ( {size} ) for parameter maxResults is invalid. Expecting a value {expecting}.");
         AwsError::new("InvalidParameterValue", message)
     };
     if size < least {

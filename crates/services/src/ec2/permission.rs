@@ -36,7 +36,10 @@ pub fn traffic(protocol: &str, from: Option<i64>, to: Option<i64>) -> Result<Tra
         "icmpv6" | "58" => icmpv6(from, to),
         // "If you specify any other protocol, traffic on all ports is allowed, regardless of any ports you specify."
         other => other.parse().map(Traffic::Protocol).map_err(|_| {
-            AwsError::new("InvalidParameterValue", format!("Invalid value '{protocol}' for IP protocol. Unknown protocol."))
+            AwsError::new(
+                "InvalidParameterValue",
+                format!("Invalid value '{protocol}' for IP protocol. Unknown protocol."),
+            )
         }),
     }
 }
@@ -177,7 +180,9 @@ pub fn grouped<'a>(
             add_peer(shown, account, permission.peer, description);
         }
     }
-    grouped.sort_by(|a, b| (&a.ip_protocol, a.from_port, a.to_port).cmp(&(&b.ip_protocol, b.from_port, b.to_port)));
+    grouped.sort_by(|a, b| {
+        (&a.ip_protocol, a.from_port, a.to_port).cmp(&(&b.ip_protocol, b.from_port, b.to_port))
+    });
     grouped
 }
 

@@ -7,7 +7,7 @@ use postern_wire::{AwsError, ec2};
 use super::ask::{Asked, By};
 use super::call::{Call, Listing};
 use super::error;
-use super::filters::{FilterTable, Row, text};
+use super::filters::{self, FilterTable, Row, text};
 use super::pagination::Bounds;
 use super::parameters::{self, CLIENT_TOKEN, DRY_RUN, FILTERS, NEW_TAGS, PAGES};
 use super::table::{Entry, operation};
@@ -35,7 +35,7 @@ pub(super) const OPERATIONS: &[Entry] = &[
         asked: NAMED,
     },
     operation! { write DeleteManagedPrefixList = delete; honoured: &[DRY_RUN, &["PrefixListId"]], asked: NAMED },
-    operation! { read DescribeManagedPrefixLists = describe_managed;
+    operation! { read DescribeManagedPrefixLists = describe_managed; filters: filters::names::<ec2::ManagedPrefixList>,
         honoured: &[DRY_RUN, FILTERS, PAGES, &["PrefixListId"]],
     },
     operation! { read GetManagedPrefixListEntries = entries;
@@ -50,7 +50,7 @@ pub(super) const OPERATIONS: &[Entry] = &[
         honoured: &[DRY_RUN, &["CurrentVersion", "PrefixListId", "PreviousVersion"]],
         asked: NAMED,
     },
-    operation! { read DescribePrefixLists = describe;
+    operation! { read DescribePrefixLists = describe; filters: filters::names::<ec2::PrefixList>,
         honoured: &[DRY_RUN, FILTERS, PAGES, &["PrefixListId"]],
     },
 ];
@@ -283,13 +283,14 @@ fn entries(
     let id = parameters::required(request.prefix_list_id, "PrefixListId")?;
     let list = call.get::<PrefixList>(&id)?;
     let current = || list.entries.iter().map(|(cidr, text)| (*cidr, text.clone())).collect::<Vec<_>>();
-    let entries = match request.target_version.map(|v| parameters::number::<u64>(v, "targetVersion")).transpose()? {
-        None => current(),
-        Some(version) if version == list.version => current(),
-        Some(version) => list.history.get(&version).cloned().ok_or_else(|| {
-            call.refuse(postern_model::ModelError::PrefixListNoVersion { list: list.id, version })
-        })?,
-    };
+    let entries =
+        match request.target_version.map(|v| parameters::number::<u64>(v, "targetVersion")).transpose()? {
+            None => current(),
+            Some(version) if version == list.version => current(),
+            Some(version) => list.history.get(&version).cloned().ok_or_else(|| {
+                call.refuse(postern_model::ModelError::PrefixListNoVersion { list: list.id, version })
+            })?,
+        };
     let row = |(cidr, text): (IpNet, String)| ec2::PrefixListEntry {
         cidr: some(cidr),
         description: (!text.is_empty()).then_some(text),

@@ -34,11 +34,7 @@ fn only_one<'a>(given: &[Option<&'a str>], what: &str) -> Result<&'a str, AwsErr
     }
 }
 
-fn destination(
-    v4: Option<&str>,
-    v6: Option<&str>,
-    list: Option<&str>,
-) -> Result<RouteDestination, AwsError> {
+fn destination(v4: Option<&str>, v6: Option<&str>, list: Option<&str>) -> Result<RouteDestination, AwsError> {
     only_one(&[v4, v6, list], "destinationCidrBlock")?;
     if let Some(text) = v4 {
         return Ok(RouteDestination::Cidr(parameters::ipv4_block(text, "destinationCidrBlock")?.into()));
@@ -87,7 +83,10 @@ fn table(text: Option<&str>) -> Result<RouteTableId, AwsError> {
     parameters::id(parameters::required(text, "RouteTableId")?)
 }
 
-async fn create(call: &Call<'_>, request: ec2::CreateRouteRequest) -> Result<ec2::CreateRouteResult, AwsError> {
+async fn create(
+    call: &Call<'_>,
+    request: ec2::CreateRouteRequest,
+) -> Result<ec2::CreateRouteResult, AwsError> {
     let table = table(request.route_table_id.as_deref())?;
     let destination = destination(
         request.destination_cidr_block.as_deref(),

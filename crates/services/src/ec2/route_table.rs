@@ -8,7 +8,7 @@ use postern_wire::{AwsError, ec2};
 
 use super::ask::{Asked, By};
 use super::call::{Call, Listing};
-use super::filters::{FilterTable, Row, each, none, text};
+use super::filters::{self, FilterTable, Row, each, none, text};
 use super::pagination::Bounds;
 use super::parameters::{self, CLIENT_TOKEN, DRY_RUN, FILTERS, NEW_TAGS, PAGES};
 use super::table::{Entry, operation};
@@ -26,7 +26,7 @@ pub(super) const OPERATIONS: &[Entry] = &[
         honoured: &[DRY_RUN, &["RouteTableId"]],
         asked: &[Asked::Named(By::Id, "RouteTableId")],
     },
-    operation! { read DescribeRouteTables = describe;
+    operation! { read DescribeRouteTables = describe; filters: filters::names::<ec2::RouteTable>,
         honoured: &[DRY_RUN, FILTERS, PAGES, &["RouteTableId"]],
     },
     operation! { write AssociateRouteTable = associate;

@@ -8,7 +8,7 @@ use postern_wire::{AwsError, ec2};
 
 use super::ask::{Asked, By};
 use super::call::{Call, Listing};
-use super::filters::{FilterTable, Row, each, shown, text};
+use super::filters::{self, FilterTable, Row, each, shown, text};
 use super::pagination::USUAL;
 use super::parameters::{self, DRY_RUN, FILTERS, NEW_TAGS, PAGES};
 use super::permission::{self, PERMISSIONS};
@@ -27,7 +27,7 @@ pub(super) const OPERATIONS: &[Entry] = &[
         asked: &[Asked::New("security-group"), Asked::Named(By::Id, "VpcId")],
     },
     operation! { write DeleteSecurityGroup = delete; honoured: &[DRY_RUN, &["GroupId"]], asked: NAMED },
-    operation! { read DescribeSecurityGroups = describe; honoured: &[DRY_RUN, FILTERS, PAGES, &["GroupId"]] },
+    operation! { read DescribeSecurityGroups = describe; filters: filters::names::<ec2::SecurityGroup>, honoured: &[DRY_RUN, FILTERS, PAGES, &["GroupId"]] },
     operation! { write AuthorizeSecurityGroupIngress = authorize_ingress;
         honoured: &[DRY_RUN, NEW_TAGS, PERMISSIONS, PLAIN, &["GroupId"]],
         asked: NAMED,
@@ -84,9 +84,7 @@ impl Row for ec2::SecurityGroup {
         ("egress.ip-permission.cidr", |g| {
             peers(g.ip_permissions_egress.as_ref(), |p| &p.ip_ranges, |r| r.cidr_ip.as_ref())
         }),
-        ("egress.ip-permission.from-port", |g| {
-            each(g.ip_permissions_egress.as_ref(), |p| p.from_port)
-        }),
+        ("egress.ip-permission.from-port", |g| each(g.ip_permissions_egress.as_ref(), |p| p.from_port)),
         ("egress.ip-permission.group-id", |g| {
             peers(g.ip_permissions_egress.as_ref(), |p| &p.user_id_group_pairs, |r| r.group_id.as_ref())
         }),
@@ -219,9 +217,9 @@ fn permissions(
             Ok(listed)
         }
         (true, false) => Err(parameters::missing("ipPermissions")),
-        (false, true) => {
-            Err(parameters::combination("The parameter ipPermissions may not be used with ipProtocol, fromPort, toPort or cidrIp"))
-        }
+        (false, true) => Err(parameters::combination(
+            "The parameter ipPermissions may not be used with ipProtocol, fromPort, toPort or cidrIp",
+        )),
     }
 }
 
@@ -272,9 +270,10 @@ async fn authorize(
     let wanted: Vec<Permission> = rules.iter().map(|rule| rule.permission).collect();
     let done = call.execute(None, Action::AuthorizeSecurityGroup { group, rules, tags }).await?;
     let after = done.state.get::<SecurityGroup>(call.account, group).map_err(|e| call.refuse(e))?;
-    let added = after.rules.values().filter(|rule| {
-        !before.rules.contains_key(&rule.id) && wanted.contains(&rule.permission)
-    });
+    let added = after
+        .rules
+        .values()
+        .filter(|rule| !before.rules.contains_key(&rule.id) && wanted.contains(&rule.permission));
     Ok(added.map(|rule| security_group_rule::show(&done.state, &after, rule)).collect())
 }
 

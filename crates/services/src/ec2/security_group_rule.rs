@@ -7,7 +7,7 @@ use postern_wire::{AwsError, ec2};
 use super::ask::{Asked, By};
 use super::call::{Call, Listing};
 use super::error;
-use super::filters::{FilterTable, Row, text};
+use super::filters::{self, FilterTable, Row, text};
 use super::pagination::USUAL;
 use super::parameters::{self, DRY_RUN, FILTERS, PAGES};
 use super::permission::{traffic, traffic_parts};
@@ -15,7 +15,7 @@ use super::table::{Entry, operation};
 use super::view::{some, tags};
 
 pub(super) const OPERATIONS: &[Entry] = &[
-    operation! { read DescribeSecurityGroupRules = describe;
+    operation! { read DescribeSecurityGroupRules = describe; filters: filters::names::<ec2::SecurityGroupRule>,
         honoured: &[DRY_RUN, FILTERS, PAGES, &["SecurityGroupRuleId"]],
     },
     operation! { write ModifySecurityGroupRules = modify;
@@ -139,7 +139,8 @@ fn describe(
 }
 
 fn peer(request: &ec2::SecurityGroupRuleRequest) -> Result<Peer, AwsError> {
-    let given = [&request.cidr_ipv4, &request.cidr_ipv6, &request.prefix_list_id, &request.referenced_group_id];
+    let given =
+        [&request.cidr_ipv4, &request.cidr_ipv6, &request.prefix_list_id, &request.referenced_group_id];
     if given.into_iter().flatten().count() != 1 {
         return Err(parameters::combination(
             "Exactly one of CidrIpv4, CidrIpv6, PrefixListId and ReferencedGroupId must be given",

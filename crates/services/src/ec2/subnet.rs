@@ -6,7 +6,7 @@ use postern_wire::{AwsError, ec2};
 
 use super::ask::{Asked, By};
 use super::call::{Call, Listing};
-use super::filters::{FilterTable, Row, none, shown, text};
+use super::filters::{self, FilterTable, Row, none, shown, text};
 use super::pagination::USUAL;
 use super::parameters::{self, DRY_RUN, FILTERS, NEW_TAGS, PAGES};
 use super::table::{Entry, operation};
@@ -22,7 +22,7 @@ pub(super) const OPERATIONS: &[Entry] = &[
         asked: &[Asked::New("subnet"), Asked::Named(By::Id, "VpcId")],
     },
     operation! { write DeleteSubnet = delete; honoured: &[DRY_RUN, &["SubnetId"]], asked: NAMED },
-    operation! { read DescribeSubnets = describe; honoured: &[DRY_RUN, FILTERS, PAGES, &["SubnetId"]] },
+    operation! { read DescribeSubnets = describe; filters: filters::names::<ec2::Subnet>, honoured: &[DRY_RUN, FILTERS, PAGES, &["SubnetId"]] },
     operation! { write ModifySubnetAttribute = modify_attribute;
         honoured: &[&["MapPublicIpOnLaunch.Value", "SubnetId"]],
         only: &[

@@ -22,6 +22,8 @@ pub struct Entry {
     pub honoured: &'static [&'static [&'static str]],
     /// Parameters that may only say what is so anyway, and what that is. Any other value is refused by name.
     pub only: &'static [(&'static str, &'static [&'static str])],
+    /// The names of its filters.
+    pub filters: fn() -> Vec<&'static str>,
     /// What its action is asked on.
     pub(super) asked: &'static [Asked],
     /// Carries it out.
@@ -37,16 +39,19 @@ impl Entry {
 /// An entry of the table. `read` is for handlers that only look, `write` for those that change something.
 macro_rules! operation {
     ($kind:ident $operation:ident = $handler:path; $($field:ident: $value:expr),* $(,)?) => {
-        $crate::ec2::table::Entry {
-            name: <postern_wire::ec2::op::$operation as postern_wire::Operation>::NAME,
-            handler: |call, form, request_id| Box::pin(async move {
-                let request = postern_wire::query::decode::<postern_wire::ec2::op::$operation>(form);
-                let request = request.map_err(|e| e.to_aws(postern_wire::shape::Protocol::Ec2))?;
-                let response = $crate::ec2::table::operation!(@$kind $handler, call, request);
-                Ok(<postern_wire::ec2::op::$operation as postern_wire::Operation>::respond(response, request_id))
-            }),
-            $($field: $value,)*
-            ..$crate::ec2::table::BLANK
+        {
+            let mut entry = $crate::ec2::table::BLANK;
+            entry.name = <postern_wire::ec2::op::$operation as postern_wire::Operation>::NAME;
+            entry.handler = |call, form, request_id| {
+                Box::pin(async move {
+                    let request = postern_wire::query::decode::<postern_wire::ec2::op::$operation>(form);
+                    let request = request.map_err(|e| e.to_aws(postern_wire::shape::Protocol::Ec2))?;
+                    let response = $crate::ec2::table::operation!(@$kind $handler, call, request);
+                    Ok(<postern_wire::ec2::op::$operation as postern_wire::Operation>::respond(response, request_id))
+                })
+            };
+            $(entry.$field = $value;)*
+            entry
         }
     };
     (@read $handler:path, $call:ident, $request:ident) => { $handler($call, $request)? };
@@ -59,6 +64,7 @@ pub(super) const BLANK: Entry = Entry {
     name: "",
     honoured: &[],
     only: &[],
+    filters: Vec::new,
     asked: &[],
     handler: |call, _, _| {
         let operation = call.operation;
@@ -103,4 +109,74 @@ pub fn entries() -> impl Iterator<Item = &'static Entry> {
 /// The operation of that name.
 pub(super) fn find(name: &str) -> Option<&'static Entry> {
     entries().find(|entry| entry.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_wire::ec2;
+    use postern_wire::shape::{Kind, StructureShape};
+
+    use super::*;
+
+    /// The paths of all parameters of a request.
+    fn paths(shape: &'static StructureShape, above: &str, found: &mut Vec<String>) {
+        for member in shape.members {
+            let path = if above.is_empty() {
+                member.query_name.to_owned()
+            } else {
+                format!("{above}.{}", member.query_name)
+            };
+            let mut kind = member.kind;
+            while let Kind::List(list) = kind {
+                kind = list.item;
+            }
+            match kind {
+                Kind::Structure(shape) => paths(shape, &path, found),
+                _ => found.push(path),
+            }
+        }
+    }
+
+    #[test]
+    fn every_operation_of_the_generated_table_has_one_entry() {
+        for operation in ec2::OPERATIONS {
+            assert_eq!(
+                entries().filter(|entry| entry.name == operation.name).count(),
+                1,
+                "{}",
+                operation.name
+            );
+        }
+        assert_eq!(entries().count(), ec2::OPERATIONS.len());
+    }
+
+    #[test]
+    fn entries_speak_of_parameters_that_there_are() {
+        for entry in entries() {
+            let operation = ec2::OPERATIONS.iter().find(|operation| operation.name == entry.name).unwrap();
+            let mut known = Vec::new();
+            paths(operation.input, "", &mut known);
+            let honoured: Vec<&str> = entry.honoured.iter().copied().flatten().copied().collect();
+            let only: Vec<&str> = entry.only.iter().map(|(path, _)| *path).collect();
+            for path in honoured.iter().chain(&only) {
+                assert!(known.iter().any(|known| known == path), "{} has no {path}", entry.name);
+                let count = honoured.iter().chain(&only).filter(|other| *other == path).count();
+                assert_eq!(count, 1, "{} {path} is there twice", entry.name);
+            }
+            for required in operation.input.members.iter().filter(|member| member.required) {
+                let there = honoured.iter().any(|path| path.split('.').next() == Some(required.query_name));
+                assert!(there, "{} needs {}", entry.name, required.query_name);
+            }
+            for asked in entry.asked {
+                match asked {
+                    Asked::New(_) => {}
+                    Asked::Named(_, path) | Asked::PassedRole(path) => {
+                        assert!(honoured.contains(path), "{} asks about {path}", entry.name);
+                    }
+                }
+            }
+            let filtered = honoured.contains(&"Filter.Name");
+            assert_eq!(filtered, !(entry.filters)().is_empty(), "{}", entry.name);
+        }
+    }
 }

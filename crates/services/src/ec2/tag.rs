@@ -7,7 +7,7 @@ use postern_wire::{AwsError, ec2};
 
 use super::ask::{Asked, By};
 use super::call::{Call, Listing};
-use super::filters::{FilterTable, Row, text};
+use super::filters::{self, FilterTable, Row, text};
 use super::pagination::USUAL;
 use super::parameters::{self, DRY_RUN, FILTERS, PAGES, invalid};
 use super::table::{Entry, operation};
@@ -25,7 +25,7 @@ pub(super) const OPERATIONS: &[Entry] = &[
         honoured: &[DRY_RUN, &["ResourceId", "Tag.Key", "Tag.Value"]],
         asked: &[Asked::Named(By::Id, "ResourceId")],
     },
-    operation! { read DescribeTags = describe; honoured: &[DRY_RUN, FILTERS, PAGES] },
+    operation! { read DescribeTags = describe; filters: filters::names::<DescribedTag>, honoured: &[DRY_RUN, FILTERS, PAGES] },
 ];
 
 /// AWS's name for a resource's kind, in tag specifications and ARNs.
@@ -161,10 +161,7 @@ impl Row for DescribedTag {
     }
 }
 
-fn describe(
-    call: &Call<'_>,
-    request: ec2::DescribeTagsRequest,
-) -> Result<ec2::DescribeTagsResult, AwsError> {
+fn describe(call: &Call<'_>, request: ec2::DescribeTagsRequest) -> Result<ec2::DescribeTagsResult, AwsError> {
     let described = |row: ec2::TagDescription| {
         let tag = [ec2::Tag { key: row.key.clone(), value: row.value.clone() }];
         DescribedTag { row, tag }

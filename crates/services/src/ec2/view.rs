@@ -51,7 +51,7 @@ pub fn zone_id(state: &State, zone: &str) -> Option<String> {
 }
 
 /// The first id of a kind that a command created.
-pub fn created<I>(events: &[postern_model::Event], of: impl Fn(ResourceId) -> Option<I>) -> Option<I> {
+pub fn first_created<I>(events: &[postern_model::Event], of: impl Fn(ResourceId) -> Option<I>) -> Option<I> {
     events.iter().find_map(|event| match event {
         postern_model::Event::Created(id) => of(*id),
         postern_model::Event::Changed(_)
@@ -63,7 +63,7 @@ pub fn created<I>(events: &[postern_model::Event], of: impl Fn(ResourceId) -> Op
 /// The id that a command created, as the kind that is asked for.
 macro_rules! created {
     ($done:expr, $variant:ident) => {
-        $crate::ec2::view::created(&$done.events, |id| match id {
+        $crate::ec2::view::first_created(&$done.events, |id| match id {
             postern_model::ResourceId::$variant(id) => Some(id),
             _ => None,
         })

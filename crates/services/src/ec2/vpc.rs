@@ -6,7 +6,7 @@ use postern_wire::{AwsError, ec2};
 
 use super::ask::{Asked, By};
 use super::call::{Call, Listing};
-use super::filters::{FilterTable, Row, each, none, shown, text};
+use super::filters::{self, FilterTable, Row, each, none, shown, text};
 use super::pagination::USUAL;
 use super::parameters::{self, DRY_RUN, FILTERS, NEW_TAGS, PAGES};
 use super::table::{Entry, operation};
@@ -22,7 +22,7 @@ pub(super) const OPERATIONS: &[Entry] = &[
         asked: &[Asked::New("vpc")],
     },
     operation! { write DeleteVpc = delete; honoured: &[DRY_RUN, &["VpcId"]], asked: NAMED },
-    operation! { read DescribeVpcs = describe; honoured: &[DRY_RUN, FILTERS, PAGES, &["VpcId"]] },
+    operation! { read DescribeVpcs = describe; filters: filters::names::<ec2::Vpc>, honoured: &[DRY_RUN, FILTERS, PAGES, &["VpcId"]] },
     operation! { read DescribeVpcAttribute = describe_attribute;
         honoured: &[DRY_RUN, &["Attribute", "VpcId"]],
         asked: NAMED,

@@ -1,0 +1,460 @@
+//! The model's refusals in AWS's words, one by one, so that a new one cannot go without.
+
+use postern_model::{ModelError, ResourceId};
+use postern_wire::AwsError;
+
+use super::error::{
+    association_not_found, attachment_not_found, internal, key_pair_not_found, not_found, noun,
+    route_to_list_exists, service_not_found,
+};
+use super::parameters;
+
+fn in_use(resource: ResourceId, used_by: &str) -> AwsError {
+    let depends = |message: String| AwsError::new("DependencyViolation", message);
+    let usual = || {
+        let noun = noun(resource);
+        depends(format!("The {noun} '{resource}' has dependencies and cannot be deleted."))
+    };
+    match resource {
+        ResourceId::Vpc(_)
+        | ResourceId::Subnet(_)
+        | ResourceId::RouteTable(_)
+        | ResourceId::InternetGateway(_)
+        | ResourceId::NetworkAcl(_)
+        | ResourceId::DhcpOptions(_)
+        | ResourceId::NatGateway(_)
+        | ResourceId::Address(_)
+        | ResourceId::VpcEndpoint(_)
+        | ResourceId::KeyPair(_) => usual(),
+        ResourceId::SecurityGroup(_) | ResourceId::SecurityGroupRule(_) => {
+            depends(format!("resource {resource} has a dependent object"))
+        }
+        ResourceId::PrefixList(_) => depends(format!(
+            "The prefix list '{resource}' is referenced by '{used_by}' and cannot be deleted."
+        )),
+        ResourceId::NetworkInterface(_) => {
+            AwsError::new("InvalidNetworkInterface.InUse", format!("Interface: [{resource}] in use."))
+        }
+        ResourceId::Instance(_) => AwsError::new(
+            "IncorrectState",
+            format!("There is an existing association for instance {resource}"),
+        ),
+    }
+}
+
+fn wrong_state(operation: &str, resource: ResourceId, state: &str, needed: &str) -> AwsError {
+    if !matches!(resource, ResourceId::Instance(_)) {
+        let noun = noun(resource);
+        let message =
+            format!("The {noun} '{resource}' is {state}, and the operation needs it to be {needed}.");
+        return AwsError::new("IncorrectState", message);
+    }
+    let what = match operation {
+        "StartInstances" => "started",
+        "StopInstances" => "stopped",
+        "TerminateInstances" => "terminated",
+        "RebootInstances" => "rebooted",
+        "ModifyInstanceAttribute" => "modified",
+        _ => "used",
+    };
+    let message = format!(
+        "The instance '{resource}' is not in a state from which it can be {what}. It is {state}, not {needed}."
+    );
+    AwsError::new("IncorrectInstanceState", message)
+}
+
+/// The code and sentence of a quota.
+fn limit(what: &str, limit: usize) -> AwsError {
+    let (code, message) = match what {
+        "VPCs" => ("VpcLimitExceeded", "The maximum number of VPCs has been reached.".to_owned()),
+        "subnets of a VPC" => {
+            ("SubnetLimitExceeded", "The maximum number of subnets has been reached.".to_owned())
+        }
+        "blocks of a VPC" => (
+            "CidrLimitExceeded",
+            format!("This network has met its maximum number of allowed CIDRs: {limit}"),
+        ),
+        "route tables of a VPC" => {
+            ("RouteTableLimitExceeded", "The maximum number of route tables has been reached.".to_owned())
+        }
+        "routes of a route table" => {
+            ("RouteLimitExceeded", "The maximum number of routes has been reached.".to_owned())
+        }
+        "Elastic IP addresses" => {
+            ("AddressLimitExceeded", "The maximum number of addresses has been reached.".to_owned())
+        }
+        "NAT gateways" => (
+            "NatGatewayLimitExceeded",
+            format!("Performing this operation would exceed the limit of {limit} NAT gateways"),
+        ),
+        "gateway endpoints" => (
+            "VpcEndpointLimitExceeded",
+            format!("Maximum number of VPC endpoints of type Gateway has been reached ({limit})."),
+        ),
+        "rules of a security group" => (
+            "RulesPerSecurityGroupLimitExceeded",
+            "The maximum number of rules per security group has been reached.".to_owned(),
+        ),
+        "security groups of an interface" => (
+            "SecurityGroupsPerInterfaceLimitExceeded",
+            "The maximum number of security groups per interface has been reached.".to_owned(),
+        ),
+        "private addresses of an interface" => (
+            "PrivateIpAddressLimitExceeded",
+            format!("Number of private addresses will exceed limit of {limit} for the interface."),
+        ),
+        "rules of a network ACL" => (
+            "NetworkAclEntryLimitExceeded",
+            "The maximum number of network acl entries has been reached.".to_owned(),
+        ),
+        "bytes of user data" => ("InvalidParameterValue", format!("User data is limited to {limit} bytes")),
+        other => ("ResourceLimitExceeded", format!("No more than {limit} {other} are allowed.")),
+    };
+    AwsError::new(code, message)
+}
+
+/// A block that cannot be had: AWS's code depends on what it was for.
+fn block(operation: &str, message: String) -> AwsError {
+    let code = match operation {
+        "CreateSubnet" => "InvalidSubnet.Range",
+        "CreateVpc" | "AssociateVpcCidrBlock" => "InvalidVpc.Range",
+        _ => "InvalidParameterValue",
+    };
+    AwsError::new(code, message)
+}
+
+/// The model's refusal of an operation's command.
+pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
+    let invalid = |message: String| AwsError::new("InvalidParameterValue", message);
+    let not_permitted = |message: String| AwsError::new("OperationNotPermitted", message);
+    match refusal {
+        ModelError::AccountNotFound(account) => AwsError::new(
+            "AuthFailure",
+            format!("AWS was not able to validate the provided access credentials: there is no account {account}"),
+        )
+        .with_status(401),
+        ModelError::AccountExists(account) => internal(&format!("account {account} is there already")),
+        ModelError::NotFound(resource) => not_found(&[resource]),
+        ModelError::AssociationNotFound(id) => match operation {
+            "DisassociateVpcCidrBlock" => AwsError::new(
+                "InvalidVpcCidrBlockAssociationID.NotFound",
+                format!("The vpc CIDR block association ID '{id}' does not exist"),
+            ),
+            _ => association_not_found(&id),
+        },
+        ModelError::AttachmentNotFound(id) => attachment_not_found(&id.to_string()),
+        ModelError::InUse { resource, used_by } => match (operation, resource) {
+            ("DeleteNetworkInterface", ResourceId::NetworkInterface(id)) => {
+                invalid(format!("Network interface '{id}' is currently in use."))
+            }
+            _ => in_use(resource, &used_by),
+        },
+        ModelError::WrongState { resource, state, needed } => wrong_state(operation, resource, state, needed),
+        ModelError::DifferentVpcs { a, b } => different_networks(operation, a, b),
+        ModelError::DifferentZones { .. } => invalid(
+            "You may not attach a network interface to an instance if they are not in the same availability zone"
+                .to_owned(),
+        ),
+        ModelError::HostBits(cidr) => block(operation, format!("The CIDR '{cidr}' is invalid.")),
+        ModelError::BlockSize { cidr, .. } => block(operation, format!("The CIDR '{cidr}' is invalid.")),
+        ModelError::BlockRestricted { cidr } => block(
+            operation,
+            format!(
+                "The CIDR '{cidr}' is restricted. Use a CIDR from the same private address range as the current VPC \
+                 CIDR, or use a publicly-routable CIDR. For additional restrictions, see \
+                 https://docs.aws.amazon.com/vpc/latest/userguide/VPC_Subnets.html"
+            ),
+        ),
+        ModelError::BlockOverlap { cidr, other } => match operation {
+            "CreateSubnet" => {
+                AwsError::new("InvalidSubnet.Conflict", format!("The CIDR '{cidr}' conflicts with another subnet"))
+            }
+            _ => block(operation, format!("The CIDR '{cidr}' conflicts with the CIDR '{other}' of the VPC.")),
+        },
+        ModelError::BlockOutsideVpc { cidr, .. } => block(operation, format!("The CIDR '{cidr}' is invalid.")),
+        ModelError::BlockHasSubnets { cidr, vpc } => AwsError::new(
+            "DependencyViolation",
+            format!("The CIDR '{cidr}' of the vpc '{vpc}' has dependencies and cannot be disassociated."),
+        ),
+        ModelError::PrimaryBlock { cidr, vpc } => AwsError::new(
+            "OperationNotPermitted",
+            format!("The vpc CIDR block '{cidr}' may not be disassociated. It is the primary IPv4 CIDR block of the VPC '{vpc}'"),
+        ),
+        ModelError::ZoneNotFound(zone) => invalid(format!(
+            "Value ({zone}) for parameter availabilityZone is invalid. Subnets can currently only be created in the \
+             following availability zones of this region."
+        )),
+        ModelError::SubnetFull { .. } => AwsError::new(
+            "InsufficientFreeAddressesInSubnet",
+            "The specified subnet does not have enough free addresses to satisfy the request.",
+        ),
+        ModelError::AddressOutsideSubnet { address, .. } => {
+            invalid(format!("Address {address} does not fall within the subnet's address range"))
+        }
+        ModelError::AddressReserved { address, .. } => {
+            invalid(format!("Address {address} is in subnet's reserved address range"))
+        }
+        ModelError::AddressInUse { address, .. } => {
+            AwsError::new("InvalidIPAddress.InUse", format!("Address {address} is in use."))
+        }
+        ModelError::AddressNotAssigned { address, interface } => invalid(format!(
+            "Some of the addresses are not assigned to interface {interface} as they can be used here: {address}"
+        )),
+        ModelError::PublicAddressesExhausted => AwsError::new(
+            "InsufficientAddressCapacity",
+            "Not enough available addresses to satisfy your address request.",
+        ),
+        ModelError::RouteExists { table, destination } => match destination {
+            postern_model::route::RouteDestination::PrefixList(list) => route_to_list_exists(table, list),
+            postern_model::route::RouteDestination::Cidr(cidr) => AwsError::new(
+                "RouteAlreadyExists",
+                format!("The route identified by {cidr} already exists."),
+            ),
+        },
+        ModelError::RouteNotFound { table, destination } => match operation {
+            "ReplaceRoute" => invalid(format!(
+                "There is no route defined for '{destination}' in the route table. Use CreateRoute instead."
+            )),
+            _ => AwsError::new(
+                "InvalidRoute.NotFound",
+                format!("no route with destination-cidr-block {destination} in route table {table}"),
+            ),
+        },
+        ModelError::RouteManaged { table, destination } => invalid(format!(
+            "The route to {destination} of route table {table} is managed by a VPC endpoint: it comes and goes with \
+             the endpoint's association with the route table."
+        )),
+        ModelError::RouteShadowsLocal { destination, local } => match operation {
+            "AssociateVpcCidrBlock" => block(
+                operation,
+                format!("The CIDR '{local}' is the same as or larger than the destination {destination} of a route of the VPC."),
+            ),
+            _ => invalid(format!(
+                "Route destination doesn't match any subnet CIDR blocks. The destination {destination} lies in the \
+                 local route {local}."
+            )),
+        },
+        ModelError::RouteRestricted { destination } => {
+            invalid(format!("The destination CIDR block {destination} is reserved for AWS services."))
+        }
+        ModelError::RouteTargetUnsupported(target) => match target {
+            ResourceId::VpcEndpoint(_) => AwsError::new(
+                "RouteNotSupported",
+                format!(
+                    "Route table contains unsupported route target: {target}. VPC Endpoints of this type cannot be \
+                     used as route targets."
+                ),
+            ),
+            other => AwsError::new(
+                "RouteNotSupported",
+                format!("Route table contains unsupported route target: {other}."),
+            ),
+        },
+        ModelError::MainRouteTable(table) => {
+            invalid(format!("cannot disassociate the main route table association of {table}"))
+        }
+        ModelError::SubnetAssociated { subnet } => AwsError::new(
+            "Resource.AlreadyAssociated",
+            format!("the specified association for subnet {subnet} conflicts with an existing association"),
+        ),
+        ModelError::GatewayAttached { gateway, vpc } => AwsError::new(
+            "Resource.AlreadyAssociated",
+            format!("resource {gateway} is already attached to network {vpc}"),
+        ),
+        ModelError::VpcHasGateway { vpc, .. } => {
+            invalid(format!("Network {vpc} already has an internet gateway attached"))
+        }
+        ModelError::GatewayNotAttached { gateway, vpc } => match operation {
+            "CreateRoute" | "ReplaceRoute" => {
+                invalid(format!("the route table of network {vpc} and network gateway {gateway} belong to different networks"))
+            }
+            _ => AwsError::new(
+                "Gateway.NotAttached",
+                format!("resource {gateway} is not attached to network {vpc}"),
+            ),
+        },
+        ModelError::VpcWithoutGateway { vpc } => AwsError::new(
+            "Gateway.NotAttached",
+            format!("Network {vpc} is not attached to any internet gateway"),
+        ),
+        ModelError::PublicAddressesMapped { vpc } => AwsError::new(
+            "DependencyViolation",
+            format!(
+                "Network {vpc} has some mapped public address(es). Please unmap those public address(es) before \
+                 detaching the gateway."
+            ),
+        ),
+        ModelError::AddressAssociated { allocation, interface } => match operation {
+            "ReleaseAddress" => AwsError::new(
+                "InvalidIPAddress.InUse",
+                format!("Address {allocation} is in use by {interface}."),
+            ),
+            _ => AwsError::new(
+                "Resource.AlreadyAssociated",
+                format!("resource {allocation} is already associated with {interface}"),
+            ),
+        },
+        ModelError::GroupNameTaken { name, vpc } => AwsError::new(
+            "InvalidGroup.Duplicate",
+            format!("The security group '{name}' already exists for VPC '{vpc}'"),
+        ),
+        ModelError::DefaultResource(resource) => match resource {
+            ResourceId::SecurityGroup(id) => AwsError::new(
+                "CannotDelete",
+                format!("the specified group: \"{id}\" name: \"default\" cannot be deleted by a user"),
+            ),
+            other => invalid(format!("cannot delete default {} {other}", noun(other))),
+        },
+        ModelError::RuleExists { .. } => {
+            AwsError::new("InvalidPermission.Duplicate", "the specified rule already exists")
+        }
+        ModelError::RuleNotFound { rule, .. } => match rule.parse::<ResourceId>() {
+            Ok(id) => not_found(&[id]),
+            Err(_) => AwsError::new(
+                "InvalidPermission.NotFound",
+                "The specified rule does not exist in this security group.",
+            ),
+        },
+        ModelError::PortRange { from, to } => {
+            invalid(format!("Invalid TCP/UDP port range ({from}:{to})"))
+        }
+        ModelError::InvalidProtocol(number) => invalid(format!("Invalid protocol number '{number}'")),
+        ModelError::RuleNumber(number) => invalid(format!(
+            "Value ({number}) for parameter ruleNumber is invalid. Expecting a value between 1 and 32766."
+        )),
+        ModelError::AclEntryExists { number, .. } => AwsError::new(
+            "NetworkAclEntryAlreadyExists",
+            format!("The network acl entry identified by {number} already exists."),
+        ),
+        ModelError::AclEntryNotFound { number, .. } => AwsError::new(
+            "InvalidNetworkAclEntry.NotFound",
+            format!("The network acl entry identified by {number} does not exist"),
+        ),
+        ModelError::PrefixListManaged(list) => {
+            not_permitted(format!("The prefix list '{list}' is managed by AWS and cannot be changed."))
+        }
+        ModelError::PrefixListName(name) => {
+            invalid(format!("Value ({name}) for parameter prefixListName is invalid. It has 1 to 255 characters and does not start with com.amazonaws."))
+        }
+        ModelError::PrefixListVersion { list, current, given } => AwsError::new(
+            "PrefixListVersionMismatch",
+            format!("The prefix list '{list}' has the version {current}, and not the given version {given}."),
+        ),
+        ModelError::PrefixListNoVersion { list, version } => {
+            invalid(format!("The prefix list '{list}' has no version {version}."))
+        }
+        ModelError::PrefixListFull { list, limit } => {
+            let message = if operation == "CreateManagedPrefixList" {
+                format!("The number of entries exceeds the maximum of {limit} entries of the prefix list.")
+            } else {
+                format!("You've reached the maximum number of entries for the prefix list '{list}': {limit}.")
+            };
+            AwsError::new("PrefixListMaxEntriesExceeded", message)
+        }
+        ModelError::PrefixListEntryNotFound { list, cidr } => AwsError::new(
+            "InvalidPrefixListModification",
+            format!("The prefix list '{list}' has no entry {cidr}."),
+        ),
+        ModelError::PrefixListMixedChange => AwsError::new(
+            "InvalidPrefixListModification",
+            "You cannot modify the entries of a prefix list and modify the size of a prefix list in the same request.",
+        ),
+        ModelError::PrefixListSize(size) => {
+            invalid(format!("Value ({size}) for parameter maxEntries is invalid. Expecting a value between 1 and 1000."))
+        }
+        ModelError::ServiceNotFound(name) => service_not_found(&name),
+        ModelError::EndpointType { kind, .. } => AwsError::new(
+            "InvalidParameter",
+            format!("Endpoint type ({kind}) does not match available service types ([Interface])."),
+        ),
+        ModelError::EndpointAssociated { endpoint, table } => AwsError::new(
+            "RouteAlreadyExists",
+            format!("route table {table} already has a route to the endpoint {endpoint}"),
+        ),
+        ModelError::Limit { what, limit: most } => limit(what, most),
+        ModelError::KeyPairExists(name) => {
+            AwsError::new("InvalidKeyPair.Duplicate", format!("The keypair '{name}' already exists."))
+        }
+        ModelError::KeyPairNotFound(name) => key_pair_not_found(&name),
+        ModelError::InstanceCount { given, limit: 1 } => parameters::combination(format!(
+            "A network interface or a private address may be given to a single instance only, and {given} were asked for"
+        )),
+        ModelError::InstanceCount { given, limit } => invalid(format!(
+            "Value ({given}) for parameter maxCount is invalid. Expecting a value between 1 and {limit}."
+        )),
+        ModelError::TerminationProtected(id) => not_permitted(format!(
+            "The instance '{id}' may not be terminated. Modify its 'disableApiTermination' instance attribute and \
+             try again."
+        )),
+        ModelError::DeviceIndexTaken { instance, index } => invalid(format!(
+            "Instance '{instance}' already has an interface attached at device index '{index}'."
+        )),
+        ModelError::PrimaryInterface(_) => {
+            not_permitted("The network interface at device index 0 cannot be detached.".to_owned())
+        }
+        ModelError::InterfaceManaged { interface } => {
+            not_permitted(format!("You do not have permission to manage the network interface '{interface}': AWS manages it."))
+        }
+        ModelError::IdentityNotFound { kind, name } => {
+            invalid(format!("Value ({name}) for parameter iamInstanceProfile.name is invalid. Invalid IAM {kind} name"))
+        }
+        ModelError::IdentityExists { kind, name } => invalid(format!("The {kind} '{name}' already exists.")),
+        ModelError::IdentityInUse { kind, name, what } => {
+            AwsError::new("DependencyViolation", format!("The {kind} '{name}' still has {what}."))
+        }
+        ModelError::IdentityName { kind, name } => invalid(format!("'{name}' is not a name for a {kind}.")),
+        ModelError::ProfileHasRole => invalid("An instance profile holds one role.".to_owned()),
+        ModelError::InvalidTagKey(key) => invalid(tag_key(&key)),
+        ModelError::InvalidTagValue(_) => {
+            invalid("Tag value exceeds the maximum length of 256 characters".to_owned())
+        }
+        ModelError::TooManyTags { limit } => AwsError::new(
+            "TagLimitExceeded",
+            format!("The maximum number of Tags for a resource has been reached: {limit}."),
+        ),
+        ModelError::Unchangeable { resource, what } => {
+            AwsError::new("IncorrectState", format!("The {what} of '{resource}' cannot be changed now."))
+        }
+        ModelError::TokenReused { .. } => AwsError::new(
+            "IdempotentParameterMismatch",
+            "The request uses the same client token as a previous, but non-identical request. Do not reuse a client \
+             token with different requests, unless the requests are identical.",
+        ),
+        ModelError::IdsExhausted => internal("no free id could be made"),
+    }
+}
+
+fn tag_key(key: &str) -> String {
+    if key.is_empty() {
+        "Tag key cannot be null or empty".to_owned()
+    } else if key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:")) {
+        format!("Tag keys starting with 'aws:' are reserved for internal use: '{key}'")
+    } else {
+        "Tag key exceeds the maximum length of 128 characters".to_owned()
+    }
+}
+
+fn different_networks(operation: &str, a: ResourceId, b: ResourceId) -> AwsError {
+    match (a, b) {
+        (ResourceId::SecurityGroup(group), other) => AwsError::new(
+            if operation == "RunInstances" { "InvalidParameter" } else { "InvalidGroup.NotFound" },
+            format!("Security group {group} and {} {other} belong to different networks.", noun(other)),
+        ),
+        (ResourceId::RouteTable(table), ResourceId::Subnet(subnet)) => AwsError::new(
+            "InvalidParameterValue",
+            format!("Route table {table} and subnet {subnet} belong to different networks"),
+        ),
+        (ResourceId::RouteTable(table), gateway @ ResourceId::InternetGateway(_)) => AwsError::new(
+            "InvalidParameterValue",
+            format!("route table {table} and network gateway {gateway} belong to different networks"),
+        ),
+        (ResourceId::RouteTable(table), interface @ ResourceId::NetworkInterface(_)) => AwsError::new(
+            "InvalidParameterValue",
+            format!("route table {table} and interface {interface} belong to different networks"),
+        ),
+        (a, b) => AwsError::new(
+            "InvalidParameterValue",
+            format!("{} {a} and {} {b} belong to different networks", noun(a), noun(b)),
+        ),
+    }
+}

@@ -1,0 +1,161 @@
+//! What requests ask for, and that nothing is served without it.
+
+use postern_frontdoor::Caller;
+use postern_services::ec2::IMAGE_ID;
+use postern_wire::{client, ec2};
+use serde_json::{Value, json};
+
+use crate::requests;
+use crate::support::{ALICE, user};
+use crate::world::{built, instance_type, with_ids};
+
+fn asked(operation: &str, parameters: Value) -> Vec<String> {
+    let (api, ids) = built();
+    let asks = api.asks(&user(ALICE, "ana"), operation, &with_ids(&parameters, ids)).unwrap();
+    let mut asked: Vec<String> = asks
+        .into_iter()
+        .map(|ask| {
+            let mut line = format!("{} {}", ask.action, ask.resource);
+            for (name, id) in ids {
+                line = line.replace(id.as_str(), &format!("${name}"));
+            }
+            line.replace("arn:aws:ec2:us-east-1:111111111111:", "…:")
+        })
+        .collect();
+    asked.sort();
+    asked
+}
+
+#[test]
+fn actions_are_asked_on_what_they_are_about() {
+    assert_eq!(asked("DescribeVpcs", json!({ "VpcIds": ["$vpc"] })), ["ec2:DescribeVpcs *"]);
+    assert_eq!(asked("DeleteVpc", json!({ "VpcId": "$vpc" })), ["ec2:DeleteVpc …:vpc/$vpc"]);
+    assert_eq!(
+        asked(
+            "CreateSubnet",
+            json!({ "VpcId": "$vpc", "CidrBlock": "10.0.0.0/24", "TagSpecifications": [
+            { "ResourceType": "subnet", "Tags": [{ "Key": "a", "Value": "b" }] }] })
+        ),
+        ["ec2:CreateSubnet …:subnet/*", "ec2:CreateSubnet …:vpc/$vpc", "ec2:CreateTags …:subnet/*"]
+    );
+    assert_eq!(
+        asked("CreateVpcEndpoint", json!({ "VpcId": "$vpc", "ServiceName": "x", "RouteTableIds": ["$rtb"] })),
+        [
+            "ec2:CreateVpcEndpoint …:route-table/$rtb",
+            "ec2:CreateVpcEndpoint …:vpc-endpoint/*",
+            "ec2:CreateVpcEndpoint …:vpc/$vpc"
+        ]
+    );
+    // By way of links.
+    assert_eq!(
+        asked("DisassociateRouteTable", json!({ "AssociationId": "$rtbassoc" })),
+        ["ec2:DisassociateRouteTable …:route-table/$rtb", "ec2:DisassociateRouteTable …:subnet/$subnet"]
+    );
+    assert_eq!(
+        asked("DisassociateAddress", json!({ "PublicIp": "$public-ip" })),
+        ["ec2:DisassociateAddress …:elastic-ip/$eip"]
+    );
+    assert_eq!(
+        asked("DetachNetworkInterface", json!({ "AttachmentId": "$attachment" })),
+        ["ec2:DetachNetworkInterface …:network-interface/$plugged-eni"]
+    );
+    assert_eq!(asked("DeleteKeyPair", json!({ "KeyPairId": "$key" })), ["ec2:DeleteKeyPair …:key-pair/mine"]);
+    assert_eq!(
+        asked("CreateTags", json!({ "Resources": ["$vpc", "$i"], "Tags": [{ "Key": "a", "Value": "b" }] })),
+        ["ec2:CreateTags …:instance/$i", "ec2:CreateTags …:vpc/$vpc"]
+    );
+}
+
+#[test]
+fn a_launch_asks_for_the_role_as_well() {
+    let launch = json!({ "ImageId": IMAGE_ID, "InstanceType": instance_type(), "MinCount": 1, "MaxCount": 1,
+        "SubnetId": "$subnet", "SecurityGroupIds": ["$sg"], "KeyName": "mine", "IamInstanceProfile": { "Name": "readers" } });
+    assert_eq!(
+        asked("RunInstances", launch),
+        [
+            "ec2:RunInstances arn:aws:ec2:us-east-1::image/ami-0123456789abcdef0",
+            "ec2:RunInstances …:instance/*",
+            "ec2:RunInstances …:key-pair/mine",
+            "ec2:RunInstances …:network-interface/*",
+            "ec2:RunInstances …:security-group/$sg",
+            "ec2:RunInstances …:subnet/$subnet",
+            "iam:PassRole arn:aws:iam::111111111111:role/reader",
+        ]
+    );
+}
+
+#[test]
+fn policies_decide_by_resource_tag_and_request() {
+    let (api, ids) = built();
+    let ana = user(ALICE, "ana");
+    let ask = |operation: &str, parameters: Value| {
+        let form = client::encode(&ec2::SERVICE, operation, &parameters).unwrap();
+        api.send(&ana, &form).map(|_| ()).map_err(|error| (error.status, error.to_string()))
+    };
+    let policy = |statement: Value| {
+        let document = json!({ "Version": "2012-10-17", "Statement": statement }).to_string();
+        api.directory.policies.lock().unwrap().insert("ana".to_owned(), document);
+    };
+    let (status, message) = ask("DescribeVpcs", json!({})).unwrap_err();
+    assert_eq!(status, 403);
+    assert!(
+        message.starts_with("UnauthorizedOperation: You are not authorized to perform this operation. User: arn:aws:iam::111111111111:user/ana is not authorized to perform: ec2:DescribeVpcs"),
+        "{message}"
+    );
+    let tagged = |condition: Value| json!({ "Effect": "Allow", "Action": "ec2:DeleteVpc", "Resource": "*", "Condition": condition });
+    policy(tagged(json!({ "StringEquals": { "aws:ResourceTag/Name": "the dog" } })));
+    assert!(
+        ask("DeleteVpc", json!({ "VpcId": ids["vpc"] }))
+            .unwrap_err()
+            .1
+            .starts_with("UnauthorizedOperation: ")
+    );
+    policy(tagged(
+        json!({ "StringEquals": { "aws:ResourceTag/Name": "the vpc", "ec2:Region": "us-east-1" } }),
+    ));
+    // Allowed, and then the model's word.
+    assert!(
+        ask("DeleteVpc", json!({ "VpcId": ids["vpc"] })).unwrap_err().1.starts_with("DependencyViolation: ")
+    );
+    let create = json!({ "CidrBlock": "10.0.0.0/16", "TagSpecifications": [{ "ResourceType": "vpc", "Tags": [{ "Key": "team", "Value": "blue" }] }] });
+    policy(json!([{ "Effect": "Allow", "Action": "ec2:CreateVpc", "Resource": "*" }]));
+    assert!(ask("CreateVpc", create.clone()).unwrap_err().1.contains("ec2:CreateTags"));
+    policy(json!([
+        { "Effect": "Allow", "Action": "ec2:CreateVpc", "Resource": "*", "Condition": { "StringEquals": { "aws:RequestTag/team": "blue" } } },
+        { "Effect": "Allow", "Action": "ec2:CreateTags", "Resource": "*", "Condition": { "StringEquals": { "ec2:CreateAction": "CreateVpc" }, "ForAllValues:StringEquals": { "aws:TagKeys": "team" } } }
+    ]));
+    assert_eq!(ask("CreateVpc", create), Ok(()));
+    // A dry run tells who may from who may not.
+    assert!(
+        ask("DeleteSubnet", json!({ "SubnetId": ids["subnet"], "DryRun": true }))
+            .unwrap_err()
+            .1
+            .starts_with("UnauthorizedOperation: ")
+    );
+}
+
+#[test]
+fn nothing_is_served_without_permits_for_all_of_it() {
+    let (api, ids) = built();
+    for (operation, template) in requests::all() {
+        let before = api.state();
+        let error = api.serve_with(ALICE, operation, &with_ids(&template, ids), Vec::new()).unwrap_err();
+        assert_eq!(error.code, "UnauthorizedOperation", "{operation}");
+        assert_eq!(api.state(), before);
+    }
+}
+
+#[test]
+fn nobody_gets_nothing() {
+    let (api, _) = built();
+    let form = client::encode(&ec2::SERVICE, "DescribeVpcs", &json!({})).unwrap();
+    let error = api.send(&Caller::anonymous(), &form).unwrap_err();
+    assert_eq!((error.code.as_str(), error.status), ("AuthFailure", 401));
+    let mut unknown = form;
+    unknown.action = "DescribeDogs".to_owned();
+    let error = api.send(&user(ALICE, "ana"), &unknown).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "InvalidAction: The action DescribeDogs is not valid for this web service."
+    );
+}

@@ -1,0 +1,210 @@
+//! For every operation a request that succeeds in [`crate::world`].
+
+use postern_services::ec2::IMAGE_ID;
+use serde_json::{Value, json};
+
+use crate::world::{PUBLIC_KEY, base64, instance_type, other_instance_type};
+
+/// The operations and their requests.
+pub fn all() -> Vec<(&'static str, Value)> {
+    let mut all = network();
+    all.extend(interfaces());
+    all.extend(security());
+    all.extend(endpoints());
+    all.extend(instances());
+    all.extend(others());
+    all
+}
+
+fn network() -> Vec<(&'static str, Value)> {
+    vec![
+        ("CreateVpc", json!({ "CidrBlock": "10.9.0.0/16" })),
+        ("DeleteVpc", json!({ "VpcId": "$spare-vpc" })),
+        ("DescribeVpcs", json!({ "VpcIds": ["$vpc"] })),
+        ("DescribeVpcAttribute", json!({ "VpcId": "$vpc", "Attribute": "enableDnsSupport" })),
+        ("ModifyVpcAttribute", json!({ "VpcId": "$vpc", "EnableDnsSupport": { "Value": false } })),
+        ("AssociateVpcCidrBlock", json!({ "VpcId": "$vpc", "CidrBlock": "10.7.0.0/16" })),
+        ("DisassociateVpcCidrBlock", json!({ "AssociationId": "$block" })),
+        ("CreateSubnet", json!({ "VpcId": "$vpc", "CidrBlock": "10.0.9.0/24" })),
+        ("DeleteSubnet", json!({ "SubnetId": "$spare-subnet" })),
+        ("DescribeSubnets", json!({ "SubnetIds": ["$subnet"] })),
+        (
+            "ModifySubnetAttribute",
+            json!({ "SubnetId": "$private", "MapPublicIpOnLaunch": { "Value": true } }),
+        ),
+        ("CreateRouteTable", json!({ "VpcId": "$vpc" })),
+        ("DeleteRouteTable", json!({ "RouteTableId": "$spare-rtb" })),
+        ("DescribeRouteTables", json!({ "RouteTableIds": ["$rtb"] })),
+        (
+            "CreateRoute",
+            json!({ "RouteTableId": "$spare-rtb", "DestinationCidrBlock": "192.0.2.0/24", "GatewayId": "$igw" }),
+        ),
+        (
+            "ReplaceRoute",
+            json!({ "RouteTableId": "$private-rtb", "DestinationCidrBlock": "0.0.0.0/0", "GatewayId": "$igw" }),
+        ),
+        ("DeleteRoute", json!({ "RouteTableId": "$rtb", "DestinationCidrBlock": "0.0.0.0/0" })),
+        ("AssociateRouteTable", json!({ "RouteTableId": "$rtb", "SubnetId": "$spare-subnet" })),
+        ("DisassociateRouteTable", json!({ "AssociationId": "$rtbassoc" })),
+        (
+            "ReplaceRouteTableAssociation",
+            json!({ "AssociationId": "$rtbassoc", "RouteTableId": "$spare-rtb" }),
+        ),
+        ("CreateInternetGateway", json!({})),
+        ("DeleteInternetGateway", json!({ "InternetGatewayId": "$spare-igw" })),
+        ("DescribeInternetGateways", json!({ "InternetGatewayIds": ["$igw"] })),
+        ("AttachInternetGateway", json!({ "InternetGatewayId": "$spare-igw", "VpcId": "$spare-vpc" })),
+        ("DetachInternetGateway", json!({ "InternetGatewayId": "$lone-igw", "VpcId": "$gateway-vpc" })),
+        ("CreateNatGateway", json!({ "SubnetId": "$subnet", "AllocationId": "$spare-eip" })),
+        ("DeleteNatGateway", json!({ "NatGatewayId": "$nat" })),
+        ("DescribeNatGateways", json!({ "NatGatewayIds": ["$nat"] })),
+        ("AllocateAddress", json!({})),
+        ("ReleaseAddress", json!({ "AllocationId": "$spare-eip" })),
+        ("AssociateAddress", json!({ "AllocationId": "$spare-eip", "NetworkInterfaceId": "$spare-eni" })),
+        ("DisassociateAddress", json!({ "AssociationId": "$eipassoc" })),
+        ("DescribeAddresses", json!({ "AllocationIds": ["$eip"] })),
+        ("DescribeAddressesAttribute", json!({ "AllocationIds": ["$eip"] })),
+        ("DescribeDhcpOptions", json!({ "DhcpOptionsIds": ["$dopt"] })),
+        (
+            "CreateDhcpOptions",
+            json!({ "DhcpConfigurations": [{ "Key": "domain-name-servers", "Values": ["10.0.0.2"] }] }),
+        ),
+        ("AssociateDhcpOptions", json!({ "DhcpOptionsId": "$dopt", "VpcId": "$vpc" })),
+        ("DeleteDhcpOptions", json!({ "DhcpOptionsId": "$dopt" })),
+    ]
+}
+
+fn interfaces() -> Vec<(&'static str, Value)> {
+    vec![
+        ("CreateNetworkInterface", json!({ "SubnetId": "$subnet" })),
+        ("DeleteNetworkInterface", json!({ "NetworkInterfaceId": "$spare-eni" })),
+        ("DescribeNetworkInterfaces", json!({ "NetworkInterfaceIds": ["$eni"] })),
+        (
+            "AttachNetworkInterface",
+            json!({ "NetworkInterfaceId": "$spare-eni", "InstanceId": "$i", "DeviceIndex": 2 }),
+        ),
+        ("DetachNetworkInterface", json!({ "AttachmentId": "$attachment" })),
+        (
+            "ModifyNetworkInterfaceAttribute",
+            json!({ "NetworkInterfaceId": "$eni", "SourceDestCheck": { "Value": false } }),
+        ),
+        (
+            "DescribeNetworkInterfaceAttribute",
+            json!({ "NetworkInterfaceId": "$eni", "Attribute": "description" }),
+        ),
+        (
+            "AssignPrivateIpAddresses",
+            json!({ "NetworkInterfaceId": "$eni", "PrivateIpAddresses": ["10.0.0.99"] }),
+        ),
+        (
+            "UnassignPrivateIpAddresses",
+            json!({ "NetworkInterfaceId": "$eni", "PrivateIpAddresses": ["$eni-second"] }),
+        ),
+    ]
+}
+
+fn security() -> Vec<(&'static str, Value)> {
+    let ssh = json!([{ "IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{ "CidrIp": "10.0.0.0/8" }] }]);
+    let https = json!([{ "IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "IpRanges": [{ "CidrIp": "0.0.0.0/0" }] }]);
+    let lists = json!([
+        { "IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "PrefixListIds": [{ "PrefixListId": "$pl" }] }]);
+    let entry = json!({ "NetworkAclId": "$acl", "RuleNumber": 200, "Protocol": "6", "RuleAction": "deny",
+        "Egress": true, "CidrBlock": "0.0.0.0/0", "PortRange": { "From": 25, "To": 25 } });
+    let mut replaced = entry.clone();
+    (replaced["RuleNumber"], replaced["Egress"]) = (json!(100), json!(false));
+    vec![
+        ("CreateSecurityGroup", json!({ "VpcId": "$vpc", "GroupName": "new", "Description": "new" })),
+        ("DeleteSecurityGroup", json!({ "GroupId": "$spare-sg" })),
+        ("DescribeSecurityGroups", json!({ "GroupIds": ["$sg"] })),
+        ("AuthorizeSecurityGroupIngress", json!({ "GroupId": "$sg", "IpPermissions": https })),
+        ("AuthorizeSecurityGroupEgress", json!({ "GroupId": "$sg", "IpPermissions": https })),
+        ("RevokeSecurityGroupIngress", json!({ "GroupId": "$sg", "IpPermissions": ssh })),
+        ("RevokeSecurityGroupEgress", json!({ "GroupId": "$sg", "IpPermissions": lists })),
+        ("DescribeSecurityGroupRules", json!({ "SecurityGroupRuleIds": ["$sgr"] })),
+        (
+            "ModifySecurityGroupRules",
+            json!({ "GroupId": "$sg", "SecurityGroupRules": [{ "SecurityGroupRuleId": "$sgr",
+                "SecurityGroupRule": { "IpProtocol": "tcp", "FromPort": 2222, "ToPort": 2222, "CidrIpv4": "10.0.0.0/8" } }] }),
+        ),
+        ("CreateNetworkAcl", json!({ "VpcId": "$vpc" })),
+        ("DeleteNetworkAcl", json!({ "NetworkAclId": "$spare-acl" })),
+        ("DescribeNetworkAcls", json!({ "NetworkAclIds": ["$acl"] })),
+        ("CreateNetworkAclEntry", entry),
+        ("ReplaceNetworkAclEntry", replaced),
+        ("DeleteNetworkAclEntry", json!({ "NetworkAclId": "$acl", "RuleNumber": 100, "Egress": false })),
+        (
+            "ReplaceNetworkAclAssociation",
+            json!({ "AssociationId": "$aclassoc", "NetworkAclId": "$spare-acl" }),
+        ),
+        (
+            "CreateManagedPrefixList",
+            json!({ "PrefixListName": "new", "AddressFamily": "IPv4", "MaxEntries": 3 }),
+        ),
+        ("ModifyManagedPrefixList", json!({ "PrefixListId": "$pl", "PrefixListName": "renamed" })),
+        ("DeleteManagedPrefixList", json!({ "PrefixListId": "$spare-pl" })),
+        ("DescribeManagedPrefixLists", json!({ "PrefixListIds": ["$pl"] })),
+        ("GetManagedPrefixListEntries", json!({ "PrefixListId": "$pl" })),
+        ("GetManagedPrefixListAssociations", json!({ "PrefixListId": "$pl" })),
+        (
+            "RestoreManagedPrefixListVersion",
+            json!({ "PrefixListId": "$pl", "PreviousVersion": 1, "CurrentVersion": 2 }),
+        ),
+        ("DescribePrefixLists", json!({ "PrefixListIds": ["pl-63a5400a"] })),
+    ]
+}
+
+fn endpoints() -> Vec<(&'static str, Value)> {
+    vec![
+        ("CreateVpcEndpoint", json!({ "VpcId": "$vpc", "ServiceName": "com.amazonaws.us-east-1.dynamodb" })),
+        ("ModifyVpcEndpoint", json!({ "VpcEndpointId": "$vpce", "AddRouteTableIds": ["$rtb"] })),
+        ("DescribeVpcEndpoints", json!({ "VpcEndpointIds": ["$vpce"] })),
+        ("DeleteVpcEndpoints", json!({ "VpcEndpointIds": ["$vpce"] })),
+        ("DescribeVpcEndpointServices", json!({ "ServiceNames": ["com.amazonaws.us-east-1.s3"] })),
+    ]
+}
+
+fn instances() -> Vec<(&'static str, Value)> {
+    vec![
+        (
+            "RunInstances",
+            json!({ "ImageId": IMAGE_ID, "InstanceType": instance_type(), "MinCount": 1, "MaxCount": 1,
+                "SubnetId": "$subnet", "SecurityGroupIds": ["$sg"] }),
+        ),
+        ("DescribeInstances", json!({ "InstanceIds": ["$i"] })),
+        ("StopInstances", json!({ "InstanceIds": ["$i"] })),
+        ("StartInstances", json!({ "InstanceIds": ["$stopped"] })),
+        ("RebootInstances", json!({ "InstanceIds": ["$i"] })),
+        ("TerminateInstances", json!({ "InstanceIds": ["$i"] })),
+        ("DescribeInstanceStatus", json!({ "InstanceIds": ["$i", "$stopped"] })),
+        ("DescribeInstanceAttribute", json!({ "InstanceId": "$i", "Attribute": "instanceType" })),
+        (
+            "ModifyInstanceAttribute",
+            json!({ "InstanceId": "$stopped", "InstanceType": { "Value": other_instance_type() } }),
+        ),
+        ("DescribeInstanceTypes", json!({ "InstanceTypes": [instance_type()] })),
+        ("DescribeImages", json!({ "ImageIds": [IMAGE_ID] })),
+        ("GetConsoleOutput", json!({ "InstanceId": "$i" })),
+        (
+            "AssociateIamInstanceProfile",
+            json!({ "InstanceId": "$stopped", "IamInstanceProfile": { "Name": "writers" } }),
+        ),
+        ("DisassociateIamInstanceProfile", json!({ "AssociationId": "$iip" })),
+        ("DescribeIamInstanceProfileAssociations", json!({ "AssociationIds": ["$iip"] })),
+        ("ModifyInstanceMetadataOptions", json!({ "InstanceId": "$i", "HttpPutResponseHopLimit": 2 })),
+        ("CreateKeyPair", json!({ "KeyName": "new", "KeyType": "ed25519" })),
+        ("ImportKeyPair", json!({ "KeyName": "new", "PublicKeyMaterial": base64(PUBLIC_KEY) })),
+        ("DeleteKeyPair", json!({ "KeyPairId": "$key" })),
+        ("DescribeKeyPairs", json!({ "KeyPairIds": ["$key"] })),
+    ]
+}
+
+fn others() -> Vec<(&'static str, Value)> {
+    vec![
+        ("CreateTags", json!({ "Resources": ["$vpc", "$i"], "Tags": [{ "Key": "team", "Value": "blue" }] })),
+        ("DeleteTags", json!({ "Resources": ["$vpc"], "Tags": [{ "Key": "Name" }] })),
+        ("DescribeTags", json!({})),
+        ("DescribeRegions", json!({})),
+        ("DescribeAvailabilityZones", json!({})),
+        ("DescribeAccountAttributes", json!({})),
+    ]
+}

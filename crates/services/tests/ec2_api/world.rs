@@ -1,0 +1,351 @@
+//! One of everything, made through the API itself.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use postern_model::iam::IamAction;
+use postern_model::instance::InstanceState;
+use postern_model::{Action, State};
+use postern_services::ec2::IMAGE_ID;
+use serde_json::{Value, json};
+
+use crate::support::{Api, BOB, at, text};
+
+/// Names of things, and their ids.
+pub type Ids = BTreeMap<&'static str, String>;
+
+/// The region with one of everything of Alice's in it, and the ids.
+pub fn built() -> (Api, &'static Ids) {
+    let (state, alice, _) = world();
+    (Api::over(state.clone()), alice)
+}
+
+/// The ids of Bob's things, in the same region.
+pub fn bobs() -> &'static Ids {
+    &world().2
+}
+
+fn world() -> &'static (State, Ids, Ids) {
+    static WORLD: OnceLock<(State, Ids, Ids)> = OnceLock::new();
+    WORLD.get_or_init(build)
+}
+
+/// An instance type that the host's image runs on.
+pub fn instance_type() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "t4g.micro" } else { "t3.micro" }
+}
+
+/// Another one.
+pub fn other_instance_type() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "t4g.small" } else { "t3.small" }
+}
+
+/// Puts ids in the place of their names: `$vpc`.
+pub fn with_ids(template: &Value, ids: &BTreeMap<&str, String>) -> Value {
+    match template {
+        Value::String(name) => match name.strip_prefix('$') {
+            Some(name) => Value::String(ids.get(name).unwrap_or_else(|| panic!("no id `{name}`")).clone()),
+            None => template.clone(),
+        },
+        Value::Array(items) => Value::Array(items.iter().map(|item| with_ids(item, ids)).collect()),
+        Value::Object(members) => {
+            Value::Object(members.iter().map(|(key, value)| (key.clone(), with_ids(value, ids))).collect())
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => template.clone(),
+    }
+}
+
+fn tags(kind: &str) -> Value {
+    json!([{ "ResourceType": kind, "Tags": [{ "Key": "Name", "Value": format!("the {kind}") }] }])
+}
+
+/// A policy that lets one bucket through.
+pub const ONE_BUCKET: &str =
+    r#"{"Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::one/*"}]}"#;
+
+/// An ed25519 key that nobody has.
+pub const PUBLIC_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJMoXzFxGkpn2yNcT2Jx9tZg3GNbT5Yy2wQfVb9l3pMX brought";
+
+fn iam(api: &Api) {
+    let trust = json!({ "Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": { "Service": "ec2.amazonaws.com" }, "Action": "sts:AssumeRole" }] });
+    let path = "/".to_owned();
+    for role in ["reader", "writer"] {
+        for action in [
+            IamAction::CreateRole {
+                name: role.to_owned(),
+                path: path.clone(),
+                trust_policy: trust.to_string(),
+                description: String::new(),
+                max_session_seconds: 3_600,
+                tags: Vec::new(),
+            },
+            IamAction::CreateInstanceProfile {
+                name: format!("{role}s"),
+                path: path.clone(),
+                tags: Vec::new(),
+            },
+            IamAction::AddRoleToInstanceProfile { profile: format!("{role}s"), role: role.to_owned() },
+        ] {
+            api.report(Action::Iam(action));
+        }
+    }
+}
+
+fn network(api: &Api, ids: &mut Ids) {
+    let vpc = api.call("CreateVpc", json!({ "CidrBlock": "10.0.0.0/16", "TagSpecifications": tags("vpc") }));
+    ids.insert("vpc", text(&vpc, "Vpc.VpcId"));
+    let vpc = json!(ids["vpc"]);
+    api.call("ModifyVpcAttribute", json!({ "VpcId": vpc, "EnableDnsHostnames": { "Value": true } }));
+    let block = api.call("AssociateVpcCidrBlock", json!({ "VpcId": vpc, "CidrBlock": "10.1.0.0/16" }));
+    ids.insert("block", text(&block, "CidrBlockAssociation.AssociationId"));
+    let spare = api.call("CreateVpc", json!({ "CidrBlock": "10.0.0.0/16" }));
+    ids.insert("spare-vpc", text(&spare, "Vpc.VpcId"));
+    let gateways = api.call("CreateVpc", json!({ "CidrBlock": "10.0.0.0/16" }));
+    ids.insert("gateway-vpc", text(&gateways, "Vpc.VpcId"));
+    for (name, cidr, zone) in [
+        ("subnet", "10.0.0.0/24", "us-east-1a"),
+        ("private", "10.0.1.0/24", "us-east-1b"),
+        ("spare-subnet", "10.0.2.0/28", "us-east-1a"),
+    ] {
+        let subnet = api.call(
+            "CreateSubnet",
+            json!({
+            "VpcId": vpc, "CidrBlock": cidr, "AvailabilityZone": zone, "TagSpecifications": tags("subnet") }),
+        );
+        ids.insert(name, text(&subnet, "Subnet.SubnetId"));
+    }
+    let on = json!({ "SubnetId": ids["subnet"], "MapPublicIpOnLaunch": { "Value": true } });
+    api.call("ModifySubnetAttribute", on);
+    for name in ["igw", "spare-igw"] {
+        let igw = api.call("CreateInternetGateway", json!({ "TagSpecifications": tags("internet-gateway") }));
+        ids.insert(name, text(&igw, "InternetGateway.InternetGatewayId"));
+    }
+    api.call("AttachInternetGateway", json!({ "VpcId": vpc, "InternetGatewayId": ids["igw"] }));
+    let lone = api.call("CreateInternetGateway", json!({}));
+    ids.insert("lone-igw", text(&lone, "InternetGateway.InternetGatewayId"));
+    api.call(
+        "AttachInternetGateway",
+        json!({ "VpcId": ids["gateway-vpc"], "InternetGatewayId": ids["lone-igw"] }),
+    );
+    for name in ["eip", "spare-eip", "nat-eip"] {
+        let eip = api.call("AllocateAddress", json!({ "TagSpecifications": tags("elastic-ip") }));
+        ids.insert(name, text(&eip, "AllocationId"));
+        if name == "eip" {
+            ids.insert("public-ip", text(&eip, "PublicIp"));
+        }
+    }
+    let nat = api.call(
+        "CreateNatGateway",
+        json!({
+        "SubnetId": ids["subnet"], "AllocationId": ids["nat-eip"], "TagSpecifications": tags("natgateway") }),
+    );
+    ids.insert("nat", text(&nat, "NatGateway.NatGatewayId"));
+    api.report(Action::ReportNatGatewayReady { gateway: ids["nat"].parse().unwrap() });
+    for (name, subnet) in [("rtb", Some("subnet")), ("private-rtb", Some("private")), ("spare-rtb", None)] {
+        let rtb =
+            api.call("CreateRouteTable", json!({ "VpcId": vpc, "TagSpecifications": tags("route-table") }));
+        ids.insert(name, text(&rtb, "RouteTable.RouteTableId"));
+        if let Some(subnet) = subnet {
+            let link = api
+                .call("AssociateRouteTable", json!({ "RouteTableId": ids[name], "SubnetId": ids[subnet] }));
+            ids.insert(
+                if name == "rtb" { "rtbassoc" } else { "private-rtbassoc" },
+                text(&link, "AssociationId"),
+            );
+        }
+    }
+    api.call(
+        "CreateRoute",
+        json!({
+        "RouteTableId": ids["rtb"], "DestinationCidrBlock": "0.0.0.0/0", "GatewayId": ids["igw"] }),
+    );
+    api.call("CreateRoute", json!({
+        "RouteTableId": ids["private-rtb"], "DestinationCidrBlock": "0.0.0.0/0", "NatGatewayId": ids["nat"] }));
+    let options = api.call(
+        "CreateDhcpOptions",
+        json!({
+        "DhcpConfigurations": [{ "Key": "domain-name", "Values": ["example.com"] }],
+        "TagSpecifications": tags("dhcp-options") }),
+    );
+    ids.insert("dopt", text(&options, "DhcpOptions.DhcpOptionsId"));
+}
+
+fn security(api: &Api, ids: &mut Ids) {
+    let list = api.call("CreateManagedPrefixList", json!({
+        "PrefixListName": "offices", "AddressFamily": "IPv4", "MaxEntries": 5,
+        "Entries": [{ "Cidr": "192.0.2.0/24", "Description": "here" }], "TagSpecifications": tags("prefix-list") }));
+    ids.insert("pl", text(&list, "PrefixList.PrefixListId"));
+    let spare = api.call(
+        "CreateManagedPrefixList",
+        json!({
+        "PrefixListName": "old", "AddressFamily": "IPv4", "MaxEntries": 1 }),
+    );
+    ids.insert("spare-pl", text(&spare, "PrefixList.PrefixListId"));
+    api.call(
+        "ModifyManagedPrefixList",
+        json!({
+        "PrefixListId": ids["pl"], "CurrentVersion": 1, "AddEntries": [{ "Cidr": "198.51.100.0/24" }] }),
+    );
+    for name in ["sg", "spare-sg"] {
+        let group = api.call(
+            "CreateSecurityGroup",
+            json!({
+            "VpcId": ids["vpc"], "GroupName": name.replace("sg", "group"), "Description": "for tests",
+            "TagSpecifications": tags("security-group") }),
+        );
+        ids.insert(name, text(&group, "GroupId"));
+    }
+    let rules = api.call("AuthorizeSecurityGroupIngress", json!({
+        "GroupId": ids["sg"], "TagSpecifications": tags("security-group-rule"), "IpPermissions": [
+            { "IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{ "CidrIp": "10.0.0.0/8" }] },
+            { "IpProtocol": "tcp", "FromPort": 80, "ToPort": 81, "UserIdGroupPairs": [{ "GroupId": ids["sg"] }] },
+            { "IpProtocol": "icmp", "FromPort": 8, "ToPort": 0, "IpRanges": [{ "CidrIp": "0.0.0.0/0", "Description": "ping" }] },
+            { "IpProtocol": "tcp", "FromPort": 25, "ToPort": 25, "PrefixListIds": [{ "PrefixListId": ids["pl"] }] },
+            { "IpProtocol": "udp", "FromPort": 53, "ToPort": 53, "Ipv6Ranges": [{ "CidrIpv6": "::/0" }] }] }));
+    let ssh = at(&rules, "SecurityGroupRules").as_array().unwrap();
+    let ssh = ssh.iter().find(|rule| rule["FromPort"] == json!(22)).unwrap();
+    ids.insert("sgr", text(ssh, "SecurityGroupRuleId"));
+    let out = api.call("AuthorizeSecurityGroupEgress", json!({
+        "GroupId": ids["sg"], "IpPermissions": [
+            { "IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "PrefixListIds": [{ "PrefixListId": ids["pl"] }] },
+            { "IpProtocol": "tcp", "FromPort": 5, "ToPort": 6, "UserIdGroupPairs": [{ "GroupId": ids["sg"] }] },
+            { "IpProtocol": "udp", "FromPort": 7, "ToPort": 7, "Ipv6Ranges": [{ "CidrIpv6": "::/0" }] }] }));
+    ids.insert("egress-sgr", text(&out, "SecurityGroupRules.0.SecurityGroupRuleId"));
+    for name in ["acl", "spare-acl"] {
+        let acl = api.call(
+            "CreateNetworkAcl",
+            json!({ "VpcId": ids["vpc"], "TagSpecifications": tags("network-acl") }),
+        );
+        ids.insert(name, text(&acl, "NetworkAcl.NetworkAclId"));
+    }
+    for (number, protocol, more) in [
+        (100, "6", json!({ "CidrBlock": "0.0.0.0/0", "PortRange": { "From": 1, "To": 2 } })),
+        (110, "1", json!({ "CidrBlock": "0.0.0.0/0", "IcmpTypeCode": { "Type": 8, "Code": -1 } })),
+        (120, "-1", json!({ "Ipv6CidrBlock": "::/0" })),
+    ] {
+        let mut entry = json!({ "NetworkAclId": ids["acl"], "RuleNumber": number, "Protocol": protocol,
+            "RuleAction": "allow", "Egress": false });
+        entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        api.call("CreateNetworkAclEntry", entry);
+    }
+    let acls = api.call(
+        "DescribeNetworkAcls",
+        json!({ "Filters": [
+        { "Name": "association.subnet-id", "Values": [ids["private"]] }] }),
+    );
+    let associations = at(&acls, "NetworkAcls.0.Associations").as_array().unwrap();
+    let association = associations.iter().find(|a| a["SubnetId"] == json!(ids["private"])).unwrap();
+    let link = text(association, "NetworkAclAssociationId");
+    let moved = api
+        .call("ReplaceNetworkAclAssociation", json!({ "AssociationId": link, "NetworkAclId": ids["acl"] }));
+    ids.insert("aclassoc", text(&moved, "NewAssociationId"));
+}
+
+fn instances(api: &Api, ids: &mut Ids) {
+    api.call(
+        "ImportKeyPair",
+        json!({
+        "KeyName": "mine", "PublicKeyMaterial": base64(PUBLIC_KEY), "TagSpecifications": tags("key-pair") }),
+    );
+    let pairs = api.call("DescribeKeyPairs", json!({}));
+    ids.insert("key", text(&pairs, "KeyPairs.0.KeyPairId"));
+    for (name, subnet, profile) in [("i", "subnet", Some("readers")), ("stopped", "private", None)] {
+        let mut launch = json!({
+            "ImageId": IMAGE_ID, "InstanceType": instance_type(), "MinCount": 1, "MaxCount": 1, "KeyName": "mine",
+            "SubnetId": ids[subnet], "SecurityGroupIds": [ids["sg"]], "UserData": base64("#!/bin/sh\n"),
+            "TagSpecifications": tags("instance") });
+        if let Some(profile) = profile {
+            launch["IamInstanceProfile"] = json!({ "Name": profile });
+        }
+        let run = api.call("RunInstances", launch);
+        ids.insert(name, text(&run, "Instances.0.InstanceId"));
+        let report = |state| Action::ReportInstance {
+            instance: ids[name].parse().unwrap(),
+            state,
+            reason: String::new(),
+        };
+        api.report(report(InstanceState::Running));
+    }
+    api.call("StopInstances", json!({ "InstanceIds": [ids["stopped"]] }));
+    let instance = ids["stopped"].parse().unwrap();
+    api.report(Action::ReportInstance {
+        instance,
+        state: InstanceState::Stopped,
+        reason: "User initiated".to_owned(),
+    });
+    let profiles = api.call("DescribeIamInstanceProfileAssociations", json!({}));
+    ids.insert("iip", text(&profiles, "IamInstanceProfileAssociations.0.AssociationId"));
+    for (name, second_name, last) in
+        [("eni", "eni-second", 50), ("plugged-eni", "plugged-second", 60), ("spare-eni", "spare-second", 70)]
+    {
+        let (first, second) = (format!("10.0.0.{last}"), format!("10.0.0.{}", last + 1));
+        let eni = api.call(
+            "CreateNetworkInterface",
+            json!({
+            "SubnetId": ids["subnet"], "Description": name, "Groups": [ids["sg"]], "PrivateIpAddresses": [
+                { "PrivateIpAddress": first, "Primary": true }, { "PrivateIpAddress": second }],
+            "TagSpecifications": tags("network-interface") }),
+        );
+        ids.insert(name, text(&eni, "NetworkInterface.NetworkInterfaceId"));
+        ids.insert(second_name, text(&eni, "NetworkInterface.PrivateIpAddresses.1.PrivateIpAddress"));
+    }
+    let plugged = api.call(
+        "AttachNetworkInterface",
+        json!({
+        "NetworkInterfaceId": ids["plugged-eni"], "InstanceId": ids["i"], "DeviceIndex": 1 }),
+    );
+    ids.insert("attachment", text(&plugged, "AttachmentId"));
+    api.call(
+        "CreateRoute",
+        json!({
+        "RouteTableId": ids["rtb"], "DestinationCidrBlock": "203.0.113.0/24",
+        "NetworkInterfaceId": ids["plugged-eni"] }),
+    );
+    let more = api.call("AllocateAddress", json!({}));
+    api.call(
+        "AssociateAddress",
+        json!({
+        "AllocationId": text(&more, "AllocationId"), "NetworkInterfaceId": ids["plugged-eni"] }),
+    );
+    let eip =
+        api.call("AssociateAddress", json!({ "AllocationId": ids["eip"], "NetworkInterfaceId": ids["eni"] }));
+    ids.insert("eipassoc", text(&eip, "AssociationId"));
+}
+
+pub fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+/// Everything of one account.
+fn furnish(api: &Api) -> Ids {
+    let mut ids = Ids::new();
+    iam(api);
+    network(api, &mut ids);
+    security(api, &mut ids);
+    let endpoint = api.call(
+        "CreateVpcEndpoint",
+        json!({
+        "VpcId": ids["vpc"], "ServiceName": "com.amazonaws.us-east-1.s3", "RouteTableIds": [ids["private-rtb"]],
+        "PolicyDocument": ONE_BUCKET,
+        "TagSpecifications": tags("vpc-endpoint") }),
+    );
+    ids.insert("vpce", text(&endpoint, "VpcEndpoint.VpcEndpointId"));
+    api.report(Action::ReportVpcEndpointReady { endpoint: ids["vpce"].parse().unwrap() });
+    instances(api, &mut ids);
+    ids
+}
+
+/// Alice's and Bob's worlds are alike, addresses and names included, so that nothing but ids tells them apart.
+fn build() -> (State, Ids, Ids) {
+    let api = Api::empty();
+    let alice = furnish(&api);
+    let api = api.asked_by(BOB);
+    let bob = furnish(&api);
+    let state = (*api.state()).clone();
+    let broken = postern_model::invariants::check(&state);
+    assert!(broken.is_empty(), "{broken:?}");
+    (state, alice, bob)
+}
