@@ -7,7 +7,7 @@ mod rules;
 
 use std::net::Ipv4Addr;
 
-use postern_model::{NetworkInterfaceId, ResourceId, RouteTableId, SubnetId, VpcId};
+use postern_model::{Ipv4Net, NetworkInterfaceId, ResourceId, RouteTableId, SubnetId, VpcId};
 
 use crate::cover::{Cover, End, v4};
 use crate::decision::*;
@@ -24,6 +24,8 @@ pub const VPC_MTU: u16 = 9001;
 pub const INTERNET_MTU: u16 = 1500;
 /// The largest packet through a VPC endpoint.
 pub const ENDPOINT_MTU: u16 = 8500;
+/// The largest packet through a NAT gateway that stays inside the VPC ("NAT gateway basics").
+pub const NAT_MTU: u16 = 8500;
 
 /// The resolver's and instance metadata's addresses at every link ("Amazon DNS server", "Instance metadata").
 pub const LINK_RESOLVER: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 253);
@@ -43,7 +45,7 @@ impl Plan {
 
     /// Decides again about a flow that passed before, after something in `cut` has changed. AWS does not ask security
     /// groups again about connections that it tracks ("Security group connection tracking"), so they are asked only
-    /// where `cut` holds one of them.
+    /// where `cut` holds one of them, be it one that the interface no longer has.
     pub fn decide_again(&self, flow: &Flow, cut: &[Stamp]) -> Decision {
         self.walk(flow, Some(cut))
     }
@@ -89,6 +91,16 @@ struct Sender<'a> {
     nat: Option<(postern_model::NatGatewayId, &'a NatPlan)>,
 }
 
+/// How packets come to an interface.
+struct Arrival {
+    hops: Hops,
+    /// What became of their source.
+    source: SourceRewrite,
+    /// What became of their destination, for those that come from the internet.
+    destination: Option<Ipv4Addr>,
+    mtu: u16,
+}
+
 impl<'a> Walk<'a> {
     fn run(&mut self) -> Walked<Action> {
         // ICMP rules name types and codes, so a cover never spans several.
@@ -104,7 +116,7 @@ impl<'a> Walk<'a> {
         self.source_check(interface)?;
         let destination = v4(self.flow.destination);
         if let Some(door) = self.link_service(interface, destination)? {
-            return Ok(self.to_link_door(interface, door));
+            return Ok(self.deliver_at_link(interface, door));
         }
         self.egress_groups(interface)?;
         let sender = Sender {
@@ -114,15 +126,7 @@ impl<'a> Walk<'a> {
             interface: Some(interface),
             nat: None,
         };
-        // "Traffic within a subnet" meets neither a route nor an ACL.
-        if self.cover.consult_block(End::Destination, interface.cidr.into()) {
-            self.pass(Stage::EgressNetworkAcl, None, None, Why::SameSubnet);
-            let local = Some(Rule::Local(interface.cidr.into()));
-            self.pass(Stage::Route, Some(interface.subnet.into()), local, Why::LongestPrefix);
-            return self.to_local(sender, destination, SourceRewrite::Keep, Hops::NONE);
-        }
-        self.acl(interface.subnet, Stage::EgressNetworkAcl, Direction::forward(true))?;
-        self.route(sender, destination, Hops::NONE)
+        self.leave(sender, interface.cidr, destination, Hops::NONE)
     }
 
     // ---- bookkeeping
@@ -170,6 +174,25 @@ impl<'a> Walk<'a> {
 
     // ---- stages
 
+    /// Out of the sender's subnet, whose block this is, or to a neighbour in it: traffic within a subnet meets neither
+    /// an ACL nor a route ("Network ACLs", "Route tables").
+    fn leave(
+        &mut self,
+        sender: Sender<'a>,
+        subnet: Ipv4Net,
+        destination: Ipv4Addr,
+        hops: Hops,
+    ) -> Walked<Action> {
+        if self.cover.consult_block(End::Destination, subnet.into()) {
+            self.pass(Stage::EgressNetworkAcl, None, None, Why::SameSubnet);
+            let local = Some(Rule::Local(subnet.into()));
+            self.pass(Stage::Route, Some(sender.subnet.into()), local, Why::LongestPrefix);
+            return self.deliver_inside(sender, destination, hops);
+        }
+        self.acl(sender.subnet, Stage::EgressNetworkAcl, Direction::forward(true))?;
+        self.route(sender, destination, hops)
+    }
+
     fn source_check(&mut self, interface: &InterfacePlan) -> Walked<()> {
         let id = Some(interface.id.into());
         if !interface.source_dest_check {
@@ -177,7 +200,7 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         for address in &interface.addresses {
-            let block = postern_model::Ipv4Net::from(*address);
+            let block = Ipv4Net::from(*address);
             if self.cover.consult_block(End::Source, block.into()) {
                 self.pass(Stage::Source, id, None, Why::OwnAddress);
                 return Ok(());
@@ -189,8 +212,8 @@ impl<'a> Walk<'a> {
     /// The resolver and instance metadata, which neither groups nor ACLs filter ("Security groups don't filter
     /// traffic to and from …").
     fn link_service(&mut self, interface: &InterfacePlan, destination: Ipv4Addr) -> Walked<Option<Door>> {
-        let link = postern_model::Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16);
-        let resolver = postern_model::Ipv4Net::from(interface.resolver);
+        let link = Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16);
+        let resolver = Ipv4Net::from(interface.resolver);
         let at_resolver = self.cover.consult_block(End::Destination, resolver.into());
         if !at_resolver && !self.cover.consult_block(End::Destination, link.into()) {
             return Ok(None);
@@ -225,7 +248,9 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn to_link_door(&mut self, interface: &InterfacePlan, door: Door) -> Action {
+    fn deliver_at_link(&mut self, interface: &InterfacePlan, door: Door) -> Action {
+        // The sender's address is part of who it is.
+        self.cover.pin(End::Source);
         let peer = self.peer(interface, v4(self.flow.source), Through::Link);
         let source = SourceRewrite::Identity { peer, gateway: None };
         self.arrive(
@@ -254,8 +279,7 @@ impl<'a> Walk<'a> {
         match route.target {
             Target::Local => {
                 self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
-                let source = self.nat_source(sender, |nat| nat.private);
-                self.to_local(sender, destination, source, hops)
+                self.deliver_inside(sender, destination, hops)
             }
             Target::InternetGateway(id) => {
                 let Some(gateway) = plan.internet_gateways.get(&id) else { return gone(self) };
@@ -264,7 +288,7 @@ impl<'a> Walk<'a> {
                     return gone(self);
                 }
                 self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
-                self.to_internet(sender, id, destination, hops)
+                self.over_internet(sender, id, destination, hops)
             }
             Target::NatGateway(id) => {
                 // A NAT gateway does not send to another one.
@@ -272,11 +296,10 @@ impl<'a> Walk<'a> {
                 let Some(nat) = found else { return gone(self) };
                 self.consult(nat.stamp);
                 self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
-                self.to_nat(sender, id, nat, destination, hops)
+                self.through_nat(sender, id, nat, destination, hops)
             }
             Target::NetworkInterface(id) => {
-                let found = plan.interface(id).filter(|_| sender.nat.is_none());
-                let Some(target) = found else { return gone(self) };
+                let Some(target) = plan.interface(id) else { return gone(self) };
                 self.consult(target.stamp);
                 if !target.attached {
                     return gone(self);
@@ -285,13 +308,13 @@ impl<'a> Walk<'a> {
                 if target.source_dest_check {
                     return self.refuse(DropReason::DestinationCheck, id.into());
                 }
-                self.enter(sender, target, hops, SourceRewrite::Keep, None, VPC_MTU, true)
+                self.enter(sender, target, self.arrival_inside(sender, hops))
             }
             Target::VpcEndpoint(id) => {
                 let Some(endpoint) = plan.endpoints.get(&id) else { return gone(self) };
                 self.consult(endpoint.stamp);
                 self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
-                self.to_endpoint(sender, id, endpoint.vpc, hops)
+                self.through_endpoint(sender, id, endpoint.vpc, hops)
             }
         }
     }
@@ -338,7 +361,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn to_nat(
+    fn through_nat(
         &mut self,
         sender: Sender<'a>,
         id: postern_model::NatGatewayId,
@@ -358,6 +381,7 @@ impl<'a> Walk<'a> {
             self.acl(nat.subnet, Stage::ReturnNetworkAcl, Direction::answer(true))?;
             self.acl(sender.subnet, Stage::ReturnNetworkAcl, Direction::answer(false))?;
         }
+        self.way_back(sender, nat.subnet)?;
         hops.push(nat.private);
         self.pass(Stage::NatGateway, Some(id.into()), None, Why::SourceBecomes(nat.private.into()));
         let behind = Sender {
@@ -367,11 +391,14 @@ impl<'a> Walk<'a> {
             interface: None,
             nat: Some((id, nat)),
         };
-        self.acl(nat.subnet, Stage::EgressNetworkAcl, Direction::forward(true).sender(nat.private))?;
-        self.route(behind, destination, hops)
+        let Some(subnet) = self.plan.subnets.get(&nat.subnet) else {
+            return self.refuse(DropReason::NoRoute, nat.subnet.into());
+        };
+        self.consult(subnet.stamp);
+        self.leave(behind, subnet.cidr, destination, hops)
     }
 
-    fn to_endpoint(
+    fn through_endpoint(
         &mut self,
         sender: Sender<'a>,
         id: postern_model::VpcEndpointId,
@@ -379,15 +406,23 @@ impl<'a> Walk<'a> {
         hops: Hops,
     ) -> Walked<Action> {
         self.answer_into(sender)?;
+        // "Endpoint connections cannot be extended out of a VPC" ("Gateway endpoints"): answers go to its addresses.
+        if !self.is_somebodys(sender) {
+            return self.refuse(DropReason::ReturnRoute, id.into());
+        }
         self.pass(Stage::Endpoint, Some(id.into()), None, Why::EndpointAvailable);
         let source = self.identity(sender, Through::Endpoint(id, vpc));
-        Ok(self.to_front_door(source, hops, ENDPOINT_MTU))
+        // Endpoints drop what is too large without a word.
+        Ok(Action { mtu_reported: false, ..self.deliver_at_front_door(sender, source, hops, ENDPOINT_MTU) })
     }
 
     /// The sender as a door sees it.
-    fn identity(&self, sender: Sender<'_>, through: Through) -> SourceRewrite {
-        let entry = self.plan.interface(self.flow.entry);
-        match entry {
+    fn identity(&mut self, sender: Sender<'_>, through: Through) -> SourceRewrite {
+        if sender.nat.is_none() {
+            // The sender's address is part of who it is.
+            self.cover.pin(End::Source);
+        }
+        match self.plan.interface(self.flow.entry) {
             Some(entry) => SourceRewrite::Identity {
                 peer: self.peer(entry, sender.address, through),
                 gateway: sender.nat.map(|(id, _)| id),
@@ -397,7 +432,16 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn to_front_door(&mut self, source: SourceRewrite, hops: Hops, mtu: u16) -> Action {
+    fn deliver_at_front_door(
+        &mut self,
+        sender: Sender<'a>,
+        source: SourceRewrite,
+        hops: Hops,
+        mtu: u16,
+    ) -> Action {
+        if let Some(interface) = sender.interface {
+            self.untracked_cuts(interface, true);
+        }
         let door = Door::FrontDoor;
         self.pass(Stage::Target, None, None, Why::ServiceAddress);
         self.arrive(source, Some(door.address()), Deliver::Door(door), hops, mtu, IdleTimeouts::GATEWAY)
@@ -410,7 +454,7 @@ impl<'a> Walk<'a> {
         self.acl(sender.subnet, Stage::ReturnNetworkAcl, direction)
     }
 
-    fn to_internet(
+    fn over_internet(
         &mut self,
         sender: Sender<'a>,
         gateway: postern_model::InternetGatewayId,
@@ -434,9 +478,9 @@ impl<'a> Walk<'a> {
         self.cover.keep_interval(End::Destination, service.low, service.high);
         if service.value.is_some() {
             let source = self.identity(sender, Through::Internet(public));
-            return Ok(self.to_front_door(source, hops, INTERNET_MTU));
+            return Ok(self.deliver_at_front_door(sender, source, hops, INTERNET_MTU));
         }
-        let pool = postern_model::Ipv4Net::new_assert(postern_model::gateway::PUBLIC_POOL_BASE, 16);
+        let pool = Ipv4Net::new_assert(postern_model::gateway::PUBLIC_POOL_BASE, 16);
         let mut holder = None;
         if self.cover.consult_block(End::Destination, pool.into()) {
             self.cover.pin(End::Destination);
@@ -447,11 +491,11 @@ impl<'a> Walk<'a> {
             let reply = Reply::NetworkUnreachable(self.plan.router_of(sender.subnet));
             return self.refuse_by(DropReason::NoUplink, gateway.into(), None, reply);
         };
-        self.from_internet(sender, public, target, private, hops)
+        self.in_again(sender, public, target, private, hops)
     }
 
     /// In again by another internet gateway (or the same one), to an interface with a public address.
-    fn from_internet(
+    fn in_again(
         &mut self,
         sender: Sender<'a>,
         public: Ipv4Addr,
@@ -463,36 +507,20 @@ impl<'a> Walk<'a> {
         let found = plan.interface(target).filter(|target| !target.nat_gateway);
         let Some(target) = found else { return self.refuse(DropReason::NoSuchAddress, target.into()) };
         self.consult(target.stamp);
+        if !target.attached {
+            return self.refuse(DropReason::TargetDown, target.id.into());
+        }
         let source = match self.nat_source(sender, |nat| nat.public.unwrap_or(nat.private)) {
             SourceRewrite::Keep => SourceRewrite::Address(public.into()),
             through_nat => through_nat,
         };
         self.pass(Stage::Target, Some(target.id.into()), None, Why::DestinationBecomes(private.into()));
-        // The answer must leave by an internet gateway of the target's own VPC.
-        let (table, back) = self.find_route(target.subnet, End::Source, public)?;
-        let by_gateway = match back.map(|route| route.target) {
-            Some(Target::InternetGateway(id)) => {
-                plan.internet_gateways.get(&id).filter(|g| g.vpc == Some(target.vpc))
-            }
-            Some(
-                Target::Local | Target::NatGateway(_) | Target::NetworkInterface(_) | Target::VpcEndpoint(_),
-            )
-            | None => None,
-        };
-        let Some(by_gateway) = by_gateway else { return self.refuse(DropReason::ReturnRoute, table.into()) };
-        self.consult(by_gateway.stamp);
-        self.pass(Stage::ReturnRoute, Some(table.into()), back.as_ref().map(route_rule), Why::AnswerPasses);
-        let outside = Sender { interface: None, address: public, ..sender };
-        self.enter(outside, target, hops, source, Some(private), INTERNET_MTU, false)
+        let from_outside = Sender { address: public, ..sender };
+        let arrival = Arrival { hops, source, destination: Some(private), mtu: INTERNET_MTU };
+        self.enter(from_outside, target, arrival)
     }
 
-    fn to_local(
-        &mut self,
-        sender: Sender<'a>,
-        destination: Ipv4Addr,
-        source: SourceRewrite,
-        hops: Hops,
-    ) -> Walked<Action> {
+    fn deliver_inside(&mut self, sender: Sender<'a>, destination: Ipv4Addr, hops: Hops) -> Walked<Action> {
         self.cover.pin(End::Destination);
         let plan = self.plan;
         let found = plan.addresses.get(&(sender.vpc, destination)).and_then(|id| plan.interface(*id));
@@ -511,42 +539,141 @@ impl<'a> Walk<'a> {
             return self.refuse(DropReason::TargetDown, target.id.into());
         }
         self.pass(Stage::Target, Some(target.id.into()), None, Why::InterfaceHas(target.id));
-        self.enter(sender, target, hops, source, None, VPC_MTU, true)
+        self.enter(sender, target, self.arrival_inside(sender, hops))
     }
 
-    /// Into the receiver's subnet and interface, and the answer out of it.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one action, each named")]
-    fn enter(
-        &mut self,
-        sender: Sender<'a>,
-        target: &'a InterfacePlan,
-        hops: Hops,
-        source: SourceRewrite,
-        destination: Option<Ipv4Addr>,
-        mtu: u16,
-        inside: bool,
-    ) -> Walked<Action> {
-        let own_source = sender.address == v4(self.flow.source);
-        let as_sender = |direction: Direction| match (sender.nat, own_source) {
-            (Some(_), _) => direction.nat_sender(sender.address),
-            (None, true) => direction,
-            (None, false) => direction.sender(sender.address),
+    /// Packets that never left the VPC.
+    fn arrival_inside(&self, sender: Sender<'_>, hops: Hops) -> Arrival {
+        let source = self.nat_source(sender, |nat| nat.private);
+        let mtu = if sender.nat.is_some() { NAT_MTU } else { VPC_MTU };
+        Arrival { hops, source, destination: None, mtu }
+    }
+
+    /// Into the receiver's subnet and interface, and the answer out of it and back.
+    fn enter(&mut self, sender: Sender<'a>, target: &'a InterfacePlan, arrival: Arrival) -> Walked<Action> {
+        let Arrival { hops, source, destination, mtu } = arrival;
+        let inside = destination.is_none();
+        let as_sender = |direction: Direction| match sender.nat {
+            Some(_) => direction.nat_sender(sender.address),
+            None if inside => direction,
+            None => direction.sender(sender.address),
         };
-        let entering = as_sender(Direction::forward(false)).receiver(destination);
-        if inside && sender.subnet == target.subnet {
+        let neighbours = inside && sender.subnet == target.subnet;
+        if neighbours {
             self.pass(Stage::IngressNetworkAcl, None, None, Why::SameSubnet);
         } else {
-            self.acl(target.subnet, Stage::IngressNetworkAcl, entering)?;
-            let leaving = as_sender(Direction::answer(true));
-            self.acl(target.subnet, Stage::ReturnNetworkAcl, leaving)?;
+            self.acl(target.subnet, Stage::IngressNetworkAcl, as_sender(Direction::forward(false)))?;
+        }
+        self.ingress_groups(sender.interface.filter(|_| inside), sender.address, target)?;
+        if !neighbours {
+            self.acl(target.subnet, Stage::ReturnNetworkAcl, as_sender(Direction::answer(true)))?;
             if inside {
                 self.answer_into(sender)?;
             }
         }
-        self.ingress_groups(sender.interface, sender.address, target)?;
-        self.untracked_cuts(target);
+        if inside {
+            self.way_back(sender, target.subnet)?
+        } else {
+            self.way_out(sender.address, target)?
+        }
+        // "Automatically tracked connections": those through a NAT gateway are.
+        if let Some(interface) = sender.interface {
+            self.untracked_cuts(interface, true);
+            self.untracked_cuts(target, false);
+        }
         let idle = if sender.nat.is_some() { IdleTimeouts::GATEWAY } else { IdleTimeouts::INTERFACE };
         Ok(self.arrive(source, destination, Deliver::Interface(target.id), hops, mtu, idle))
+    }
+
+    // ---- the way back
+
+    /// Whether somebody in the sender's VPC has the address that it sends from. An interface that does not check
+    /// sources may use any.
+    fn is_somebodys(&mut self, sender: Sender<'_>) -> bool {
+        let Some(interface) = sender.interface else { return true };
+        self.cover.pin(End::Source);
+        if interface.addresses.contains(&sender.address) {
+            return true;
+        }
+        let plan = self.plan;
+        let holder = plan.addresses.get(&(sender.vpc, sender.address)).and_then(|id| plan.interface(*id));
+        match holder {
+            Some(holder) => self.consult(holder.stamp),
+            None => {
+                if let Some(vpc) = plan.vpcs.get(&sender.vpc) {
+                    self.depend(vpc.members);
+                }
+            }
+        }
+        holder.is_some()
+    }
+
+    /// The answer from a subnet of the sender's VPC reaches somebody: who has the address, or passes it on.
+    ///
+    /// It may take another way than the flow did, as long as there is one ("Middlebox routing").
+    fn way_back(&mut self, sender: Sender<'a>, subnet: SubnetId) -> Walked<()> {
+        if !self.has_answers() {
+            return Ok(());
+        }
+        let plan = self.plan;
+        let is_somebodys = self.is_somebodys(sender);
+        let nobody = |walk: &mut Self| walk.refuse(DropReason::ReturnRoute, sender.vpc.into());
+        if let Some(found) = plan.subnets.get(&subnet) {
+            self.consult(found.stamp);
+            if found.cidr.contains(&sender.address) {
+                return if is_somebodys { Ok(()) } else { nobody(self) };
+            }
+        }
+        let (table, route) = self.find_route(subnet, End::Source, sender.address)?;
+        let rule = route.as_ref().map(route_rule);
+        match route.map(|route| route.target) {
+            Some(Target::Local) if is_somebodys => {}
+            Some(Target::Local) => return nobody(self),
+            Some(Target::NetworkInterface(id)) if id == self.flow.entry => {}
+            Some(Target::NetworkInterface(id)) => {
+                let router = plan.interface(id);
+                router.iter().for_each(|router| self.consult(router.stamp));
+                if !router.is_some_and(|router| router.attached && !router.source_dest_check) {
+                    return self.refuse_by(DropReason::ReturnRoute, table.into(), rule, Reply::Silence);
+                }
+            }
+            Some(Target::InternetGateway(_) | Target::NatGateway(_) | Target::VpcEndpoint(_)) | None => {
+                return self.refuse_by(DropReason::ReturnRoute, table.into(), rule, Reply::Silence);
+            }
+        }
+        self.pass(Stage::ReturnRoute, Some(table.into()), rule, Why::AnswerPasses);
+        Ok(())
+    }
+
+    /// The answer to a public address leaves by an internet gateway of the target's own VPC.
+    fn way_out(&mut self, public: Ipv4Addr, target: &InterfacePlan) -> Walked<()> {
+        if !self.has_answers() {
+            return Ok(());
+        }
+        let plan = self.plan;
+        let (table, route) = self.find_route(target.subnet, End::Source, public)?;
+        let rule = route.as_ref().map(route_rule);
+        let gateway = match route.map(|route| route.target) {
+            Some(Target::InternetGateway(id)) => plan.internet_gateways.get(&id),
+            Some(
+                Target::Local | Target::NatGateway(_) | Target::NetworkInterface(_) | Target::VpcEndpoint(_),
+            )
+            | None => None,
+        };
+        gateway.iter().for_each(|gateway| self.consult(gateway.stamp));
+        if gateway.is_none_or(|gateway| gateway.vpc != Some(target.vpc)) {
+            return self.refuse_by(DropReason::ReturnRoute, table.into(), rule, Reply::Silence);
+        }
+        self.pass(Stage::ReturnRoute, Some(table.into()), rule, Why::AnswerPasses);
+        Ok(())
+    }
+
+    /// Whether there is anything to come back: of ICMP, only questions have answers.
+    fn has_answers(&self) -> bool {
+        match self.flow.transport {
+            Transport::Icmp { kind, .. } => matches!(kind, 8 | 13),
+            Transport::Tcp { .. } | Transport::Udp { .. } | Transport::Other { .. } => true,
+        }
     }
 
     fn arrive(
@@ -560,7 +687,7 @@ impl<'a> Walk<'a> {
     ) -> Action {
         self.pass(Stage::Delivered, None, None, Why::Arrives(deliver));
         let destination = destination.map(Into::into);
-        Action { source, destination, deliver, hops, mtu, mtu_reported: mtu != ENDPOINT_MTU, idle }
+        Action { source, destination, deliver, hops, mtu, mtu_reported: true, idle }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use postern_model::ResourceId;
 use serde::Serialize;
 
 use crate::decision::{Action, Decision, Deliver, Outcome, Rule, SourceRewrite, Step, Verdict, Why};
@@ -69,7 +70,17 @@ pub fn name_line(name: &str, resolution: &Resolution) -> Line {
 
 /// Puts a decision into words.
 pub fn explain(flow: &Flow, decision: &Decision) -> Explanation {
-    let stages = decision.steps.iter().map(|step| line(flow, step)).collect();
+    // Each stage speaks of the addresses that it saw.
+    let mut seen = *flow;
+    let stages = decision.steps.iter().map(|step| {
+        match step.verdict {
+            Verdict::Pass(Why::SourceBecomes(address)) => seen.source = address,
+            Verdict::Pass(Why::DestinationBecomes(address)) => seen.destination = address,
+            Verdict::Pass(_) | Verdict::Refuse(_) => {}
+        }
+        line(&seen, step)
+    });
+    let stages = stages.collect();
     let arrives = matches!(decision.outcome, Outcome::Forward(_));
     Explanation { flow: flow.to_string(), arrives, stages }
 }
@@ -77,6 +88,10 @@ pub fn explain(flow: &Flow, decision: &Decision) -> Explanation {
 fn line(flow: &Flow, step: &Step) -> Line {
     let (passed, why, remedy) = match step.verdict {
         Verdict::Pass(why) => (true, pass_words(why), None),
+        Verdict::Refuse(DropReason::ReturnRoute) => {
+            let (why, remedy) = lost_answer(flow, step.resource);
+            (false, why, Some(remedy))
+        }
         Verdict::Refuse(reason) => (false, refusal_words(flow, reason), remedy(flow, reason)),
     };
     let resource = step.resource.map(|resource| resource.to_string());
@@ -116,6 +131,27 @@ fn pass_words(why: Why) -> String {
     }
 }
 
+/// Why the answer does not come back, and what would have to change: it depends on what loses it.
+fn lost_answer(flow: &Flow, by: Option<ResourceId>) -> (String, String) {
+    let source = flow.source;
+    match by {
+        Some(ResourceId::VpcEndpoint(_)) => (
+            format!("nobody in the VPC has {source}, and an endpoint answers nobody else"),
+            "translate the source to an address of the VPC".to_owned(),
+        ),
+        Some(ResourceId::Vpc(_)) => (
+            format!("nobody in the VPC has {source}, so the answer goes nowhere"),
+            "send from an address that an interface in the VPC has".to_owned(),
+        ),
+        _ => (
+            format!("the answer to {source} would not find its way back"),
+            "in the receiver's route table, route answers to where the packets come from (over the internet, to the \
+             internet gateway)"
+                .to_owned(),
+        ),
+    }
+}
+
 fn refusal_words(flow: &Flow, reason: DropReason) -> String {
     let Flow { source, destination, transport, .. } = flow;
     match reason {
@@ -132,7 +168,6 @@ fn refusal_words(flow: &Flow, reason: DropReason) -> String {
         DropReason::TargetDown => format!("{destination} is not plugged into anything that runs"),
         DropReason::NoPublicAddress => format!("{source} has no public address"),
         DropReason::NoUplink => format!("this region has no way to {destination} on the internet"),
-        DropReason::ReturnRoute => format!("the answer to {source} would not leave by an internet gateway"),
         DropReason::DestinationCheck => {
             "the interface checks destinations and the packet is not for it".to_owned()
         }
@@ -145,6 +180,7 @@ fn refusal_words(flow: &Flow, reason: DropReason) -> String {
         DropReason::Malformed
         | DropReason::Unsupported
         | DropReason::SpoofedMac
+        | DropReason::ReturnRoute
         | DropReason::PortAllocation
         | DropReason::NoFlow
         | DropReason::Cut
@@ -184,9 +220,6 @@ fn remedy(flow: &Flow, reason: DropReason) -> Option<String> {
         DropReason::NoPublicAddress => {
             "associate an Elastic IP address, or route through a NAT gateway".to_owned()
         }
-        DropReason::ReturnRoute => {
-            "route 0.0.0.0/0 of the receiver's subnet to its internet gateway".to_owned()
-        }
         DropReason::DestinationCheck => "turn the interface's source/destination check off".to_owned(),
         DropReason::SpoofedSource => {
             "turn the interface's source/destination check off, if it routes".to_owned()
@@ -202,6 +235,7 @@ fn remedy(flow: &Flow, reason: DropReason) -> Option<String> {
         | DropReason::Malformed
         | DropReason::Unsupported
         | DropReason::SpoofedMac
+        | DropReason::ReturnRoute
         | DropReason::PortAllocation
         | DropReason::NoFlow
         | DropReason::Cut

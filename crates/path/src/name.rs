@@ -133,13 +133,18 @@ impl Plan {
     fn pointer(&self, vpc: VpcId, name: &str) -> Resolution {
         let labels: Option<Vec<u8>> = name
             .strip_suffix(".in-addr.arpa")
-            .and_then(|labels| labels.split('.').rev().map(|label| label.parse().ok()).collect());
+            .and_then(|labels| labels.split('.').rev().map(octet).collect());
         let Some(Ok([a, b, c, d])) = labels.map(<[u8; 4]>::try_from) else { return Resolution::Unknown };
         match self.addresses.get(&(vpc, Ipv4Addr::new(a, b, c, d))) {
             Some(_) => Resolution::Pointer(format!("ip-{a}-{b}-{c}-{d}.{}", self.names.private_domain)),
             None => Resolution::Unknown,
         }
     }
+}
+
+/// A part of an address, in its one spelling: `010` and `+1` are other names.
+fn octet(label: &str) -> Option<u8> {
+    label.parse().ok().filter(|number: &u8| number.to_string() == label)
 }
 
 /// The address in a name such as `ip-10-0-0-5.ec2.internal`.

@@ -8,7 +8,7 @@ use postern_model::{IpNet, SecurityGroupRuleId, SubnetId};
 
 use super::{Walk, Walked};
 use crate::cover::{End, v4};
-use crate::decision::{Reply, Rule, Why};
+use crate::decision::{Reply, Rule, Stamp, Why};
 use crate::flow::Transport;
 use crate::plan::{GroupPlan, InterfacePlan, PeerPlan, RulePlan};
 use crate::stage::{DropReason, Stage};
@@ -26,8 +26,6 @@ pub(super) struct Direction {
     answer: bool,
     /// The sender's address where it is not the flow's own.
     from: Option<Ipv4Addr>,
-    /// The receiver's address where it is not the flow's own.
-    to: Option<Ipv4Addr>,
     /// Whether the sender's port is one of a NAT gateway's.
     nat_port: bool,
 }
@@ -35,12 +33,12 @@ pub(super) struct Direction {
 impl Direction {
     /// Packets from the flow's sender.
     pub(super) fn forward(egress: bool) -> Self {
-        Self { egress, answer: false, from: None, to: None, nat_port: false }
+        Self { egress, answer: false, from: None, nat_port: false }
     }
 
     /// Packets back to the flow's sender.
     pub(super) fn answer(egress: bool) -> Self {
-        Self { egress, answer: true, from: None, to: None, nat_port: false }
+        Self { egress, answer: true, from: None, nat_port: false }
     }
 
     /// The sender has become this one.
@@ -51,11 +49,6 @@ impl Direction {
     /// The sender has become this one, with a port of a NAT gateway's.
     pub(super) fn nat_sender(self, address: Ipv4Addr) -> Self {
         Self { from: Some(address), nat_port: true, ..self }
-    }
-
-    /// The receiver has become this one, if any.
-    pub(super) fn receiver(self, address: Option<Ipv4Addr>) -> Self {
-        Self { to: address, ..self }
     }
 
     /// Which end's address an entry's block is about: the far one for packets that come in, for those that leave the
@@ -71,18 +64,14 @@ impl Direction {
     fn far_address(self) -> Option<Ipv4Addr> {
         match self.far_end() {
             End::Source => self.from,
-            End::Destination => self.to,
+            // Where the receiver gets another address, its ACL is asked about the sender's.
+            End::Destination => None,
         }
     }
 }
 
-/// How an entry's ports compare to the packets'.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ports {
-    All,
-    Some,
-    None,
-}
+/// Ports that may be the packets' and that no entry has decided about yet: any of a NAT gateway's may be chosen.
+type Undecided = smallvec::SmallVec<[(u16, u16); 4]>;
 
 impl Walk<'_> {
     /// Asks an ACL of a subnet. Lowest number first, the first entry that matches decides, none means deny.
@@ -93,10 +82,7 @@ impl Walk<'_> {
             Stage::IngressNetworkAcl => DropReason::IngressNetworkAcl,
             _ => DropReason::ReturnNetworkAcl,
         };
-        // Only echo requests have answers among ICMP messages.
-        if direction.answer
-            && matches!(self.flow.transport, Transport::Icmp { kind, .. } if kind != 8 && kind != 13)
-        {
+        if direction.answer && !self.has_answers() {
             return Ok(());
         }
         let Some(subnet_plan) = plan.subnets.get(&subnet) else { return self.refuse(reason, subnet.into()) };
@@ -105,30 +91,39 @@ impl Walk<'_> {
         let Some(acl) = plan.acls.get(&id) else { return self.refuse(reason, id.into()) };
         self.consult(acl.stamp);
         let entries = if direction.egress { &acl.egress } else { &acl.ingress };
+        let mut undecided = Undecided::from_slice(&[NAT_PORTS]);
         for entry in entries {
-            if self.entry_matches(entry, direction) {
-                let rule = Some(Rule::NetworkAcl(Some(entry.number)));
-                if !entry.allow {
-                    return self.refuse_by(reason, id.into(), rule, Reply::Silence);
-                }
-                let why = if direction.answer { Why::AnswerPasses } else { Why::RuleAllows };
-                self.pass(stage, Some(id.into()), rule, why);
-                return Ok(());
+            if !self.entry_matches(entry, direction, &undecided) {
+                continue;
             }
+            let rule = Some(Rule::NetworkAcl(Some(entry.number)));
+            if !entry.allow {
+                return self.refuse_by(reason, id.into(), rule, Reply::Silence);
+            }
+            if let Some(ports) = self.nat_ports(entry.traffic, direction) {
+                undecided = without(&undecided, ports);
+                if !undecided.is_empty() {
+                    continue;
+                }
+            }
+            let why = if direction.answer { Why::AnswerPasses } else { Why::RuleAllows };
+            self.pass(stage, Some(id.into()), rule, why);
+            return Ok(());
         }
         self.refuse_by(reason, id.into(), Some(Rule::NetworkAcl(None)), Reply::Silence)
     }
 
-    fn entry_matches(&mut self, entry: &AclEntry, direction: Direction) -> bool {
-        let transport = if direction.answer { self.flow.transport.reversed() } else { self.flow.transport };
-        let ports = self.entry_ports(entry.traffic, transport, direction);
-        // Where only some of a NAT gateway's ports match, an allow does not count and a deny does.
-        let ports_match = match ports {
-            Ports::All => true,
-            Ports::Some => !entry.allow,
-            Ports::None => false,
+    /// Whether an entry is about any of the packets that are not decided about yet.
+    fn entry_matches(&mut self, entry: &AclEntry, direction: Direction, undecided: &Undecided) -> bool {
+        let traffic_matches = match self.nat_ports(entry.traffic, direction) {
+            Some((low, high)) => undecided.iter().any(|(first, last)| low <= *last && high >= *first),
+            None => {
+                let transport = self.flow.transport;
+                let transport = if direction.answer { transport.reversed() } else { transport };
+                self.traffic_matches(entry.traffic, transport, direction.answer)
+            }
         };
-        if !ports_match {
+        if !traffic_matches {
             return false;
         }
         match direction.far_address() {
@@ -140,27 +135,17 @@ impl Walk<'_> {
         }
     }
 
-    fn entry_ports(&mut self, traffic: Traffic, transport: Transport, direction: Direction) -> Ports {
-        let (low, high) = match (traffic, transport) {
+    /// The ports that an entry is about, where the packets' are any of a NAT gateway's.
+    fn nat_ports(&self, traffic: Traffic, direction: Direction) -> Option<(u16, u16)> {
+        match (traffic, self.flow.transport) {
             (Traffic::Tcp(low, high), Transport::Tcp { .. })
-            | (Traffic::Udp(low, high), Transport::Udp { .. }) => (low, high),
-            _ => {
-                return if self.traffic_matches(traffic, transport, direction.answer) {
-                    Ports::All
-                } else {
-                    Ports::None
-                };
-            }
-        };
-        if direction.answer && direction.nat_port {
-            return match (low <= NAT_PORTS.0, high >= NAT_PORTS.1, low <= NAT_PORTS.1 && high >= NAT_PORTS.0)
+            | (Traffic::Udp(low, high), Transport::Udp { .. })
+                if direction.answer && direction.nat_port =>
             {
-                (true, true, _) => Ports::All,
-                (_, _, true) => Ports::Some,
-                (_, _, false) => Ports::None,
-            };
+                Some((low, high))
+            }
+            _ => None,
         }
-        if self.traffic_matches(traffic, transport, direction.answer) { Ports::All } else { Ports::None }
     }
 
     /// Whether rules about this traffic are about the flow's packets, or about the answers.
@@ -249,11 +234,10 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether the flow passed before and nothing that cuts it is one of the interface's groups.
+    /// Whether the flow passed before and the interface's groups are not among what cuts it: then they track it.
     fn is_tracked(&self, interface: &InterfacePlan) -> bool {
-        let Some(cut) = self.tracked else { return false };
-        let groups = interface.groups.iter().filter_map(|id| self.plan.groups.get(id));
-        !groups.into_iter().any(|group| cut.iter().any(|stamp| stamp.slot == group.stamp.slot))
+        let is_groups = |stamp: &Stamp| stamp.slot == interface.groups_stamp.slot;
+        self.tracked.is_some_and(|cut| !cut.iter().any(is_groups))
     }
 
     /// The first rule of an interface's groups that allows the flow.
@@ -304,25 +288,25 @@ impl Walk<'_> {
         }
     }
 
-    /// AWS does not track a TCP or UDP flow whose groups let everything through both ways, so a change of those groups
-    /// cuts it ("Untracked connections").
-    pub(super) fn untracked_cuts(&mut self, target: &InterfacePlan) {
+    /// Makes the groups of an interface cut the flow where they do not track it: TCP or UDP that a rule allows from or
+    /// to everywhere, when another lets everything pass the other way, whatever its port ("Untracked connections").
+    pub(super) fn untracked_cuts(&mut self, interface: &InterfacePlan, egress: bool) {
+        let tracks_all = matches!(self.flow.transport, Transport::Icmp { .. } | Transport::Other { .. });
+        if tracks_all || self.is_tracked(interface) {
+            return;
+        }
         let plan = self.plan;
-        let ends = [plan.interface(self.flow.entry), Some(target)];
-        for interface in ends.into_iter().flatten() {
-            let groups: smallvec::SmallVec<[&GroupPlan; 4]> =
-                interface.groups.iter().filter_map(|id| plan.groups.get(id)).map(AsRef::as_ref).collect();
-            let open = |egress| {
-                groups
-                    .iter()
-                    .any(|group| rules(group, egress).iter().any(|rule| is_open(rule, self.flow.transport)))
-            };
-            if open(true) && open(false) {
-                for group in groups {
-                    self.depend(group.stamp);
-                    self.consult(group.stamp);
-                }
-            }
+        let groups: smallvec::SmallVec<[&GroupPlan; 4]> =
+            interface.groups.iter().filter_map(|id| plan.groups.get(id)).map(AsRef::as_ref).collect();
+        groups.iter().for_each(|group| self.depend(group.stamp));
+        let all =
+            |egress| groups.iter().flat_map(move |group| rules(group, egress)).filter(|r| is_everywhere(r));
+        let back = all(!egress).any(|rule| is_all_ports(rule.traffic, self.flow.transport));
+        let forth =
+            back && all(egress).any(|rule| self.traffic_matches(rule.traffic, self.flow.transport, false));
+        if forth {
+            self.consult(interface.groups_stamp);
+            groups.iter().for_each(|group| self.consult(group.stamp));
         }
     }
 }
@@ -331,14 +315,43 @@ fn rules(group: &GroupPlan, egress: bool) -> &[RulePlan] {
     if egress { &group.egress } else { &group.ingress }
 }
 
-/// Whether a rule lets all packets of the flow's protocol through, from and to everywhere.
-fn is_open(rule: &RulePlan, transport: Transport) -> bool {
-    let everywhere = matches!(rule.peer, PeerPlan::Block(block) if block.prefix_len() == 0);
-    let all_ports = match (rule.traffic, transport) {
-        (Traffic::All, Transport::Tcp { .. } | Transport::Udp { .. }) => true,
-        (Traffic::Tcp(0, u16::MAX), Transport::Tcp { .. })
+fn is_everywhere(rule: &RulePlan) -> bool {
+    matches!(rule.peer, PeerPlan::Block(block) if block.prefix_len() == 0)
+}
+
+/// Whether a rule is about all packets of a protocol.
+fn is_all_ports(traffic: Traffic, transport: Transport) -> bool {
+    match (traffic, transport) {
+        (Traffic::All, _)
+        | (Traffic::Tcp(0, u16::MAX), Transport::Tcp { .. })
         | (Traffic::Udp(0, u16::MAX), Transport::Udp { .. }) => true,
-        _ => false,
+        (Traffic::Protocol(number), _) => number == transport.protocol(),
+        (Traffic::Tcp(..) | Traffic::Udp(..) | Traffic::Icmp(..), _) => false,
+    }
+}
+
+/// What is left of some ports without those of a range.
+fn without(ports: &Undecided, (low, high): (u16, u16)) -> Undecided {
+    let left = |&(first, last): &(u16, u16)| {
+        let below = (first < low).then(|| (first, last.min(low.saturating_sub(1))));
+        let above = (last > high).then(|| (first.max(high.saturating_add(1)), last));
+        [below, above]
     };
-    everywhere && all_ports
+    ports.iter().flat_map(left).flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_taken_out_of_others() {
+        let ports = Undecided::from_slice(&[(10, 20), (30, 30)]);
+        let left = |range| without(&ports, range).to_vec();
+        assert_eq!(left((0, 9)), [(10, 20), (30, 30)]);
+        assert_eq!(left((12, 14)), [(10, 11), (15, 20), (30, 30)]);
+        assert_eq!(left((10, 20)), [(30, 30)]);
+        assert_eq!(left((20, 30)), [(10, 19)]);
+        assert_eq!(left((0, u16::MAX)), []);
+    }
 }

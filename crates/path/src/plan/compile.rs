@@ -443,6 +443,7 @@ impl Compiler<'_> {
         let Some(interface) = self.state.network_interfaces.get(&id) else {
             self.plan.interfaces.remove(&id);
             self.release(SlotKey::Resource(id.into()));
+            self.release(SlotKey::Groups(id));
             return false;
         };
         let subnet = self.state.subnets.get(&interface.subnet);
@@ -451,6 +452,9 @@ impl Compiler<'_> {
             self.broken(id, "its subnet is not there");
             return false;
         };
+        let groups: smallvec::SmallVec<[SecurityGroupId; 4]> = interface.groups.iter().copied().collect();
+        let old = self.plan.interfaces.get(&id).cloned();
+        let same_groups = old.as_ref().filter(|old| old.groups == groups).map(|old| old.groups_stamp);
         let compiled = InterfacePlan {
             id,
             stamp: Stamp { slot: 0, generation: 0 },
@@ -458,7 +462,8 @@ impl Compiler<'_> {
             vpc: interface.vpc,
             subnet: interface.subnet,
             mac: interface.mac,
-            groups: interface.groups.iter().copied().collect(),
+            groups,
+            groups_stamp: same_groups.unwrap_or_else(|| self.stamp(SlotKey::Groups(id))),
             addresses: interface.private_addresses.iter().map(|private| private.address).collect(),
             public_addresses: self.public_addresses(interface),
             source_dest_check: interface.source_dest_check,
@@ -469,14 +474,8 @@ impl Compiler<'_> {
             cidr: subnet.cidr,
             resolver: vpc.resolver(),
         };
-        let old = self.plan.interfaces.get(&id).map(|old| old.stamp);
-        let unchanged = old.filter(|stamp| {
-            self.plan
-                .interfaces
-                .get(&id)
-                .is_some_and(|old| **old == InterfacePlan { stamp: *stamp, ..compiled.clone() })
-        });
-        let stamp = unchanged.unwrap_or_else(|| self.resource(id));
+        let unchanged = old.filter(|old| **old == InterfacePlan { stamp: old.stamp, ..compiled.clone() });
+        let stamp = unchanged.map(|old| old.stamp).unwrap_or_else(|| self.resource(id));
         let mut has_public = false;
         for (address, public) in compiled.addresses.iter().zip(&compiled.public_addresses) {
             self.plan.addresses.insert((compiled.vpc, *address), id);

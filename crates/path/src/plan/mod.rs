@@ -3,6 +3,7 @@
 //! A plan is a value like a state: the next one shares everything that did not change, so a change costs as much as
 //! it changes and not as much as there is ([`Plan::advance`]).
 
+mod compare;
 mod compile;
 pub mod interval;
 pub mod slots;
@@ -64,6 +65,8 @@ pub struct InterfacePlan {
     pub subnet: SubnetId,
     pub mac: Mac,
     pub groups: SmallVec<[SecurityGroupId; 4]>,
+    /// Changes when `groups` does.
+    pub groups_stamp: Stamp,
     /// Its private addresses, the primary one first.
     pub addresses: SmallVec<[Ipv4Addr; 2]>,
     /// The public address of each private one.

@@ -3,7 +3,7 @@
 //! INVARIANT: the number in a slot never goes down, and a slot that is used again starts above everything that was
 //! ever in it. So an old stamp can never look current.
 
-use postern_model::{ResourceId, VpcId};
+use postern_model::{NetworkInterfaceId, ResourceId, VpcId};
 
 use super::Table;
 use crate::decision::Stamp;
@@ -13,6 +13,8 @@ use crate::decision::Stamp;
 pub enum SlotKey {
     /// A resource.
     Resource(ResourceId),
+    /// Which security groups an interface has. Only flows that those do not track rest on it while they live.
+    Groups(NetworkInterfaceId),
     /// Which addresses of a VPC somebody has.
     Members(VpcId),
     /// Which public addresses somebody has.

@@ -1,0 +1,73 @@
+//! How two plans differ, generations aside: a plan that was advanced must be the one that is compiled anew.
+
+use std::hash::Hash;
+use std::sync::Arc;
+
+use super::{
+    AclPlan, EndpointPlan, GatewayPlan, GroupPlan, InterfacePlan, NatPlan, Plan, RouteTablePlan, SubnetPlan,
+    Table, VpcPlan,
+};
+use crate::decision::Stamp;
+
+const NO_STAMP: Stamp = Stamp { slot: 0, generation: 0 };
+
+/// Something compiled, without its stamps.
+trait Unstamped: Clone + PartialEq {
+    fn unstamped(&self) -> Self;
+}
+
+macro_rules! unstamped {
+    ($($name:ident { $($stamp:ident),+ })*) => {$(
+        impl Unstamped for $name {
+            fn unstamped(&self) -> Self {
+                Self { $($stamp: NO_STAMP,)+ ..self.clone() }
+            }
+        }
+    )*};
+}
+
+unstamped! {
+    InterfacePlan { stamp, groups_stamp }
+    VpcPlan { stamp, members }
+    SubnetPlan { stamp }
+    RouteTablePlan { stamp }
+    GroupPlan { stamp }
+    AclPlan { stamp }
+    GatewayPlan { stamp }
+    NatPlan { stamp }
+    EndpointPlan { stamp }
+}
+
+impl<T: Unstamped> Unstamped for Arc<T> {
+    fn unstamped(&self) -> Self {
+        Arc::new((**self).unstamped())
+    }
+}
+
+fn same<K: Hash + Eq, V: Unstamped>(one: &Table<K, V>, other: &Table<K, V>) -> bool {
+    let matches = |(key, value): (&K, &V)| other.get(key).is_some_and(|v| v.unstamped() == value.unstamped());
+    one.len() == other.len() && one.iter().all(matches)
+}
+
+impl Plan {
+    /// The tables in which two plans differ, generations and slots aside. Looks at everything.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let tables = [
+            ("interfaces", same(&self.interfaces, &other.interfaces)),
+            ("addresses", self.addresses == other.addresses),
+            ("public addresses", self.public == other.public),
+            ("VPCs", same(&self.vpcs, &other.vpcs)),
+            ("subnets", same(&self.subnets, &other.subnets)),
+            ("route tables", same(&self.route_tables, &other.route_tables)),
+            ("security groups", same(&self.groups, &other.groups)),
+            ("network ACLs", same(&self.acls, &other.acls)),
+            ("prefix lists", self.prefix_lists == other.prefix_lists),
+            ("internet gateways", same(&self.internet_gateways, &other.internet_gateways)),
+            ("NAT gateways", same(&self.nat_gateways, &other.nat_gateways)),
+            ("endpoints", same(&self.endpoints, &other.endpoints)),
+            ("services", self.services == other.services),
+            ("names", self.names == other.names),
+        ];
+        tables.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+    }
+}

@@ -1,0 +1,183 @@
+//! `decide` and the oracle agree about every flow of every topology.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use postern_model::State;
+use postern_path::{Decision, DropReason, Flow, Outcome, Plan, SourceRewrite, Stage, Through, Verdict};
+use postern_testkit::{Random, draw};
+
+use crate::oracle::{self, Answer, Way};
+use crate::seeds;
+
+const TOPOLOGIES: u64 = 400;
+const FLOWS: usize = 300;
+/// How often everything that can be said has to come up in the usual run.
+const LEAST: usize = 10;
+
+/// What came out at a stage: a pass, or why not.
+pub type Drawn = BTreeSet<(Stage, Option<DropReason>)>;
+
+/// What `decide` says, in the oracle's words.
+pub fn said(decision: &Decision) -> Answer {
+    match &decision.outcome {
+        Outcome::Forward(action) => Ok(Way::from(action)),
+        Outcome::Refuse(refusal) => {
+            Err((refusal.reason, refusal.resource.expect("a refusal names what caused it")))
+        }
+    }
+}
+
+pub fn drawn(decision: &Decision) -> impl Iterator<Item = (Stage, Option<DropReason>)> + '_ {
+    decision.steps.iter().map(|step| match step.verdict {
+        Verdict::Pass(_) => (step.stage, None),
+        Verdict::Refuse(reason) => (step.stage, Some(reason)),
+    })
+}
+
+/// Whether `decide` can give this reason; the others are the data plane's, or those of a stage that is not built.
+pub fn is_decided(reason: DropReason) -> bool {
+    match reason {
+        DropReason::SpoofedSource
+        | DropReason::EgressSecurityGroup
+        | DropReason::EgressNetworkAcl
+        | DropReason::NoRoute
+        | DropReason::Blackhole
+        | DropReason::NoSuchAddress
+        | DropReason::TargetDown
+        | DropReason::NoPublicAddress
+        | DropReason::NoUplink
+        | DropReason::IngressNetworkAcl
+        | DropReason::IngressSecurityGroup
+        | DropReason::ReturnNetworkAcl
+        | DropReason::ReturnRoute
+        | DropReason::DestinationCheck
+        | DropReason::ResolverOff
+        | DropReason::NoSuchLinkService
+        | DropReason::NatProtocol
+        | DropReason::UnknownPort => true,
+        // Instance metadata answers for itself that it is turned off; an endpoint is known to the plan or not there.
+        DropReason::MetadataOff | DropReason::EndpointNotAvailable => false,
+        DropReason::Malformed
+        | DropReason::Unsupported
+        | DropReason::SpoofedMac
+        | DropReason::PortAllocation
+        | DropReason::NoFlow
+        | DropReason::Cut
+        | DropReason::TtlExpired
+        | DropReason::TooBig
+        | DropReason::Fragment
+        | DropReason::TableFull
+        | DropReason::RateLimited
+        | DropReason::Multicast
+        | DropReason::UnrelatedIcmp
+        | DropReason::SendFailed => false,
+    }
+}
+
+/// Whether `decide` passes this stage on the way of some flow.
+pub fn is_passed(stage: Stage) -> bool {
+    match stage {
+        Stage::Source
+        | Stage::Link
+        | Stage::EgressSecurityGroup
+        | Stage::EgressNetworkAcl
+        | Stage::Route
+        | Stage::NatGateway
+        | Stage::InternetGateway
+        | Stage::Target
+        | Stage::IngressNetworkAcl
+        | Stage::IngressSecurityGroup
+        | Stage::Endpoint
+        | Stage::ReturnNetworkAcl
+        | Stage::ReturnRoute
+        | Stage::Delivered => true,
+        // The resolver's stage is asked for by name, and policies are the front door's.
+        Stage::Name | Stage::EndpointPolicy | Stage::ResourcePolicy | Stage::IdentityPolicy => false,
+    }
+}
+
+/// All that `decide` can say of a stage.
+pub fn wanted() -> Drawn {
+    let passes = Stage::ALL.iter().filter(|stage| is_passed(**stage)).map(|stage| (*stage, None));
+    let reasons = DropReason::ALL.iter().filter(|reason| is_decided(**reason));
+    passes.chain(reasons.map(|reason| (reason.stage(), Some(*reason)))).collect()
+}
+
+/// Where the two do not say the same.
+pub fn disagreement(state: &State, plan: &Plan, flow: &Flow) -> Option<(Answer, Decision)> {
+    let decision = plan.decide(flow);
+    let answer = oracle::answer(state, flow);
+    (said(&decision) != answer).then_some((answer, decision))
+}
+
+/// What came up: what stages said, and in which ways flows went.
+#[derive(Default)]
+struct Seen {
+    stages: BTreeMap<(Stage, Option<DropReason>), usize>,
+    ways: BTreeMap<&'static str, usize>,
+}
+
+const WAYS: [&str; 8] = [
+    "link",
+    "endpoint",
+    "endpoint behind NAT",
+    "internet to a service",
+    "internet to a service behind NAT",
+    "inside",
+    "inside behind NAT",
+    "internet to an interface",
+];
+
+fn way(way: &Way) -> &'static str {
+    match (way.source, way.destination.is_some()) {
+        (SourceRewrite::Keep, _) => "inside",
+        (SourceRewrite::Address(_), _) | (SourceRewrite::Port { .. }, true) => "internet to an interface",
+        (SourceRewrite::Port { .. }, false) => "inside behind NAT",
+        (SourceRewrite::Identity { peer, gateway }, _) => match (peer.through, gateway) {
+            (Through::Link, _) => "link",
+            (Through::Endpoint(..), None) => "endpoint",
+            (Through::Endpoint(..), Some(_)) => "endpoint behind NAT",
+            (Through::Internet(_), None) => "internet to a service",
+            (Through::Internet(_), Some(_)) => "internet to a service behind NAT",
+        },
+    }
+}
+
+fn compare(random: &mut Random) -> Seen {
+    let state = draw::topology(random).state;
+    let plan = Plan::compile(&state).plan;
+    let mut seen = Seen::default();
+    for _ in 0..FLOWS {
+        let Some(flow) = draw::flow(random, &state) else { continue };
+        if let Some((answer, decision)) = disagreement(&state, &plan, &flow) {
+            let words = postern_path::explain::explain(&flow, &decision);
+            panic!("the oracle says {answer:#?}\nof\n{words}\n{:#?}", said(&decision));
+        }
+        let decision = plan.decide(&flow);
+        drawn(&decision).for_each(|said| *seen.stages.entry(said).or_default() += 1);
+        said(&decision).iter().for_each(|went| *seen.ways.entry(way(went)).or_default() += 1);
+    }
+    seen
+}
+
+#[test]
+fn decide_says_what_the_oracle_says() {
+    let mut all = Seen::default();
+    for seen in seeds::each(TOPOLOGIES, |_, random| compare(random)) {
+        seen.stages.into_iter().for_each(|(said, count)| *all.stages.entry(said).or_default() += count);
+        seen.ways.into_iter().for_each(|(way, count)| *all.ways.entry(way).or_default() += count);
+    }
+    if std::env::var_os("POSTERN_COUNTS").is_some() {
+        println!("{:#?}\n{:#?}", all.stages, all.ways);
+    }
+    if !seeds::is_single() {
+        let rare = |said: &&(Stage, Option<DropReason>)| all.stages.get(*said).is_none_or(|n| *n < LEAST);
+        let wanted = wanted();
+        let rare: Vec<_> = wanted.iter().filter(rare).collect();
+        assert!(rare.is_empty(), "drawn too seldom: {rare:?}");
+        let rare: Vec<_> = WAYS.iter().filter(|way| all.ways.get(*way).is_none_or(|n| *n < LEAST)).collect();
+        assert!(rare.is_empty(), "drawn too seldom: {rare:?}");
+        let unknown: Vec<_> = all.stages.keys().filter(|said| !wanted.contains(said)).collect();
+        assert!(unknown.is_empty(), "drawn, but not known to be possible: {unknown:?}");
+    }
+}

@@ -1,0 +1,598 @@
+//! A second opinion: where a flow goes, found by looking through the whole state for each question, straight from
+//! AWS's documentation. It shares nothing with the plan or with `decide` but the words that answers are made of.
+//!
+//! Pages, as they are cited below: "Security groups" and "Network ACLs" (VPC guide), "Route priority", "Middlebox
+//! routing", "NAT gateway basics", "Internet gateways", "Gateway endpoints" (PrivateLink guide), "DNS attributes".
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use postern_model::gateway::{NatGateway, PUBLIC_POOL_BASE};
+use postern_model::instance::InstanceState;
+use postern_model::interface::{InterfaceKind, NetworkInterface};
+use postern_model::network_acl::AclEntry;
+use postern_model::route::{Route, RouteDestination, RouteTable, RouteTarget};
+use postern_model::security_group::{Peer as RulePeer, Traffic};
+use postern_model::subnet::Subnet;
+use postern_model::vpc::Vpc;
+use postern_model::{
+    IpNet, Ipv4Net, NatGatewayId, NetworkAclId, ResourceId, SecurityGroupId, State, SubnetId, VpcId,
+};
+use postern_path::{Action, Deliver, Door, DropReason, Flow, Peer, SourceRewrite, Through, Transport};
+
+/// What becomes of a flow.
+pub type Answer = Result<Way, (DropReason, ResourceId)>;
+
+/// How a flow that passes goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Way {
+    pub source: SourceRewrite,
+    pub destination: Option<IpAddr>,
+    pub deliver: Deliver,
+    pub hops: Vec<Ipv4Addr>,
+    pub mtu: u16,
+}
+
+impl From<&Action> for Way {
+    fn from(action: &Action) -> Self {
+        Self {
+            source: action.source,
+            destination: action.destination,
+            deliver: action.deliver,
+            hops: action.hops.addresses.iter().flatten().copied().collect(),
+            mtu: action.mtu,
+        }
+    }
+}
+
+/// One packet, as rules see it. A port that nobody can know in advance is all that it may be.
+#[derive(Debug, Clone, Copy)]
+struct Packet {
+    from: Ipv4Addr,
+    to: Ipv4Addr,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Tcp { from: Port, to: Port },
+    Udp { from: Port, to: Port },
+    Icmp(u8, u8),
+    Other(u8),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Port {
+    Is(u16),
+    /// "NAT gateway basics": a NAT gateway uses ports 1024 to 65535.
+    OfNat,
+}
+
+/// Who is sending at this point of the way.
+#[derive(Clone, Copy)]
+struct Sender<'a> {
+    vpc: VpcId,
+    subnet: SubnetId,
+    packet: Packet,
+    nat: Option<&'a NatGateway>,
+}
+
+pub fn answer(state: &State, flow: &Flow) -> Answer {
+    let (IpAddr::V4(from), IpAddr::V4(to)) = (flow.source, flow.destination) else { panic!("only IPv4") };
+    let Some(own) = state.network_interfaces.values().find(|x| x.id == flow.entry) else {
+        return Err((DropReason::UnknownPort, flow.entry.into()));
+    };
+    let kind = match flow.transport {
+        Transport::Tcp { source_port, destination_port } => {
+            Kind::Tcp { from: Port::Is(source_port), to: Port::Is(destination_port) }
+        }
+        Transport::Udp { source_port, destination_port } => {
+            Kind::Udp { from: Port::Is(source_port), to: Port::Is(destination_port) }
+        }
+        Transport::Icmp { kind, code, identifier: _ } => Kind::Icmp(kind, code),
+        Transport::Other { protocol } => Kind::Other(protocol),
+    };
+    Oracle { state, own, packet: Packet { from, to, kind } }.answer()
+}
+
+struct Oracle<'a> {
+    state: &'a State,
+    own: &'a NetworkInterface,
+    packet: Packet,
+}
+
+fn has(interface: &NetworkInterface, address: Ipv4Addr) -> bool {
+    interface.private_addresses.iter().any(|private| private.address == address)
+}
+
+impl<'a> Oracle<'a> {
+    fn answer(&self) -> Answer {
+        let (own, packet) = (self.own, self.packet);
+        if own.source_dest_check && !has(own, packet.from) {
+            return Err((DropReason::SpoofedSource, own.id.into()));
+        }
+        let vpc = self.vpc(own.vpc);
+        if let Some(answer) = self.link(vpc) {
+            return answer;
+        }
+        // "Security groups": what no rule of any of the groups allows is denied.
+        if !self.groups_allow(own, true, packet, None) {
+            return Err((DropReason::EgressSecurityGroup, first_group(own)));
+        }
+        let sender = Sender { vpc: own.vpc, subnet: own.subnet, packet, nat: None };
+        self.leave(sender, Vec::new())
+    }
+
+    /// Out of the sender's subnet, or to a neighbour in it.
+    fn leave(&self, sender: Sender<'a>, hops: Vec<Ipv4Addr>) -> Answer {
+        let subnet = self.subnet(sender.subnet);
+        // "Network ACLs": they are at the subnet's edge, so neighbours meet none; nor do they need a route.
+        if subnet.cidr.contains(&sender.packet.to) {
+            return self.neighbour(sender, hops);
+        }
+        if let Err(acl) = self.acl(sender.subnet, true, sender.packet) {
+            return Err((DropReason::EgressNetworkAcl, acl.into()));
+        }
+        let table = self.table_of(sender.subnet);
+        let Some((route, _)) = self.best(table, sender.packet.to) else {
+            return Err((DropReason::NoRoute, table.id.into()));
+        };
+        let gone = Err((DropReason::Blackhole, table.id.into()));
+        let Some(route) = route else { return self.neighbour(sender, hops) };
+        match route.target {
+            RouteTarget::InternetGateway(id) => {
+                let attached =
+                    self.state.internet_gateways.values().find(|x| x.id == id && x.vpc == Some(sender.vpc));
+                if attached.is_some() { self.internet(sender, id.into(), hops) } else { gone }
+            }
+            RouteTarget::NatGateway(id) => {
+                let live = self.state.nat_gateways.values().find(|x| x.id == id && x.state.is_live());
+                // From one NAT gateway to another is nothing that a flow's one translation can say.
+                match live.filter(|_| sender.nat.is_none()) {
+                    Some(nat) => self.nat(sender, nat, hops),
+                    None => gone,
+                }
+            }
+            RouteTarget::NetworkInterface(id) => {
+                let found = self.state.network_interfaces.values().find(|x| x.id == id);
+                let Some(router) = found.filter(|x| self.runs(x)) else { return gone };
+                // "Middlebox routing": the check has to be off on an interface that routes.
+                if router.source_dest_check {
+                    return Err((DropReason::DestinationCheck, id.into()));
+                }
+                self.enter(sender, router, hops)
+            }
+            RouteTarget::VpcEndpoint(id) => match self.state.vpc_endpoints.values().find(|x| x.id == id) {
+                Some(endpoint) => self.endpoint(sender, Through::Endpoint(id, endpoint.vpc), id.into(), hops),
+                None => gone,
+            },
+        }
+    }
+
+    /// The resolver, instance metadata and their like ("Amazon DNS server", "Instance metadata"): neither groups nor
+    /// ACLs filter them.
+    fn link(&self, vpc: &Vpc) -> Option<Answer> {
+        let to = self.packet.to;
+        let base = vpc.blocks.first().map(|block| u32::from(block.cidr.network()));
+        let resolver = Ipv4Addr::from(base.unwrap_or(0) + 2);
+        let link_local = to.octets()[0..2] == [169, 254];
+        if to != resolver && !link_local {
+            return None;
+        }
+        let port = match self.packet.kind {
+            Kind::Tcp { to: Port::Is(port), .. } => Some(("tcp", port)),
+            Kind::Udp { to: Port::Is(port), .. } => Some(("udp", port)),
+            Kind::Tcp { .. } | Kind::Udp { .. } | Kind::Icmp(..) | Kind::Other(_) => None,
+        };
+        let at_resolver = to == resolver || to == Ipv4Addr::new(169, 254, 169, 253);
+        let in_instance = self.own.attachment.is_some_and(|attachment| attachment.instance.is_some());
+        Some(match port {
+            Some((_, 53)) if at_resolver && !vpc.dns_support => Err((DropReason::ResolverOff, vpc.id.into())),
+            Some((_, 53)) if at_resolver => Ok(self.at_link(Door::Resolver)),
+            Some(("tcp", 80)) if to == Ipv4Addr::new(169, 254, 169, 254) && in_instance => {
+                Ok(self.at_link(Door::Metadata))
+            }
+            Some(_) | None => Err((DropReason::NoSuchLinkService, self.own.id.into())),
+        })
+    }
+
+    fn at_link(&self, door: Door) -> Way {
+        let source = self.identity(self.packet.from, Through::Link, None);
+        let destination = Some(door.address().into());
+        Way { source, destination, deliver: Deliver::Door(door), hops: Vec::new(), mtu: 9001 }
+    }
+
+    fn identity(&self, address: Ipv4Addr, through: Through, gateway: Option<NatGatewayId>) -> SourceRewrite {
+        let own = self.own;
+        let instance = own.attachment.and_then(|attachment| attachment.instance);
+        let peer = Peer { account: own.owner, vpc: own.vpc, interface: own.id, instance, address, through };
+        SourceRewrite::Identity { peer, gateway }
+    }
+
+    /// Who in the VPC has the address.
+    fn holder(&self, vpc: VpcId, address: Ipv4Addr) -> Option<&'a NetworkInterface> {
+        self.state.network_interfaces.values().find(|x| x.vpc == vpc && has(x, address)).map(AsRef::as_ref)
+    }
+
+    fn runs(&self, interface: &NetworkInterface) -> bool {
+        match interface.attachment.map(|attachment| attachment.instance) {
+            None => false,
+            Some(None) => true,
+            Some(Some(id)) => self.state.instances.values().any(|instance| {
+                instance.id == id && matches!(instance.state, InstanceState::Pending | InstanceState::Running)
+            }),
+        }
+    }
+
+    fn neighbour(&self, sender: Sender<'a>, hops: Vec<Ipv4Addr>) -> Answer {
+        let Some(target) = self.holder(sender.vpc, sender.packet.to) else {
+            return Err((DropReason::NoSuchAddress, sender.vpc.into()));
+        };
+        if target.kind == InterfaceKind::NatGateway {
+            return Err((DropReason::NoSuchAddress, target.id.into()));
+        }
+        if !self.runs(target) {
+            return Err((DropReason::TargetDown, target.id.into()));
+        }
+        self.enter(sender, target, hops)
+    }
+
+    /// Into an interface of the same VPC.
+    fn enter(&self, sender: Sender<'a>, target: &'a NetworkInterface, hops: Vec<Ipv4Addr>) -> Answer {
+        let packet = sender.packet;
+        let crossing = sender.subnet != target.subnet;
+        if let (true, Err(acl)) = (crossing, self.acl(target.subnet, false, packet)) {
+            return Err((DropReason::IngressNetworkAcl, acl.into()));
+        }
+        let from = if sender.nat.is_some() { None } else { Some(self.own) };
+        if !self.groups_allow(target, false, packet, from) {
+            return Err((DropReason::IngressSecurityGroup, first_group(target)));
+        }
+        if let Some(back) = back(packet) {
+            if crossing {
+                self.return_acl(target.subnet, true, back)?;
+                self.return_acl(sender.subnet, false, back)?;
+            }
+            self.way_back(sender, target.subnet)?;
+        }
+        let source = match sender.nat {
+            None => SourceRewrite::Keep,
+            Some(nat) => self.translated(nat, nat.private_address),
+        };
+        // "NAT gateway basics": 8500 bytes; "Network MTU": 9001 inside a VPC.
+        let mtu = if sender.nat.is_some() { 8500 } else { 9001 };
+        Ok(Way { source, destination: None, deliver: Deliver::Interface(target.id), hops, mtu })
+    }
+
+    fn translated(&self, nat: &NatGateway, visible: Ipv4Addr) -> SourceRewrite {
+        SourceRewrite::Port {
+            gateway: nat.id,
+            private_address: nat.private_address.into(),
+            visible_address: visible.into(),
+        }
+    }
+
+    /// The answer from a subnet to the sender finds its way: to somebody who has the address or who passes it on.
+    fn way_back(&self, sender: Sender<'_>, subnet: SubnetId) -> Result<(), (DropReason, ResourceId)> {
+        let to = sender.packet.from;
+        let its_own = sender.nat.is_some() || has(self.own, to);
+        let somebody = its_own || self.holder(sender.vpc, to).is_some();
+        let nobody = Err((DropReason::ReturnRoute, sender.vpc.into()));
+        if self.subnet(subnet).cidr.contains(&to) {
+            return if somebody { Ok(()) } else { nobody };
+        }
+        let table = self.table_of(subnet);
+        let lost = Err((DropReason::ReturnRoute, table.id.into()));
+        match self.best(table, to) {
+            None => lost,
+            Some((None, _)) => {
+                if somebody {
+                    Ok(())
+                } else {
+                    nobody
+                }
+            }
+            Some((Some(route), _)) => match route.target {
+                RouteTarget::NetworkInterface(id) => {
+                    let found = self.state.network_interfaces.values().find(|x| x.id == id);
+                    let passes_on = found.is_some_and(|x| self.runs(x) && !x.source_dest_check);
+                    if id == self.own.id || passes_on { Ok(()) } else { lost }
+                }
+                RouteTarget::InternetGateway(_)
+                | RouteTarget::NatGateway(_)
+                | RouteTarget::VpcEndpoint(_) => lost,
+            },
+        }
+    }
+
+    fn nat(&self, sender: Sender<'a>, nat: &'a NatGateway, mut hops: Vec<Ipv4Addr>) -> Answer {
+        // "NAT gateway basics": TCP, UDP and ICMP; of the last only questions can be told apart by their answers.
+        match sender.packet.kind {
+            Kind::Tcp { .. } | Kind::Udp { .. } | Kind::Icmp(8, _) => {}
+            Kind::Icmp(..) | Kind::Other(_) => return Err((DropReason::NatProtocol, nat.id.into())),
+        }
+        if nat.subnet != sender.subnet {
+            if let Err(acl) = self.acl(nat.subnet, false, sender.packet) {
+                return Err((DropReason::IngressNetworkAcl, acl.into()));
+            }
+            if let Some(back) = back(sender.packet) {
+                self.return_acl(nat.subnet, true, back)?;
+                self.return_acl(sender.subnet, false, back)?;
+            }
+        }
+        self.way_back(sender, nat.subnet)?;
+        hops.push(nat.private_address);
+        let kind = match sender.packet.kind {
+            Kind::Tcp { from: _, to } => Kind::Tcp { from: Port::OfNat, to },
+            Kind::Udp { from: _, to } => Kind::Udp { from: Port::OfNat, to },
+            other => other,
+        };
+        let packet = Packet { from: nat.private_address, to: sender.packet.to, kind };
+        self.leave(Sender { vpc: sender.vpc, subnet: nat.subnet, packet, nat: Some(nat) }, hops)
+    }
+
+    /// To a service's own address: "Gateway endpoints" or over the internet.
+    fn to_service(&self, sender: Sender<'a>, through: Through, hops: Vec<Ipv4Addr>, mtu: u16) -> Answer {
+        let source = self.identity(sender.packet.from, through, sender.nat.map(|nat| nat.id));
+        let destination = Some(Door::FrontDoor.address().into());
+        Ok(Way { source, destination, deliver: Deliver::Door(Door::FrontDoor), hops, mtu })
+    }
+
+    fn endpoint(&self, sender: Sender<'a>, through: Through, id: ResourceId, hops: Vec<Ipv4Addr>) -> Answer {
+        if let Some(back) = back(sender.packet) {
+            self.return_acl(sender.subnet, false, back)?;
+        }
+        // "Endpoint connections cannot be extended out of a VPC": the answer goes to an address of the VPC.
+        let its_own = sender.nat.is_some() || has(self.own, sender.packet.from);
+        if !its_own && self.holder(sender.vpc, sender.packet.from).is_none() {
+            return Err((DropReason::ReturnRoute, id));
+        }
+        self.to_service(sender, through, hops, 8500)
+    }
+
+    /// "Internet gateways": one to one between a private address and the public one that stands for it.
+    fn internet(&self, sender: Sender<'a>, gateway: ResourceId, hops: Vec<Ipv4Addr>) -> Answer {
+        let public = match sender.nat {
+            Some(nat) => nat.public_address,
+            None => self.public_of(self.own, sender.packet.from),
+        };
+        let Some(public) = public else { return Err((DropReason::NoPublicAddress, gateway)) };
+        if let Some(back) = back(sender.packet) {
+            self.return_acl(sender.subnet, false, back)?;
+        }
+        let to = sender.packet.to;
+        let mut services = self.state.services.values();
+        if services.any(|service| service.public_blocks.iter().any(|block| block.contains(&to))) {
+            return self.to_service(sender, Through::Internet(public), hops, 1500);
+        }
+        let holder = self.state.network_interfaces.values().find_map(|x| {
+            let private = x.private_addresses.iter().find(|p| self.public_of(x, p.address) == Some(to))?;
+            Some((x, private.address))
+        });
+        let pool = to.octets()[0..2] == PUBLIC_POOL_BASE.octets()[0..2];
+        let Some((target, private)) = holder.filter(|_| pool) else {
+            return Err((DropReason::NoUplink, gateway));
+        };
+        if target.kind == InterfaceKind::NatGateway {
+            return Err((DropReason::NoSuchAddress, target.id.into()));
+        }
+        if !self.runs(target) {
+            return Err((DropReason::TargetDown, target.id.into()));
+        }
+        let source = match sender.nat {
+            Some(nat) => self.translated(nat, public),
+            None => SourceRewrite::Address(public.into()),
+        };
+        let packet = Packet { from: public, to: private, ..sender.packet };
+        if let Err(acl) = self.acl(target.subnet, false, packet) {
+            return Err((DropReason::IngressNetworkAcl, acl.into()));
+        }
+        if !self.groups_allow(target, false, packet, None) {
+            return Err((DropReason::IngressSecurityGroup, first_group(target)));
+        }
+        if let Some(back) = back(packet) {
+            self.return_acl(target.subnet, true, back)?;
+            let table = self.table_of(target.subnet);
+            let by_gateway = self.best(table, public).is_some_and(|(route, _)| {
+                route.is_some_and(|route| match route.target {
+                    RouteTarget::InternetGateway(id) => {
+                        let mut gateways = self.state.internet_gateways.values();
+                        gateways.any(|x| x.id == id && x.vpc == Some(target.vpc))
+                    }
+                    RouteTarget::NatGateway(_)
+                    | RouteTarget::NetworkInterface(_)
+                    | RouteTarget::VpcEndpoint(_) => false,
+                })
+            });
+            if !by_gateway {
+                return Err((DropReason::ReturnRoute, table.id.into()));
+            }
+        }
+        let (deliver, destination) = (Deliver::Interface(target.id), Some(private.into()));
+        Ok(Way { source, destination, deliver, hops, mtu: 1500 })
+    }
+
+    fn public_of(&self, interface: &NetworkInterface, private: Ipv4Addr) -> Option<Ipv4Addr> {
+        let first = interface.private_addresses.first().map(|p| p.address);
+        let automatic = interface.automatic_public_address.filter(|_| first == Some(private));
+        let elastic = || {
+            let mut all = self.state.addresses.values();
+            let stands = all.find(|address| {
+                address
+                    .association
+                    .is_some_and(|a| a.interface == interface.id && a.private_address == private)
+            });
+            stands.map(|address| address.public_address)
+        };
+        automatic.or_else(elastic)
+    }
+
+    // ---- rules
+
+    fn groups_allow(
+        &self,
+        interface: &NetworkInterface,
+        egress: bool,
+        packet: Packet,
+        sender: Option<&NetworkInterface>,
+    ) -> bool {
+        let far = if egress { packet.to } else { packet.from };
+        let is_member = |group: SecurityGroupId| {
+            // "Security group referencing": the private addresses of the interfaces that have the group. "Middlebox
+            // routing": what a middlebox passes on does not count as its or the first sender's group's.
+            let holder = if egress {
+                self.holder(interface.vpc, far)
+            } else {
+                sender.filter(|sender| sender.vpc == interface.vpc && has(sender, far))
+            };
+            holder.is_some_and(|holder| holder.groups.contains(&group))
+        };
+        let groups = interface.groups.iter().filter_map(|id| self.state.security_groups.get(id));
+        let mut rules = groups.flat_map(|group| group.rules.values()).map(|rule| rule.permission);
+        rules.any(|rule| {
+            let peer =
+                match rule.peer {
+                    RulePeer::Cidr(IpNet::V4(block)) => block.contains(&far),
+                    RulePeer::Cidr(IpNet::V6(_)) => false,
+                    RulePeer::Group(group) => is_member(group),
+                    RulePeer::PrefixList(list) => self.state.prefix_lists.get(&list).is_some_and(|list| {
+                        list.entries.keys().any(|block| block.contains(&IpAddr::V4(far)))
+                    }),
+                };
+            rule.egress == egress && peer && matches_traffic(rule.traffic, packet.kind, 0)
+        })
+    }
+
+    fn return_acl(
+        &self,
+        subnet: SubnetId,
+        egress: bool,
+        packet: Packet,
+    ) -> Result<(), (DropReason, ResourceId)> {
+        self.acl(subnet, egress, packet).map_err(|acl| (DropReason::ReturnNetworkAcl, acl.into()))
+    }
+
+    /// "Network ACLs": the lowest number that matches decides, and what none matches is denied.
+    fn acl(&self, subnet: SubnetId, egress: bool, packet: Packet) -> Result<(), NetworkAclId> {
+        let id = self.subnet(subnet).network_acl;
+        let acl = &self.state.network_acls[&id];
+        let mut entries: Vec<&AclEntry> = acl.entries(egress).values().collect();
+        entries.sort_by_key(|entry| entry.number);
+        let far = if egress { packet.to } else { packet.from };
+        let allows = |port: u16| {
+            let first = entries.iter().find(|entry| {
+                entry.cidr.contains(&IpAddr::V4(far)) && matches_traffic(entry.traffic, packet.kind, port)
+            });
+            first.is_some_and(|entry| entry.allow)
+        };
+        // Any of a NAT gateway's ports may be the one: the ends of ranges tell for all of them.
+        let edges = entries.iter().flat_map(|entry| match entry.traffic {
+            Traffic::Tcp(low, high) | Traffic::Udp(low, high) => {
+                [low.saturating_sub(1), low, high, high.saturating_add(1)]
+            }
+            Traffic::All | Traffic::Icmp(..) | Traffic::Protocol(_) => [1024; 4],
+        });
+        let mut ports = edges.chain([1024, u16::MAX]).filter(|port| *port >= 1024);
+        if ports.all(allows) { Ok(()) } else { Err(id) }
+    }
+
+    // ---- routes
+
+    /// "Route priority": the longest prefix; of equal ones the local route, then static ones, then prefix lists. An
+    /// inner none is the local route.
+    fn best(&self, table: &'a RouteTable, to: Ipv4Addr) -> Option<(Option<&'a Route>, u8)> {
+        let mut all: Vec<(u8, u8, Option<&Route>)> = Vec::new();
+        let contains = |block: &IpNet| block.contains(&IpAddr::V4(to));
+        for block in &self.vpc(table.vpc).blocks {
+            if block.cidr.contains(&to) {
+                all.push((block.cidr.prefix_len(), 2, None));
+            }
+        }
+        for route in table.routes.values() {
+            match route.destination {
+                RouteDestination::Cidr(block) if contains(&block) => {
+                    all.push((block.prefix_len(), 1, Some(route)));
+                }
+                RouteDestination::Cidr(_) => {}
+                RouteDestination::PrefixList(list) => {
+                    let entries = self.state.prefix_lists.get(&list).map(|list| &list.entries);
+                    let matching = entries.iter().flat_map(|e| e.keys()).filter(|block| contains(block));
+                    all.extend(matching.map(|block| (block.prefix_len(), 0, Some(route))));
+                }
+            }
+        }
+        // Of several prefix lists AWS takes one and stays with it; here that is the first by id.
+        let best = all.iter().map(|(length, rank, _)| (*length, *rank)).max()?;
+        let first = all.iter().find(|(length, rank, _)| (*length, *rank) == best)?;
+        Some((first.2, first.0))
+    }
+
+    fn table_of(&self, subnet: SubnetId) -> &'a RouteTable {
+        let subnet = self.subnet(subnet);
+        let chosen = subnet.route_table.map(|(_, table)| table);
+        let id = chosen.unwrap_or(self.vpc(subnet.vpc).main_route_table);
+        &self.state.route_tables[&id]
+    }
+
+    fn subnet(&self, id: SubnetId) -> &'a Subnet {
+        &self.state.subnets[&id]
+    }
+
+    fn vpc(&self, id: VpcId) -> &'a Vpc {
+        &self.state.vpcs[&id]
+    }
+}
+
+fn first_group(interface: &NetworkInterface) -> ResourceId {
+    interface.groups.first().map_or(interface.id.into(), |group| (*group).into())
+}
+
+/// The answer to a packet; ICMP messages that are not questions have none.
+fn back(packet: Packet) -> Option<Packet> {
+    let kind = match packet.kind {
+        Kind::Tcp { from, to } => Kind::Tcp { from: to, to: from },
+        Kind::Udp { from, to } => Kind::Udp { from: to, to: from },
+        Kind::Icmp(8, code) => Kind::Icmp(0, code),
+        Kind::Icmp(13, code) => Kind::Icmp(14, code),
+        Kind::Icmp(..) => return None,
+        Kind::Other(protocol) => Kind::Other(protocol),
+    };
+    Some(Packet { from: packet.to, to: packet.from, kind })
+}
+
+/// Whether rules about `traffic` are about packets of this kind. `port` is what a NAT gateway's port is taken to be.
+fn matches_traffic(traffic: Traffic, kind: Kind, port: u16) -> bool {
+    let number = |to: Port| match to {
+        Port::Is(port) => port,
+        Port::OfNat => port,
+    };
+    match (traffic, kind) {
+        (Traffic::All, _) => true,
+        (Traffic::Tcp(low, high), Kind::Tcp { to, .. }) | (Traffic::Udp(low, high), Kind::Udp { to, .. }) => {
+            (low..=high).contains(&number(to))
+        }
+        (Traffic::Icmp(kind, code), Kind::Icmp(k, c)) => {
+            kind.is_none_or(|kind| kind == k) && code.is_none_or(|code| code == c)
+        }
+        (Traffic::Protocol(wanted), kind) => wanted == protocol(kind),
+        (Traffic::Tcp(..) | Traffic::Udp(..) | Traffic::Icmp(..), _) => false,
+    }
+}
+
+fn protocol(kind: Kind) -> u8 {
+    match kind {
+        Kind::Tcp { .. } => 6,
+        Kind::Udp { .. } => 17,
+        Kind::Icmp(..) => 1,
+        Kind::Other(protocol) => protocol,
+    }
+}
+
+#[test]
+fn a_packets_answer_is_its_mirror() {
+    let block: Ipv4Net = "10.0.0.0/8".parse().unwrap();
+    let kind = Kind::Tcp { from: Port::Is(40_000), to: Port::Is(443) };
+    let packet = Packet { from: Ipv4Addr::new(10, 0, 0, 1), to: Ipv4Addr::new(11, 0, 0, 1), kind };
+    let answer = back(packet).unwrap();
+    assert!(block.contains(&answer.to) && !block.contains(&answer.from));
+    assert!(matches_traffic(Traffic::Tcp(40_000, 40_000), answer.kind, 0));
+}
