@@ -17,7 +17,7 @@ use super::made_up::made_up;
 use super::path::Path;
 use super::report::{Event, Reporter};
 use super::say::Doing;
-use super::seen::Seen;
+use super::seen::{Seen, shown_at};
 use super::step::{Action, Step};
 use super::target::{CallError, Target};
 use super::template::Variables;
@@ -295,14 +295,17 @@ impl Run<'_> {
             (Err(why), _) | (_, Err(why)) => Tried {
                 attempts: 0,
                 seen: None,
+                found: Vec::new(),
                 differences: vec![Difference::new("step", "can be done", why)],
             },
         };
         let text = tried.seen.as_ref().map(Seen::text).unwrap_or_default();
+        let brief = tried.brief();
         self.reporter.event(&Event::StepEnds {
             id: &step.id,
             held: tried.differences.is_empty(),
             seen: &text,
+            brief: &brief,
             explanation: matches!(tried.seen, Some(Seen::Trace(_))),
             differences: &tried.differences,
             attempts: tried.attempts,
@@ -327,12 +330,13 @@ impl Run<'_> {
                 self.done.insert(step.id.clone());
             }
             let mut differences = wanted.differences(&seen);
+            let mut found = wanted.found(&seen);
             if differences.is_empty() {
-                differences = self.save(step, &seen);
+                differences = self.save(step, &seen, &mut found);
             }
             let left = deadline.saturating_sub(self.clock.now());
             if differences.is_empty() || left.is_zero() || self.is_interrupted() {
-                return Tried { attempts, seen: Some(seen), differences };
+                return Tried { attempts, seen: Some(seen), found, differences };
             }
             self.reporter.event(&Event::TriesAgain { id: &step.id, attempts, differences: &differences });
             self.clock.sleep(pause.min(left));
@@ -390,8 +394,8 @@ impl Run<'_> {
         Seen::Records { fitting: records.into_iter().filter(fits).collect(), of }
     }
 
-    /// Sets the variables that the step saves; what is not there is a difference.
-    fn save(&mut self, step: &Step, seen: &Seen) -> Vec<Difference> {
+    /// Sets the variables that the step saves and adds them to what was found; what is not there is a difference.
+    fn save(&mut self, step: &Step, seen: &Seen, found_words: &mut Vec<String>) -> Vec<Difference> {
         let documents = seen.documents();
         let mut differences = Vec::new();
         for (name, template) in &step.save {
@@ -399,10 +403,14 @@ impl Run<'_> {
                 template.text(&self.variables).map_err(|unknown| unknown.to_string()).and_then(|source| {
                     let path = Path::parse(&source).map_err(|error| error.to_string())?;
                     let found = documents.last().and_then(|document| path.find(document));
-                    found.cloned().ok_or_else(|| format!("there is no {source}"))
+                    let found = found.cloned().ok_or_else(|| format!("there is no {source}"))?;
+                    Ok((shown_at(&path, &found), found))
                 });
             match found {
-                Ok(value) => drop(self.variables.insert(name.clone(), value)),
+                Ok((shown, value)) => {
+                    found_words.push(format!("{name} = {shown}"));
+                    self.variables.insert(name.clone(), value);
+                }
                 Err(why) => differences.push(Difference::new(format!("save {name}"), "a value", why)),
             }
         }
@@ -450,7 +458,20 @@ impl Run<'_> {
 struct Tried {
     attempts: u32,
     seen: Option<Seen>,
+    /// What was found where something was looked for, in words.
+    found: Vec<String>,
     differences: Vec<Difference>,
+}
+
+impl Tried {
+    /// What people are shown where nothing differs.
+    fn brief(&self) -> String {
+        match &self.seen {
+            Some(seen) if seen.is_document() && !self.found.is_empty() => self.found.join("\n"),
+            Some(seen) => seen.brief(),
+            None => String::new(),
+        }
+    }
 }
 
 /// Whether records are looked for between a step that runs a program and the next one that does.

@@ -204,9 +204,27 @@ run = { instance = 'i-1', command = ['cat'], input = '${key}' }
     run_by(&lab, &fake, &mut json, &Options::default(), &FakeClock::default());
     for told in [text.into_inner(), json.into_inner()] {
         let told = String::from_utf8(told).unwrap();
-        assert!(!told.contains("very secret") && told.contains("KeyName"), "{told}");
+        assert!(!told.contains("very secret") && told.contains("(not shown)"), "{told}");
     }
     assert_eq!(fake.asked()[1], "cat in i-1 reading Some(\"very secret\") for 30");
+}
+
+#[test]
+fn of_documents_people_see_what_was_looked_for() {
+    let document = json!({"State": "available", "Id": "x-1", "KeyMaterial": "secret", "Much": "more"});
+    let shown = |more: &str, document: Value| {
+        let lab = lab(&format!("[[step]]\nid = 'one'\nsay = 's'\ncall = 'ec2:DescribeX'\n{more}\n"));
+        let fake = Fake::new([("ec2:DescribeX", response(document))]);
+        let mut reporter = TextReporter::kept();
+        run_by(&lab, &fake, &mut reporter, &Options::default(), &FakeClock::default());
+        let text = String::from_utf8(reporter.into_inner()).unwrap();
+        text.split_once("seen: ").unwrap().1.split_once("\n      ok").map(|(seen, _)| seen.to_owned())
+    };
+    let looked_for = "save = { id = 'Id', key = 'KeyMaterial' }\nexpect = { value = { State = 'available' }, absent = ['No'] }";
+    let lines = ["State is available", "no No", "id = x-1", "key = (not shown)"].join("\n            ");
+    assert_eq!(shown(looked_for, document.clone()), Some(lines));
+    assert_eq!(shown("", json!({"Return": true})), Some("{\"Return\":true}".to_owned()));
+    assert_eq!(shown(looked_for, json!({"State": "available"})), None, "it does not hold");
 }
 
 const RECORDS: &str = "

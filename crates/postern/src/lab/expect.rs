@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::path::Path;
-use super::seen::{Seen, refusing_stage};
+use super::seen::{Seen, refusing_stage, shown_at};
 use super::step::{Action, Exit, Expect};
 use super::target::Ran;
 use super::template::{Template, Variables};
@@ -226,6 +226,20 @@ impl Wanted {
                 differences.push(Difference::new(source, "absent", seen.to_string()));
             }
         }
+    }
+
+    /// What was found where something was expected, in words.
+    pub(super) fn found(&self, seen: &Seen) -> Vec<String> {
+        let mut words = Vec::new();
+        for document in seen.documents() {
+            for (source, path, _) in &self.value {
+                words.extend(
+                    path.find(&document).map(|value| format!("{source} is {}", shown_at(path, value))),
+                );
+            }
+            words.extend(self.absent.iter().map(|(source, _)| format!("no {source}")));
+        }
+        words
     }
 
     /// The expectations in words, for people.

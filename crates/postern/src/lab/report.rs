@@ -10,6 +10,8 @@ use super::expect::Difference;
 /// How much of what was seen people are shown, where the step held and where it failed.
 const LINES_HELD: usize = 12;
 const LINES_FAILED: usize = 60;
+/// Expectations longer than this together get a line each.
+const ONE_LINE_CHARS: usize = 100;
 /// The most characters of a line that people are shown.
 const LINE_CHARS: usize = 200;
 /// The most bytes of what was seen in an event.
@@ -65,6 +67,9 @@ pub enum Event<'a> {
         /// What was seen.
         #[serde(serialize_with = "trimmed")]
         seen: &'a str,
+        /// What people are shown of it where nothing differs.
+        #[serde(skip)]
+        brief: &'a str,
         /// Whether what was seen is an explanation, which is shown whole.
         explanation: bool,
         /// What differed.
@@ -202,14 +207,17 @@ impl<W: Write> TextReporter<W> {
                 let patience =
                     within_seconds.map_or(String::new(), |seconds| format!(" (within {seconds} s)"));
                 if !expected.is_empty() {
-                    self.lines("      expected: ", &format!("{}{patience}", expected.join("; ")), 4)?;
+                    let width: usize = expected.iter().map(String::len).sum();
+                    let between = if width > ONE_LINE_CHARS { "\n" } else { "; " };
+                    let expected = format!("{}{patience}", expected.join(between));
+                    self.lines("      expected: ", &expected, LINES_HELD)?;
                 }
                 Ok(())
             }
             Event::TriesAgain { .. } => Ok(()),
-            Event::StepEnds { id: _, held, seen, explanation, differences, attempts, seconds } => {
+            Event::StepEnds { id: _, held, seen, brief, explanation, differences, attempts, seconds } => {
                 let shown = if *held && !explanation { LINES_HELD } else { LINES_FAILED };
-                self.lines("      seen: ", seen, shown)?;
+                self.lines("      seen: ", if *held { brief } else { seen }, shown)?;
                 for difference in *differences {
                     let Difference { what, expected, seen } = difference;
                     self.lines("      differs: ", &format!("{what}: expected {expected}, seen {seen}"), 8)?;
@@ -269,7 +277,7 @@ impl<W: Write> TextReporter<W> {
 
     /// A text after a word in front, further lines below it, so many at most.
     fn lines(&mut self, front: &str, text: &str, most: usize) -> io::Result<()> {
-        let lines: Vec<&str> = text.trim_end().lines().collect();
+        let lines: Vec<&str> = text.trim_end().trim_start_matches(['\n', '\r']).lines().collect();
         let below = " ".repeat(front.len());
         // The beginning says what it is and the end how it came out: what is left out is in the middle.
         let (head, tail) = if lines.len() > most { (most / 2, most - most / 2) } else { (lines.len(), 0) };

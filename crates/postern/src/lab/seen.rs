@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use super::path::Path;
 use super::target::Ran;
+use super::template::plain;
 
 /// Members of responses that are never shown and never searched; they can be saved.
 const SECRETS: [&str; 3] = ["KeyMaterial", "SecretAccessKey", "SessionToken"];
@@ -57,6 +59,32 @@ impl Seen {
         }
     }
 
+    /// As people read it where nothing differs: JSON in a line each.
+    pub(super) fn brief(&self) -> String {
+        match self {
+            Self::Response(document) => without_secrets(document).to_string(),
+            Self::Records { fitting, of: _ } => {
+                fitting.iter().map(Value::to_string).collect::<Vec<_>>().join("\n")
+            }
+            Self::Refused { .. }
+            | Self::Ran(_)
+            | Self::Trace(_)
+            | Self::Nothing(_)
+            | Self::Unreachable(_) => self.text(),
+        }
+    }
+
+    /// Whether it is JSON, of which only what was looked for is worth showing where nothing differs.
+    pub(super) fn is_document(&self) -> bool {
+        match self {
+            Self::Response(_) | Self::Records { .. } => true,
+            Self::Ran(ran) => {
+                serde_json::from_str::<Value>(&ran.stdout).is_ok_and(|printed| !printed.is_number())
+            }
+            Self::Refused { .. } | Self::Trace(_) | Self::Nothing(_) | Self::Unreachable(_) => false,
+        }
+    }
+
     /// The whole as people read it.
     pub(super) fn text(&self) -> String {
         match self {
@@ -69,6 +97,12 @@ impl Seen {
             Self::Nothing(why) | Self::Unreachable(why) => why.clone(),
         }
     }
+}
+
+/// A value that is found at a path, as it is shown.
+pub(super) fn shown_at(path: &Path, value: &Value) -> String {
+    let secret = path.last_member().is_some_and(|member| SECRETS.contains(&member));
+    if secret { "(not shown)".to_owned() } else { plain(&without_secrets(value)) }
 }
 
 /// A response without what must not be in anybody's log.
