@@ -70,7 +70,7 @@ pub enum Command {
     /// Run the labs that ship with Postern, or your own.
     #[command(subcommand)]
     Lab(LabCommand),
-    /// Write a copy of the region's state to a file, while it runs or not.
+    /// Write a copy of the running region's state to a file: all but what S3 holds and the audit log.
     Backup {
         /// The file to write.
         file: PathBuf,

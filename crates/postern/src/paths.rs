@@ -1,9 +1,17 @@
 //! Where a region keeps things.
 
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::fs::{File, TryLockError};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+
+/// A state directory that no other process has.
+#[derive(Debug)]
+pub struct Taken {
+    _lock: File,
+}
 
 /// A state directory.
 #[derive(Debug, Clone)]
@@ -38,6 +46,30 @@ impl StateDir {
         Ok(())
     }
 
+    /// Takes it for this process, as long as the value lives. Keys, packets and the control socket of two regions
+    /// would get in each other's way, be it that one of them keeps nothing.
+    pub fn take(&self) -> anyhow::Result<Taken> {
+        let path = self.runtime().join("lock");
+        let mut options = File::options();
+        let open = options.create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
+        let mut lock = open.with_context(|| format!("cannot open `{}`", path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // Only for the message.
+                let _ = lock.read_to_string(&mut holder);
+                bail!("the state directory `{}` is in use by process {}", self.0.display(), holder.trim());
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock `{}`", path.display()));
+            }
+        }
+        let told = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        told.with_context(|| format!("cannot write `{}`", path.display()))?;
+        Ok(Taken { _lock: lock })
+    }
+
     /// The directory itself.
     pub fn root(&self) -> &Path {
         &self.0
@@ -51,6 +83,11 @@ impl StateDir {
     /// What S3 holds.
     pub fn s3(&self) -> PathBuf {
         self.0.join("s3")
+    }
+
+    /// What S3 holds in a region that keeps nothing.
+    pub fn ephemeral_s3(&self) -> PathBuf {
+        self.runtime().join("s3")
     }
 
     /// What lives only while the region runs.

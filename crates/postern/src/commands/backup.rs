@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use crate::control::Request;
 use crate::control::client::Client;
@@ -30,7 +30,22 @@ pub fn backup(state_dir: &StateDir, file: &Path) -> anyhow::Result<ExitCode> {
 pub fn restore(state_dir: &StateDir, file: &Path) -> anyhow::Result<ExitCode> {
     let mut copy = File::open(file).with_context(|| format!("cannot open `{}`", file.display()))?;
     state_dir.create()?;
+    let _taken = state_dir.take()?;
+    refuse_occupied(state_dir)?;
     let restored = postern_store::restore(&mut copy, &state_dir.ledger())?;
     println!("restored revision {} of {}", restored.revision, restored.region.name);
     Ok(ExitCode::SUCCESS)
+}
+
+/// A region's state, S3 and audit log belong together: nothing of another one may be mixed in.
+fn refuse_occupied(state_dir: &StateDir) -> anyhow::Result<()> {
+    let root = state_dir.root();
+    let entries = std::fs::read_dir(root).with_context(|| format!("cannot read `{}`", root.display()))?;
+    for entry in entries {
+        let path = entry.with_context(|| format!("cannot read `{}`", root.display()))?.path();
+        if path != state_dir.runtime() {
+            bail!("`{}` is not empty: there is `{}`; restore into an empty directory", root.display(), path.display());
+        }
+    }
+    Ok(())
 }

@@ -28,7 +28,11 @@ impl Client {
     /// Sends a request, with descriptors.
     pub fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> anyhow::Result<()> {
         let bytes = serde_json::to_vec(request).context("writing a request")?;
-        fdpass::send(&self.0, &bytes, fds).context("the region does not listen")
+        fdpass::send(&self.0, &bytes, fds).or_else(|error| match self.next() {
+            // Whoever is turned away is told why before the door closes.
+            Ok(Some((Reply::Failed(reason), _))) => bail!(reason),
+            Ok(_) | Err(_) => Err(anyhow::Error::new(error).context("the region does not listen")),
+        })
     }
 
     /// How long a reply may take from now on.

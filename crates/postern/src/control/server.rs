@@ -6,6 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
 use postern_dataplane::host::fdpass;
@@ -15,6 +16,8 @@ use crate::paths::StateDir;
 
 /// How many callers are served at once.
 const MAX_CALLERS: usize = 256;
+/// How long the listener rests when no caller can be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What answers requests.
 pub trait Controlled: Send + Sync + 'static {
@@ -54,9 +57,19 @@ pub fn listen(state_dir: &StateDir, controlled: Arc<impl Controlled>) -> anyhow:
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     let callers = Arc::new(AtomicUsize::new(0));
     let serve = move || {
-        for stream in listener.incoming().map_while(Result::ok) {
+        for stream in listener.incoming() {
+            let stream = match stream {
+                Ok(stream) => stream,
+                Err(error) => {
+                    // Such as no descriptor being free: it passes, and then commands are served again.
+                    tracing::warn!(%error, "a command could not be accepted");
+                    thread::sleep(ACCEPT_PAUSE);
+                    continue;
+                }
+            };
             if callers.fetch_add(1, Ordering::Relaxed) >= MAX_CALLERS {
                 callers.fetch_sub(1, Ordering::Relaxed);
+                refuse(stream);
                 continue;
             }
             let (controlled, callers) = (Arc::clone(&controlled), Arc::clone(&callers));
@@ -73,6 +86,14 @@ pub fn listen(state_dir: &StateDir, controlled: Arc<impl Controlled>) -> anyhow:
     };
     thread::Builder::new().name("control listener".to_owned()).spawn(serve).context("no thread for commands")?;
     Ok(())
+}
+
+/// Says so to one caller too many. A new socket has room for that, so it does not wait.
+fn refuse(stream: UnixStream) {
+    let reason = format!("{MAX_CALLERS} commands speak to the region already");
+    if let Err(error) = Caller(stream).send(&Reply::Failed(reason), &[]) {
+        tracing::debug!(error = format!("{error:#}"), "a command was refused and had gone");
+    }
 }
 
 fn serve_caller(controlled: &impl Controlled, caller: Caller) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use postern_dataplane::forward::Forwarder;
-use postern_dataplane::host::{self, Child, Host, Namespace, Port, PortSpec, Prefix, ProgramSpec, Stdio};
+use postern_dataplane::host::{self, Host, Namespace, Port, PortSpec, Prefix, ProgramSpec, Stdio};
 use postern_model::instance::{Instance, InstanceState};
 use postern_model::interface::NetworkInterface;
 use postern_model::{Action, InstanceId, NetworkInterfaceId, State, Timestamp};
@@ -44,8 +44,6 @@ struct There {
 struct Machine {
     instance: Arc<host::Instance>,
     ports: BTreeMap<NetworkInterfaceId, Port>,
-    /// The program of the user data, as long as somebody looks after it.
-    user_data: Option<Child>,
 }
 
 impl Machines {
@@ -197,7 +195,7 @@ impl Machines {
         let primary = instance.primary_interface(state).context("it has no primary network interface")?;
         let spec = sandbox::spec(state, instance, primary, &self.furnishings);
         let sandbox = self.host.create_instance(&spec)?;
-        let machine = Machine { instance: Arc::clone(&sandbox), ports: BTreeMap::new(), user_data: None };
+        let machine = Machine { instance: Arc::clone(&sandbox), ports: BTreeMap::new() };
         self.there().machines.insert(instance.id, machine);
         for interface in instance.interfaces(state) {
             self.plug(state, instance.id, interface.id)?;
@@ -214,10 +212,13 @@ impl Machines {
         }
         let log = Stdio::log(self.consoles.writer(instance.id)?)?;
         let program = ProgramSpec::new(vec![sandbox::USER_DATA.to_owned()]);
-        let child = sandbox.spawn(&program, log).context("running the user data")?;
-        if let Some(machine) = self.there().machines.get_mut(&instance.id) {
-            machine.user_data = Some(child);
-        }
+        let mut child = sandbox.spawn(&program, log).context("running the user data")?;
+        let (consoles, id) = (self.consoles.clone(), instance.id);
+        // Ends with the instance at the latest.
+        tokio::spawn(async move {
+            let status = child.wait().await;
+            consoles.note(id, &format!("the user data ended: {status}"));
+        });
         Ok(())
     }
 

@@ -55,9 +55,7 @@ impl Recorder {
 
 impl Records {
     fn take(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        if let Some(log) = &mut self.log {
-            log.write_all(bytes)?;
-        }
+        let written = self.append(bytes);
         self.partial.extend_from_slice(bytes);
         while let Some(end) = self.partial.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.partial.drain(..=end).collect();
@@ -68,7 +66,18 @@ impl Records {
         }
         let surplus = self.kept.len().saturating_sub(KEPT);
         self.kept.drain(..surplus);
-        Ok(())
+        written
+    }
+
+    /// INVARIANT: the log holds whole lines. What did not fit goes from it again, so that the next line begins one.
+    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let Some(log) = &mut self.log else { return Ok(()) };
+        let before = log.metadata()?.len();
+        log.write_all(bytes).inspect_err(|_| {
+            if let Err(error) = log.set_len(before) {
+                tracing::error!(%error, "half a line is left in the audit log");
+            }
+        })
     }
 }
 

@@ -1,0 +1,9 @@
+//! The built program from outside: its commands, its API, real instances, crashes, bad input.
+//!
+//! Each case starts regions of its own on free ports, and checks afterwards that nothing of them is left. As root,
+//! cases run twice where it matters: as root and as a user without privileges.
+
+mod aws;
+mod harness;
+mod life;
+mod network;
