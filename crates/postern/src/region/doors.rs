@@ -2,7 +2,6 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -66,8 +65,8 @@ pub struct Parts<'a> {
     pub recorder: &'a Recorder,
     /// Postern's own pages.
     pub pages: Arc<dyn Pages>,
-    /// Where S3 keeps things.
-    pub s3_directory: &'a Path,
+    /// What S3 holds.
+    pub s3: Store,
 }
 
 /// The front door with everything behind it.
@@ -76,9 +75,7 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
     let metrics = Arc::new(Metrics::default());
     let (audit, records) = Audit::channel(AUDIT_QUEUE, Arc::clone(&metrics));
     tokio::spawn(audit::write(records, parts.recorder.clone(), Arc::clone(&metrics)));
-    let store = Store::open(parts.s3_directory)
-        .with_context(|| format!("cannot open what S3 holds in `{}`", parts.s3_directory.display()))?;
-    let s3 = s3(store, parts.authoriser, &region, &audit, &metrics);
+    let s3 = s3(parts.s3, parts.authoriser, &region, &audit, &metrics);
     Ok(FrontDoor::new(Config {
         region: region.clone(),
         authoriser: Arc::clone(parts.authoriser),

@@ -23,7 +23,7 @@ mod sandbox;
 mod trace;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,10 +35,11 @@ use postern_model::{AccountId, Action, Region as RegionName, State};
 use postern_services::commands::Commands;
 use postern_services::directory::RegionDirectory;
 use postern_services::directory::session::SessionKeys;
+use postern_services::s3::storage::Store;
 use postern_store::{Ledger, Sources};
 use tokio::sync::{Notify, watch};
 
-use crate::paths::StateDir;
+use crate::paths::{StateDir, Taken};
 use command::RegionCommands;
 use console::Consoles;
 use machines::Machines;
@@ -81,9 +82,10 @@ pub struct Region {
     front_door: FrontDoor,
     authority: Arc<Authority>,
     recorder: Recorder,
+    s3: Store,
     stop: watch::Sender<bool>,
-    /// What S3 holds in an ephemeral region; goes with it.
-    _ephemeral_s3: Option<tempfile::TempDir>,
+    /// INVARIANT: no other region has the state directory.
+    _taken: Taken,
 }
 
 /// What moves packets.
@@ -97,6 +99,7 @@ struct Packets {
 impl Region {
     /// Starts everything. Ready when it returns.
     pub async fn start(host: Result<Host, HostError>, options: Options) -> anyhow::Result<Arc<Self>> {
+        let taken = options.state_dir.take()?;
         let ledger = open_ledger(&options)?;
         let host = host.map(Arc::new).map_err(|error| error.to_string());
         let planned = Planned::new(ledger.state());
@@ -115,11 +118,13 @@ impl Region {
         let as_commands: Arc<dyn Commands> = Arc::clone(&commands) as _;
         let sessions = Arc::new(session_keys(&commands)?);
         let directory = Arc::new(RegionDirectory::new(Arc::clone(&as_commands), Arc::clone(&sessions), options.dev));
-        let authoriser = Arc::new(Authoriser::new(Arc::clone(&directory) as _));
+        let authoriser = Arc::new(Authoriser::new(Arc::clone(&directory) as _).in_region(&options.region.name));
         let consoles = Consoles::new(Arc::clone(&changed));
         let recorder =
             if options.ephemeral { Recorder::default() } else { Recorder::appending(&options.state_dir.audit_log())? };
-        let (s3_directory, ephemeral_s3) = s3_directory(&options)?;
+        let s3_directory = s3_directory(&options)?;
+        let s3 = Store::open(&s3_directory)
+            .with_context(|| format!("cannot open what S3 holds in `{}`", s3_directory.display()))?;
         let pages = Arc::new(pages::RegionPages::default());
         let front_door = doors::front_door(doors::Parts {
             options: &options,
@@ -130,7 +135,7 @@ impl Region {
             consoles: &consoles,
             recorder: &recorder,
             pages: Arc::clone(&pages) as _,
-            s3_directory: &s3_directory,
+            s3: s3.clone(),
         })?;
         let listener = tokio::net::TcpListener::bind(options.listen)
             .await
@@ -160,11 +165,13 @@ impl Region {
             front_door,
             authority,
             recorder,
+            s3,
             stop: watch::Sender::new(false),
-            _ephemeral_s3: ephemeral_s3,
+            _taken: taken,
         });
-        pages.show(&region);
         crate::control::server::listen(&region.options.state_dir, control::controlled(&region))?;
+        // INVARIANT: from here on the health page says `ready`, so all of it is.
+        pages.show(&region);
         Ok(region)
     }
 
@@ -213,6 +220,11 @@ impl Region {
             }
             Ok(()) | Err(_) => {}
         }
+        if self.options.ephemeral
+            && let Err(error) = remove_directory(&self.options.state_dir.ephemeral_s3())
+        {
+            tracing::warn!(error = format!("{error:#}"), "what S3 held is left over");
+        }
         outcome.context("taking the host side down")
     }
 
@@ -227,6 +239,7 @@ impl Region {
             let machines = Arc::clone(&packets.machines);
             tokio::task::spawn_blocking(move || machines.clear()).await?;
         }
+        self.s3.clear().await?;
         ensure_account(&self.commands, self.options.dev).await
     }
 }
@@ -275,13 +288,23 @@ async fn ensure_account(commands: &RegionCommands, dev: bool) -> anyhow::Result<
     control::create_account(commands, "default".to_owned(), id).await.map(|_| ())
 }
 
-/// Where S3 keeps things; for an ephemeral region a directory that goes with it.
-fn s3_directory(options: &Options) -> anyhow::Result<(PathBuf, Option<tempfile::TempDir>)> {
+/// Where S3 keeps things; for an ephemeral region a directory that goes with it, or with the next one if it is killed.
+fn s3_directory(options: &Options) -> anyhow::Result<PathBuf> {
     if !options.ephemeral {
-        return Ok((options.state_dir.s3(), None));
+        return Ok(options.state_dir.s3());
     }
-    let directory = tempfile::Builder::new().prefix("s3-").tempdir_in(options.state_dir.root())?;
-    Ok((directory.path().to_owned(), Some(directory)))
+    let directory = options.state_dir.ephemeral_s3();
+    remove_directory(&directory)?;
+    Ok(directory)
+}
+
+fn remove_directory(path: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove `{}`", path.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Runs an action as an account, outside the API.

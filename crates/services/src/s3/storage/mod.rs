@@ -225,6 +225,26 @@ impl Store {
         .await
     }
 
+    /// Forgets everything: buckets, objects, uploads. Reads that are under way may end early.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn clear(&self) -> Result<(), StoreError> {
+        self.write(|txn| {
+            let mut blobs = txn.open_table(BLOBS)?;
+            let files = blobs.iter()?.map(|entry| entry.map(|(blob, _)| BlobId(blob.value())));
+            let freed = Freed { body: None, blobs: files.collect::<Result<_, _>>()? };
+            blobs.retain(|_, ()| false)?;
+            txn.open_table(BUCKETS)?.retain(|_, _| false)?;
+            txn.open_table(OBJECTS)?.retain(|_, _| false)?;
+            txn.open_table(BODIES)?.retain(|_, _| false)?;
+            txn.open_table(UPLOADS)?.retain(|_, _| false)?;
+            txn.open_table(PARTS)?.retain(|_, _| false)?;
+            Ok(((), freed))
+        })
+        .await
+    }
+
     /// Begins to take content in, with MD5 and `algorithm` computed on the way.
     pub fn intake(&self, algorithm: Algorithm) -> Intake {
         Intake::new(Arc::clone(&self.inner.disk), Hasher::new(algorithm), INLINE_MAX_BYTES)
