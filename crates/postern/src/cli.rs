@@ -219,5 +219,8 @@ pub enum LabCommand {
         /// Run it once for each API step with that step left out, and require the right step to fail.
         #[arg(long, conflicts_with_all = ["on", "without"])]
         omissions: bool,
+        /// Which part of the omissions: for the processes that share them.
+        #[arg(long, hide = true, requires = "omissions")]
+        shard: Option<usize>,
     },
 }

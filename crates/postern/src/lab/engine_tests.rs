@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::engine::{Options, Outcome, RunError, StepResult, run_by};
 use super::fake::{Answer, Fake, FakeClock};
 use super::format::Lab;
-use super::omission::{OmissionReport, OmissionResult, verify_omissions_telling};
+use super::omission::{OmissionReport, OmissionResult, Shard, verify_omissions_of};
 use super::report::{JsonReporter, Silent, TextReporter};
 
 fn lab(steps: &str) -> Lab {
@@ -410,7 +410,7 @@ fn omissions(steps: &str, make: impl Fn(usize) -> Result<Little, String>) -> Omi
         make(count)
     };
     let report =
-        verify_omissions_telling(&lab(steps), &mut make_next, &mut |omission| told.push(omission.clone()));
+        verify_omissions_of(&lab(steps), Shard::WHOLE, &mut make_next, &mut |omission| told.push(omission.clone()));
     assert_eq!(told, report.omissions);
     report
 }

@@ -1,7 +1,7 @@
 //! Labs: scenarios that drive a region from outside and inside and say where it differs from what was expected.
 //!
 //! A lab is a TOML file (`docs/labs.md`) that is read into a [`Lab`], run by [`run`] against a [`Target`], and told to
-//! a [`Reporter`]. [`verify_omissions_telling`] checks a lab itself: with any one of its API steps left out it must fail, and
+//! a [`Reporter`]. [`verify_omissions_of`] checks a lab itself: with any one of its API steps left out it must fail, and
 //! exactly at the step that was said to need it.
 //!
 //! INVARIANT: a lab touches a region only through [`Target`], so a lab that holds says something about the region and
@@ -34,6 +34,6 @@ mod template;
 
 pub use engine::{Options, run};
 pub use format::Lab;
-pub use omission::{Omission, verify_omissions_telling};
+pub use omission::{Omission, Shard, verify_omissions_of};
 pub use report::{JsonReporter, Reporter, TextReporter};
 pub use target::{CallError, Ran, Target};

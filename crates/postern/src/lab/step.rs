@@ -100,7 +100,7 @@ pub(super) enum Exit {
 }
 
 impl Step {
-    /// Whether later steps can need it: what [`super::verify_omissions_telling`] leaves out.
+    /// Whether later steps can need it: what [`super::verify_omissions_of`] leaves out.
     pub(super) fn can_be_needed(&self) -> bool {
         let call = matches!(self.action, Action::Call { .. });
         self.needed_by.is_some() || self.action.changes_something() || (call && !self.save.is_empty())
