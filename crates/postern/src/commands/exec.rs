@@ -31,14 +31,20 @@ fn start(state_dir: &StateDir, instance: String, argv: Vec<String>) -> anyhow::R
     let terminal = window_size().filter(|_| on_terminal).map(|size| (size.rows, size.columns));
     let client = Client::connect(state_dir)?;
     client.send(&Request::Exec { instance, argv, terminal }, &[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])?;
+    // Held until the program has ended: many close their terminal just before, and would otherwise be hung up on.
+    let mut held = None;
     loop {
         match client.next()? {
             Some((Reply::Started, mut fds)) => {
                 if let Some(master) = fds.pop() {
+                    held = Some(master.try_clone().context("keeping the terminal open")?);
                     pty_relay(master).context("relaying the terminal")?;
                 }
             }
-            Some((Reply::Exited(code), _)) => return Ok(ExitCode::from(code)),
+            Some((Reply::Exited(code), _)) => {
+                drop(held);
+                return Ok(ExitCode::from(code));
+            }
             Some((Reply::Failed(reason), _)) => bail!(reason),
             Some((other, _)) => bail!("the region gave an answer to another question: {other:?}"),
             None => bail!("the region ended while the program ran"),

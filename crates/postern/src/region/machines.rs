@@ -212,7 +212,14 @@ impl Machines {
         }
         let log = Stdio::log(self.consoles.writer(instance.id)?)?;
         let program = ProgramSpec::new(vec![sandbox::USER_DATA.to_owned()]);
-        let mut child = sandbox.spawn(&program, log).context("running the user data")?;
+        // As on AWS, a script that cannot be run does not keep its instance from running.
+        let mut child = match sandbox.spawn(&program, log) {
+            Ok(child) => child,
+            Err(error) => {
+                self.consoles.note(instance.id, &format!("the user data cannot be run: {error}"));
+                return Ok(());
+            }
+        };
         let (consoles, id) = (self.consoles.clone(), instance.id);
         // Ends with the instance at the latest.
         tokio::spawn(async move {

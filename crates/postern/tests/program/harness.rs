@@ -569,3 +569,63 @@ pub fn eventually<T>(what: &str, seconds: u64, mut look: impl FnMut() -> Option<
         std::thread::sleep(Duration::from_millis(50));
     }
 }
+
+/// A program that is spoken with, a line at a time.
+pub struct Talk {
+    child: Child,
+    to: Option<std::process::ChildStdin>,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Region<'_> {
+    /// Starts a program in an instance to speak with.
+    pub fn talk(&self, instance: &str, argv: &[&str]) -> Talk {
+        let mut command = self.world.postern(&self.state, &[&["exec", instance, "--"], argv].concat());
+        Talk::with(&mut command)
+    }
+}
+
+impl Talk {
+    /// Starts any program to speak with.
+    pub fn with(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let to = child.stdin.take();
+        let stdout = child.stdout.take().unwrap();
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { child, to, lines }
+    }
+
+    /// The next line that it prints.
+    #[track_caller]
+    pub fn hear(&self) -> String {
+        self.lines.recv_timeout(Duration::from_secs(20)).expect("it answers")
+    }
+
+    /// Says something without waiting for an answer.
+    pub fn tell(&mut self, line: &str) {
+        use std::io::Write;
+        let to = self.to.as_mut().unwrap();
+        writeln!(to, "{line}").and_then(|()| to.flush()).unwrap();
+    }
+
+    /// Says something and hears the answer.
+    #[track_caller]
+    pub fn ask(&mut self, line: &str) -> String {
+        self.tell(line);
+        self.hear()
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

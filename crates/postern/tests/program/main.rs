@@ -4,6 +4,8 @@
 //! cases run twice where it matters: as root and as a user without privileges.
 
 mod aws;
+mod doors;
 mod harness;
 mod life;
 mod network;
+mod programs;
