@@ -409,8 +409,9 @@ fn omissions(steps: &str, make: impl Fn(usize) -> Result<Little, String>) -> Omi
         count += 1;
         make(count)
     };
-    let report =
-        verify_omissions_of(&lab(steps), Shard::WHOLE, &mut make_next, &mut |omission| told.push(omission.clone()));
+    let report = verify_omissions_of(&lab(steps), Shard::WHOLE, &mut make_next, &mut |omission| {
+        told.push(omission.clone())
+    });
     assert_eq!(told, report.omissions);
     report
 }

@@ -82,20 +82,20 @@ impl Lab {
             steps.into_iter().map(read_one).collect()
         };
         let lab = Self {
-            name: name.to_owned(),
+            name: stem(name).to_owned(),
             title: raw.title,
             summary: raw.summary,
             variables: raw.variables,
             steps: read(raw.step, Section::Steps)?,
             cleanup: read(raw.cleanup, Section::Cleanup)?,
         };
-        lab.check()?;
+        lab.check(&file_name(name))?;
         Ok(lab)
     }
 
     /// What can only be said of the lab as a whole.
-    fn check(&self) -> Result<(), LabError> {
-        let whole = |problem: String| LabError { file: file_name(&self.name), line: 1, step: None, problem };
+    fn check(&self, file: &str) -> Result<(), LabError> {
+        let whole = |problem: String| LabError { file: file.to_owned(), line: 1, step: None, problem };
         let declared = self.variables.keys();
         for name in declared.clone() {
             if !is_variable_name(name) {
@@ -115,7 +115,7 @@ impl Lab {
         let mut ids = BTreeSet::new();
         for (place, step) in self.steps.iter().chain(&self.cleanup).enumerate() {
             self.check_step(step, place, &mut ids, &mut known).map_err(|problem| LabError {
-                file: file_name(&self.name),
+                file: file.to_owned(),
                 line: step.line,
                 step: Some(step.id.clone()),
                 problem,
@@ -165,6 +165,12 @@ impl Lab {
 
 fn file_name(name: &str) -> String {
     if name.ends_with(".toml") { name.to_owned() } else { format!("{name}.toml") }
+}
+
+/// The name of a lab in a file of this path.
+fn stem(name: &str) -> &str {
+    let file = name.rsplit('/').next().unwrap_or(name);
+    file.strip_suffix(".toml").unwrap_or(file)
 }
 
 fn line_at(text: &str, offset: usize) -> usize {

@@ -49,6 +49,9 @@ fn what_is_no_toml_is_said_with_its_line() {
     assert_eq!((error.line, error.step), (2, None));
     let error = Lab::parse("title = 't'\nsummary = 's'\n", "labs/own.toml").unwrap_err();
     assert_eq!(error.to_string(), "labs/own.toml:1: there is no `[[step]]`");
+    let own = lab(&format!("[[step]]\nid = 'a'\nsay = 's'\n{CALL}\n"));
+    assert_eq!(Lab::parse(&own, "./labs/own.toml").unwrap().name, "own");
+    assert_eq!(Lab::parse(&own, "own").unwrap().name, "own");
 }
 
 #[test]
