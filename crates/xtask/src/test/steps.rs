@@ -34,7 +34,7 @@ pub fn run(context: &Context<'_>, step: Step) -> anyhow::Result<StepResult> {
         Step::Advisories => advisories(context),
         Step::Build => simple(context, "build", cargo_command(context, &["build", "--package", "postern"])),
         Step::Tests => tests(context),
-        Step::Labs => labs(context, "labs", &|program, arguments| {
+        Step::Labs => labs(context, "labs", &["", "--omissions"], &|program, arguments| {
             let mut command = clean(program);
             command.args(arguments).current_dir(context.workspace.root());
             equip(context, &mut command);
@@ -167,10 +167,11 @@ fn doc(context: &Context<'_>) -> anyhow::Result<StepResult> {
     Ok(StepResult { verdict: verdict(&finished), tests })
 }
 
-/// Runs every lab with a way to start programs; each lab counts as a test.
+/// Runs every lab with a way to start programs, with each of the options in turn; each run counts as a test.
 fn labs(
     context: &Context<'_>,
     step: &str,
+    options: &[&str],
     start: &dyn Fn(&Path, &[&OsStr]) -> Command,
 ) -> anyhow::Result<StepResult> {
     let postern = context.workspace.target().join("debug/postern");
@@ -187,16 +188,18 @@ fn labs(
     }
     let mut tests = Count::default();
     let mut failures = Vec::new();
-    for lab in &labs {
-        println!("--- {step}: {lab}");
-        let command = start(&postern, &["lab".as_ref(), "run".as_ref(), lab.as_ref()]);
-        let job = Job::new(format!("lab {lab}"), command).show(Show::Live);
-        let finished = context.run(&format!("{step}-{lab}"), job)?;
+    for (lab, option) in labs.iter().flat_map(|lab| options.iter().map(move |option| (lab, *option))) {
+        println!("--- {step}: {lab} {option}");
+        let words = ["lab", "run", lab, option];
+        let arguments: Vec<&OsStr> =
+            words.into_iter().filter(|word| !word.is_empty()).map(OsStr::new).collect();
+        let job = Job::new(format!("lab {lab} {option}"), start(&postern, &arguments)).show(Show::Live);
+        let finished = context.run(&format!("{step}-{lab}{option}"), job)?;
         match verdict(&finished) {
             Verdict::Passed => tests.passed += 1,
             Verdict::Failed(why) => {
                 tests.failed += 1;
-                failures.push(format!("lab {lab}: {why}"));
+                failures.push(format!("lab {lab} {option}: {why}"));
             }
             Verdict::Skipped(_) => {}
         }
@@ -213,7 +216,7 @@ fn rootless(context: &Context<'_>) -> anyhow::Result<StepResult> {
     let user = OrdinaryUser::new(context.workspace)?;
     println!("As user id {} without groups and capabilities:", user.uid());
     let start = |program: &Path, arguments: &[&OsStr]| user.command(program, arguments);
-    let of_labs = labs(context, "rootless", &start)?;
+    let of_labs = labs(context, "rootless", &[""], &start)?;
     println!("--- rootless: tests of {ROOTLESS_PACKAGE}");
     let of_tests = rootless_tests(context, &user)
         .unwrap_or_else(|error| StepResult::failed(format!("could not be run: {error:#}")));
