@@ -122,6 +122,7 @@ pub struct Shard {
 
 impl Shard {
     /// All runs.
+    #[cfg(test)]
     pub const WHOLE: Self = Self { index: 0, of: 1 };
 
     fn has(self, run: usize) -> bool {
