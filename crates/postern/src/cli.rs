@@ -59,7 +59,7 @@ pub enum Command {
         #[arg(value_name = "INSTANCE")]
         instance: String,
     },
-    /// Plug somebody else's container into a subnet, as a network interface of its own.
+    /// Plug somebody else's container or virtual machine into a subnet, as a network interface of its own.
     Attach(AttachArgs),
     /// Explain where packets from an instance to a name or address go, stage by stage.
     Trace(TraceArgs),
@@ -147,17 +147,22 @@ pub struct ExecArgs {
 
 /// What to plug in, and where.
 #[derive(Debug, Args)]
+#[group(id = "place", required = true, multiple = false, args = ["netns", "tap"])]
 pub struct AttachArgs {
-    /// The network namespace, by path: /run/netns/NAME, or /proc/PID/ns/net.
+    /// The network namespace of a container, by path: /run/netns/NAME, or /proc/PID/ns/net.
     #[arg(long, value_name = "PATH")]
-    pub netns: PathBuf,
+    pub netns: Option<PathBuf>,
+    /// The tap interface of a virtual machine, by name. The machine must use the hardware address that is printed; its
+    /// address comes by DHCP. Needs root.
+    #[arg(long, value_name = "NAME")]
+    pub tap: Option<String>,
     /// The subnet.
     #[arg(long, value_name = "SUBNET")]
     pub subnet: String,
     /// A security group; may be given several times. The VPC's default one if none is named.
     #[arg(long = "group", value_name = "GROUP")]
     pub groups: Vec<String>,
-    /// What the interface is called inside.
+    /// What the interface is called inside a network namespace.
     #[arg(long, default_value = "ens5")]
     pub interface_name: String,
 }

@@ -45,7 +45,13 @@ impl RegionTarget {
         RegionClient::connect(&self.state_dir)
     }
 
-    fn run_inside(&self, instance: &str, argv: &[String], input: Option<&str>, timeout: Duration) -> anyhow::Result<Ran> {
+    fn run_inside(
+        &self,
+        instance: &str,
+        argv: &[String],
+        input: Option<&str>,
+        timeout: Duration,
+    ) -> anyhow::Result<Ran> {
         let (stdin, mut stdout, mut stderr) = (input_file(input)?, temporary()?, temporary()?);
         let control = self.client.control()?;
         control.set_patience(timeout)?;
@@ -132,10 +138,18 @@ impl Target for &RegionTarget {
     ) -> Result<Value, CallError> {
         let transport = |error: anyhow::Error| CallError::Transport(format!("{error:#}"));
         let answer = self.fresh().and_then(|client| client.call(account, service, operation, parameters));
-        answer.map_err(transport)?.map_err(|refusal| CallError::Aws { code: refusal.code, message: refusal.message })
+        answer
+            .map_err(transport)?
+            .map_err(|refusal| CallError::Aws { code: refusal.code, message: refusal.message })
     }
 
-    fn run(&self, instance: &str, argv: &[String], input: Option<&str>, timeout: Duration) -> Result<Ran, String> {
+    fn run(
+        &self,
+        instance: &str,
+        argv: &[String],
+        input: Option<&str>,
+        timeout: Duration,
+    ) -> Result<Ran, String> {
         self.run_inside(instance, argv, input, timeout).map_err(|error| format!("{error:#}"))
     }
 

@@ -27,9 +27,11 @@ impl StateDir {
         if nix::unistd::geteuid().is_root() {
             return Ok(Self(PathBuf::from("/var/lib/postern")));
         }
-        let state_home = std::env::var_os("XDG_STATE_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
+        let state_home =
+            std::env::var_os("XDG_STATE_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state"));
-        let base = state_home.or_else(home).context("neither HOME nor XDG_STATE_HOME is set: use --state-dir")?;
+        let base =
+            state_home.or_else(home).context("neither HOME nor XDG_STATE_HOME is set: use --state-dir")?;
         Ok(Self(base.join("postern")))
     }
 

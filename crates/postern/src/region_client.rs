@@ -71,16 +71,22 @@ impl RegionClient {
         let tables = tables.with_context(|| format!("`{service}` is not a query service of Postern's"))?;
         let form = client::encode(tables, operation, parameters)?;
         let other = account.map(|account| environment(&self.state_dir, Some(account))).transpose()?;
-        let (status, body) = self.post(other.as_deref().unwrap_or(&self.environment), service, &form.to_body())?;
+        let (status, body) =
+            self.post(other.as_deref().unwrap_or(&self.environment), service, &form.to_body())?;
         if status == 200 {
             return Ok(Ok(client::decode(tables, operation, &body)?));
         }
-        let (code, message, _) =
-            client::decode_error(&body).with_context(|| format!("status {status} without an error: {body}"))?;
+        let (code, message, _) = client::decode_error(&body)
+            .with_context(|| format!("status {status} without an error: {body}"))?;
         Ok(Err(ApiRefusal { code, message }))
     }
 
-    fn post(&self, environment: &[(String, String)], service: &str, body: &str) -> anyhow::Result<(u16, String)> {
+    fn post(
+        &self,
+        environment: &[(String, String)],
+        service: &str,
+        body: &str,
+    ) -> anyhow::Result<(u16, String)> {
         let variable = |name: &str| -> anyhow::Result<&str> {
             let found = environment.iter().find(|(known, _)| known == name);
             found.map(|(_, value)| value.as_str()).with_context(|| format!("the region gives no {name}"))
@@ -89,7 +95,10 @@ impl RegionClient {
         let host = url.strip_prefix("http://").with_context(|| format!("`{url}` is not plain HTTP"))?;
         let mut headers = HeaderMap::new();
         headers.insert("host", HeaderValue::from_str(host)?);
-        headers.insert("content-type", HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8"));
+        headers.insert(
+            "content-type",
+            HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8"),
+        );
         let secret = SecretAccessKey::new(variable("AWS_SECRET_ACCESS_KEY")?);
         let signer = Signer {
             access_key_id: variable("AWS_ACCESS_KEY_ID")?,

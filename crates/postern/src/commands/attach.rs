@@ -1,7 +1,7 @@
-//! `postern attach`: somebody else's container as a network interface of a subnet.
+//! `postern attach`: somebody else's container or virtual machine as a network interface of a subnet.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -13,16 +13,22 @@ use crate::paths::StateDir;
 
 /// Plugs it in.
 pub fn run(state_dir: &StateDir, args: AttachArgs, output: Output) -> anyhow::Result<ExitCode> {
-    let AttachArgs { netns, subnet, groups, interface_name } = args;
-    let namespace = File::open(&netns).with_context(|| format!("cannot open `{}`", netns.display()))?;
-    let request = Request::Attach { subnet, groups, interface_name };
-    let reply = Client::connect(state_dir)?.ask(&request, &[namespace.as_fd()])?;
-    let Reply::Attached { interface, address } = reply else {
+    let AttachArgs { netns, tap, subnet, groups, interface_name } = args;
+    let open = |path: std::path::PathBuf| {
+        File::open(&path).with_context(|| format!("cannot open `{}`", path.display()))
+    };
+    let namespace = netns.map(open).transpose()?;
+    let descriptors: Vec<BorrowedFd<'_>> = namespace.iter().map(AsFd::as_fd).collect();
+    let request = Request::Attach { tap, subnet, groups, interface_name };
+    let reply = Client::connect(state_dir)?.ask(&request, &descriptors)?;
+    let Reply::Attached { interface, address, mac } = reply else {
         bail!("the region gave an answer to another question");
     };
     match output {
-        Output::Text => println!("{interface} {address}"),
-        Output::Json => println!("{}", serde_json::json!({ "interface": interface, "address": address })),
+        Output::Text => println!("{interface} {address} {mac}"),
+        Output::Json => {
+            println!("{}", serde_json::json!({ "interface": interface, "address": address, "mac": mac }));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

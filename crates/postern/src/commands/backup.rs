@@ -44,7 +44,11 @@ fn refuse_occupied(state_dir: &StateDir) -> anyhow::Result<()> {
     for entry in entries {
         let path = entry.with_context(|| format!("cannot read `{}`", root.display()))?.path();
         if path != state_dir.runtime() {
-            bail!("`{}` is not empty: there is `{}`; restore into an empty directory", root.display(), path.display());
+            bail!(
+                "`{}` is not empty: there is `{}`; restore into an empty directory",
+                root.display(),
+                path.display()
+            );
         }
     }
     Ok(())

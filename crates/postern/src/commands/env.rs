@@ -22,7 +22,8 @@ pub fn run(state_dir: &StateDir, args: &EnvArgs, output: Output) -> anyhow::Resu
             }
         }
         Output::Json => {
-            let object: serde_json::Map<_, _> = variables.into_iter().map(|(name, value)| (name, value.into())).collect();
+            let object: serde_json::Map<_, _> =
+                variables.into_iter().map(|(name, value)| (name, value.into())).collect();
             println!("{}", serde_json::to_string_pretty(&object)?);
         }
     }

@@ -30,7 +30,10 @@ fn start(state_dir: &StateDir, instance: String, argv: Vec<String>) -> anyhow::R
     let on_terminal = stdin.is_terminal() && stdout.is_terminal();
     let terminal = window_size().filter(|_| on_terminal).map(|size| (size.rows, size.columns));
     let client = Client::connect(state_dir)?;
-    client.send(&Request::Exec { instance, argv, terminal }, &[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])?;
+    client.send(
+        &Request::Exec { instance, argv, terminal },
+        &[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
+    )?;
     // Held until the program has ended: many close their terminal just before, and would otherwise be hung up on.
     let mut held = None;
     loop {

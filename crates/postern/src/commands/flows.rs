@@ -22,7 +22,9 @@ pub fn run(state_dir: &StateDir, args: &FlowsArgs, output: Output) -> anyhow::Re
                 }
                 match output {
                     Output::Json => println!("{flow}"),
-                    Output::Text => println!("{}", flow.get("text").and_then(|text| text.as_str()).unwrap_or_default()),
+                    Output::Text => {
+                        println!("{}", flow.get("text").and_then(|text| text.as_str()).unwrap_or_default())
+                    }
                 }
             }
             Some((Reply::Failed(reason), _)) => bail!(reason),

@@ -30,10 +30,14 @@ pub fn run(state_dir: Option<&Path>, command: LabCommand, output: Output) -> any
             let target = RegionTarget::connect(&StateDir::resolve(state_dir)?)?;
             run_one(&lab, &target, without, true, output)
         }
-        LabCommand::Run { name, on: false, without: _, omissions: true, shard: None } => verify(&name, output),
+        LabCommand::Run { name, on: false, without: _, omissions: true, shard: None } => {
+            verify(&name, output)
+        }
         LabCommand::Run { name, on: false, without: _, omissions: true, shard: Some(index) } => {
             let lab = load(&name)?;
-            in_own_region(move |target| verify_shard(&lab, Shard { index, of: OMISSION_REGIONS }, target, output))
+            in_own_region(move |target| {
+                verify_shard(&lab, Shard { index, of: OMISSION_REGIONS }, target, output)
+            })
         }
         LabCommand::Run { name, on: false, without, omissions: false, shard: _ } => {
             let lab = load(&name)?;
@@ -77,8 +81,9 @@ fn load(name: &str) -> anyhow::Result<Lab> {
     if let Some((_, text)) = SHIPPED.iter().find(|(known, _)| *known == name) {
         return Ok(Lab::parse(text, name)?);
     }
-    let text = std::fs::read_to_string(name)
-        .with_context(|| format!("`{name}` is neither a lab (postern lab list) nor a file that can be read"))?;
+    let text = std::fs::read_to_string(name).with_context(|| {
+        format!("`{name}` is neither a lab (postern lab list) nor a file that can be read")
+    })?;
     Ok(Lab::parse(&text, name)?)
 }
 
@@ -131,7 +136,8 @@ fn in_own_region(
     if std::env::var_os("RUST_LOG").is_some() {
         up::log_to_stderr();
     }
-    let directory = tempfile::Builder::new().prefix("postern-lab-").tempdir().context("cannot make a directory")?;
+    let directory =
+        tempfile::Builder::new().prefix("postern-lab-").tempdir().context("cannot make a directory")?;
     let args = UpArgs {
         listen: "127.0.0.1:0".parse()?,
         region: "us-east-1".to_owned(),
@@ -157,5 +163,6 @@ fn in_own_region(
 /// Where the client programs are: as told, or where `cargo xtask install` puts them.
 fn tools() -> Option<PathBuf> {
     let told = std::env::var_os("POSTERN_TOOLS").map(PathBuf::from);
-    told.or_else(|| std::env::current_dir().ok().map(|here| here.join("target/tools"))).filter(|path| path.is_dir())
+    told.or_else(|| std::env::current_dir().ok().map(|here| here.join("target/tools")))
+        .filter(|path| path.is_dir())
 }

@@ -20,7 +20,8 @@ pub fn run(state_dir: StateDir, args: UpArgs) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let region = Region::start(host, options).await?;
         announce(&region);
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         tokio::select! {
             () = region.stopped() => {}
             _ = terminate.recv() => {}
@@ -42,7 +43,9 @@ pub fn options(state_dir: StateDir, args: UpArgs) -> anyhow::Result<Options> {
             listen.ip()
         );
     }
-    let tools = tools.map(|tools| tools.canonicalize().with_context(|| format!("`{}`", tools.display()))).transpose()?;
+    let tools = tools
+        .map(|tools| tools.canonicalize().with_context(|| format!("`{}`", tools.display())))
+        .transpose()?;
     let region = postern_model::Region::new(&region)?;
     state_dir.create()?;
     Ok(Options { state_dir, listen, region, dev, ephemeral, tools })

@@ -42,7 +42,9 @@ impl Client {
 
     /// The next reply, with its descriptors; none when there are no more.
     pub fn next(&self) -> anyhow::Result<Option<(Reply, Vec<OwnedFd>)>> {
-        let Some((bytes, fds)) = fdpass::recv(&self.0).context("the region does not answer")? else { return Ok(None) };
+        let Some((bytes, fds)) = fdpass::recv(&self.0).context("the region does not answer")? else {
+            return Ok(None);
+        };
         let reply = serde_json::from_slice(&bytes).context("the region runs another version of Postern")?;
         Ok(Some((reply, fds)))
     }

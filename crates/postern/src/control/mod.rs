@@ -57,8 +57,10 @@ pub enum Request {
         /// The number.
         after: u64,
     },
-    /// Plug a network namespace in. Its descriptor comes with the request.
+    /// Plug a network namespace in, whose descriptor comes with the request, or a tap.
     Attach {
+        /// The tap; none for a namespace.
+        tap: Option<String>,
         /// Where to.
         subnet: String,
         /// The groups.
@@ -114,6 +116,8 @@ pub enum Reply {
         interface: String,
         /// Its address.
         address: String,
+        /// Its hardware address.
+        mac: String,
     },
 }
 

@@ -52,7 +52,8 @@ pub fn listen(state_dir: &StateDir, controlled: Arc<impl Controlled>) -> anyhow:
         }
         Ok(()) | Err(_) => {}
     }
-    let listener = UnixListener::bind(&path).with_context(|| format!("cannot listen at `{}`", path.display()))?;
+    let listener =
+        UnixListener::bind(&path).with_context(|| format!("cannot listen at `{}`", path.display()))?;
     // INVARIANT: whoever can open this socket can run programs in instances, so only the owner can.
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     let callers = Arc::new(AtomicUsize::new(0));
@@ -84,7 +85,10 @@ pub fn listen(state_dir: &StateDir, controlled: Arc<impl Controlled>) -> anyhow:
             }
         }
     };
-    thread::Builder::new().name("control listener".to_owned()).spawn(serve).context("no thread for commands")?;
+    thread::Builder::new()
+        .name("control listener".to_owned())
+        .spawn(serve)
+        .context("no thread for commands")?;
     Ok(())
 }
 
@@ -100,7 +104,9 @@ fn serve_caller(controlled: &impl Controlled, caller: Caller) -> anyhow::Result<
     while let Some((bytes, fds)) = fdpass::recv(&caller.0)? {
         let reply = match serde_json::from_slice(&bytes) {
             Ok(request) => controlled.answer(request, fds, &caller),
-            Err(error) => Err(anyhow::Error::new(error).context("the region runs another version of Postern")),
+            Err(error) => {
+                Err(anyhow::Error::new(error).context("the region runs another version of Postern"))
+            }
         };
         let reply = reply.unwrap_or_else(|error| Reply::Failed(format!("{error:#}")));
         caller.send(&reply, &[])?;

@@ -33,7 +33,12 @@ impl Commands for RegionCommands {
         self.ledger.state()
     }
 
-    fn execute<'a>(&'a self, account: AccountId, client_token: Option<String>, action: Action) -> Executing<'a> {
+    fn execute<'a>(
+        &'a self,
+        account: AccountId,
+        client_token: Option<String>,
+        action: Action,
+    ) -> Executing<'a> {
         Box::pin(async move {
             let committed = self.ledger.execute(account, client_token, action).await.map_err(refused)?;
             // INVARIANT: whoever is told of a change finds packets following it.

@@ -4,13 +4,13 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 
 use anyhow::{Context, bail};
-use postern_dataplane::host::{Child, Namespace, ProgramSpec, Stdio, WindowSize};
+use postern_dataplane::host::{Child, ProgramSpec, Stdio, WindowSize};
 use postern_model::iam::{KeyOwner, Secret};
-use postern_model::interface::{InterfaceKind, NewInterface};
-use postern_model::{AccountId, Action, Event, NetworkInterfaceId, ResourceId, SecurityGroupId, SubnetId};
+use postern_model::{AccountId, Action};
 use postern_services::commands::Commands;
 use postern_services::directory::session::{new_key_id, new_secret};
 
+use super::attach::{Guest, attach};
 use super::command::RegionCommands;
 use super::{Packets, Region, execute, trace};
 use crate::control::server::{Caller, Controlled};
@@ -57,16 +57,20 @@ impl Controlled for Control {
             Request::CreateRootKey { account } => {
                 let account = account.parse::<AccountId>()?;
                 let key = new_key(account)?;
-                let action =
-                    Action::CreateRootKey { id: key.access_key_id.clone(), secret: Secret(key.secret_access_key.clone()) };
+                let action = Action::CreateRootKey {
+                    id: key.access_key_id.clone(),
+                    secret: Secret(key.secret_access_key.clone()),
+                };
                 self.runtime.block_on(execute(commands, account, action))?;
                 Ok(Reply::Key(key))
             }
-            Request::Environment { account } => region.environment(account.as_deref()).map(Reply::Environment),
+            Request::Environment { account } => {
+                region.environment(account.as_deref()).map(Reply::Environment)
+            }
             Request::Records { after } => Ok(Reply::Records(region.recorder.after(after))),
-            Request::Attach { subnet, groups, interface_name } => {
-                let attach = region.attach(&subnet, &groups, &interface_name, fds);
-                self.runtime.block_on(attach)
+            Request::Attach { tap, subnet, groups, interface_name } => {
+                let guest = Guest::find(tap, &interface_name, fds)?;
+                self.runtime.block_on(attach(&region, guest, &subnet, &groups))
             }
             Request::Backup => {
                 let file = fds.into_iter().next().context("no file came with the request")?;
@@ -141,7 +145,11 @@ fn new_key(account: AccountId) -> anyhow::Result<KeyInfo> {
 }
 
 /// Makes an account with a key for its root user.
-pub async fn create_account(commands: &RegionCommands, name: String, id: Option<AccountId>) -> anyhow::Result<KeyInfo> {
+pub async fn create_account(
+    commands: &RegionCommands,
+    name: String,
+    id: Option<AccountId>,
+) -> anyhow::Result<KeyInfo> {
     let account = match id {
         Some(id) => id,
         None => free_account(commands)?,
@@ -157,7 +165,8 @@ fn free_account(commands: &RegionCommands) -> anyhow::Result<AccountId> {
     let state = commands.state();
     for _ in 0..64 {
         // Keys are drawn from the system's random numbers; their letters give the digits.
-        let drawn = new_secret()?.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(131).wrapping_add(byte.into()));
+        let drawn =
+            new_secret()?.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(131).wrapping_add(byte.into()));
         let candidate = AccountId::from_number(100_000_000_000 + drawn % 900_000_000_000);
         if let Some(account) = candidate.filter(|account| !state.accounts.contains_key(account)) {
             return Ok(account);
@@ -168,7 +177,9 @@ fn free_account(commands: &RegionCommands) -> anyhow::Result<AccountId> {
 
 impl Region {
     pub(super) fn packets(&self) -> anyhow::Result<&Packets> {
-        self.packets.as_ref().map_err(|reason| anyhow::anyhow!("no packets move here, and no programs run: {reason}"))
+        self.packets
+            .as_ref()
+            .map_err(|reason| anyhow::anyhow!("no packets move here, and no programs run: {reason}"))
     }
 
     fn status(&self) -> Status {
@@ -213,7 +224,9 @@ impl Region {
         let iam = state.iam.get(&account).with_context(|| format!("there is no account `{account}`"))?;
         let mut keys = iam.access_keys.values();
         let key = keys.find(|key| key.owner == KeyOwner::Root && key.active);
-        let key = key.with_context(|| format!("the root user of `{account}` has no key: postern account key {account}"))?;
+        let key = key.with_context(|| {
+            format!("the root user of `{account}` has no key: postern account key {account}")
+        })?;
         let variable = |name: &str, value: String| (name.to_owned(), value);
         Ok(vec![
             variable("AWS_ENDPOINT_URL", self.url()),
@@ -232,7 +245,8 @@ impl Region {
             None => None,
             Some(flow) => {
                 let network = self.packets()?.machines.network_of(flow.entry);
-                let network = network.with_context(|| format!("`{}` is plugged into nothing that runs", flow.entry))?;
+                let network =
+                    network.with_context(|| format!("`{}` is plugged into nothing that runs", flow.entry))?;
                 Some(trace::probe(&network, &flow, explanation.arrives)?)
             }
         };
@@ -242,53 +256,5 @@ impl Region {
             object.insert("text".to_owned(), text.into());
         }
         Ok(value)
-    }
-
-    /// Makes an interface in a subnet, on behalf of the subnet's owner, and plugs a namespace into it.
-    async fn attach(&self, subnet: &str, groups: &[String], name: &str, fds: Vec<OwnedFd>) -> anyhow::Result<Reply> {
-        let packets = self.packets()?;
-        let namespace = fds.into_iter().next().context("no namespace came with the request")?;
-        let namespace = Namespace::from_descriptor(namespace, name)?;
-        let subnet_id: SubnetId = subnet.parse()?;
-        let state = self.commands.state();
-        let owner = state.subnets.get(&subnet_id).with_context(|| format!("there is no `{subnet}`"))?.owner;
-        let groups: Vec<SecurityGroupId> = groups.iter().map(|group| group.parse()).collect::<Result<_, _>>()?;
-        let new = NewInterface {
-            subnet: subnet_id,
-            description: "attached by postern attach".to_owned(),
-            private_address: None,
-            secondary_addresses: Vec::new(),
-            groups: Some(groups).filter(|groups| !groups.is_empty()),
-            kind: InterfaceKind::Interface,
-            tags: Vec::new(),
-        };
-        let events = execute(&self.commands, owner, Action::CreateNetworkInterface(new)).await?;
-        let created = events.iter().find_map(|event| match event {
-            Event::Created(ResourceId::NetworkInterface(id)) => Some(*id),
-            Event::Created(_) | Event::Changed(_) | Event::Deleted(_) | Event::IdentityChanged => None,
-        });
-        let interface: NetworkInterfaceId = created.context("no interface was made")?;
-        let action = Action::AttachNetworkInterface { interface, instance: None, device_index: 0 };
-        execute(&self.commands, owner, action).await?;
-        let state = self.commands.state();
-        if let Err(error) = packets.machines.attach(&state, interface, namespace, name) {
-            self.give_up(owner, interface).await;
-            return Err(error);
-        }
-        let address = state.network_interfaces.get(&interface).map(|interface| interface.primary_address().to_string());
-        Ok(Reply::Attached { interface: interface.to_string(), address: address.unwrap_or_default() })
-    }
-
-    /// Takes back an interface that could not be plugged in.
-    async fn give_up(&self, owner: AccountId, interface: NetworkInterfaceId) {
-        let attachment = self.commands.state().network_interfaces.get(&interface).and_then(|x| x.attachment);
-        if let Some(attachment) = attachment {
-            let detach = Action::DetachNetworkInterface { attachment: attachment.id };
-            for action in [detach, Action::DeleteNetworkInterface { interface }] {
-                if let Err(error) = execute(&self.commands, owner, action).await {
-                    tracing::warn!(%interface, error = format!("{error:#}"), "an interface is left over");
-                }
-            }
-        }
     }
 }

@@ -10,8 +10,8 @@ use postern_dataplane::host::{self, Host, PortRoute, PortSpec, Prefix};
 use postern_dns::Resolver;
 use postern_frontdoor::pages::Pages;
 use postern_frontdoor::{
-    Audit, Authority, Authoriser, Config, FrontDoor, HostNames, HttpService, Limits, Metrics, Mount, OriginSource, Server,
-    audit,
+    Audit, Authoriser, Authority, Config, FrontDoor, HostNames, HttpService, Limits, Metrics, Mount,
+    OriginSource, Server, audit,
 };
 use postern_model::InstanceId;
 use postern_path::Door;
@@ -27,10 +27,10 @@ use postern_services::s3::{self, S3Service};
 use postern_services::s3_gate::{self, S3Door, S3Gate};
 use postern_services::sts::StsService;
 
+use super::Options;
 use super::console::Consoles;
 use super::planner::{Planned, Planner};
 use super::recorder::Recorder;
-use super::Options;
 
 /// The inner end of the doors' port. A locally administered address, and the same in every region: nobody else is on
 /// that link.
@@ -85,7 +85,11 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
             Arc::new(IamService::new(Arc::clone(parts.commands))),
             Arc::new(StsService::new(Arc::clone(parts.commands), Arc::clone(parts.sessions))),
         ],
-        http_services: vec![Mount { signing_name: "s3", hosts: HostNames::of_s3(&region), service: Arc::new(s3) }],
+        http_services: vec![Mount {
+            signing_name: "s3",
+            hosts: HostNames::of_s3(&region),
+            service: Arc::new(s3),
+        }],
         names: vec!["localhost".to_owned()],
         addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), parts.options.listen.ip()],
         audit,
@@ -96,7 +100,13 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
     })?)
 }
 
-fn s3(store: Store, authoriser: &Arc<Authoriser>, region: &str, audit: &Audit, metrics: &Arc<Metrics>) -> S3Door {
+fn s3(
+    store: Store,
+    authoriser: &Arc<Authoriser>,
+    region: &str,
+    audit: &Audit,
+    metrics: &Arc<Metrics>,
+) -> S3Door {
     let hosts = Hosts::new(region, []);
     let options = s3::Options {
         region: region.to_owned(),
@@ -162,7 +172,8 @@ pub async fn open(
     });
     let resolver = Arc::new(Resolver::new(peers, Arc::clone(planner) as _));
     let tcp = listen(host, Door::Resolver, 53)?;
-    let udp = host.doors().bind_udp(address(Door::Resolver, 53)).context("cannot bind the resolver's address")?;
+    let udp =
+        host.doors().bind_udp(address(Door::Resolver, 53)).context("cannot bind the resolver's address")?;
     udp.set_nonblocking(true)?;
     let udp = tokio::net::UdpSocket::from_std(udp)?;
     let by_udp = Arc::clone(&resolver);

@@ -28,7 +28,9 @@ pub fn send(region: &Arc<Region>, follow: bool, caller: &Caller) -> anyhow::Resu
     loop {
         let line = match log.blocking_recv() {
             Ok(record) => decided(&record),
-            Err(RecvError::Lagged(lost)) => json!({ "text": format!("({lost} lines were lost)"), "lost": lost }),
+            Err(RecvError::Lagged(lost)) => {
+                json!({ "text": format!("({lost} lines were lost)"), "lost": lost })
+            }
             Err(RecvError::Closed) => return Ok(Reply::Done),
         };
         caller.send(&Reply::Flow(line), &[])?;
@@ -76,7 +78,10 @@ fn outcome(outcome: &FlowOutcome) -> (&'static str, String, Option<&'static str>
                 Deliver::Interface(id) => id.to_string(),
                 Deliver::Door(door) => format!("the {}", door.name()),
             };
-            let words = format!("to {to}{through} as {}:{} -> {}:{}", source.0, source.1, destination.0, destination.1);
+            let words = format!(
+                "to {to}{through} as {}:{} -> {}:{}",
+                source.0, source.1, destination.0, destination.1
+            );
             ("ACCEPT", words, None, None)
         }
         FlowOutcome::Refused { reason, resource } => {

@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 use postern_dataplane::forward::Forwarder;
-use postern_dataplane::host::{self, Host, Namespace, Port, PortSpec, Prefix, ProgramSpec, Stdio};
+use postern_dataplane::host::{
+    self, Host, Namespace, PacketSocket, Port, PortSpec, Prefix, ProgramSpec, Stdio,
+};
 use postern_model::instance::{Instance, InstanceState};
 use postern_model::interface::NetworkInterface;
 use postern_model::{Action, InstanceId, NetworkInterfaceId, State, Timestamp};
 use postern_path::decide::VPC_MTU;
 use postern_services::commands::Commands;
 
+use super::attach::Guest;
 use super::console::Consoles;
 use super::reconcile::{Actual, Task, difference};
 use super::sandbox::{self, Furnishings};
@@ -48,7 +51,12 @@ struct Machine {
 
 impl Machines {
     /// None yet.
-    pub fn new(host: Arc<Host>, forwarder: Arc<Forwarder>, consoles: Consoles, furnishings: Furnishings) -> Self {
+    pub fn new(
+        host: Arc<Host>,
+        forwarder: Arc<Forwarder>,
+        consoles: Consoles,
+        furnishings: Furnishings,
+    ) -> Self {
         Self { host, forwarder, consoles, furnishings, there: Mutex::default() }
     }
 
@@ -170,9 +178,13 @@ impl Machines {
 
     fn build_and_report(&self, state: &State, id: InstanceId) -> Vec<(postern_model::AccountId, Action)> {
         let Some(instance) = state.instances.get(&id) else { return Vec::new() };
-        let report = |state, reason: String| vec![(instance.owner, Action::ReportInstance { instance: id, state, reason })];
+        let report = |state, reason: String| {
+            vec![(instance.owner, Action::ReportInstance { instance: id, state, reason })]
+        };
         match self.build(state, instance) {
-            Ok(()) if instance.state == InstanceState::Pending => report(InstanceState::Running, String::new()),
+            Ok(()) if instance.state == InstanceState::Pending => {
+                report(InstanceState::Running, String::new())
+            }
             Ok(()) => Vec::new(),
             Err(error) => {
                 let reason = format!("{error:#}");
@@ -299,17 +311,19 @@ impl Machines {
         }
     }
 
-    /// Plugs somebody else's network namespace in.
-    pub fn attach(
-        &self,
-        state: &State,
-        interface: NetworkInterfaceId,
-        target: Namespace,
-        name: &str,
-    ) -> anyhow::Result<()> {
+    /// Plugs somebody else's network namespace or tap in.
+    pub fn attach(&self, state: &State, interface: NetworkInterfaceId, guest: Guest) -> anyhow::Result<()> {
         let found = state.network_interfaces.get(&interface).context("the interface is not there")?;
-        let port = self.connect(state, found, target.clone(), name, true)?;
-        self.there().attached.insert(interface, (port, target));
+        match guest {
+            Guest::Namespace(target, name) => {
+                let port = self.connect(state, found, target.clone(), &name, true)?;
+                self.there().attached.insert(interface, (port, target));
+            }
+            Guest::Tap(name) => {
+                let socket = PacketSocket::open(&Namespace::current()?, &name)?;
+                self.forwarder.add_port(interface, socket).wait()??;
+            }
+        }
         Ok(())
     }
 

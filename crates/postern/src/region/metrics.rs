@@ -47,9 +47,19 @@ fn data_plane(text: &mut String, counters: &postern_dataplane::forward::Counters
     let each = |value: fn(&postern_dataplane::forward::PortCounters) -> u64| -> Vec<(String, u64)> {
         ports().map(|(interface, port)| (format!("{{interface=\"{interface}\"}}"), value(port))).collect()
     };
-    family("postern_packets_received_total", "counter", "Packets from an interface.", each(|p| p.received.packets));
+    family(
+        "postern_packets_received_total",
+        "counter",
+        "Packets from an interface.",
+        each(|p| p.received.packets),
+    );
     family("postern_bytes_received_total", "counter", "Bytes from an interface.", each(|p| p.received.bytes));
-    family("postern_packets_delivered_total", "counter", "Packets to an interface.", each(|p| p.delivered.packets));
+    family(
+        "postern_packets_delivered_total",
+        "counter",
+        "Packets to an interface.",
+        each(|p| p.delivered.packets),
+    );
     family("postern_bytes_delivered_total", "counter", "Bytes to an interface.", each(|p| p.delivered.bytes));
     family("postern_flows", "gauge", "Live flows that entered by an interface.", each(|p| p.flows));
     family("postern_new_flows_total", "counter", "Flows that were made.", each(|p| p.new_flows));
@@ -65,8 +75,18 @@ fn data_plane(text: &mut String, counters: &postern_dataplane::forward::Counters
         let each = counters.gateways.iter();
         each.map(|(resource, gateway)| (format!("{{resource=\"{resource}\"}}"), value(gateway))).collect()
     };
-    family("postern_gateway_bytes_out_total", "counter", "Bytes through a gateway or endpoint.", gateways(|g| g.outward.bytes));
-    family("postern_gateway_bytes_in_total", "counter", "Bytes back through it.", gateways(|g| g.inward.bytes));
+    family(
+        "postern_gateway_bytes_out_total",
+        "counter",
+        "Bytes through a gateway or endpoint.",
+        gateways(|g| g.outward.bytes),
+    );
+    family(
+        "postern_gateway_bytes_in_total",
+        "counter",
+        "Bytes back through it.",
+        gateways(|g| g.inward.bytes),
+    );
     family("postern_gateway_active_flows", "gauge", "Live flows through it.", gateways(|g| g.active));
     family(
         "postern_port_allocation_errors_total",

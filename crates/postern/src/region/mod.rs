@@ -8,6 +8,7 @@
 //!     └───────────┴───────────────────────────────┘
 //! ```
 
+mod attach;
 mod command;
 mod console;
 mod control;
@@ -30,7 +31,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use postern_dataplane::forward::Forwarder;
 use postern_dataplane::host::{Host, HostError, Privilege};
-use postern_frontdoor::{Authority, Authoriser, FrontDoor};
+use postern_frontdoor::{Authoriser, Authority, FrontDoor};
 use postern_model::{AccountId, Action, Region as RegionName, State};
 use postern_services::commands::Commands;
 use postern_services::directory::RegionDirectory;
@@ -80,7 +81,6 @@ pub struct Region {
     planner: Arc<Planner>,
     packets: Result<Packets, String>,
     front_door: FrontDoor,
-    authority: Arc<Authority>,
     recorder: Recorder,
     s3: Store,
     stop: watch::Sender<bool>,
@@ -117,11 +117,16 @@ impl Region {
 
         let as_commands: Arc<dyn Commands> = Arc::clone(&commands) as _;
         let sessions = Arc::new(session_keys(&commands)?);
-        let directory = Arc::new(RegionDirectory::new(Arc::clone(&as_commands), Arc::clone(&sessions), options.dev));
-        let authoriser = Arc::new(Authoriser::new(Arc::clone(&directory) as _).in_region(&options.region.name));
+        let directory =
+            Arc::new(RegionDirectory::new(Arc::clone(&as_commands), Arc::clone(&sessions), options.dev));
+        let authoriser =
+            Arc::new(Authoriser::new(Arc::clone(&directory) as _).in_region(&options.region.name));
         let consoles = Consoles::new(Arc::clone(&changed));
-        let recorder =
-            if options.ephemeral { Recorder::default() } else { Recorder::appending(&options.state_dir.audit_log())? };
+        let recorder = if options.ephemeral {
+            Recorder::default()
+        } else {
+            Recorder::appending(&options.state_dir.audit_log())?
+        };
         let s3_directory = s3_directory(&options)?;
         let s3 = Store::open(&s3_directory)
             .with_context(|| format!("cannot open what S3 holds in `{}`", s3_directory.display()))?;
@@ -150,7 +155,8 @@ impl Region {
                 doors::open(&host, &forwarder, &front_door, &planner, &as_commands, &sessions).await?;
                 let machines =
                     Arc::new(Machines::new(Arc::clone(&host), Arc::clone(&forwarder), consoles, furnishings));
-                let reconciler = tokio::spawn(Arc::clone(&machines).reconcile(as_commands, changed)).abort_handle();
+                let reconciler =
+                    tokio::spawn(Arc::clone(&machines).reconcile(as_commands, changed)).abort_handle();
                 Ok(Packets { host, forwarder, machines, reconciler })
             }
             (Err(reason), _) => Err(reason),
@@ -163,7 +169,6 @@ impl Region {
             planner,
             packets,
             front_door,
-            authority,
             recorder,
             s3,
             stop: watch::Sender::new(false),
@@ -232,7 +237,8 @@ impl Region {
     async fn reset(&self) -> anyhow::Result<()> {
         let region = self.options.region.clone();
         let ledger = self.commands.ledger().clone();
-        let replaced = tokio::task::spawn_blocking(move || ledger.replace_blocking(State::new(region))).await??;
+        let replaced =
+            tokio::task::spawn_blocking(move || ledger.replace_blocking(State::new(region))).await??;
         let planner = Arc::clone(&self.planner);
         tokio::task::spawn_blocking(move || planner.follow(&replaced.state)).await?;
         if let Ok(packets) = &self.packets {
@@ -271,7 +277,8 @@ fn authority(commands: &RegionCommands, region: &str) -> anyhow::Result<Authorit
 fn session_keys(commands: &RegionCommands) -> anyhow::Result<SessionKeys> {
     let ledger = commands.ledger();
     if let Some(stored) = ledger.get_blob("session-key") {
-        let master: [u8; 32] = stored.as_ref().try_into().context("the stored session key has another length")?;
+        let master: [u8; 32] =
+            stored.as_ref().try_into().context("the stored session key has another length")?;
         return Ok(SessionKeys::from_bytes(master)?);
     }
     let keys = SessionKeys::generate()?;
@@ -308,7 +315,11 @@ fn remove_directory(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Runs an action as an account, outside the API.
-async fn execute(commands: &RegionCommands, account: AccountId, action: Action) -> anyhow::Result<Vec<postern_model::Event>> {
+async fn execute(
+    commands: &RegionCommands,
+    account: AccountId,
+    action: Action,
+) -> anyhow::Result<Vec<postern_model::Event>> {
     Ok(commands.execute(account, None, action).await?.events)
 }
 

@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use postern_model::gateway::NatGatewayState;
 use postern_model::endpoint::EndpointState;
+use postern_model::gateway::NatGatewayState;
 use postern_model::instance::InstanceState;
 use postern_model::state::State;
 use postern_model::{AccountId, Action, InstanceId, NetworkInterfaceId, Timestamp};
@@ -84,7 +84,7 @@ fn wanted_interfaces(state: &State) -> BTreeMap<InstanceId, BTreeSet<NetworkInte
 fn reports(state: &State) -> impl Iterator<Item = Task> + '_ {
     let gateways = state.nat_gateways.values().filter(|gateway| gateway.state == NatGatewayState::Pending);
     let endpoints = state.vpc_endpoints.values().filter(|endpoint| endpoint.state == EndpointState::Pending);
-    let gateways =
-        gateways.map(|x| Task::Report(x.owner, Action::ReportNatGatewayReady { gateway: x.id }));
-    gateways.chain(endpoints.map(|x| Task::Report(x.owner, Action::ReportVpcEndpointReady { endpoint: x.id })))
+    let gateways = gateways.map(|x| Task::Report(x.owner, Action::ReportNatGatewayReady { gateway: x.id }));
+    gateways
+        .chain(endpoints.map(|x| Task::Report(x.owner, Action::ReportVpcEndpointReady { endpoint: x.id })))
 }

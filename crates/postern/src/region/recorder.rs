@@ -105,7 +105,8 @@ mod tests {
         for part in ["{\"a\":1}\n{\"a\"", ":2}\n", "not json\n", "{\"a\":3}\n"] {
             recorder.lock().take(part.as_bytes()).unwrap();
         }
-        let later: Vec<_> = recorder.after(1).iter().map(|r| (r["sequence"].clone(), r["a"].clone())).collect();
+        let later: Vec<_> =
+            recorder.after(1).iter().map(|r| (r["sequence"].clone(), r["a"].clone())).collect();
         assert_eq!(later, [(2.into(), 2.into()), (3.into(), 3.into())]);
     }
 }

@@ -24,14 +24,20 @@ pub struct Furnishings {
 }
 
 /// The sandbox of an instance with this primary interface.
-pub fn spec(state: &State, instance: &Instance, primary: &NetworkInterface, shared: &Furnishings) -> InstanceSpec {
+pub fn spec(
+    state: &State,
+    instance: &Instance,
+    primary: &NetworkInterface,
+    shared: &Furnishings,
+) -> InstanceSpec {
     let address = primary.primary_address();
     let [a, b, c, d] = address.octets();
     let mut spec = InstanceSpec::new(&instance.id.to_string(), &format!("ip-{a}-{b}-{c}-{d}"));
     let region = &state.region.name;
     let domain = postern_model::vpc::domain_name(region);
     let short = format!("ip-{a}-{b}-{c}-{d}");
-    spec.host_entries = vec![(IpAddr::V4(address), format!("{short}.{domain}")), (IpAddr::V4(address), short)];
+    spec.host_entries =
+        vec![(IpAddr::V4(address), format!("{short}.{domain}")), (IpAddr::V4(address), short)];
     spec.domain = Some(domain);
     spec.name_servers = name_servers(state, instance);
     spec.environment = environment(shared.tools.as_deref());
@@ -75,12 +81,18 @@ fn files(state: &State, instance: &Instance, region: &str, shared: &Furnishings)
         file(
             home.join(".aws/config"),
             0o600,
-            format!("[default]\nregion = {region}\nca_bundle = {CA_BUNDLE}\nsts_regional_endpoints = regional\n"),
+            format!(
+                "[default]\nregion = {region}\nca_bundle = {CA_BUNDLE}\nsts_regional_endpoints = regional\n"
+            ),
         ),
     ];
     let key = instance.key_name.as_ref().and_then(|name| find_key_pair(state, instance.owner, name).ok());
     if let Some(key) = key {
-        files.push(file(home.join(".ssh/authorized_keys"), 0o600, format!("{}\n", key.public_key.trim_end())));
+        files.push(file(
+            home.join(".ssh/authorized_keys"),
+            0o600,
+            format!("{}\n", key.public_key.trim_end()),
+        ));
     }
     if let Some(data) = instance.user_data.as_ref().filter(|data| is_program(data)) {
         files.push(file(USER_DATA, 0o755, data.clone()));

@@ -80,11 +80,14 @@ fn find_source<'a>(planned: &'a Planned, from: &str) -> anyhow::Result<&'a Inter
     let plan: &Plan = &planned.plan;
     let id: NetworkInterfaceId = match from.parse::<InstanceId>() {
         Ok(instance) => {
-            let instance = planned.state.instances.get(&instance).with_context(|| format!("there is no `{from}`"))?;
+            let instance =
+                planned.state.instances.get(&instance).with_context(|| format!("there is no `{from}`"))?;
             let primary = instance.primary_interface(&planned.state);
             primary.with_context(|| format!("`{from}` has no network interface"))?.id
         }
-        Err(_) => from.parse().with_context(|| format!("`{from}` is neither an instance nor a network interface"))?,
+        Err(_) => from
+            .parse()
+            .with_context(|| format!("`{from}` is neither an instance nor a network interface"))?,
     };
     plan.interface(id).with_context(|| format!("there is no `{from}`"))
 }
@@ -118,8 +121,12 @@ fn try_tcp(target: SocketAddr) -> (String, bool) {
     match TcpStream::connect_timeout(&target, PROBE_PATIENCE) {
         Ok(_) => (format!("connected to {target}"), true),
         // Whoever refuses was reached.
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => (format!("{target} refused the connection"), true),
-        Err(error) if error.kind() == ErrorKind::TimedOut => (format!("no answer from {target} in 3 s"), false),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            (format!("{target} refused the connection"), true)
+        }
+        Err(error) if error.kind() == ErrorKind::TimedOut => {
+            (format!("no answer from {target} in 3 s"), false)
+        }
         Err(error) => (format!("{target}: {error}"), false),
     }
 }
@@ -135,7 +142,9 @@ fn try_udp(target: SocketAddr) -> (String, bool) {
     };
     match attempt() {
         Ok(_) => (format!("{target} answered"), true),
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => (format!("nothing listens at {target}"), true),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            (format!("nothing listens at {target}"), true)
+        }
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
             (format!("no answer from {target} in 3 s"), false)
         }
@@ -148,7 +157,8 @@ fn try_echo(target: IpAddr) -> (String, bool) {
     use std::os::fd::AsRawFd;
     let IpAddr::V4(address) = target else { return (format!("`{target}` is not an IPv4 address"), false) };
     let attempt = || -> std::io::Result<usize> {
-        let echo = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, SockProtocol::Icmp)?;
+        let echo =
+            socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, SockProtocol::Icmp)?;
         let to = SockaddrIn::from(std::net::SocketAddrV4::new(address, 0));
         connect(echo.as_raw_fd(), &to)?;
         let socket = UdpSocket::from(echo);

@@ -42,8 +42,8 @@ impl Answer {
     /// The code and sentence of an error.
     #[track_caller]
     pub fn refusal(&self) -> (String, String) {
-        let (code, message, _) =
-            client::decode_error(&self.text()).unwrap_or_else(|| panic!("no error: {} {}", self.status, self.text()));
+        let (code, message, _) = client::decode_error(&self.text())
+            .unwrap_or_else(|| panic!("no error: {} {}", self.status, self.text()));
         (code, message)
     }
 }
@@ -60,7 +60,9 @@ pub enum Failed {
 impl Aws {
     /// What `postern env --output json` says.
     pub fn from_environment(variables: &Value) -> Self {
-        let variable = |name: &str| variables[name].as_str().unwrap_or_else(|| panic!("no {name}: {variables}")).to_owned();
+        let variable = |name: &str| {
+            variables[name].as_str().unwrap_or_else(|| panic!("no {name}: {variables}")).to_owned()
+        };
         Self {
             host: variable("AWS_ENDPOINT_URL").strip_prefix("http://").unwrap().to_owned(),
             region: variable("AWS_DEFAULT_REGION"),
@@ -72,8 +74,10 @@ impl Aws {
 
     /// Calls an operation of a query service, whatever comes of it.
     pub fn try_call(&self, service: &str, operation: &str, parameters: &Value) -> Result<Value, Failed> {
-        let tables = postern_wire::SERVICES.iter().find(|known| known.name == service).expect("a query service");
-        let form = client::encode(tables, operation, parameters).unwrap_or_else(|error| panic!("{operation}: {error}"));
+        let tables =
+            postern_wire::SERVICES.iter().find(|known| known.name == service).expect("a query service");
+        let form = client::encode(tables, operation, parameters)
+            .unwrap_or_else(|error| panic!("{operation}: {error}"));
         let answer = self.send(service, &form.to_body(), now_milliseconds()).ok_or(Failed::Silence)?;
         if answer.status == 200 {
             return Ok(client::decode(tables, operation, &answer.text()).unwrap());
@@ -85,7 +89,8 @@ impl Aws {
     /// The same, which must work.
     #[track_caller]
     pub fn call(&self, service: &str, operation: &str, parameters: Value) -> Value {
-        self.try_call(service, operation, &parameters).unwrap_or_else(|failed| panic!("{operation}: {failed:?}"))
+        self.try_call(service, operation, &parameters)
+            .unwrap_or_else(|failed| panic!("{operation}: {failed:?}"))
     }
 
     /// An operation of EC2 that must work.
@@ -119,8 +124,13 @@ impl Aws {
         let mut headers = HeaderMap::new();
         headers.insert("host", HeaderValue::from_str(host).unwrap());
         let secret = SecretAccessKey::new(&self.secret);
-        let signer =
-            Signer { access_key_id: &self.key, secret: &secret, session_token: None, region: &self.region, service: "s3" };
+        let signer = Signer {
+            access_key_id: &self.key,
+            secret: &secret,
+            session_token: None,
+            region: &self.region,
+            service: "s3",
+        };
         let parts = RequestParts { method: "GET", path, query: "", headers: &headers };
         let query = signer.presign(&parts, 600, Timestamp::from_millis(now_milliseconds())).unwrap();
         format!("{path}?{query}")
@@ -151,11 +161,14 @@ impl Aws {
             service,
         };
         let parts = RequestParts { method, path, query, headers: &headers };
-        let signed = signer.sign(&parts, &Signer::hash(body), Timestamp::from_millis(at_milliseconds)).unwrap();
+        let signed =
+            signer.sign(&parts, &Signer::hash(body), Timestamp::from_millis(at_milliseconds)).unwrap();
         headers.extend(signed.headers);
         let target = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
-        let lines: Vec<(String, String)> =
-            headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+        let lines: Vec<(String, String)> = headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .collect();
         exchange(&self.host, method, &target, &lines, body)
     }
 
@@ -172,7 +185,13 @@ impl Aws {
 }
 
 /// One request and its answer; none if the connection gave out before a whole answer was there.
-pub fn exchange(host: &str, method: &str, target: &str, headers: &[(String, String)], body: &[u8]) -> Option<Answer> {
+pub fn exchange(
+    host: &str,
+    method: &str,
+    target: &str,
+    headers: &[(String, String)],
+    body: &[u8],
+) -> Option<Answer> {
     let mut head = format!("{method} {target} HTTP/1.1\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -201,7 +220,8 @@ pub fn read_answer(from: &mut impl BufRead, method: &str) -> Option<Answer> {
     }
     let status = head.split_whitespace().nth(1)?.parse().ok()?;
     let header = |name: &str| {
-        head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ").map(|value| value.trim().to_owned()))
+        head.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": ").map(|value| value.trim().to_owned()))
     };
     let mut body = Vec::new();
     if method == "HEAD" || status == 204 {
@@ -246,7 +266,9 @@ impl Boto {
     pub fn new(aws: &Aws) -> Self {
         let mut command = Command::new(tools().join("bin/python3"));
         command.args(["-c", DRIVER]).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/nonexistent");
-        command.env("AWS_ENDPOINT_URL", format!("http://{}", aws.host)).env("AWS_DEFAULT_REGION", &aws.region);
+        command
+            .env("AWS_ENDPOINT_URL", format!("http://{}", aws.host))
+            .env("AWS_DEFAULT_REGION", &aws.region);
         command.env("AWS_ACCESS_KEY_ID", &aws.key).env("AWS_SECRET_ACCESS_KEY", &aws.secret);
         command.env("AWS_EC2_METADATA_DISABLED", "true");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

@@ -22,8 +22,8 @@ def ask(target, agent):
     held.sendall((
         f"GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {agent}\r\n"
         "X-Forwarded-For: 203.0.113.9\r\nX-Real-IP: 203.0.113.9\r\nForwarded: for=203.0.113.9\r\n"
-        "Via: 1.1 vpce-0123456789abcdef0\r\nX-Amz-Source-Vpce: vpce-0123456789abcdef0\r\n"
-        "X-Amz-Vpc-Id: vpc-0123456789abcdef0\r\n\r\n").encode())
+        "Via: 1.1 vpce-0123456789abcdef0\r\nAws-SourceVpce: vpce-0123456789abcdef0\r\n"
+        "Aws-SourceVpc: vpc-0123456789abcdef0\r\n\r\n").encode())
     answer = http.client.HTTPResponse(held, method="GET")
     answer.begin()
     return answer
@@ -33,7 +33,7 @@ for line in sys.stdin:
         if verb == "connect":
             plain = socket.create_connection((host, 443), timeout=3, source_address=("", int(words[0])))
             held = context.wrap_socket(plain, server_hostname=host)
-            print("connected", *plain.getsockname())
+            print("connected", *held.getsockname())
         elif verb == "get":
             answer = ask(words[1], words[0])
             print("status", answer.status, len(answer.read()))
@@ -45,7 +45,7 @@ for line in sys.stdin:
             try:
                 while part := response.read1(1 << 16):
                     read += len(part)
-                print("all", read)
+                print("broken" if response.length else "all", read, "end of stream")
             except OSError as error:
                 print("broken", read, repr(error))
     except OSError as error:
@@ -102,7 +102,9 @@ fn equal_networks_are_told_apart(world: &World) {
     for (side, (network, _, endpoint)) in sides.iter().enumerate() {
         let of_side: Vec<_> = records
             .iter()
-            .filter(|record| record["userAgent"].as_str().unwrap_or_default().starts_with(&format!("agent-{side}-")))
+            .filter(|record| {
+                record["userAgent"].as_str().unwrap_or_default().starts_with(&format!("agent-{side}-"))
+            })
             .collect();
         assert_eq!(of_side.len(), 3);
         for record in of_side {
@@ -111,7 +113,9 @@ fn equal_networks_are_told_apart(world: &World) {
             assert_eq!(record["sourceIPAddress"], "10.0.1.10", "{record}");
         }
     }
-    let outside = records.iter().rfind(|record| record["eventName"] == "GetObject" && record.get("userAgent").is_none());
+    let outside = records
+        .iter()
+        .rfind(|record| record["eventName"] == "GetObject" && record.get("userAgent").is_none());
     let outside = outside.expect("the request from outside");
     assert!(outside.get("vpcEndpointId").is_none() && outside.get("vpcId").is_none(), "{outside}");
     region.end_by(nix::sys::signal::Signal::SIGTERM);
@@ -151,6 +155,7 @@ fn changes_reach_connections_that_live(world: &World) {
     assert_eq!(gone["Unsuccessful"].as_array().map_or(0, Vec::len), 0, "{gone}");
     let rest = new.ask("rest");
     let read: usize = rest.split_whitespace().nth(1).unwrap().parse().unwrap();
+    println!("{rest}");
     assert!(rest.starts_with("broken") && read < SIZE / 2, "{rest}");
     let answer = tracked.ask(&format!("get d {small}"));
     assert!(answer.starts_with("no:"), "{answer}");
@@ -188,9 +193,7 @@ fn credentials_come_from_the_role(world: &World) {
     let aws = region.aws();
     let network = Network::new(&aws);
     let object = "arn:aws:s3:::role-bucket/key";
-    let may = |actions: &[&str]| {
-        json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Allow", "Action": actions, "Resource": "*" }] })
-    };
+    let may = |actions: &[&str]| json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Allow", "Action": actions, "Resource": "*" }] });
     role(&aws, "reader", &may(&["s3:ListAllMyBuckets"]));
     let instance = network.launch(&aws, json!({ "IamInstanceProfile": { "Name": "reader" } }));
     let nobody = network.launch(&aws, json!({}));
@@ -200,19 +203,28 @@ fn credentials_come_from_the_role(world: &World) {
     becomes(&aws, &instance, "running");
     becomes(&aws, &nobody, "running");
 
-    let paths = ["meta-data/instance-id", "meta-data/iam/security-credentials/", "meta-data/placement/region", "meta-data/nothing"];
+    let paths = [
+        "meta-data/instance-id",
+        "meta-data/iam/security-credentials/",
+        "meta-data/placement/region",
+        "meta-data/nothing",
+    ];
     let metadata = |instance: &str| {
         let ran = region.exec(instance, &[&["/usr/bin/python3", "-c", METADATA], &paths[..]].concat());
         assert_eq!(ran.code, Some(0), "{}", ran.stderr);
         ran.stdout.lines().map(str::to_owned).collect::<Vec<_>>()
     };
     let of_instance = format!("200 {instance}");
-    assert_eq!(metadata(&instance), ["401", "401", "403", &of_instance, "200 reader", "200 us-east-1", "404 "]);
+    assert_eq!(
+        metadata(&instance),
+        ["401", "401", "403", &of_instance, "200 reader", "200 us-east-1", "404 "]
+    );
     let of_nobody = format!("200 {nobody}");
     assert_eq!(metadata(&nobody), ["401", "401", "403", &of_nobody, "404 ", "200 us-east-1", "404 "]);
 
     let with_aws = |arguments: &str| {
-        let line = format!("AWS_MAX_ATTEMPTS=1 aws --cli-connect-timeout 3 --cli-read-timeout 10 {arguments}");
+        let line =
+            format!("AWS_MAX_ATTEMPTS=1 aws --cli-connect-timeout 3 --cli-read-timeout 10 {arguments}");
         region.exec(&instance, &["sh", "-c", &line])
     };
     let listed = with_aws("s3api list-buckets --query Buckets[].Name --output text");
@@ -228,9 +240,7 @@ fn credentials_come_from_the_role(world: &World) {
         assert!(ran.failure().contains("(AccessDenied)") && ran.stderr.contains(&sentence), "{}", ran.stderr);
     };
     refused();
-    let policy = |name: &str, document: Value| {
-        json!({ "RoleName": "reader", "PolicyName": name, "PolicyDocument": document.to_string() })
-    };
+    let policy = |name: &str, document: Value| json!({ "RoleName": "reader", "PolicyName": name, "PolicyDocument": document.to_string() });
     aws.call("iam", "PutRolePolicy", policy("more", may(&["s3:GetObject"])));
     let ran = with_aws(get);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
@@ -255,7 +265,11 @@ fn accounts_do_not_see_each_other(world: &World) {
     let network = Network::new(&one);
     let instance = network.launch(&one, json!({}));
     network.s3_endpoint(&one);
-    role(&one, "mine", &json!({ "Version": "2012-10-17", "Statement": [] }));
+    role(
+        &one,
+        "mine",
+        &json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Deny", "Action": "*", "Resource": "*" }] }),
+    );
     assert_eq!(one.s3("PUT", "/bucket-of-one", "", b"").unwrap().status, 200);
     assert_eq!(one.s3("PUT", "/bucket-of-one/key", "", b"content").unwrap().status, 200);
 
@@ -270,7 +284,10 @@ fn accounts_do_not_see_each_other(world: &World) {
         ("DescribeTags", "Tags"),
     ] {
         assert_eq!(other.ec2(operation, json!({}))[list], json!([]), "{operation}");
-        assert!(operation == "DescribeTags" || one.ec2(operation, json!({}))[list] != json!([]), "{operation}");
+        assert!(
+            operation == "DescribeTags" || one.ec2(operation, json!({}))[list] != json!([]),
+            "{operation}"
+        );
     }
     assert_eq!(other.call("iam", "ListRoles", json!({}))["Roles"], json!([]));
     let (code, message) = other.refused("ec2", "DescribeVpcs", json!({ "VpcIds": [network.vpc] }));
@@ -282,7 +299,12 @@ fn accounts_do_not_see_each_other(world: &World) {
     assert_eq!(other.refused("ec2", "CreateSubnet", subnet).0, "InvalidVpcID.NotFound");
 
     assert!(!other.s3("GET", "/", "", b"").unwrap().text().contains("bucket-of-one"));
-    for (method, path) in [("GET", "/bucket-of-one"), ("GET", "/bucket-of-one/key"), ("PUT", "/bucket-of-one/key"), ("DELETE", "/bucket-of-one")] {
+    for (method, path) in [
+        ("GET", "/bucket-of-one"),
+        ("GET", "/bucket-of-one/key"),
+        ("PUT", "/bucket-of-one/key"),
+        ("DELETE", "/bucket-of-one"),
+    ] {
         let answer = other.s3(method, path, "", b"").unwrap();
         assert_eq!((answer.status, answer.refusal().0.as_str()), (403, "AccessDenied"), "{method} {path}");
     }

@@ -151,7 +151,10 @@ impl World {
                 command
             }
         };
-        command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin").env("LANG", "C.UTF-8");
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+            .env("LANG", "C.UTF-8");
         command.env("HOME", self.home()).env("RUST_BACKTRACE", "1").current_dir("/");
         command.stdin(Stdio::null());
         command
@@ -200,12 +203,21 @@ impl World {
                 }
             }
         });
-        let mut region =
-            Region { world: self, child: Some(child), state: state.to_owned(), url: String::new(), packets: String::new(), log, seen: Seen::default() };
+        let mut region = Region {
+            world: self,
+            child: Some(child),
+            state: state.to_owned(),
+            url: String::new(),
+            packets: String::new(),
+            log,
+            seen: Seen::default(),
+        };
         match lines.recv_timeout(READY_PATIENCE) {
             Ok(line) => {
-                let (url, packets) =
-                    line.strip_prefix("ready: ").and_then(|line| line.split_once(" (packets: ")).unwrap_or_else(|| {
+                let (url, packets) = line
+                    .strip_prefix("ready: ")
+                    .and_then(|line| line.split_once(" (packets: "))
+                    .unwrap_or_else(|| {
                         panic!("`{line}` does not say where the region is; it logged:\n{}", region.logged())
                     });
                 region.url = url.to_owned();
@@ -217,7 +229,10 @@ impl World {
                 let ended = region.wait_for_end(Duration::from_secs(1));
                 let said = region.logged();
                 region.kill();
-                Err(format!("{} {said}", ended.map_or("it did not end;".to_owned(), |status| status.to_string())))
+                Err(format!(
+                    "{} {said}",
+                    ended.map_or("it did not end;".to_owned(), |status| status.to_string())
+                ))
             }
         }
     }
@@ -234,7 +249,11 @@ pub fn tools() -> PathBuf {
     let tools = told.unwrap_or_else(|| checkout().join("target/tools"));
     for program in ["python3", "aws"] {
         let program = tools.join("bin").join(program);
-        assert!(program.exists(), "`{}` is not there: run `cargo xtask install --for test`", program.display());
+        assert!(
+            program.exists(),
+            "`{}` is not there: run `cargo xtask install --for test`",
+            program.display()
+        );
     }
     tools
 }
@@ -243,7 +262,9 @@ pub fn tools() -> PathBuf {
 fn closed_ancestor(path: &Path) -> Option<PathBuf> {
     let mut folders: Vec<&Path> = path.ancestors().collect();
     folders.reverse();
-    let closed = |folder: &&&Path| fs::metadata(folder).map_or(true, |found| found.permissions().mode() & 0o005 != 0o005);
+    let closed = |folder: &&&Path| {
+        fs::metadata(folder).map_or(true, |found| found.permissions().mode() & 0o005 != 0o005)
+    };
     folders.iter().find(closed).map(|folder| folder.to_path_buf())
 }
 
@@ -413,13 +434,19 @@ impl Region<'_> {
                 left.push(format!("process {pid} {}", name.trim()));
             }
         }
-        for pid in all_processes().into_iter().filter(|pid| state_of(*pid) != Some('Z') && !of_a_region(*pid)) {
-            left.extend(namespaces(pid).intersection(&self.seen.namespaces).map(|x| format!("process {pid} is in {x}")));
+        for pid in all_processes().into_iter().filter(|pid| state_of(*pid) != Some('Z') && !of_a_region(*pid))
+        {
+            left.extend(
+                namespaces(pid)
+                    .intersection(&self.seen.namespaces)
+                    .map(|x| format!("process {pid} is in {x}")),
+            );
         }
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let state = self.state.display().to_string();
         let ours = |line: &&str| {
-            line.contains(&state) || self.seen.namespaces.iter().any(|namespace| line.contains(namespace.as_str()))
+            line.contains(&state)
+                || self.seen.namespaces.iter().any(|namespace| line.contains(namespace.as_str()))
         };
         left.extend(mounts.lines().filter(ours).map(|line| format!("mount {line}")));
         left
@@ -427,7 +454,8 @@ impl Region<'_> {
 
     /// What lives only while the region runs is gone with it.
     fn nothing_in_run(&self) {
-        let left: Vec<String> = names_in(&self.state.join("run")).into_iter().filter(|name| name != "lock").collect();
+        let left: Vec<String> =
+            names_in(&self.state.join("run")).into_iter().filter(|name| name != "lock").collect();
         assert!(left.is_empty(), "left in the runtime directory: {left:?}");
     }
 }
@@ -449,7 +477,8 @@ impl Drop for Region<'_> {
 
 /// The names of what is in a directory, in order.
 pub fn names_in(directory: &Path) -> Vec<String> {
-    let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("`{}`: {error}", directory.display()));
+    let entries =
+        fs::read_dir(directory).unwrap_or_else(|error| panic!("`{}`: {error}", directory.display()));
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
@@ -482,7 +511,13 @@ pub fn descendants(root: i32) -> BTreeSet<i32> {
     let mut found = BTreeSet::from([root]);
     loop {
         let before = found.len();
-        found.extend(parents.iter().filter(|(_, parent)| found.contains(parent)).map(|(pid, _)| *pid).collect::<Vec<_>>());
+        found.extend(
+            parents
+                .iter()
+                .filter(|(_, parent)| found.contains(parent))
+                .map(|(pid, _)| *pid)
+                .collect::<Vec<_>>(),
+        );
         if found.len() == before {
             return found;
         }
@@ -493,7 +528,10 @@ pub fn descendants(root: i32) -> BTreeSet<i32> {
 /// case's region may have one that was ours.
 fn of_a_region(pid: i32) -> bool {
     let parent = |pid: i32| stat(pid)?.get(1)?.parse::<i32>().ok().filter(|parent| *parent > 1);
-    let is_region = |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.split(|b| *b == 0).any(|word| word == b"up"));
+    let is_region = |pid: &i32| {
+        fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| line.split(|b| *b == 0).any(|word| word == b"up"))
+    };
     std::iter::successors(parent(pid), |pid| parent(*pid)).any(|pid| is_region(&pid))
 }
 

@@ -42,7 +42,9 @@ fn says_how_it_is_and_ends_with_down(world: &World) {
     assert!(text.contains(&region.url) && text.contains("eu-west-1"), "{text}");
 
     let environment = region.run(&["env"]).stdout;
-    let shell = format!("{environment}\nprintf '%s %s' \"$AWS_ENDPOINT_URL\" \"$AWS_REGION\"; test -r \"$AWS_CA_BUNDLE\"");
+    let shell = format!(
+        "{environment}\nprintf '%s %s' \"$AWS_ENDPOINT_URL\" \"$AWS_REGION\"; test -r \"$AWS_CA_BUNDLE\""
+    );
     let mut command = world.command(Path::new("/bin/sh"));
     command.args(["-c", &shell]);
     let ran = Ran::of(command, b"");
@@ -67,7 +69,9 @@ fn ends_by_signals_with_instances_running(world: &World) {
     let again = world.up(&[]);
     let aws = again.aws();
     crate::network::becomes(&aws, &instance, "running");
-    eventually("the instance is there again", 15, || (again.exec(&instance, &["true"]).code == Some(0)).then_some(()));
+    eventually("the instance is there again", 15, || {
+        (again.exec(&instance, &["true"]).code == Some(0)).then_some(())
+    });
     again.end_by(Signal::SIGINT);
 }
 
@@ -89,14 +93,20 @@ fn keeps_its_directory_to_itself(world: &World) {
 
     for more in [&[][..], &["--ephemeral"], &["--dev"]] {
         let second = world.try_up(&region.state, more).err().expect("a second region is refused");
-        assert!(second.contains(region.state.to_str().unwrap()) && second.contains("in use"), "{more:?}: {second}");
+        assert!(
+            second.contains(region.state.to_str().unwrap()) && second.contains("in use"),
+            "{more:?}: {second}"
+        );
         assert!(second.contains(&region.pid().to_string()), "it names who holds it: {second}");
     }
     // The first one is unharmed.
     assert_eq!(region.json(&["status"])["pid"], region.pid().as_raw());
     region.aws().ec2("CreateVpc", json!({ "CidrBlock": "10.0.0.0/16" }));
     let restored = Ran::of(world.postern(&region.state, &["restore", "/dev/null"]), b"");
-    assert!(restored.failure().contains("in use") || restored.failure().contains("not empty"), "{restored:?}");
+    assert!(
+        restored.failure().contains("in use") || restored.failure().contains("not empty"),
+        "{restored:?}"
+    );
     region.end_by(Signal::SIGTERM);
 }
 

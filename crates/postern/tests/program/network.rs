@@ -64,7 +64,8 @@ impl Network {
 
 /// An instance as the API describes it.
 pub fn describe(aws: &Aws, instance: &str) -> Value {
-    aws.ec2("DescribeInstances", json!({ "InstanceIds": [instance] }))["Reservations"][0]["Instances"][0].clone()
+    aws.ec2("DescribeInstances", json!({ "InstanceIds": [instance] }))["Reservations"][0]["Instances"][0]
+        .clone()
 }
 
 pub fn private_address(aws: &Aws, instance: &str) -> String {

@@ -23,7 +23,9 @@ fn status_and_streams(world: &World) {
     let region = world.up(&[]);
     let aws = region.aws();
     let instance = Network::new(&aws).run(&aws, json!({}));
-    for (script, code) in [("exit 0", 0), ("exit 3", 3), ("exit 255", 255), ("kill -TERM $$", 143), ("kill -9 $$", 137)] {
+    for (script, code) in
+        [("exit 0", 0), ("exit 3", 3), ("exit 255", 255), ("kill -TERM $$", 143), ("kill -9 $$", 137)]
+    {
         assert_eq!(region.exec(&instance, &["sh", "-c", script]).code, Some(code), "{script}");
     }
     let ran = region.exec(&instance, &["sh", "-c", "echo out; echo err >&2"]);
@@ -172,11 +174,16 @@ fn nothing_of_the_host_is_reached(world: &World) {
     becomes(&aws, &two, "running");
 
     let mut command = world.postern(&region.state, &["exec", &one, "--", "env"]);
-    command.env("AWS_ENDPOINT_URL", &region.url).env("AWS_SECRET_ACCESS_KEY", "swordfish").env("SECRET", "swordfish");
+    command
+        .env("AWS_ENDPOINT_URL", &region.url)
+        .env("AWS_SECRET_ACCESS_KEY", "swordfish")
+        .env("SECRET", "swordfish");
     command.env("POSTERN_STATE_DIR", "/nowhere");
     let environment = Ran::of(command, b"").stdout;
     assert!(environment.contains("HOME=") && environment.contains("PATH="), "{environment}");
-    for word in ["swordfish", "AWS_ENDPOINT_URL", "POSTERN", "SECRET", "127.0.0.1", world.home().to_str().unwrap()] {
+    for word in
+        ["swordfish", "AWS_ENDPOINT_URL", "POSTERN", "SECRET", "127.0.0.1", world.home().to_str().unwrap()]
+    {
         assert!(!environment.contains(word), "`{word}` got in: {environment}");
     }
 
@@ -188,21 +195,30 @@ fn nothing_of_the_host_is_reached(world: &World) {
     for host in ["127.0.0.1", "localhost", "0.0.0.0", "10.0.1.1", "10.0.0.2", "169.254.169.254"] {
         places.extend([format!("{host}:{api}"), format!("{host}:{other}")]);
     }
-    let knock = [&["/usr/bin/python3", "-c", KNOCK], &places.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat();
+    let knock =
+        [&["/usr/bin/python3", "-c", KNOCK], &places.iter().map(String::as_str).collect::<Vec<_>>()[..]]
+            .concat();
     let ran = region.exec(&one, &knock);
     assert_eq!(ran.stdout, "done\n", "{}", ran.stderr);
 
     // Other instances, the host's processes, the region's keys.
     region.sh(&two, "echo private > ~/mine && echo private > /tmp/mine && chmod 777 ~/mine /tmp/mine");
     assert_eq!(region.sh(&one, "cat ~/mine /tmp/mine 2>/dev/null | wc -l").trim(), "0");
-    assert_eq!(region.sh(&one, "cat /proc/[0-9]*/cmdline | grep -ac -e [p]ostern.up -e [s]tate-dir || true").trim(), "0");
+    assert_eq!(
+        region.sh(&one, "cat /proc/[0-9]*/cmdline | grep -ac -e [p]ostern.up -e [s]tate-dir || true").trim(),
+        "0"
+    );
     let state = region.state.display().to_string();
     let listing = region.exec(&one, &["ls", "-A", &state]);
     assert!(listing.code != Some(0) || listing.stdout.is_empty(), "{listing:?}");
     assert_ne!(region.sh(&one, "hostname"), region.sh(&two, "hostname"));
-    let written = region.exec(&one, &["sh", "-c", "for d in / /usr /etc /opt; do touch $d/x 2>/dev/null && echo $d; done; true"]);
+    let written = region.exec(
+        &one,
+        &["sh", "-c", "for d in / /usr /etc /opt; do touch $d/x 2>/dev/null && echo $d; done; true"],
+    );
     assert_eq!(written.stdout, "", "places of the host's that can be written");
-    let privileged = region.exec(&one, &["sh", "-c", "id -u; grep -E '^(CapEff|NoNewPrivs)' /proc/self/status"]);
+    let privileged =
+        region.exec(&one, &["sh", "-c", "id -u; grep -E '^(CapEff|NoNewPrivs)' /proc/self/status"]);
     assert!(privileged.stdout.contains("CapEff:\t0000000000000000"), "{privileged:?}");
     assert!(privileged.stdout.contains("NoNewPrivs:\t1"), "{privileged:?}");
     region.end_by(nix::sys::signal::Signal::SIGTERM);
@@ -216,7 +232,8 @@ fn user_data_runs_and_is_heard(world: &World) {
         use base64::Engine;
         json!({ "UserData": base64::engine::general_purpose::STANDARD.encode(text) })
     };
-    let good = network.launch(&aws, data("#!/bin/sh\necho from the user data in $(hostname)\necho error >&2\n"));
+    let good =
+        network.launch(&aws, data("#!/bin/sh\necho from the user data in $(hostname)\necho error >&2\n"));
     let bad = network.launch(&aws, data("#!/bin/sh\necho trying\nexit 7\n"));
     let absent = network.launch(&aws, data("#!/no/such/shell\n"));
     let text = network.launch(&aws, data("just some text"));
@@ -275,8 +292,10 @@ fn instances_live_as_aws_says(world: &World) {
     assert_eq!(region.sh(&instance, "echo again"), "again\n");
 
     // A program that runs is told, and then gone, and its caller hears of it.
-    let mut command = world.postern(&region.state, &["exec", &instance, "--", "sh", "-c", "echo on; exec sleep 600"]);
-    let mut sleeper = command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::piped()).spawn().unwrap();
+    let mut command =
+        world.postern(&region.state, &["exec", &instance, "--", "sh", "-c", "echo on; exec sleep 600"]);
+    let mut sleeper =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::piped()).spawn().unwrap();
     let mut on = [0; 3];
     sleeper.stdout.as_mut().unwrap().read_exact(&mut on).unwrap();
     boto.call("ec2", "terminate_instances", ids.clone());
