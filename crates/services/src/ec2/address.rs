@@ -22,12 +22,12 @@ const ATTRIBUTE_BOUNDS: Bounds = Bounds { least: 1, most: 1000 };
 
 pub(super) const OPERATIONS: &[Entry] = &[
     operation! { write AllocateAddress = allocate;
-        honoured: &[DRY_RUN, NEW_TAGS],
+        honoured: &[DRY_RUN, NEW_TAGS, &["NetworkBorderGroup"]],
         only: &[("Domain", &["vpc"])],
         asked: &[Asked::New("elastic-ip")],
     },
     operation! { write ReleaseAddress = release;
-        honoured: &[DRY_RUN, &["AllocationId", "PublicIp"]],
+        honoured: &[DRY_RUN, &["AllocationId", "NetworkBorderGroup", "PublicIp"]],
         asked: NAMED,
     },
     operation! { write AssociateAddress = associate;
@@ -120,11 +120,23 @@ fn named(
     }
 }
 
+/// The region has one border group, which is named after it.
+fn check_border_group(call: &Call<'_>, group: Option<&str>) -> Result<(), AwsError> {
+    match group {
+        Some(group) if group != call.region() => Err(AwsError::new(
+            "InvalidParameterValue",
+            format!("Invalid value '{group}' for networkBorderGroup. It is {}.", call.region()),
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
 async fn allocate(
     call: &Call<'_>,
     request: ec2::AllocateAddressRequest,
 ) -> Result<ec2::AllocateAddressResult, AwsError> {
     let [tags] = tag::of_new(request.tag_specifications, ["elastic-ip"])?;
+    check_border_group(call, request.network_border_group.as_deref())?;
     let done = call.execute(None, Action::AllocateAddress { tags }).await?;
     let id = created!(done, Address)?;
     let address = done.state.get::<Address>(call.account, id).map_err(|e| call.refuse(e))?;
@@ -140,6 +152,7 @@ async fn allocate(
 }
 
 async fn release(call: &Call<'_>, request: ec2::ReleaseAddressRequest) -> Result<(), AwsError> {
+    check_border_group(call, request.network_border_group.as_deref())?;
     let address = named(call, request.allocation_id.as_deref(), request.public_ip.as_deref())?;
     call.execute(None, Action::ReleaseAddress { allocation: address.id }).await.map(|_| ())
 }

@@ -1,7 +1,8 @@
 //! What a request asks for: `ec2:<Operation>` on the ARNs of what it names, and what follows from it.
 //!
 //! Resource types and conditions from "Actions, resources, and condition keys for Amazon EC2" in the service
-//! authorization reference. Operations that only look are asked on `*`, as there.
+//! authorization reference. Operations that only look are asked on `*`, as there. The condition keys that are set here
+//! stand in [`crate::directory::condition_keys`] too, which says what policies may speak about.
 
 use std::collections::BTreeMap;
 
@@ -43,14 +44,6 @@ pub(super) enum By {
     Association,
     /// The interface, by its attachment.
     Attachment,
-}
-
-/// Whether requests of EC2 carry this condition key (lower case), besides the keys of every request.
-pub fn provides_key(key: &str) -> bool {
-    matches!(key, "ec2:region" | "ec2:createaction" | "aws:tagkeys" | "iam:passedtoservice")
-        || ["aws:requesttag/", "aws:resourcetag/", "ec2:resourcetag/"]
-            .iter()
-            .any(|start| key.starts_with(start))
 }
 
 /// A resource as policies see it.

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use postern_model::vpc::DhcpOptions;
-use postern_model::{Action, VpcId};
+use postern_model::vpc::{DhcpOptions, Vpc};
+use postern_model::{Action, DhcpOptionsId, State, VpcId};
 use postern_wire::{AwsError, ec2};
 
 use super::ask::{Asked, By};
 use super::call::{Call, Listing};
-use super::error;
 use super::filters::{self, FilterTable, Row, each, text};
 use super::pagination::USUAL;
 use super::parameters::{self, DRY_RUN, FILTERS, NEW_TAGS, PAGES, invalid};
@@ -106,6 +105,9 @@ async fn create(
     request: ec2::CreateDhcpOptionsRequest,
 ) -> Result<ec2::CreateDhcpOptionsResult, AwsError> {
     let [tags] = tag::of_new(request.tag_specifications, ["dhcp-options"])?;
+    if request.dhcp_configurations.is_empty() {
+        return Err(parameters::missing("DhcpConfiguration"));
+    }
     let mut options = BTreeMap::new();
     for ec2::NewDhcpConfiguration { key, values } in request.dhcp_configurations {
         let key = parameters::required(key, "DhcpConfiguration.Key")?;
@@ -120,13 +122,33 @@ async fn create(
     Ok(ec2::CreateDhcpOptionsResult { dhcp_options: Some(show(&options)) })
 }
 
+/// "The ID of the DHCP options set, or default to associate no DHCP options with the VPC."
+pub const NONE: &str = "default";
+
+/// How a VPC's options are named. In the model, no options are a set of the account's that is empty and never shown.
+pub fn shown_id(state: &State, id: DhcpOptionsId) -> String {
+    match state.dhcp_options.get(&id) {
+        Some(options) if options.options.is_empty() => NONE.to_owned(),
+        Some(_) | None => id.to_string(),
+    }
+}
+
+/// The account's empty set, made when it is first wanted for a VPC that is there.
+async fn no_options(call: &Call<'_>, vpc: VpcId) -> Result<DhcpOptionsId, AwsError> {
+    call.state.get::<Vpc>(call.account, vpc).map_err(|e| call.refuse(e))?;
+    let empty = |set: &&std::sync::Arc<DhcpOptions>| set.options.is_empty();
+    if let Some(known) = call.state.visible::<DhcpOptions>(call.account).find(empty) {
+        return Ok(known.id);
+    }
+    let action = Action::CreateDhcpOptions { options: BTreeMap::new(), tags: Vec::new() };
+    let done = call.execute(None, action).await?;
+    created!(done, DhcpOptions)
+}
+
 async fn associate(call: &Call<'_>, request: ec2::AssociateDhcpOptionsRequest) -> Result<(), AwsError> {
     let options = parameters::required(request.dhcp_options_id, "DhcpOptionsId")?;
-    if options == "default" {
-        return Err(error::unsupported_value("DhcpOptionsId", &options, &["dopt-..."]));
-    }
-    let options = parameters::id(&options)?;
     let vpc = parameters::id::<VpcId>(&parameters::required(request.vpc_id, "VpcId")?)?;
+    let options = if options == NONE { no_options(call, vpc).await? } else { parameters::id(&options)? };
     call.execute(None, Action::AssociateDhcpOptions { vpc, options }).await.map(|_| ())
 }
 
@@ -140,7 +162,7 @@ fn describe(
     request: ec2::DescribeDhcpOptionsRequest,
 ) -> Result<ec2::DescribeDhcpOptionsResult, AwsError> {
     let rows = call.select::<DhcpOptions>(&request.dhcp_options_ids)?;
-    let rows = rows.iter().map(|options| show(options)).collect();
+    let rows = rows.iter().filter(|set| !set.options.is_empty()).map(|set| show(set)).collect();
     let listing = Listing {
         filters: request.filters,
         max_results: request.max_results,

@@ -18,7 +18,7 @@ use crate::directory::condition_keys;
 
 /// "Constraint: If the value is greater than 1,000, we return only 1,000 items."
 const BOUNDS: Bounds = Bounds { least: 1, most: 1000 };
-/// How many endpoints one request may delete; AWS's limit is 25 since DeleteVpcEndpoints is done one by one.
+/// How many endpoints one request may delete: each is a command of its own.
 const MAX_DELETED: usize = 25;
 
 pub(super) const OPERATIONS: &[Entry] = &[

@@ -26,6 +26,8 @@ pub(super) const OPERATIONS: &[Entry] = &[operation! { write RunInstances = run;
     ]],
     only: &[
         ("CapacityReservationSpecification.CapacityReservationPreference", &["open", "none"]),
+        // Nothing here has CPU credits, so no instance is ever held back for want of them.
+        ("CreditSpecification.CpuCredits", &["unlimited"]),
         ("DisableApiStop", &["false"]),
         ("EbsOptimized", &["false"]),
         ("EnclaveOptions.Enabled", &["false"]),
@@ -175,8 +177,11 @@ fn check_placement(
     let subnet = subnet.and_then(|id| call.state.get::<Subnet>(call.account, id).ok());
     let Some(subnet) = subnet else { return Ok(()) };
     let id = zone_id(&call.state, &subnet.zone);
-    let wrong_name = placement.availability_zone.as_ref().filter(|zone| **zone != subnet.zone);
-    let wrong_id = placement.availability_zone_id.as_ref().filter(|zone| Some(*zone) != id.as_ref());
+    // An empty text is as good as none: Terraform sends one.
+    let given = |zone: &&String| !zone.is_empty();
+    let wrong_name = placement.availability_zone.as_ref().filter(given).filter(|zone| **zone != subnet.zone);
+    let wrong_id =
+        placement.availability_zone_id.as_ref().filter(given).filter(|zone| Some(*zone) != id.as_ref());
     match wrong_name.or(wrong_id) {
         None => Ok(()),
         Some(zone) => {
@@ -224,7 +229,9 @@ fn launch(call: &Call<'_>, request: ec2::RunInstancesRequest, count: usize) -> R
     let user_data = user_data(request.user_data.as_ref().map(|text| text.expose().as_str()))?;
     let profile = request.iam_instance_profile.as_ref();
     let profile = profile.map(|profile| instance_profile::name(call, profile)).transpose()?;
-    let [tags, interface_tags] = tag::of_new(request.tag_specifications, ["instance", "network-interface"])?;
+    // Tags of volumes are taken as well: an instance here has no volumes to put them on.
+    let [tags, interface_tags, _] =
+        tag::of_new(request.tag_specifications, ["instance", "network-interface", "volume"])?;
     Ok(Launch {
         count,
         image,

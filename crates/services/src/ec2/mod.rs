@@ -61,7 +61,6 @@ use postern_wire::query::{DecodeError, Form, Limits};
 use postern_wire::shape::Protocol;
 use postern_wire::{AwsError, ec2};
 
-pub use ask::provides_key;
 pub use image::IMAGE_ID;
 pub use table::{Entry, entries};
 

@@ -198,11 +198,10 @@ fn traffic(
 ) -> Result<Traffic, AwsError> {
     let is_icmp = matches!(protocol.to_ascii_lowercase().as_str(), "1" | "icmp" | "58" | "icmpv6");
     let (from, to) = match (is_icmp, ports, icmp) {
-        (true, None, Some(icmp)) => (icmp.r#type, icmp.code),
-        (true, None, None) => return Err(parameters::missing("icmpTypeCode")),
-        (true, Some(_), _) => {
-            return Err(parameters::combination("PortRange may not be given for the protocol ICMP"));
-        }
+        // "TCP or UDP protocols: The range of ports the rule applies to": AWS takes it with any protocol, and
+        // Terraform sends it with all of them.
+        (true, _, Some(icmp)) => (icmp.r#type, icmp.code),
+        (true, _, None) => return Err(parameters::missing("icmpTypeCode")),
         (false, ports, None) => ports.map_or((None, None), |ports| (ports.from, ports.to)),
         (false, _, Some(_)) => {
             return Err(parameters::combination("Icmp may be given for the protocol ICMP only"));

@@ -198,7 +198,7 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             AwsError::new("InvalidIPAddress.InUse", format!("Address {address} is in use."))
         }
         ModelError::AddressNotAssigned { address, interface } => invalid(format!(
-            "Some of the addresses are not assigned to interface {interface} as they can be used here: {address}"
+            "The address {address} is not one of the network interface {interface}'s that can be used here"
         )),
         ModelError::PublicAddressesExhausted => AwsError::new(
             "InsufficientAddressCapacity",

@@ -1,7 +1,7 @@
 //! VPCs, their blocks and their DNS attributes.
 
 use postern_model::vpc::{Vpc, VpcBlock};
-use postern_model::{Action, VpcCidrAssociationId};
+use postern_model::{Action, State, VpcCidrAssociationId};
 use postern_wire::{AwsError, ec2};
 
 use super::ask::{Asked, By};
@@ -11,7 +11,7 @@ use super::pagination::USUAL;
 use super::parameters::{self, DRY_RUN, FILTERS, NEW_TAGS, PAGES};
 use super::table::{Entry, operation};
 use super::view::{created, some, tags};
-use super::{error, tag};
+use super::{dhcp_options, error, tag};
 
 const NAMED: &[Asked] = &[Asked::Named(By::Id, "VpcId")];
 
@@ -51,15 +51,15 @@ fn block(block: &VpcBlock, state: &str) -> ec2::VpcCidrBlockAssociation {
     }
 }
 
-fn show(vpc: &Vpc, state: &str) -> ec2::Vpc {
+fn show(state: &State, vpc: &Vpc, progress: &str) -> ec2::Vpc {
     ec2::Vpc {
         cidr_block: some(vpc.primary_cidr()),
         cidr_block_association_set: Some(vpc.blocks.iter().map(|b| block(b, "associated")).collect()),
-        dhcp_options_id: some(vpc.dhcp_options),
+        dhcp_options_id: Some(dhcp_options::shown_id(state, vpc.dhcp_options)),
         instance_tenancy: some("default"),
         is_default: Some(false),
         owner_id: some(vpc.owner),
-        state: some(state),
+        state: some(progress),
         tags: tags(&vpc.tags),
         vpc_id: some(vpc.id),
         ..ec2::Vpc::default()
@@ -108,7 +108,7 @@ async fn create(call: &Call<'_>, request: ec2::CreateVpcRequest) -> Result<ec2::
     let done = call.execute(None, Action::CreateVpc { cidr, tags }).await?;
     let id = created!(done, Vpc)?;
     let vpc = done.state.get::<Vpc>(call.account, id).map_err(|e| call.refuse(e))?;
-    Ok(ec2::CreateVpcResult { vpc: Some(show(&vpc, "pending")) })
+    Ok(ec2::CreateVpcResult { vpc: Some(show(&done.state, &vpc, "pending")) })
 }
 
 async fn delete(call: &Call<'_>, request: ec2::DeleteVpcRequest) -> Result<(), AwsError> {
@@ -117,7 +117,8 @@ async fn delete(call: &Call<'_>, request: ec2::DeleteVpcRequest) -> Result<(), A
 }
 
 fn describe(call: &Call<'_>, request: ec2::DescribeVpcsRequest) -> Result<ec2::DescribeVpcsResult, AwsError> {
-    let rows = call.select::<Vpc>(&request.vpc_ids)?.iter().map(|vpc| show(vpc, "available")).collect();
+    let rows =
+        call.select::<Vpc>(&request.vpc_ids)?.iter().map(|vpc| show(&call.state, vpc, "available")).collect();
     let listing = Listing {
         filters: request.filters,
         max_results: request.max_results,

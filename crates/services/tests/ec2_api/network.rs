@@ -562,3 +562,30 @@ fn terraforms_plain_parameters_are_understood() {
         "UnsupportedOperation: The parameter Ipv6CidrBlock is not supported by this endpoint yet"
     );
 }
+
+#[test]
+fn a_vpc_can_have_no_dhcp_options() {
+    let (api, ids) = built();
+    let of = |vpc: &str| text(&api.call("DescribeVpcs", json!({ "VpcIds": [vpc] })), "Vpcs.0.DhcpOptionsId");
+    let sets = || texts(&api.call("DescribeDhcpOptions", json!({})), "DhcpOptions", "DhcpOptionsId");
+    let before = sets();
+    for vpc in ["vpc", "spare-vpc"] {
+        api.call("AssociateDhcpOptions", json!({ "VpcId": ids[vpc], "DhcpOptionsId": "default" }));
+        assert_eq!(of(&ids[vpc]), "default");
+    }
+    assert_eq!(sets(), before);
+    api.call("AssociateDhcpOptions", json!({ "VpcId": ids["vpc"], "DhcpOptionsId": ids["dopt"] }));
+    assert_eq!(of(&ids["vpc"]), ids["dopt"]);
+    let create = |key: &str, values: serde_json::Value| {
+        api.refusal("CreateDhcpOptions", json!({ "DhcpConfigurations": [{ "Key": key, "Values": values }] }))
+    };
+    assert!(create("dog", json!(["x"])).starts_with("InvalidParameterValue: Value (dog)"));
+    assert!(
+        create("ntp-servers", json!(["x"]))
+            .starts_with("InvalidParameterValue: Value (x) for parameter ntp-servers")
+    );
+    assert!(
+        create("domain-name-servers", json!(["1.1.1.1", "2.2.2.2", "3.3.3.3", "4.4.4.4", "5.5.5.5"]))
+            .contains("At most 4")
+    );
+}

@@ -181,7 +181,7 @@ fn network_acl_entries_are_numbered() {
             .starts_with("InvalidParameterValue: Value (0) for parameter ruleNumber")
     );
     assert!(
-        refused("CreateNetworkAclEntry", entry(99, json!({ "Protocol": "1" })))
+        refused("CreateNetworkAclEntry", entry(99, json!({ "IcmpTypeCode": { "Type": 8, "Code": 0 } })))
             .starts_with("InvalidParameterCombination: ")
     );
     let delete = json!({ "NetworkAclId": ids["acl"], "RuleNumber": 999, "Egress": true });
