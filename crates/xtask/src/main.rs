@@ -47,11 +47,8 @@ enum Task {
     },
     /// Make the release archive: one static binary and what goes with it
     Dist,
-    /// Measure the data plane against what else could carry the packets
-    Bench {
-        /// One benchmark instead of all
-        name: Option<String>,
-    },
+    /// Measure Postern against what else could carry the packets
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -78,6 +75,6 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Test(options) => test::run(&Workspace::find()?, &options),
         Task::Codegen { check } => codegen::run(check).map(|()| ExitCode::SUCCESS),
         Task::Dist => dist::run(&Workspace::find()?),
-        Task::Bench { name } => bench::run(name.as_deref()),
+        Task::Bench(options) => bench::run(&Workspace::find()?, &options),
     }
 }

@@ -1,0 +1,137 @@
+//! Which benchmarks there are, and the run of those that were asked for.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use postern_dataplane::host::{self, Host, Privilege, StartOptions};
+
+use crate::cpu::{self, Pinning};
+use crate::machine::Machine;
+use crate::report::{self, Outcome};
+use crate::{Options, decide, first_packet, paths, route_change, s3, supervise};
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Benchmark {
+    /// Throughput, connections, requests, latency and CPU, beside veth, routing, nftables and HAProxy
+    Paths,
+    /// The first packet of a flow that is decided about
+    FirstPacket,
+    /// From a changed route to the first packet that takes it
+    RouteChange,
+    /// Decisions a second
+    Decide,
+    /// The object store's CPU for each request, beside s3s-fs
+    S3,
+}
+
+impl Benchmark {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Paths => "paths",
+            Self::FirstPacket => "first_packet",
+            Self::RouteChange => "route_change",
+            Self::Decide => "decide",
+            Self::S3 => "s3",
+        }
+    }
+
+    fn needs_host(self) -> bool {
+        match self {
+            Self::Paths | Self::FirstPacket | Self::RouteChange => true,
+            Self::Decide | Self::S3 => false,
+        }
+    }
+}
+
+/// Runs the benchmarks and says what they found. To be called before the process has threads.
+pub fn run(options: &Options, place: &Path) -> anyhow::Result<()> {
+    let mut chosen = options.names.clone();
+    if chosen.is_empty() {
+        chosen.extend(Benchmark::value_variants());
+    }
+    chosen.sort();
+    chosen.dedup();
+    let machine = Machine::look();
+    let pinning = Pinning::new(&options.cpus)?;
+    cpu::pin(&pinning.all)?;
+    let host =
+        chosen.iter().any(|benchmark| benchmark.needs_host()).then(|| start_host(place)).transpose()?;
+    supervise::end_with_supervisor()?;
+
+    let privilege = host.as_ref().map(|host| host.privilege());
+    let mut outcomes = Vec::new();
+    for benchmark in chosen {
+        let outcome = measure(benchmark, host.as_ref(), &pinning, place, options);
+        outcomes.push((benchmark, outcome.with_context(|| format!("benchmark `{}`", benchmark.name()))?));
+    }
+    let text = text(&machine, &pinning, privilege, options, &outcomes);
+    println!("{text}");
+    if let Some(file) = &options.json {
+        let raw: serde_json::Map<_, _> = outcomes
+            .iter()
+            .map(|(benchmark, outcome)| (benchmark.name().to_owned(), outcome.raw.clone()))
+            .collect();
+        let all = serde_json::json!({
+            "machine": machine, "rounds": options.rounds, "seconds": options.seconds, "processors": pinning.all,
+            "figures": raw,
+        });
+        std::fs::write(file, format!("{all:#}\n"))
+            .with_context(|| format!("cannot write `{}`", file.display()))?;
+    }
+    if let Some(document) = &options.docs {
+        report::put_into(document, &text)?;
+    }
+    Ok(())
+}
+
+fn start_host(place: &Path) -> anyhow::Result<Arc<Host>> {
+    let options = StartOptions { runtime_dir: place.join("host"), hidden: Vec::new() };
+    Ok(Arc::new(host::start(options)?))
+}
+
+fn measure(
+    benchmark: Benchmark,
+    host: Option<&Arc<Host>>,
+    pinning: &Pinning,
+    place: &Path,
+    options: &Options,
+) -> anyhow::Result<Outcome> {
+    let host = || host.context("the host side was not started");
+    match benchmark {
+        Benchmark::Paths => paths::run(host()?, pinning, place, options),
+        Benchmark::FirstPacket => first_packet::run(host()?, pinning, options),
+        Benchmark::RouteChange => route_change::run(host()?, pinning, place, options),
+        Benchmark::Decide => decide::run(pinning, options),
+        Benchmark::S3 => s3::run(place, options),
+    }
+}
+
+fn text(
+    machine: &Machine,
+    pinning: &Pinning,
+    privilege: Option<Privilege>,
+    options: &Options,
+    outcomes: &[(Benchmark, Outcome)],
+) -> String {
+    let privilege = match privilege {
+        Some(Privilege::Root) => " Packets moved as root.",
+        Some(Privilege::Unprivileged) => " Packets moved in a user namespace, without root.",
+        None => "",
+    };
+    let mut parts = vec![format!(
+        "{}\n\n{} rounds, {} s for each throughput and rate.{privilege} Pinning: {}.\n",
+        machine.in_words(),
+        options.rounds,
+        options.seconds,
+        pinning.in_words()
+    )];
+    for table in outcomes.iter().flat_map(|(_, outcome)| &outcome.tables) {
+        parts.push(table.markdown());
+    }
+    let goals: Vec<_> = outcomes.iter().flat_map(|(_, outcome)| &outcome.goals).collect();
+    parts.push(report::goals(&goals).markdown());
+    parts.join("\n")
+}

@@ -1,0 +1,98 @@
+//! Measures Postern against what else could carry the packets, and prints what it found beside what was aimed at.
+//!
+//! ```text
+//!   supervisor ── holds what outlives a failure: the temporary folder, a sysctl of the first network
+//!     └ measurer ── holds all namespaces, by descriptors only; ends when the supervisor does
+//!         ├ haproxy       ends with the measurer
+//!         └ S3 servers    end with the measurer
+//! ```
+//!
+//! INVARIANT: everything is measured inside one run and one round after the other, contenders in turn within a round,
+//! so that a neighbour's load hits all of them; figures are medians, and ratios are made within a round.
+//! INVARIANT: however the run ends, nothing is left behind but what was asked to be written.
+
+mod catalogue;
+mod cpu;
+mod decide;
+mod first_packet;
+mod load;
+mod machine;
+mod middle;
+mod netns;
+mod paths;
+mod region;
+mod report;
+mod route_change;
+mod s3;
+mod stats;
+mod supervise;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use catalogue::Benchmark;
+
+/// Measure Postern's data plane, decisions and object store.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "cargo xtask bench", version, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    internal: Option<Internal>,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// What is measured, how long, and where the figures go.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// What to measure, instead of everything
+    #[arg(value_enum)]
+    pub names: Vec<Benchmark>,
+    /// How often each figure is taken; the median counts
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// How long one throughput or rate is measured, in seconds
+    #[arg(long, default_value_t = 1.0)]
+    pub seconds: f64,
+    /// The processors to use: clients have the first, servers the second, what is in the middle all of them
+    #[arg(long, value_delimiter = ',', default_values_t = [0, 1])]
+    pub cpus: Vec<usize>,
+    /// Write every figure of every round to this file
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+    /// Put the tables into this file, between its two marks; everything has to be measured for it
+    #[arg(long, conflicts_with = "names")]
+    pub docs: Option<PathBuf>,
+    /// End the run, clean-up included, after so many minutes
+    #[arg(long, default_value_t = 60)]
+    pub limit_minutes: u64,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum Internal {
+    /// One object store on loopback, for the measurer
+    #[command(hide = true)]
+    ServeS3 {
+        #[arg(value_enum)]
+        kind: s3::server::Kind,
+        directory: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match (arguments.internal, supervise::place()) {
+        (Some(Internal::ServeS3 { kind, directory }), _) => s3::server::run(kind, &directory),
+        (None, None) => return supervise::run(arguments.options.limit_minutes),
+        (None, Some(place)) => catalogue::run(&arguments.options, &place),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The object store beside s3s-fs: processor time of the server for each request.
+//!
+//! Both stand behind the same protocol library, server loop and runtime, on loopback over plain HTTP, check the same
+//! signature and the same hash of the body. s3s-fs answers a write before it is on disk; Postern after.
+
+mod client;
+pub mod server;
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::Context;
+use nix::unistd::Pid;
+
+use crate::Options;
+use crate::cpu;
+use crate::report::{Goal, Outcome, Table, fixed};
+use crate::stats::median;
+use client::Client;
+use server::Kind;
+
+/// Different objects of a size.
+const OBJECTS: usize = 16;
+
+/// What is asked for, how large it is, and how often in a round.
+const ASKS: [(&str, &str, usize, usize); 4] = [
+    ("PUT 4 KiB", "PUT", 4 << 10, 400),
+    ("GET 4 KiB", "GET", 4 << 10, 800),
+    ("PUT 1 MiB", "PUT", 1 << 20, 64),
+    ("GET 1 MiB", "GET", 1 << 20, 128),
+];
+
+/// A server in a process of its own. It ends when its standard input does.
+struct Server {
+    child: Child,
+    client: Client,
+}
+
+impl Server {
+    fn start(kind: Kind, place: &Path) -> anyhow::Result<Self> {
+        let directory = place.join(kind.name());
+        std::fs::create_dir(&directory)?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["serve-s3", kind.name()]).arg(&directory).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().context("an S3 server cannot be started")?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
+        let address: SocketAddr =
+            line.trim().parse().with_context(|| format!("`{}` did not start", kind.name()))?;
+        let mut client = Client::connect(address)?;
+        client.request("PUT", "/bench", &[])?;
+        Ok(Self { child, client })
+    }
+
+    /// Microseconds of processor time for each request.
+    fn measure(&mut self, (_, method, bytes, count): (&str, &str, usize, usize)) -> anyhow::Result<f64> {
+        let content = vec![b's'; bytes];
+        let body = if method == "PUT" { content.as_slice() } else { &[] };
+        let prepared: Vec<_> = (0..OBJECTS)
+            .map(|n| self.client.prepare(method, &format!("/bench/{bytes}-{n}"), body))
+            .collect::<anyhow::Result<_>>()?;
+        for one in &prepared {
+            self.client.send(one, body)?;
+        }
+        let pid = Pid::from_raw(i32::try_from(self.child.id())?);
+        let before = cpu::used_by(pid)?;
+        for one in prepared.iter().cycle().take(count) {
+            let got = self.client.send(one, body)?;
+            anyhow::ensure!(method == "PUT" || got == bytes, "`{got}` bytes came instead of `{bytes}`");
+        }
+        let used = cpu::used_by(pid)?.saturating_sub(before);
+        Ok(used.as_secs_f64() * 1e6 / count as f64)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Measures all of it.
+pub fn run(place: &Path, options: &Options) -> anyhow::Result<Outcome> {
+    let mut servers = [Server::start(Kind::Postern, place)?, Server::start(Kind::S3sFs, place)?];
+    let mut rounds: Vec<[[f64; 2]; ASKS.len()]> = Vec::new();
+    for round in 0..options.rounds {
+        eprintln!("s3: round {} of {}", round + 1, options.rounds);
+        let mut figures = [[f64::NAN; 2]; ASKS.len()];
+        for (figures, ask) in figures.iter_mut().zip(ASKS) {
+            for turn in 0..2 {
+                let at = (turn + round as usize) % 2;
+                figures[at] = servers[at].measure(ask).context(ask.0)?;
+            }
+        }
+        rounds.push(figures);
+    }
+    Ok(outcome(&rounds))
+}
+
+fn outcome(rounds: &[[[f64; 2]; ASKS.len()]]) -> Outcome {
+    let header = ["request", "Postern, CPU µs", "s3s-fs, CPU µs", "ratio"];
+    let mut table =
+        Table::new("S3: processor time of the server for each request", header.map(str::to_owned));
+    let mut goals = Vec::new();
+    let mut raw = serde_json::Map::new();
+    for (n, (name, _, _, _)) in ASKS.iter().enumerate() {
+        let of = |at: usize| median(rounds.iter().map(|round| round[n][at]));
+        let ratio = median(rounds.iter().map(|round| round[n][0] / round[n][1]));
+        table.row(vec![(*name).to_owned(), fixed(of(0), 0), fixed(of(1), 0), fixed(ratio, 2)]);
+        goals.push(Goal::below(&format!("S3 {name}, CPU to s3s-fs's"), ratio, 1.25, 2, ""));
+        let pairs: Vec<_> = rounds.iter().map(|round| round[n]).collect();
+        raw.insert((*name).to_owned(), serde_json::json!(pairs));
+    }
+    table.note(
+        "One connection, plain HTTP on loopback, a signature over the body's hash that both check. Postern's object \
+         store behind a gate that always permits; the front door's own work is not in it. s3s-fs does not wait for \
+         the disk, Postern does."
+            .to_owned(),
+    );
+    Outcome { tables: vec![table], goals, raw: raw.into() }
+}
