@@ -5,7 +5,9 @@
 
 mod aws;
 mod doors;
+mod durability;
 mod harness;
 mod life;
 mod network;
+mod paths;
 mod programs;
