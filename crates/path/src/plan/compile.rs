@@ -124,15 +124,22 @@ impl Dirty {
             let associated = [change.old, change.new].into_iter().flatten().filter_map(|a| a.association);
             self.interfaces.extend(associated.map(|association| association.interface));
         }
-        for (_, change) in changes::<_, Instance>(&old.instances, &new.instances) {
-            let plugged = |instance: &Arc<Instance>, state: &State| -> Vec<_> {
-                instance.interfaces(state).map(|interface| interface.id).collect()
-            };
-            if change.old.map(|i| i.state) != change.new.map(|i| i.state) {
-                self.interfaces
-                    .extend(change.new.or(change.old).map(|i| plugged(i, new)).unwrap_or_default());
-            }
+        self.follow_instances(old, new);
+    }
+
+    /// Interfaces follow the state of what they are plugged into. One look at all of them for any number of
+    /// instances.
+    fn follow_instances(&mut self, old: &State, new: &State) {
+        let all = changes::<_, Instance>(&old.instances, &new.instances);
+        let moved = all.filter(|(_, change)| change.old.map(|i| i.state) != change.new.map(|i| i.state));
+        let moved: BTreeSet<_> = moved.map(|(id, _)| id).collect();
+        if moved.is_empty() {
+            return;
         }
+        let plugged = |interface: &NetworkInterface| interface.attachment.and_then(|a| a.instance);
+        let interfaces = new.network_interfaces.values();
+        let follow = interfaces.filter(|x| plugged(x).is_some_and(|instance| moved.contains(&instance)));
+        self.interfaces.extend(follow.map(|interface| interface.id));
     }
 
     /// What names a list is compiled from it.

@@ -9,6 +9,7 @@ mod agreement;
 mod cover;
 mod faults;
 mod fixtures;
+mod generations;
 mod incremental;
 mod oracle;
 mod seeds;

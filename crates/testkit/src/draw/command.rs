@@ -300,8 +300,8 @@ fn edge(random: &mut Random, state: &State, vpc: VpcId, account: AccountId) -> O
         12 => endpoint_change(random, state, vpc)?,
         13 => Action::SetVpcDns { vpc, support: Some(random.chance(60)), hostnames: Some(random.chance(50)) },
         14 => {
-            let block = near_block(random, state, vpc);
-            Action::AssociateVpcCidrBlock { vpc, cidr: block }
+            let more = ["10.2.0.0/16", "10.0.128.0/20", "10.3.0.0/24", "100.64.0.0/20", "172.16.9.0/24"];
+            Action::AssociateVpcCidrBlock { vpc, cidr: super::net(random.one(more)) }
         }
         15 => {
             let blocks = &state.vpcs.get(&vpc)?.blocks;

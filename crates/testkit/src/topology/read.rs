@@ -71,7 +71,8 @@ pub(super) fn read(text: &str) -> Result<Topology, TopologyError> {
 fn statements(text: &str) -> Vec<Statement<'_>> {
     let mut all: Vec<Statement<'_>> = Vec::new();
     for (number, text) in (1..).zip(text.lines()) {
-        let code = text.split('#').next().unwrap_or("");
+        // A comment begins a line or follows a space: the rules of `a.web` are called `a.web#1`.
+        let code = if text.starts_with('#') { "" } else { text.split(" #").next().unwrap_or("") };
         let words: Vec<&str> = code.split_whitespace().collect();
         if words.is_empty() {
             continue;
@@ -507,6 +508,23 @@ impl Reader {
             ["then", "stop", name] => self.stop(name),
             ["then", "delete", name] => self.delete(name),
             ["then", "detach", name] => self.detach(name),
+            ["then", "terminate", name] => self.terminate(name),
+            ["then", "groups", interface, groups] => self.change_groups(interface, groups),
+            ["then", "check", interface, on] => self.interface(interface).and_then(|interface| {
+                let change = InterfaceChange::SourceDestCheck(*on == "on");
+                self.run(Action::ModifyNetworkInterface { interface, change })
+            }),
+            ["then", "allow", group, rule @ ..] => {
+                let name = format!("{group}#then");
+                self.group(group, group).and_then(|id| self.group_rule(&name, group, id, rule))
+            }
+            ["then", "revoke", rule] => self.revoke(rule),
+            ["then", "unroute", table, cidr] => self.unroute(table, cidr),
+            ["then", "block", vpc, cidr] => parse(cidr).and_then(|cidr| {
+                let vpc = self.vpc(vpc)?;
+                self.run(Action::AssociateVpcCidrBlock { vpc, cidr })
+            }),
+            ["then", ..] => Err("nothing of that kind can happen".to_owned()),
             _ => Ok(()),
         };
         at(&statement.head, result)
@@ -518,6 +536,36 @@ impl Reader {
         };
         self.run(Action::StopInstances { instances: vec![instance] })?;
         self.run(report(instance, InstanceState::Stopped))
+    }
+
+    fn terminate(&mut self, name: &str) -> Read<()> {
+        let ResourceId::Instance(instance) = self.find(&format!("{name}.instance"))? else {
+            return Err("not an instance".to_owned());
+        };
+        self.run(Action::TerminateInstances { instances: vec![instance] })?;
+        self.run(report(instance, InstanceState::Terminated))
+    }
+
+    fn change_groups(&mut self, interface: &str, groups: &str) -> Read<()> {
+        let interface = self.interface(interface)?;
+        let groups = groups.split(',').map(|name| self.group(name, name)).collect::<Read<Vec<_>>>()?;
+        let change = InterfaceChange::Groups(groups);
+        self.run(Action::ModifyNetworkInterface { interface, change })
+    }
+
+    fn revoke(&mut self, name: &str) -> Read<()> {
+        let ResourceId::SecurityGroupRule(rule) = self.find(name)? else {
+            return Err("not a rule".to_owned());
+        };
+        let mut groups = self.world.state.security_groups.values();
+        let found = groups.find_map(|group| Some((group.id, group.rules.get(&rule)?.permission.egress)));
+        let (group, egress) = found.ok_or("it is not there")?;
+        self.run(Action::RevokeSecurityGroup { group, egress, rules: RuleChoice::Ids(vec![rule]) })
+    }
+
+    fn unroute(&mut self, table: &str, cidr: &str) -> Read<()> {
+        let ResourceId::RouteTable(table) = self.find(table)? else { return Err("not a table".to_owned()) };
+        self.run(Action::DeleteRoute { table, destination: RouteDestination::Cidr(parse(cidr)?) })
     }
 
     fn delete(&mut self, name: &str) -> Read<()> {

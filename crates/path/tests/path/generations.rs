@@ -1,0 +1,216 @@
+//! One change after the other: which decisions it voids, which flows it cuts, and what is decided about those again.
+
+use postern_path::{Decision, Flow, Outcome, Plan, Stamp, Verdict, Why};
+use postern_testkit::Topology;
+
+/// What a change does to a flow that was decided before it.
+struct Change {
+    before: Decision,
+    /// What is decided now about a new flow of the same kind.
+    new: Decision,
+    /// What is decided now about the old one.
+    again: Decision,
+    voids: bool,
+    cuts: bool,
+}
+
+fn is_changed(stamps: &[Stamp], changed: &[Stamp]) -> bool {
+    stamps.iter().any(|old| changed.iter().any(|new| new.slot == old.slot))
+}
+
+fn passes(decision: &Decision) -> bool {
+    matches!(decision.outcome, Outcome::Forward(_))
+}
+
+impl Change {
+    /// `then` is what happens after the flow was decided.
+    fn new(topology: &str, flow: &str, then: &str) -> Self {
+        let old = Topology::read(topology).unwrap_or_else(|why| panic!("{why}"));
+        // The same lines make the same ids, so the second state is the first and what happened then.
+        let now = Topology::read(&format!("{topology}\n{then}\n")).unwrap_or_else(|why| panic!("{why}"));
+        let probe = old.probe(flow).unwrap_or_else(|why| panic!("{why}"));
+        let (flow, before): (Flow, Decision) = probe.decided.expect("it is decided");
+        let next = old.plan.advance(&old.state, &now.state);
+        assert_eq!(next.plan.differences(&Plan::compile(&now.state).plan), Vec::<&str>::new());
+        Self {
+            voids: is_changed(&before.consulted, &next.changed),
+            cuts: is_changed(&before.cut, &next.changed),
+            new: next.plan.decide(&flow),
+            again: next.plan.decide_again(&flow, &before.cut),
+            before,
+        }
+    }
+
+    /// New flows are refused, and the old one is ended.
+    fn ends(self) {
+        assert!(passes(&self.before) && self.voids && self.cuts, "{:#?}", self.before);
+        assert!(!passes(&self.new) && !passes(&self.again));
+    }
+
+    /// New flows are refused, and the old one lives on without being asked about.
+    fn spares(self) {
+        assert!(passes(&self.before) && self.voids && !self.cuts && !passes(&self.new));
+    }
+
+    /// The old flow is decided about again, as one that is tracked, and lives on.
+    fn restamps(self) {
+        assert!(passes(&self.before) && self.cuts);
+        assert_eq!(self.again.outcome, self.before.outcome);
+        let tracked = Verdict::Pass(Why::Tracked);
+        assert!(self.again.steps.iter().any(|step| step.verdict == tracked));
+    }
+
+    /// Something that it rests on changed, but nothing about it: decided again, the same.
+    fn stays(self) {
+        assert!(self.voids && self.cuts);
+        assert_eq!((self.new.outcome, self.again.outcome), (self.before.outcome, self.before.outcome));
+    }
+
+    /// Nothing that it rested on changed.
+    fn leaves_alone(self) {
+        assert!(!self.voids && !self.cuts);
+        assert_eq!(self.new, self.before);
+    }
+}
+
+const PAIR: &str = "
+vpc a 10.0.0.0/16
+subnet a.one 10.0.1.0/24
+subnet a.two 10.0.2.0/24
+group a.open
+  in all from 0.0.0.0/0
+  out all to 0.0.0.0/0
+group a.narrow
+  in tcp 443 from 10.0.0.0/8
+  out tcp 443 to 10.0.0.0/8
+group a.shut
+  in tcp 1 from 10.9.9.9/32
+  out tcp 1 to 10.9.9.9/32
+group a.port
+  in tcp 443 from 0.0.0.0/0
+  out all to 0.0.0.0/0
+instance o1 in a.one groups=open ip=10.0.1.10
+instance o2 in a.two groups=open ip=10.0.2.10
+instance n1 in a.one groups=narrow ip=10.0.1.11
+instance n2 in a.two groups=narrow ip=10.0.2.11
+instance p2 in a.two groups=port ip=10.0.2.12
+";
+
+#[test]
+fn a_tracked_flow_outlives_its_rule() {
+    // "Security group connection tracking": a change of rules does not end a connection that is tracked.
+    Change::new(PAIR, "n1 -> n2:443 tcp", "then revoke a.narrow#1").spares();
+    Change::new(PAIR, "n1 -> n2:443 tcp", "then revoke a.narrow#2").spares();
+    // Nor does a change of the groups, though interfaces change with it.
+    Change::new(PAIR, "n1 -> n2:443 tcp", "then groups n1 a.shut").restamps();
+    Change::new(PAIR, "n1 -> n2:443 tcp", "then groups n2 a.shut").restamps();
+}
+
+#[test]
+fn an_untracked_flow_does_not() {
+    // "Untracked connections": everything from and to everywhere, both ways.
+    Change::new(PAIR, "o1 -> o2:443 tcp", "then revoke a.open#1").ends();
+    Change::new(PAIR, "o1 -> o2:443 tcp", "then groups o1 a.shut").ends();
+    Change::new(PAIR, "o1 -> o2:443 tcp", "then groups o2 a.shut").ends();
+    // One port from everywhere, when everything may answer.
+    Change::new(PAIR, "n1 -> p2:443 tcp", "then revoke a.port#1").ends();
+    // Only TCP and UDP are ever untracked.
+    Change::new(PAIR, "o1 -> o2 icmp", "then revoke a.open#1").spares();
+    // One end may track what the other does not.
+    Change::new(PAIR, "n1 -> p2:443 tcp", "then revoke a.narrow#2").spares();
+    Change::new(PAIR, "n1 -> p2:443 tcp", "then groups n1 a.shut").restamps();
+}
+
+#[test]
+fn connections_through_a_nat_gateway_are_always_tracked() {
+    // "Automatically tracked connections".
+    let topology = format!("{PAIR}igw a\nnat a.n in two\ntable a.t subnets=one\n  10.0.2.0/24 -> nat n\n");
+    Change::new(&topology, "o1 -> p2:443 tcp", "then revoke a.port#1").spares();
+    Change::new(&topology, "o1 -> p2:443 tcp", "then groups o1 a.shut").restamps();
+}
+
+#[test]
+fn a_gateway_endpoint_does_not_make_its_flows_tracked() {
+    let topology = format!("{PAIR}endpoint a.s3 s3 tables=main\n");
+    Change::new(&topology, "o1 -> s3:443 tcp", "then revoke a.open#2").ends();
+    Change::new(&topology, "o1 -> s3:443 tcp", "then delete a.s3").ends();
+    Change::new(&topology, "n1 -> n2:443 tcp", "then delete a.s3").stays();
+}
+
+#[test]
+fn a_rule_that_opens_the_way_back_makes_new_flows_untracked() {
+    let topology = "
+vpc a 10.0.0.0/16
+subnet a.one 10.0.1.0/24
+group a.in
+  in tcp 443 from 0.0.0.0/0
+  out tcp 1 to 10.9.9.9/32
+group a.more
+  in tcp 1 from 10.9.9.9/32
+  out tcp 1 to 10.9.9.9/32
+instance i1 in a.one ip=10.0.1.10
+instance i2 in a.one groups=in,more ip=10.0.1.11
+";
+    let change = Change::new(topology, "i1 -> i2:443 tcp", "then allow a.more out all to 0.0.0.0/0");
+    assert!(change.voids && !change.cuts && change.new.cut.len() > change.before.cut.len());
+}
+
+#[test]
+fn joining_a_group_voids_a_refusal_that_rested_on_it() {
+    let topology = "
+vpc a 10.0.0.0/16
+subnet a.one 10.0.1.0/24
+group a.server
+  in all from 0.0.0.0/0
+group a.client
+  out tcp 443 to group server
+instance c1 in a.one groups=client ip=10.0.1.10
+instance s1 in a.one ip=10.0.1.11
+";
+    let change = Change::new(topology, "c1 -> s1:443 tcp", "then groups s1 a.server");
+    assert!(!passes(&change.before) && change.voids && passes(&change.new));
+}
+
+const ROUTERS: &str = "
+vpc a 10.0.0.0/16
+subnet a.app 10.0.1.0/24
+subnet a.db 10.0.2.0/24
+subnet a.fw 10.0.3.0/24
+group a.open
+  in tcp from 10.0.0.0/8
+instance i1 in a.app groups=open ip=10.0.1.10
+instance i2 in a.app groups=open ip=10.0.1.11
+instance d1 in a.db groups=open ip=10.0.2.10
+instance there in a.fw groups=open ip=10.0.3.10 no-check
+instance back in a.fw groups=open ip=10.0.3.11 no-check
+table a.t1 subnets=app
+  10.0.2.0/24 -> there
+table a.t2 subnets=db
+  10.0.1.0/24 -> back
+endpoint a.s3 s3 tables=main
+";
+
+#[test]
+fn a_flow_rests_on_the_routers_of_both_ways() {
+    Change::new(ROUTERS, "i1 -> d1:80 tcp", "then check there on").ends();
+    Change::new(ROUTERS, "i1 -> d1:80 tcp", "then stop there").ends();
+    // What the appliance passes on comes back by the other one.
+    let passed_on = "there -> d1:80 tcp from=10.0.1.10";
+    Change::new(ROUTERS, passed_on, "then check back on").ends();
+    Change::new(ROUTERS, passed_on, "then stop back").ends();
+    Change::new(ROUTERS, passed_on, "then unroute a.t1 10.0.2.0/24").leaves_alone();
+    Change::new(ROUTERS, "there -> i1:80 tcp", "then unroute a.t2 10.0.1.0/24").leaves_alone();
+}
+
+#[test]
+fn a_flow_rests_on_who_has_the_address_that_it_is_from() {
+    Change::new(ROUTERS, "there -> s3:443 tcp from=10.0.1.11", "then terminate i2").ends();
+    Change::new(ROUTERS, "there -> i1:80 tcp from=10.0.1.11", "then terminate i2").ends();
+    let nobodys = Change::new(ROUTERS, "there -> s3:443 tcp from=10.0.1.77", "then stop i2");
+    assert!(!passes(&nobodys.before) && !nobodys.voids);
+}
+
+#[test]
+fn a_new_block_of_a_vpc_is_a_local_route() {
+    Change::new(PAIR, "n1 -> 10.0.2.11:443 tcp", "then block a 10.5.0.0/16").stays();
+}
