@@ -21,7 +21,9 @@ pub struct Asker {
 /// The answer to a query; none for what is not one, or if the VPC's resolver is off.
 pub fn answer(plan: &Plan, asker: Asker, query: &[u8]) -> Option<Vec<u8>> {
     // INVARIANT: only queries are answered, so that two resolvers never answer each other in turns.
-    let query = Message::from_bytes(query).ok().filter(|message| message.metadata.message_type == MessageType::Query)?;
+    let query = Message::from_bytes(query)
+        .ok()
+        .filter(|message| message.metadata.message_type == MessageType::Query)?;
     let mut reply = Message::response(query.metadata.id, query.metadata.op_code);
     reply.metadata.recursion_desired = query.metadata.recursion_desired;
     reply.metadata.recursion_available = true;

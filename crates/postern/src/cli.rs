@@ -147,10 +147,9 @@ pub struct ExecArgs {
 
 /// What to plug in, and where.
 #[derive(Debug, Args)]
-#[group(id = "place", required = true, multiple = false, args = ["netns", "tap"])]
 pub struct AttachArgs {
     /// The network namespace of a container, by path: /run/netns/NAME, or /proc/PID/ns/net.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", required_unless_present = "tap", conflicts_with = "tap")]
     pub netns: Option<PathBuf>,
     /// The tap interface of a virtual machine, by name. The machine must use the hardware address that is printed; its
     /// address comes by DHCP. Needs root.

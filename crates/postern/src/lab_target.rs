@@ -3,10 +3,14 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::cli::Protocol;
@@ -24,12 +28,14 @@ const LOOK: Duration = Duration::from_millis(10);
 pub struct RegionTarget {
     client: RegionClient,
     state_dir: StateDir,
+    /// Where the client programs are.
+    tools: Option<PathBuf>,
 }
 
 impl RegionTarget {
-    /// The region of a state directory.
-    pub fn connect(state_dir: &StateDir) -> anyhow::Result<Self> {
-        Ok(Self { client: RegionClient::connect(state_dir)?, state_dir: state_dir.clone() })
+    /// The region of a state directory; programs outside have the `bin` of `tools` on their PATH.
+    pub fn connect(state_dir: &StateDir, tools: Option<PathBuf>) -> anyhow::Result<Self> {
+        Ok(Self { client: RegionClient::connect(state_dir)?, state_dir: state_dir.clone(), tools })
     }
 
     /// Returns the region to its start.
@@ -87,6 +93,13 @@ impl RegionTarget {
         for (name, value) in self.fresh()?.environment() {
             command.env(name, value);
         }
+        if let Some(tools) = &self.tools {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let folders = std::iter::once(tools.join("bin")).chain(std::env::split_paths(&path));
+            command.env("PATH", std::env::join_paths(folders)?);
+        }
+        // What it starts ends with it.
+        command.process_group(0);
         let mut child = command.spawn().with_context(|| format!("cannot run `{program}`"))?;
         let deadline = Instant::now() + timeout;
         let status = loop {
@@ -94,7 +107,9 @@ impl RegionTarget {
                 break Some(status);
             }
             if Instant::now() >= deadline {
-                child.kill()?;
+                let group =
+                    Pid::from_raw(i32::try_from(child.id()).context("the program has no process id")?);
+                killpg(group, Signal::SIGKILL)?;
                 child.wait()?;
                 break None;
             }

@@ -52,6 +52,7 @@ pub use probe::{Feature, probe};
 pub use pty::{pty_relay, window_size};
 pub use spec::{FileSpec, InstanceSpec, LOGIN_HOME, LOGIN_ID, LOGIN_USER, SpecError, WindowSize};
 pub use start::{HostError, StartOptions, start};
+pub use sys::end_with_closed_pipes;
 
 use port::PortMaker;
 use protocol::{Channel, Failure, KeeperReply, KeeperRequest};

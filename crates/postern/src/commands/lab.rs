@@ -27,7 +27,7 @@ pub fn run(state_dir: Option<&Path>, command: LabCommand, output: Output) -> any
         LabCommand::List => list(output),
         LabCommand::Run { name, on: true, without, omissions: _, shard: _ } => {
             let lab = load(&name)?;
-            let target = RegionTarget::connect(&StateDir::resolve(state_dir)?)?;
+            let target = RegionTarget::connect(&StateDir::resolve(state_dir)?, tools())?;
             run_one(&lab, &target, without, true, output)
         }
         LabCommand::Run { name, on: false, without: _, omissions: true, shard: None } => {
@@ -154,7 +154,8 @@ fn in_own_region(
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     runtime.block_on(async {
         let region = Region::start(host, options).await?;
-        let ran = tokio::task::spawn_blocking(move || lab(&RegionTarget::connect(&state_dir)?)).await;
+        let ran =
+            tokio::task::spawn_blocking(move || lab(&RegionTarget::connect(&state_dir, tools())?)).await;
         region.shutdown().await?;
         ran.context("the lab ended early")?
     })

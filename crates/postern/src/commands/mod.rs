@@ -24,6 +24,11 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli { state_dir, output, command } = cli;
     let resolve = || StateDir::resolve(state_dir.as_deref());
     match command {
+        // A region must outlive readers of its output that go away.
+        Command::Up(_) | Command::Lab(_) => {}
+        _ => postern_dataplane::host::end_with_closed_pipes(),
+    }
+    match command {
         Command::Up(args) => up::run(resolve()?, args),
         Command::Env(args) => env::run(&resolve()?, &args, output),
         Command::Status => status::run(&resolve()?, output),

@@ -1,6 +1,7 @@
 //! `postern attach`: somebody else's container or virtual machine behind a network interface of its own.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use anyhow::Context;
 use postern_dataplane::host::Namespace;
@@ -55,7 +56,8 @@ pub async fn attach(region: &Region, guest: Guest, subnet: &str, groups: &[Strin
     let plugged = async {
         let action = Action::AttachNetworkInterface { interface, instance: None, device_index: 0 };
         execute(&region.commands, owner, action).await?;
-        packets.machines.attach(&region.commands.state(), interface, guest)
+        let (machines, state) = (Arc::clone(&packets.machines), region.commands.state());
+        tokio::task::spawn_blocking(move || machines.attach(&state, interface, guest)).await?
     };
     if let Err(error) = plugged.await {
         give_up(region, owner, interface).await;

@@ -60,12 +60,16 @@ fn name_servers(state: &State, instance: &Instance) -> Vec<IpAddr> {
     if servers.is_empty() { vec![IpAddr::V4(resolver)] } else { servers }
 }
 
-fn environment(tools: Option<&Path>) -> Vec<(String, String)> {
+fn search_path(tools: Option<&Path>) -> String {
     let system = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    let path = match tools {
+    match tools {
         Some(tools) => format!("{}:{system}", tools.join("bin").display()),
         None => system.to_owned(),
-    };
+    }
+}
+
+fn environment(tools: Option<&Path>) -> Vec<(String, String)> {
+    let path = search_path(tools);
     // Programs that are not AWS's look for the CA here; `aws` and boto3 read it from the home's own configuration.
     vec![("PATH".to_owned(), path), ("SSL_CERT_FILE".to_owned(), CA_BUNDLE.to_owned())]
 }
@@ -86,6 +90,14 @@ fn files(state: &State, instance: &Instance, region: &str, shared: &Furnishings)
             ),
         ),
     ];
+    if shared.tools.is_some() {
+        // A login shell begins with the PATH of /etc/profile.
+        files.push(file(
+            home.join(".profile"),
+            0o644,
+            format!("PATH={}\n", search_path(shared.tools.as_deref())),
+        ));
+    }
     let key = instance.key_name.as_ref().and_then(|name| find_key_pair(state, instance.owner, name).ok());
     if let Some(key) = key {
         files.push(file(

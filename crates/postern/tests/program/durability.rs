@@ -53,7 +53,11 @@ fn one_step(aws: &Aws, vpc: &str, writer: usize, round: usize, step: usize, done
     let cidr = format!("10.{}.{}.{}/28", writer, (number / 16) % 256, (number % 16) * 16);
     let name = format!("w{writer}-{number}");
     let tags = json!([{ "ResourceType": "subnet", "Tags": [{ "Key": "Name", "Value": name }] }]);
-    let created = aws.try_call("ec2", "CreateSubnet", &json!({ "VpcId": vpc, "CidrBlock": cidr, "TagSpecifications": tags }));
+    let created = aws.try_call(
+        "ec2",
+        "CreateSubnet",
+        &json!({ "VpcId": vpc, "CidrBlock": cidr, "TagSpecifications": tags }),
+    );
     if let Some(created) = accepted(created)? {
         let subnet = text(&created["Subnet"]["SubnetId"]);
         done.subnets.insert(subnet.clone(), name);
@@ -94,7 +98,9 @@ fn check(aws: &Aws, done: &Done) {
         .as_array()
         .unwrap()
         .iter()
-        .map(|subnet| (text(&subnet["SubnetId"]), subnet["Tags"][0]["Value"].as_str().unwrap_or_default().to_owned()))
+        .map(|subnet| {
+            (text(&subnet["SubnetId"]), subnet["Tags"][0]["Value"].as_str().unwrap_or_default().to_owned())
+        })
         .collect();
     for (subnet, name) in &done.subnets {
         assert_eq!(found.get(subnet), Some(name), "an acknowledged subnet");
@@ -126,7 +132,9 @@ fn kills_lose_nothing_acknowledged(world: &World) {
     let mut region = world.up(&[]);
     let aws = region.aws();
     let vpcs: Vec<String> = (0..WRITERS)
-        .map(|writer| text(&aws.ec2("CreateVpc", json!({ "CidrBlock": format!("10.{writer}.0.0/16") }))["Vpc"]["VpcId"]))
+        .map(|writer| {
+            text(&aws.ec2("CreateVpc", json!({ "CidrBlock": format!("10.{writer}.0.0/16") }))["Vpc"]["VpcId"])
+        })
         .collect();
     assert_eq!(aws.s3("PUT", "/kept-bucket", "", b"").unwrap().status, 200);
     let environment = region.json(&["env"]);
@@ -197,7 +205,10 @@ fn furnish(aws: &Aws) -> (String, String) {
     let gateway = text(&gateway["InternetGateway"]["InternetGatewayId"]);
     aws.ec2("AttachInternetGateway", json!({ "InternetGatewayId": gateway, "VpcId": network.vpc }));
     aws.ec2("AllocateAddress", json!({ "Domain": "vpc" }));
-    aws.ec2("CreateTags", json!({ "Resources": [network.vpc, endpoint], "Tags": [{ "Key": "Name", "Value": "kept" }] }));
+    aws.ec2(
+        "CreateTags",
+        json!({ "Resources": [network.vpc, endpoint], "Tags": [{ "Key": "Name", "Value": "kept" }] }),
+    );
     (instance, endpoint)
 }
 
@@ -219,10 +230,14 @@ fn a_restart_serves_the_same(world: &World) {
     let aws = region.aws();
     assert_eq!(everything(&aws), before);
     assert_eq!(std::fs::read_to_string(region.state.join("ca.pem")).unwrap(), ca);
-    eventually("the instance is there", 15, || (region.exec(&instance, &["true"]).code == Some(0)).then_some(()));
+    eventually("the instance is there", 15, || {
+        (region.exec(&instance, &["true"]).code == Some(0)).then_some(())
+    });
     assert_eq!(region.sh(&instance, LIST), "bucket-that-stays\n");
     let records = crate::network::audit(&region);
-    let through = records.iter().filter(|record| record["eventName"] == "ListBuckets" && record["vpcEndpointId"] == endpoint);
+    let through = records
+        .iter()
+        .filter(|record| record["eventName"] == "ListBuckets" && record["vpcEndpointId"] == endpoint);
     assert_eq!(through.count(), 2);
     region.end_by(nix::sys::signal::Signal::SIGTERM);
 }
@@ -246,7 +261,8 @@ fn a_backup_is_the_region(world: &World) {
     let mode = std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o600, "it holds keys");
 
-    let restore = |state: &str, file: &str| Ran::of(world.postern(&world.state(state), &["restore", file]), b"");
+    let restore =
+        |state: &str, file: &str| Ran::of(world.postern(&world.state(state), &["restore", file]), b"");
     assert!(restore("state", path).failure().contains("in use"));
     let ran = restore("restored", path);
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -260,11 +276,15 @@ fn a_backup_is_the_region(world: &World) {
     let region = world.up_in("restored", &[]);
     let aws = region.aws();
     assert_eq!(everything(&aws), before);
-    eventually("the instance is there", 15, || (region.exec(&instance, &["true"]).code == Some(0)).then_some(()));
+    eventually("the instance is there", 15, || {
+        (region.exec(&instance, &["true"]).code == Some(0)).then_some(())
+    });
     region.down();
 
     let whole = std::fs::read(&file).unwrap();
-    for (name, damaged) in [("cut", whole[..whole.len() / 2].to_vec()), ("other", b"something else\n".to_vec())] {
+    for (name, damaged) in
+        [("cut", whole[..whole.len() / 2].to_vec()), ("other", b"something else\n".to_vec())]
+    {
         let broken = world.home().join(name);
         std::fs::write(&broken, damaged).unwrap();
         world.hand_over(&broken);

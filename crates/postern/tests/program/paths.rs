@@ -52,8 +52,20 @@ struct Case {
 }
 
 fn try_case(region: &Region<'_>, from: &str, case: &Case) {
-    let trace = region.run(&["--output", "json", "trace", "--probe", "--from", from, "--to", &case.to, "--protocol", case.protocol]);
-    let said: Value = serde_json::from_str(&trace.stdout).unwrap_or_else(|error| panic!("{}: {error}: {trace:?}", case.name));
+    let trace = region.run(&[
+        "--output",
+        "json",
+        "trace",
+        "--probe",
+        "--from",
+        from,
+        "--to",
+        &case.to,
+        "--protocol",
+        case.protocol,
+    ]);
+    let said: Value = serde_json::from_str(&trace.stdout)
+        .unwrap_or_else(|error| panic!("{}: {error}: {trace:?}", case.name));
     let text = said["text"].as_str().unwrap_or_default();
     assert_eq!(said["arrives"], case.arrives, "{}: {text}", case.name);
     assert_eq!(said["probe"]["agrees"], true, "{}: {text}", case.name);
@@ -82,7 +94,10 @@ fn trace_agrees_with_reality(world: &World) {
     let region = world.up(&[]);
     let aws = region.aws();
     let network = Network::new(&aws);
-    let closed = aws.ec2("CreateSecurityGroup", json!({ "GroupName": "closed", "Description": "d", "VpcId": network.vpc }));
+    let closed = aws.ec2(
+        "CreateSecurityGroup",
+        json!({ "GroupName": "closed", "Description": "d", "VpcId": network.vpc }),
+    );
     let closed = text(&closed["GroupId"]);
     let (no_entry, acl_in) = behind_acl(&aws, &network, "10.0.2.0/24", false, "10.0.1.0/24");
     let (no_way_back, acl_out) = behind_acl(&aws, &network, "10.0.3.0/24", true, "10.0.1.0/24");
@@ -193,7 +208,8 @@ fn a_foreign_network_is_plugged_in(world: &World) {
     assert_eq!(line, "listening\n");
     let netns = format!("/proc/{}/ns/net", child.id());
     becomes(&aws, &instance, "running");
-    let interfaces = || aws.ec2("DescribeNetworkInterfaces", json!({}))["NetworkInterfaces"].as_array().unwrap().len();
+    let interfaces =
+        || aws.ec2("DescribeNetworkInterfaces", json!({}))["NetworkInterfaces"].as_array().unwrap().len();
     let before = interfaces();
 
     // What is none is refused, and leaves no interface in the model.
@@ -240,6 +256,9 @@ fn a_foreign_network_is_plugged_in(world: &World) {
     let aws = region.aws();
     let left = aws.ec2("DescribeNetworkInterfaces", json!({}));
     let left = left["NetworkInterfaces"].as_array().unwrap();
-    assert!(left.iter().all(|x| x["NetworkInterfaceId"] != interface), "what it was plugged into is gone: {left:?}");
+    assert!(
+        left.iter().all(|x| x["NetworkInterfaceId"] != interface),
+        "what it was plugged into is gone: {left:?}"
+    );
     region.down();
 }

@@ -34,6 +34,13 @@ pub(crate) fn c_path(path: &Path) -> io::Result<CString> {
     })
 }
 
+/// Lets the calling process end, as other programs do, when it writes to a pipe that nobody reads any more. For short
+/// commands; a program that serves others must not.
+pub fn end_with_closed_pipes() {
+    // SAFETY: the default disposition runs no code of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
 /// Which side of a fork this is.
 pub(crate) enum Fork {
     /// In the new process.

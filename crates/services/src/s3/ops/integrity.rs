@@ -101,13 +101,16 @@ impl Announced {
         // Content in pieces (`aws-chunked`, as clients send it over TLS) may come without a length of the whole
         // request; it announces its own.
         let decoded = text(headers, "x-amz-decoded-content-length").and_then(|length| length.parse().ok());
-        let length = decoded.or(content_length).and_then(|length: i64| u64::try_from(length).ok()).ok_or_else(|| {
-            Failure::new(
-                StatusCode::LENGTH_REQUIRED,
-                "MissingContentLength",
-                sentence("MissingContentLength").unwrap_or_default(),
-            )
-        })?;
+        let length = decoded
+            .or(content_length)
+            .and_then(|length: i64| u64::try_from(length).ok())
+            .ok_or_else(|| {
+                Failure::new(
+                    StatusCode::LENGTH_REQUIRED,
+                    "MissingContentLength",
+                    sentence("MissingContentLength").unwrap_or_default(),
+                )
+            })?;
         let md5 = content_md5.map(parse_md5).transpose()?;
         let mut found: Option<(Algorithm, Expect)> = None;
         let mut announce = |algorithm, expect| match found.replace((algorithm, expect)) {
