@@ -247,7 +247,13 @@ impl Region {
                 let network = self.packets()?.machines.network_of(flow.entry);
                 let network =
                     network.with_context(|| format!("`{}` is plugged into nothing that runs", flow.entry))?;
-                Some(trace::probe(&network, &flow, explanation.arrives)?)
+                let forwarder = &self.packets()?.forwarder;
+                let drops = || {
+                    let counters = forwarder.counters().wait()?;
+                    let port = counters.interface(flow.entry).context("the interface has no port")?;
+                    Ok(port.counters.drops.clone())
+                };
+                Some(trace::probe(&network, &flow, &explanation, drops)?)
             }
         };
         let text = trace::text(&explanation, probe.as_ref());

@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use postern_dataplane::forward::Drops;
 use postern_dataplane::host::Namespace;
 use postern_model::{InstanceId, NetworkInterfaceId};
 use postern_path::explain::{Explanation, explain, name_line};
-use postern_path::{Flow, InterfacePlan, Plan, Question, Resolution, Transport};
+use postern_path::{DropReason, Flow, InterfacePlan, Plan, Question, Resolution, Transport};
 use serde::Serialize;
 
 use super::planner::Planned;
@@ -31,14 +32,17 @@ pub struct Trace {
     pub probe: Option<Probe>,
 }
 
-/// What a real socket saw.
+/// What a real socket saw, and what the interface's counters say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Probe {
-    /// In words.
+    /// What the socket saw, in words.
     pub saw: String,
-    /// Whether packets reached something that answered.
-    pub arrived: bool,
-    /// Whether that is what the explanation says.
+    /// Whether something answered.
+    pub answered: bool,
+    /// Why packets of the interface were dropped meanwhile.
+    pub dropped: Vec<&'static str>,
+    /// Whether that is what the explanation says: a flow that arrives is answered or at least not dropped, one that
+    /// does not is dropped by the stage that was named.
     pub agrees: bool,
 }
 
@@ -105,16 +109,33 @@ fn split_target(to: &str, protocol: Protocol) -> anyhow::Result<(&str, u16)> {
     }
 }
 
-/// Tries a flow from inside the source's network namespace, and says what the socket saw. It never asks the plan.
-pub fn probe(network: &Namespace, flow: &Flow, arrives: bool) -> anyhow::Result<Probe> {
+/// Tries a flow from inside the source's network namespace, and says what the socket saw and what `drops` counted for
+/// the interface. It never asks the plan.
+pub fn probe(
+    network: &Namespace,
+    flow: &Flow,
+    explanation: &Explanation,
+    drops: impl Fn() -> anyhow::Result<Drops>,
+) -> anyhow::Result<Probe> {
+    let before = drops()?;
     let target = |port| SocketAddr::new(flow.destination, port);
-    let (saw, arrived) = match flow.transport {
+    let (saw, answered) = match flow.transport {
         Transport::Tcp { destination_port, .. } => network.run(|| try_tcp(target(destination_port)))?,
         Transport::Udp { destination_port, .. } => network.run(|| try_udp(target(destination_port)))?,
         Transport::Icmp { .. } => network.run(|| try_echo(flow.destination))?,
         Transport::Other { protocol } => bail!("protocol `{protocol}` cannot be tried"),
     };
-    Ok(Probe { saw, arrived, agrees: arrived == arrives })
+    let after = drops()?;
+    let dropped: Vec<DropReason> = after
+        .iter()
+        .filter(|(reason, count)| *count > before.get(*reason))
+        .map(|(reason, _)| reason)
+        .collect();
+    let agrees = match explanation.stages.iter().find(|line| !line.passed) {
+        None => answered || dropped.is_empty(),
+        Some(refusal) => !answered && dropped.iter().any(|reason| reason.stage().name() == refusal.stage),
+    };
+    Ok(Probe { saw, answered, dropped: dropped.into_iter().map(DropReason::name).collect(), agrees })
 }
 
 fn try_tcp(target: SocketAddr) -> (String, bool) {
@@ -183,7 +204,12 @@ pub fn text(explanation: &Explanation, probe: Option<&Probe>) -> String {
     text.push_str(if explanation.arrives { "=> it arrives\n" } else { "=> it does not arrive\n" });
     if let Some(probe) = probe {
         let verdict = if probe.agrees { "as explained" } else { "NOT as explained" };
-        text.push_str(&format!("=> tried it: {} ({verdict})\n", probe.saw));
+        let dropped = if probe.dropped.is_empty() {
+            "nothing was dropped".to_owned()
+        } else {
+            format!("dropped: {}", probe.dropped.join(", "))
+        };
+        text.push_str(&format!("=> tried it: {}; {dropped} ({verdict})\n", probe.saw));
     }
     text
 }
