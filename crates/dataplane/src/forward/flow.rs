@@ -208,3 +208,52 @@ impl FlowTable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use postern_path::{DropReason, Outcome, Refusal, Reply, Transport};
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_one_flows_only() {
+        let mut table = FlowTable::new(10, KeyHash::with_seed(5));
+        let key = |port: u32, source: u8, destination: u8| {
+            let address = |last| Ipv4Addr::new(10, 0, 0, last);
+            let transport = Transport::Udp { source_port: 1, destination_port: 2 };
+            FlowKey::new(PortNumber(port), address(source), address(destination), transport)
+        };
+        let refusal = Refusal { reason: DropReason::NoRoute, resource: None, reply: Reply::Silence };
+        let entry = |forward: FlowKey, reverse: FlowKey| FlowEntry {
+            forward,
+            reverse,
+            interface: NetworkInterfaceId::from_number(1 << 40),
+            verdict: Arc::new(Verdict {
+                outcome: Outcome::Refuse(refusal),
+                consulted: Default::default(),
+                cut: Default::default(),
+            }),
+            epoch: 0,
+            phase: Phase::Other,
+            patience: 10,
+            begun: 0,
+            seen: 0,
+            volumes: [Volume::default(); 2],
+            space: None,
+            peer: None,
+            gateway: None,
+        };
+        let (ours, theirs, other) = (key(1, 1, 2), key(2, 2, 1), key(3, 3, 1));
+        let id = table.insert(entry(ours, theirs)).unwrap();
+        for (forward, reverse) in [(ours, other), (other, theirs), (theirs, other), (other, ours)] {
+            assert_eq!(table.insert(entry(forward, reverse)), Err(KeyTaken(id)));
+            assert_eq!(table.find(&other), None, "nothing is half there");
+            table.check();
+        }
+        assert!(table.remove(id).is_some() && table.remove(id).is_none());
+        let again = table.insert(entry(other, ours)).unwrap();
+        assert!(table.get(id).is_none(), "an old id never leads to another flow");
+        assert_eq!(table.find(&ours), Some((again, Direction::Reverse)));
+        table.check();
+    }
+}

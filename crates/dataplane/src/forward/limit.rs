@@ -13,6 +13,8 @@ pub struct Limits {
     pub fragments_per_port: usize,
     /// Addresses that stand for peers.
     pub peers: usize,
+    /// Those of them that stand for one interface.
+    pub peers_per_port: usize,
     /// Decisions that one interface may ask for.
     pub upcalls: Rate,
     /// ICMP errors, resets and answers sent to one interface.
@@ -29,6 +31,7 @@ impl Default for Limits {
             templates_per_port: 4_096,
             fragments_per_port: 256,
             peers: 1 << 20,
+            peers_per_port: 1 << 14,
             upcalls: Rate { per_second: 20_000, burst: 5_000 },
             replies: Rate { per_second: 1_000, burst: 200 },
             logged_refusals: Rate { per_second: 1_000, burst: 1_000 },

@@ -7,10 +7,12 @@
 //! One peer may have several addresses, told apart by a *variant*: the same port of the same peer to two service
 //! addresses would be one and the same connection to the door that stands for both.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use postern_model::NetworkInterfaceId;
 use postern_path::{Peer, PeerLookup};
 
 /// The first address that stands for a peer. Those below it in 240.0.0.0/4 are the doors' own.
@@ -48,7 +50,7 @@ impl PeerLookup for PeerDirectory {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Standing {
     peer: Peer,
     variant: Variant,
     flows: u32,
@@ -67,23 +69,28 @@ pub struct NoPeerAddress;
 pub struct Peers {
     directory: Arc<PeerDirectory>,
     addresses: HashMap<(Peer, Variant), Ipv4Addr>,
-    entries: HashMap<Ipv4Addr, Entry>,
+    entries: HashMap<Ipv4Addr, Standing>,
     /// Addresses whose last flow ended, each once. One that is used again stays in here until its turn comes.
     idle: VecDeque<(Ipv4Addr, u64)>,
+    /// How many addresses stand for each interface.
+    by_interface: HashMap<NetworkInterfaceId, usize>,
     next: u32,
     most: usize,
+    most_per_interface: usize,
 }
 
 impl Peers {
-    /// Nobody yet; at most `most` addresses at once.
-    pub fn new(most: usize) -> Self {
+    /// Nobody yet; at most `most` addresses at once, and at most so many for one interface.
+    pub fn new(most: usize, most_per_interface: usize) -> Self {
         Self {
             directory: Arc::default(),
             addresses: HashMap::new(),
             entries: HashMap::new(),
             idle: VecDeque::new(),
+            by_interface: HashMap::new(),
             next: FIRST,
             most: most.min((LAST - FIRST) as usize),
+            most_per_interface,
         }
     }
 
@@ -104,18 +111,25 @@ impl Peers {
         if let Some(address) = self.addresses.get(&(*peer, variant)) {
             return Ok(*address);
         }
-        if self.entries.len() >= self.most {
+        if self.is_full(peer.interface) {
             self.sweep(now, 64);
         }
-        if self.entries.len() >= self.most {
+        if self.is_full(peer.interface) {
             return Err(NoPeerAddress);
         }
         let address = self.unused();
+        *self.by_interface.entry(peer.interface).or_default() += 1;
         self.addresses.insert((*peer, variant), address);
-        self.entries.insert(address, Entry { peer: *peer, variant, flows: 0, idle_since: now, queued: true });
+        self.entries
+            .insert(address, Standing { peer: *peer, variant, flows: 0, idle_since: now, queued: true });
         self.idle.push_back((address, now));
         self.directory.set(address, Some(*peer));
         Ok(address)
+    }
+
+    fn is_full(&self, interface: NetworkInterfaceId) -> bool {
+        let own = self.by_interface.get(&interface).copied().unwrap_or(0);
+        self.entries.len() >= self.most || own >= self.most_per_interface
     }
 
     /// The next address in turn that stands for nobody. There is one, for fewer are given out than there are.
@@ -164,6 +178,12 @@ impl Peers {
                 self.idle.push_back((address, entry.idle_since));
             } else if let Some(entry) = self.entries.remove(&address) {
                 self.addresses.remove(&(entry.peer, entry.variant));
+                if let Entry::Occupied(mut own) = self.by_interface.entry(entry.peer.interface) {
+                    *own.get_mut() -= 1;
+                    if *own.get() == 0 {
+                        own.remove();
+                    }
+                }
                 self.directory.set(address, None);
             }
         }

@@ -37,9 +37,12 @@ use crate::host::{FrameBatch, FrameMeta, MAX_BATCH, PacketSocket, VirtioNetHdr};
 const BATCH: usize = 32;
 /// How long the thread sleeps when nothing happens. Tables are swept in the meantime.
 const REST: Duration = Duration::from_millis(100);
-/// Flows that are looked at after each round of work, and after each rest, to collect those that are over.
-const SWEEP_BUSY: usize = 64;
-const SWEEP_RESTING: usize = 8_192;
+/// How often places of the flow table are looked at to collect flows that are over, in nanoseconds, and how many each
+/// time: a million in two seconds.
+const SWEEP_EVERY: u64 = 1_000_000;
+const SWEEP_PLACES: usize = 512;
+/// How many after a rest, in which there was nothing else to do.
+const SWEEP_RESTED: usize = 8_192;
 /// Commands that wait.
 const COMMANDS: usize = 1_024;
 /// The mark of the wake-up event among those of ports, which are below it.
@@ -190,6 +193,7 @@ impl Forwarder {
             clock: options.clock,
             log,
             log_lost: 0,
+            swept: 0,
         };
         let thread = std::thread::Builder::new().name("forwarder".to_owned()).spawn(|| worker.run())?;
         *forwarder.thread() = Some(thread);
@@ -305,6 +309,8 @@ struct Worker {
     clock: Clock,
     log: broadcast::Sender<FlowRecord>,
     log_lost: u64,
+    /// When the tables were last swept.
+    swept: u64,
 }
 
 impl Worker {
@@ -333,10 +339,22 @@ impl Worker {
                     number => self.pump(PortNumber(number as u32), &mut batch),
                 }
             }
-            let budget = if ready == 0 { SWEEP_RESTING } else { SWEEP_BUSY };
-            self.tables.sweep(self.clock.now(), budget);
+            self.sweep(ready == 0);
             self.publish_log();
         }
+    }
+
+    /// Collects what is over.
+    fn sweep(&mut self, rested: bool) {
+        let now = self.clock.now();
+        if rested {
+            self.tables.sweep(now, SWEEP_RESTED);
+        } else if now.saturating_sub(self.swept) >= SWEEP_EVERY {
+            self.tables.sweep(now, SWEEP_PLACES);
+        } else {
+            return;
+        }
+        self.swept = now;
     }
 
     /// Takes all commands that wait.

@@ -77,7 +77,7 @@ impl Tables {
         Self {
             ports: Ports::new(limits, hash),
             flows: FlowTable::new(limits.flows, hash),
-            peers: Peers::new(limits.peers),
+            peers: Peers::new(limits.peers, limits.peers_per_port),
             nat: NatPorts::new(hash, seed),
             generations: Arc::default(),
             unknown_port: 0,

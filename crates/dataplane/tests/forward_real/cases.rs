@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use postern_dataplane::forward::FlowOutcome;
 use postern_path::{Door, DropReason, Through};
 
-use crate::net::{PATIENCE, connect, connect_from, echo_server, ping, probe, say};
+use crate::measure::forwarder_seconds;
+use crate::net::{PATIENCE, connect, connect_from, echo_server, is_silent, ping, probe, say};
 use crate::world::{A, B, ENDPOINT, NAT, NAT_HOP, OUTSIDE, SERVICES, VISIBLE, VPC, World, eni};
 
 fn at(address: std::net::Ipv4Addr, port: u16) -> SocketAddr {
@@ -212,7 +213,7 @@ pub fn changes(directory: &Path) {
     world.publish(|rules| rules.open = false);
     say(&mut near, b"tracked").unwrap();
     say(&mut far, b"tracked").unwrap();
-    assert!(connect(&a, at(B, 80)).is_err(), "nothing new");
+    assert!(is_silent(&a, at(B, 80)), "nothing new");
     assert!(world.dropped(0, DropReason::EgressSecurityGroup) > 0);
     let took = world.publish(|rules| rules.routed = false);
     let ended = say(&mut far, b"cut").unwrap_err();
@@ -274,4 +275,28 @@ pub fn many_connections(directory: &Path) {
         CONNECTIONS as f64 / took.as_secs_f64()
     );
     world.stop();
+}
+
+/// An interface goes without a word, as a container's does.
+pub fn unplugged(directory: &Path) {
+    let world = World::start(directory);
+    let [a, b, _] = world.networks.clone();
+    let server = echo_server(&b, at(B, 80), 1);
+    let mut stream = connect(&a, at(B, 80)).unwrap();
+    say(&mut stream, b"hello").unwrap();
+    assert!(world.host.delete_port(&world.ports[1]).is_ok());
+    let before = forwarder_seconds();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(forwarder_seconds() - before < 0.1, "the thread spins on what is gone");
+    stream.write_all(b"lost").unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while world.dropped(0, DropReason::SendFailed) == 0 {
+        assert!(Instant::now() < deadline, "{:?}", world.counters());
+    }
+    assert!(world.forwarder.remove_port(eni(1)).wait().unwrap());
+    assert!(!world.forwarder.remove_port(eni(1)).wait().unwrap());
+    assert!(is_silent(&a, at(B, 80)));
+    assert!(world.dropped(0, DropReason::TargetDown) > 0);
+    world.stop();
+    drop(server);
 }

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a case fails by panicking, with the value at hand")]
 
 mod cases;
+mod measure;
 mod net;
 mod world;
 
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 const NOBODY_IN_PARTICULAR: u32 = 64_002;
 const CASE_VARIABLE: &str = "POSTERN_FORWARD_CASE";
 const DIR_VARIABLE: &str = "POSTERN_FORWARD_DIR";
-const CASE_PATIENCE: Duration = Duration::from_secs(60);
+const CASE_PATIENCE: Duration = Duration::from_secs(90);
 
 type Case = (&'static str, fn(&Path));
 
@@ -33,12 +34,16 @@ const CASES: &[Case] = &[
     ("changes", cases::changes),
     ("silence", cases::silence),
     ("many_connections", cases::many_connections),
+    ("unplugged", cases::unplugged),
 ];
+
+/// Cases that run only when they are asked for by name.
+const ON_REQUEST: &[Case] = &[("measure", measure::measure)];
 
 fn main() -> ExitCode {
     if let Ok(name) = std::env::var(CASE_VARIABLE) {
         let directory = PathBuf::from(std::env::var(DIR_VARIABLE).unwrap());
-        let (_, case) = CASES.iter().find(|(known, _)| *known == name).unwrap();
+        let (_, case) = CASES.iter().chain(ON_REQUEST).find(|(known, _)| *known == name).unwrap();
         case(&directory);
         return ExitCode::SUCCESS;
     }
@@ -49,12 +54,13 @@ fn main() -> ExitCode {
     } else {
         &[("user", false)]
     };
-    let all = ways
-        .iter()
-        .flat_map(|(way, root)| CASES.iter().map(move |(name, _)| (format!("{way}::{name}"), *name, *root)));
+    let all = ways.iter().flat_map(|(way, root)| {
+        CASES.iter().chain(ON_REQUEST).map(move |(name, _)| (format!("{way}::{name}"), *name, *root))
+    });
     let chosen: Vec<(String, &str, bool)> = all
-        .filter(|(title, _, _)| {
-            filters.is_empty() || filters.iter().any(|part| title.contains(part.as_str()))
+        .filter(|(title, name, _)| {
+            let unasked = filters.is_empty() && !ON_REQUEST.iter().any(|(known, _)| known == name);
+            unasked || filters.iter().any(|part| title.contains(part.as_str()))
         })
         .collect();
     if arguments.iter().any(|argument| argument == "--list") {

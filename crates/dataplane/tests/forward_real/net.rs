@@ -50,6 +50,12 @@ pub fn connect(namespace: &Namespace, to: SocketAddr) -> std::io::Result<TcpStre
     Ok(stream)
 }
 
+/// Whether nobody answers, and nobody says so either.
+pub fn is_silent(namespace: &Namespace, to: SocketAddr) -> bool {
+    let tried = namespace.run(|| TcpStream::connect_timeout(&to, Duration::from_millis(200))).unwrap();
+    tried.is_err_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+}
+
 /// Connects from a port of its own choice.
 pub fn connect_from(namespace: &Namespace, from: SocketAddrV4, to: SocketAddrV4) -> nix::Result<TcpStream> {
     namespace

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, unshare};
 use postern_dataplane::forward::packet::ROUTER_MAC;
 use postern_dataplane::forward::{Clock, Counters, Decider, Forwarder, InterfaceInfo, Options};
-use postern_dataplane::host::{Host, Mac, Namespace, PortRoute, PortSpec, Prefix, StartOptions, start};
+use postern_dataplane::host::{Host, Mac, Namespace, Port, PortRoute, PortSpec, Prefix, StartOptions, start};
 use postern_model::{AccountId, NatGatewayId, NetworkInterfaceId, ResourceId, VpcEndpointId, VpcId};
 use postern_path::{
     Action, Cover, Decision, Deliver, Door, DropReason, End, Flow, Hops, IdleTimeouts, Outcome, Peer,
@@ -177,9 +177,11 @@ pub struct World {
     /// The networks of interfaces 0, 1 and 2.
     pub networks: [Namespace; 3],
     pub doors: Namespace,
-    host: Host,
+    pub host: Host,
     /// Each network lives as long as a thread in it.
     _alive: Vec<Sender<()>>,
+    /// The ports of interfaces 0, 1 and 2.
+    pub ports: Vec<Port>,
 }
 
 fn prefix(address: Ipv4Addr, length: u8) -> Prefix {
@@ -187,7 +189,7 @@ fn prefix(address: Ipv4Addr, length: u8) -> Prefix {
 }
 
 /// A network of its own, until the sender is dropped.
-fn network() -> (Namespace, Sender<()>) {
+pub fn network() -> (Namespace, Sender<()>) {
     let (send, receive) = channel();
     let (alive, end) = channel::<()>();
     std::thread::spawn(move || {
@@ -205,6 +207,7 @@ impl World {
         let options = Options { clock: Clock::default(), ..Options::with_seed(7) };
         let forwarder = Forwarder::start(Arc::new(rules), &rules.stamps(), options).unwrap();
         let mut alive = Vec::new();
+        let mut ports = Vec::new();
         let networks = [0_u64, 1, 2].map(|number| {
             let (namespace, lives) = network();
             alive.push(lives);
@@ -222,6 +225,7 @@ impl World {
                 })
                 .unwrap();
             forwarder.add_port(eni(number), host.open_port(&port).unwrap()).wait().unwrap().unwrap();
+            ports.push(port);
             namespace
         });
         let router = Ipv4Addr::new(240, 0, 0, 254);
@@ -242,7 +246,7 @@ impl World {
             .unwrap();
         let socket = host.open_port(&port).unwrap();
         forwarder.add_doors_port(socket, postern_model::Mac(DOORS_MAC)).wait().unwrap().unwrap();
-        Self { forwarder, rules, networks, doors: host.doors().clone(), host, _alive: alive }
+        Self { forwarder, rules, networks, doors: host.doors().clone(), host, _alive: alive, ports }
     }
 
     /// Another plan. Returns how long it took to be effective.

@@ -354,6 +354,11 @@ fn a_closed_connection_lingers_and_its_tuple_begins_anew() {
     bench.pass(A, tcp(a(1000), b(80), FIN | ACK));
     bench.pass(B, tcp(b(80), a(1000), FIN | ACK));
     bench.pass(A, tcp(a(1000), b(80), ACK));
+    connect(&mut bench, a(1000), b(80));
+    bench.now += 3600 * SECOND;
+    bench.pass(A, tcp(a(1000), b(80), ACK));
+    bench.pass(A, tcp(a(1000), b(80), FIN | ACK));
+    bench.pass(B, tcp(b(80), a(1000), FIN | ACK));
     bench.publish(|script| {
         script.refused.insert((0, address(1)));
         vec![script.bump(0)]
@@ -615,9 +620,36 @@ fn one_interface_cannot_take_all() {
     }
     assert_eq!(bench.dropped(A, udp(a(3000), b(53), b"x")).0, DropReason::RateLimited);
     bench.pass(A, udp(a(2000), b(53), b"known flows go on"));
+    bench.publish(|script| vec![script.bump(ROUTE_SLOTS)]);
+    let again: Vec<bool> = (0..5)
+        .map(|port| {
+            let (effects, _) = bench.send(A, udp(a(2000 + port), b(53), b"x"));
+            matches!(effects.fate, Fate::Drop { reason: DropReason::RateLimited, .. })
+        })
+        .collect();
+    assert!(again.iter().all(|limited| *limited), "deciding again is deciding: {again:?}");
     bench.now += SECOND;
+    bench.pass(A, udp(a(2000), b(53), b"a packet was lost, the flow was not"));
     let replies: usize = (0..5).map(|_| bench.dropped(A, udp(a(9), (OUTSIDE, 9), b"x").ttl(1)).1.len()).sum();
     assert_eq!(replies, 2);
+    bench.check();
+}
+
+#[test]
+fn one_interface_cannot_take_all_peers_addresses() {
+    let limits = Limits { peers_per_port: 3, ..Limits::default() };
+    let mut bench = Bench::with(Script { source_dest_check: false, ..Script::default() }, limits);
+    let from = |last| (Ipv4Addr::new(10, 7, 0, last), 40_000);
+    for last in 0..3 {
+        bench.pass(A, tcp(from(last), (SERVICE[0], 443), SYN));
+    }
+    assert_eq!(bench.dropped(A, tcp(from(3), (SERVICE[0], 443), SYN)).0, DropReason::TableFull);
+    bench.pass(A, tcp(from(1), (SERVICE[0], 444), SYN));
+    assert_eq!(bench.pass(B, tcp(b(1), (SERVICE[0], 443), SYN)).0, Out::Doors);
+    bench.now += 31 * SECOND;
+    bench.tables.sweep(bench.now, 100);
+    bench.now += 61 * SECOND;
+    bench.pass(A, tcp(from(3), (SERVICE[0], 443), SYN));
     bench.check();
 }
 
