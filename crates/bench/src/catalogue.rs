@@ -9,6 +9,7 @@ use postern_dataplane::host::{self, Host, Privilege, StartOptions};
 
 use crate::cpu::{self, Pinning};
 use crate::machine::Machine;
+use crate::paths::Field;
 use crate::report::{self, Outcome};
 use crate::{Options, decide, first_packet, paths, route_change, s3, supervise};
 
@@ -62,12 +63,18 @@ pub fn run(options: &Options, place: &Path) -> anyhow::Result<()> {
     supervise::end_with_supervisor()?;
 
     let privilege = host.as_ref().map(|host| host.privilege());
+    let mut stage = Stage { host, field: None, pinning, place, options };
+    if chosen.contains(&Benchmark::Paths) {
+        stage.field = Some(Field::whole(stage.host()?, &stage.pinning, place)?);
+    } else if chosen.contains(&Benchmark::FirstPacket) {
+        stage.field = Some(Field::small(stage.host()?, &stage.pinning)?);
+    }
     let mut outcomes = Vec::new();
     for benchmark in chosen {
-        let outcome = measure(benchmark, host.as_ref(), &pinning, place, options);
+        let outcome = stage.measure(benchmark);
         outcomes.push((benchmark, outcome.with_context(|| format!("benchmark `{}`", benchmark.name()))?));
     }
-    let text = text(&machine, &pinning, privilege, options, &outcomes);
+    let text = text(&machine, &stage.pinning, privilege, options, &outcomes);
     println!("{text}");
     if let Some(file) = &options.json {
         let raw: serde_json::Map<_, _> = outcomes
@@ -75,7 +82,7 @@ pub fn run(options: &Options, place: &Path) -> anyhow::Result<()> {
             .map(|(benchmark, outcome)| (benchmark.name().to_owned(), outcome.raw.clone()))
             .collect();
         let all = serde_json::json!({
-            "machine": machine, "rounds": options.rounds, "seconds": options.seconds, "processors": pinning.all,
+            "machine": machine, "rounds": options.rounds, "seconds": options.seconds, "processors": stage.pinning.all,
             "figures": raw,
         });
         std::fs::write(file, format!("{all:#}\n"))
@@ -92,20 +99,36 @@ fn start_host(place: &Path) -> anyhow::Result<Arc<Host>> {
     Ok(Arc::new(host::start(options)?))
 }
 
-fn measure(
-    benchmark: Benchmark,
-    host: Option<&Arc<Host>>,
-    pinning: &Pinning,
-    place: &Path,
-    options: &Options,
-) -> anyhow::Result<Outcome> {
-    let host = || host.context("the host side was not started");
-    match benchmark {
-        Benchmark::Paths => paths::run(host()?, pinning, place, options),
-        Benchmark::FirstPacket => first_packet::run(host()?, pinning, options),
-        Benchmark::RouteChange => route_change::run(host()?, pinning, place, options),
-        Benchmark::Decide => decide::run(pinning, options),
-        Benchmark::S3 => s3::run(place, options),
+/// What benchmarks run on.
+struct Stage<'a> {
+    host: Option<Arc<Host>>,
+    /// The contenders; several benchmarks use the same ones.
+    field: Option<Field>,
+    pinning: Pinning,
+    place: &'a Path,
+    options: &'a Options,
+}
+
+impl Stage<'_> {
+    fn host(&self) -> anyhow::Result<&Arc<Host>> {
+        self.host.as_ref().context("the host side was not started")
+    }
+
+    fn measure(&mut self, benchmark: Benchmark) -> anyhow::Result<Outcome> {
+        let field = || anyhow::anyhow!("the contenders were not set up");
+        match benchmark {
+            Benchmark::Paths => {
+                paths::run(self.field.as_ref().ok_or_else(field)?, &self.pinning, self.options)
+            }
+            Benchmark::FirstPacket => {
+                first_packet::run(self.field.as_mut().ok_or_else(field)?, &self.pinning, self.options)
+            }
+            Benchmark::RouteChange => {
+                route_change::run(self.host()?, &self.pinning, self.place, self.options)
+            }
+            Benchmark::Decide => decide::run(&self.pinning, self.options),
+            Benchmark::S3 => s3::run(self.place, self.options),
+        }
     }
 }
 

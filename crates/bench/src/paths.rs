@@ -157,14 +157,13 @@ struct Figures {
 }
 
 /// Measures all of it.
-pub fn run(host: &Arc<Host>, pinning: &Pinning, place: &Path, options: &Options) -> anyhow::Result<Outcome> {
-    let field = Field::whole(host, pinning, place)?;
+pub fn run(field: &Field, pinning: &Pinning, options: &Options) -> anyhow::Result<Outcome> {
     let mut rounds: Vec<Vec<Figures>> = Vec::new();
     for round in 0..options.rounds {
         eprintln!("paths: round {} of {}", round + 1, options.rounds);
-        rounds.push(one_round(&field, pinning, options, round as usize)?);
+        rounds.push(one_round(field, pinning, options, round as usize)?);
     }
-    Ok(outcome(&field, &rounds))
+    Ok(outcome(field, &rounds))
 }
 
 /// Each figure in turn for each contender, beginning with another one every round.
