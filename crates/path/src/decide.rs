@@ -3,6 +3,7 @@
 //! INVARIANT: every predicate that the walk consults narrows the cover to where it answers the same, and every
 //! resource that it reads (absences included) is among the consulted stamps. What is missing is a refusal.
 
+mod back;
 mod rules;
 
 use std::net::Ipv4Addr;
@@ -583,97 +584,6 @@ impl<'a> Walk<'a> {
         }
         let idle = if sender.nat.is_some() { IdleTimeouts::GATEWAY } else { IdleTimeouts::INTERFACE };
         Ok(self.arrive(source, destination, Deliver::Interface(target.id), hops, mtu, idle))
-    }
-
-    // ---- the way back
-
-    /// Whether somebody in the sender's VPC has the address that it sends from. An interface that does not check
-    /// sources may use any.
-    fn is_somebodys(&mut self, sender: Sender<'_>) -> bool {
-        let Some(interface) = sender.interface else { return true };
-        self.cover.pin(End::Source);
-        if interface.addresses.contains(&sender.address) {
-            return true;
-        }
-        let plan = self.plan;
-        let holder = plan.addresses.get(&(sender.vpc, sender.address)).and_then(|id| plan.interface(*id));
-        match holder {
-            Some(holder) => self.consult(holder.stamp),
-            None => {
-                if let Some(vpc) = plan.vpcs.get(&sender.vpc) {
-                    self.depend(vpc.members);
-                }
-            }
-        }
-        holder.is_some()
-    }
-
-    /// The answer from a subnet of the sender's VPC reaches somebody: who has the address, or passes it on.
-    ///
-    /// It may take another way than the flow did, as long as there is one ("Middlebox routing").
-    fn way_back(&mut self, sender: Sender<'a>, subnet: SubnetId) -> Walked<()> {
-        if !self.has_answers() {
-            return Ok(());
-        }
-        let plan = self.plan;
-        let is_somebodys = self.is_somebodys(sender);
-        let nobody = |walk: &mut Self| walk.refuse(DropReason::ReturnRoute, sender.vpc.into());
-        if let Some(found) = plan.subnets.get(&subnet) {
-            self.consult(found.stamp);
-            if found.cidr.contains(&sender.address) {
-                return if is_somebodys { Ok(()) } else { nobody(self) };
-            }
-        }
-        let (table, route) = self.find_route(subnet, End::Source, sender.address)?;
-        let rule = route.as_ref().map(route_rule);
-        match route.map(|route| route.target) {
-            Some(Target::Local) if is_somebodys => {}
-            Some(Target::Local) => return nobody(self),
-            Some(Target::NetworkInterface(id)) if id == self.flow.entry => {}
-            Some(Target::NetworkInterface(id)) => {
-                let router = plan.interface(id);
-                router.iter().for_each(|router| self.consult(router.stamp));
-                if !router.is_some_and(|router| router.attached && !router.source_dest_check) {
-                    return self.refuse_by(DropReason::ReturnRoute, table.into(), rule, Reply::Silence);
-                }
-            }
-            Some(Target::InternetGateway(_) | Target::NatGateway(_) | Target::VpcEndpoint(_)) | None => {
-                return self.refuse_by(DropReason::ReturnRoute, table.into(), rule, Reply::Silence);
-            }
-        }
-        self.pass(Stage::ReturnRoute, Some(table.into()), rule, Why::AnswerPasses);
-        Ok(())
-    }
-
-    /// The answer to a public address leaves by an internet gateway of the target's own VPC.
-    fn way_out(&mut self, public: Ipv4Addr, target: &InterfacePlan) -> Walked<()> {
-        if !self.has_answers() {
-            return Ok(());
-        }
-        let plan = self.plan;
-        let (table, route) = self.find_route(target.subnet, End::Source, public)?;
-        let rule = route.as_ref().map(route_rule);
-        let gateway = match route.map(|route| route.target) {
-            Some(Target::InternetGateway(id)) => plan.internet_gateways.get(&id),
-            Some(
-                Target::Local | Target::NatGateway(_) | Target::NetworkInterface(_) | Target::VpcEndpoint(_),
-            )
-            | None => None,
-        };
-        gateway.iter().for_each(|gateway| self.consult(gateway.stamp));
-        if gateway.is_none_or(|gateway| gateway.vpc != Some(target.vpc)) {
-            return self.refuse_by(DropReason::ReturnRoute, table.into(), rule, Reply::Silence);
-        }
-        self.pass(Stage::ReturnRoute, Some(table.into()), rule, Why::AnswerPasses);
-        Ok(())
-    }
-
-    /// Whether there is anything to come back: of ICMP, only questions have answers.
-    fn has_answers(&self) -> bool {
-        match self.flow.transport {
-            Transport::Icmp { kind, .. } => matches!(kind, 8 | 13),
-            Transport::Tcp { .. } | Transport::Udp { .. } | Transport::Other { .. } => true,
-        }
     }
 
     fn arrive(

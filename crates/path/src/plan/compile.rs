@@ -424,7 +424,7 @@ impl Compiler<'_> {
     }
 
     fn interfaces(&mut self, dirty: &BTreeSet<NetworkInterfaceId>) {
-        let mut public_changed = false;
+        let before = self.public_of(dirty);
         // Those that let go of addresses come before those that take them.
         for id in dirty {
             if let Some(old) = self.plan.interfaces.get(id).cloned() {
@@ -433,31 +433,38 @@ impl Compiler<'_> {
                 });
                 for public in old.public_addresses.iter().flatten() {
                     self.plan.public.remove(public);
-                    public_changed = true;
                 }
             }
         }
-        for id in dirty {
-            public_changed |= self.interface(*id);
-        }
-        if public_changed || self.plan.slots.get(SlotKey::PublicAddresses).is_none() {
+        dirty.iter().for_each(|id| self.interface(*id));
+        // Every way over the internet rests on this one, so it changes only when who has what does.
+        if before != self.public_of(dirty) || self.plan.slots.get(SlotKey::PublicAddresses).is_none() {
             self.stamp(SlotKey::PublicAddresses);
         }
     }
 
-    /// Compiles one interface; says whether it has a public address.
-    fn interface(&mut self, id: NetworkInterfaceId) -> bool {
+    /// The public addresses of these interfaces, and the private ones that they stand for.
+    fn public_of(&self, all: &BTreeSet<NetworkInterfaceId>) -> Vec<(NetworkInterfaceId, Ipv4Addr, Ipv4Addr)> {
+        let interfaces = all.iter().filter_map(|id| self.plan.interfaces.get(id));
+        let each = interfaces.flat_map(|interface| {
+            let pairs = interface.public_addresses.iter().zip(&interface.addresses);
+            pairs.filter_map(|(public, private)| Some((interface.id, (*public)?, *private)))
+        });
+        each.collect()
+    }
+
+    /// Compiles one interface.
+    fn interface(&mut self, id: NetworkInterfaceId) {
         let Some(interface) = self.state.network_interfaces.get(&id) else {
             self.plan.interfaces.remove(&id);
             self.release(SlotKey::Resource(id.into()));
             self.release(SlotKey::Groups(id));
-            return false;
+            return;
         };
         let subnet = self.state.subnets.get(&interface.subnet);
         let vpc = self.state.vpcs.get(&interface.vpc);
         let (Some(subnet), Some(vpc)) = (subnet, vpc) else {
-            self.broken(id, "its subnet is not there");
-            return false;
+            return self.broken(id, "its subnet is not there");
         };
         let groups: smallvec::SmallVec<[SecurityGroupId; 4]> = interface.groups.iter().copied().collect();
         let old = self.plan.interfaces.get(&id).cloned();
@@ -483,16 +490,13 @@ impl Compiler<'_> {
         };
         let unchanged = old.filter(|old| **old == InterfacePlan { stamp: old.stamp, ..compiled.clone() });
         let stamp = unchanged.map(|old| old.stamp).unwrap_or_else(|| self.resource(id));
-        let mut has_public = false;
         for (address, public) in compiled.addresses.iter().zip(&compiled.public_addresses) {
             self.plan.addresses.insert((compiled.vpc, *address), id);
             if let Some(public) = public {
-                has_public = true;
                 self.plan.public.insert(*public, (id, *address));
             }
         }
         self.plan.interfaces.insert(id, Arc::new(InterfacePlan { stamp, ..compiled }));
-        has_public
     }
 
     /// The public address of each private one.

@@ -10,7 +10,7 @@ use postern_testkit::{Random, World, draw};
 
 use crate::seeds;
 
-const TOPOLOGIES: u64 = 120;
+const TOPOLOGIES: u64 = 80;
 const FLOWS: usize = 60;
 const COMMANDS: usize = 40;
 const KEPT: usize = 60;

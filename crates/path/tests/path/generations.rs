@@ -214,3 +214,24 @@ fn a_flow_rests_on_who_has_the_address_that_it_is_from() {
 fn a_new_block_of_a_vpc_is_a_local_route() {
     Change::new(PAIR, "n1 -> 10.0.2.11:443 tcp", "then block a 10.5.0.0/16").stays();
 }
+
+#[test]
+fn a_way_over_the_internet_rests_on_who_has_public_addresses_and_not_on_who_else_changes() {
+    let topology = "
+vpc a 10.0.0.0/16
+subnet a.one 10.0.1.0/24
+igw a
+group a.open
+  in tcp from 198.18.0.0/16
+instance i1 in a.one groups=open ip=10.0.1.10 public
+instance i2 in a.one groups=open ip=10.0.1.11 public
+instance i3 in a.one groups=open ip=10.0.1.12 public
+table a.main
+  0.0.0.0/0 -> igw
+";
+    Change::new(topology, "i1 -> public(i2):443 tcp", "then groups i3 a.default").leaves_alone();
+    Change::new(topology, "i1 -> public(i2):443 tcp", "then stop i2").ends();
+    Change::new(topology, "i1 -> public(i2):443 tcp", "then stop i1").ends();
+    let other = Change::new(topology, "i1 -> public(i2):443 tcp", "then stop i3");
+    assert!(other.voids && !other.cuts && other.new.outcome == other.before.outcome);
+}

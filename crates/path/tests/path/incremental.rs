@@ -5,7 +5,7 @@ use postern_testkit::draw;
 
 use crate::seeds;
 
-const TOPOLOGIES: u64 = 50;
+const TOPOLOGIES: u64 = 40;
 const COMMANDS: usize = 60;
 
 #[test]
