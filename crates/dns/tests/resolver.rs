@@ -1,5 +1,7 @@
 //! The resolver by the bytes of its queries and answers, and over real sockets on loopback.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it has to be")]
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
