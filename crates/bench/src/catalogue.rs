@@ -11,6 +11,7 @@ use crate::cpu::{self, Pinning};
 use crate::machine::Machine;
 use crate::paths::Field;
 use crate::report::{self, Outcome};
+use crate::supervise::Allowed;
 use crate::{Options, decide, first_packet, paths, route_change, s3, supervise};
 
 /// What can be measured.
@@ -64,11 +65,11 @@ pub fn run(options: &Options, place: &Path) -> anyhow::Result<()> {
 
     let privilege = host.as_ref().map(|host| host.privilege());
     let mut stage = Stage { host, field: None, pinning, place, options };
-    if chosen.contains(&Benchmark::Paths) {
-        stage.field = Some(Field::whole(stage.host()?, &stage.pinning, place)?);
-    } else if chosen.contains(&Benchmark::FirstPacket) {
-        stage.field = Some(Field::small(stage.host()?, &stage.pinning)?);
-    }
+    let allowed = Allowed::look();
+    allowed.widen();
+    let set_up = stage.set_up(&chosen);
+    allowed.restore();
+    set_up?;
     let mut outcomes = Vec::new();
     for benchmark in chosen {
         let outcome = stage.measure(benchmark);
@@ -112,6 +113,16 @@ struct Stage<'a> {
 impl Stage<'_> {
     fn host(&self) -> anyhow::Result<&Arc<Host>> {
         self.host.as_ref().context("the host side was not started")
+    }
+
+    /// Makes the contenders that the benchmarks need.
+    fn set_up(&mut self, chosen: &[Benchmark]) -> anyhow::Result<()> {
+        if chosen.contains(&Benchmark::Paths) {
+            self.field = Some(Field::whole(self.host()?, &self.pinning, self.place)?);
+        } else if chosen.contains(&Benchmark::FirstPacket) {
+            self.field = Some(Field::small(self.host()?, &self.pinning)?);
+        }
+        Ok(())
     }
 
     fn measure(&mut self, benchmark: Benchmark) -> anyhow::Result<Outcome> {

@@ -44,7 +44,7 @@ fn attempt(limit: Duration) -> anyhow::Result<ExitCode> {
     signals.thread_block()?;
     let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let folder = tempfile::Builder::new().prefix("postern-bench-").tempdir()?;
-    let allowed = Allowed::widen();
+    let allowed = Allowed::look();
     let mut measurer = start(folder.path())?;
     let outcome = wait(&mut measurer, &signals, limit);
     allowed.restore();
@@ -101,30 +101,35 @@ fn end(measurer: &mut Child) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets the measurer's namespaces use cubic as their default, and takes that back.
-struct Allowed {
+/// What a namespace that is not the first may send by, as it was, and cubic beside it for as long as namespaces are
+/// made. The measurer takes that back at once; the supervisor looks after it, should the measurer not get that far.
+#[derive(Debug)]
+pub struct Allowed {
     before: Option<String>,
 }
 
 impl Allowed {
-    /// Does nothing where cubic is allowed already, or where only root could.
-    fn widen() -> Self {
-        let none = Self { before: None };
-        let Ok(before) = std::fs::read_to_string(ALLOWED) else { return none };
-        if before.split_whitespace().any(|name| name == "cubic") {
-            return none;
-        }
-        match std::fs::write(ALLOWED, format!("{} cubic", before.trim())) {
-            Ok(()) => Self { before: Some(before) },
-            Err(_) => none,
+    /// Remembers what is so; nothing where cubic is allowed already.
+    pub fn look() -> Self {
+        let before = std::fs::read_to_string(ALLOWED).ok().map(|before| before.trim().to_owned());
+        Self { before: before.filter(|before| !before.split_whitespace().any(|name| name == "cubic")) }
+    }
+
+    /// Allows cubic too. Only root can; without, each connection is set to cubic by itself.
+    pub fn widen(&self) {
+        if let Some(before) = &self.before {
+            let _ = std::fs::write(ALLOWED, format!("{before} cubic"));
         }
     }
 
-    fn restore(&self) {
-        if let Some(before) = &self.before
+    /// Takes it back, unless it is so or somebody else has changed it meanwhile.
+    pub fn restore(&self) {
+        let Some(before) = &self.before else { return };
+        let now = std::fs::read_to_string(ALLOWED).unwrap_or_default();
+        if now.trim() == format!("{before} cubic")
             && let Err(error) = std::fs::write(ALLOWED, before)
         {
-            eprintln!("error: `{ALLOWED}` could not be set back to `{}`: {error}", before.trim());
+            eprintln!("error: `{ALLOWED}` could not be set back to `{before}`: {error}");
         }
     }
 }
