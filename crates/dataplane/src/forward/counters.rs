@@ -1,5 +1,7 @@
 //! What is counted: of each interface, and of each gateway and endpoint.
 
+use std::collections::HashMap;
+
 use postern_model::{NetworkInterfaceId, ResourceId};
 use postern_path::DropReason;
 
@@ -126,6 +128,42 @@ pub struct GatewayCounters {
 
 /// A gateway or an endpoint, with its counters.
 pub type GatewayReport = (ResourceId, GatewayCounters);
+
+/// Gateways and endpoints that are counted at most.
+const MOST_GATEWAYS: usize = 65_536;
+
+/// The counters of all gateways and endpoints that anything ever went through.
+#[derive(Debug, Default)]
+pub(crate) struct Gateways {
+    counters: Vec<GatewayReport>,
+    places: HashMap<ResourceId, usize>,
+}
+
+impl Gateways {
+    /// Where a gateway is counted; nowhere if there are too many.
+    pub fn place(&mut self, id: ResourceId) -> Option<usize> {
+        if let Some(at) = self.places.get(&id) {
+            return Some(*at);
+        }
+        if self.counters.len() >= MOST_GATEWAYS {
+            return None;
+        }
+        self.counters.push((id, GatewayCounters::default()));
+        self.places.insert(id, self.counters.len() - 1);
+        Some(self.counters.len() - 1)
+    }
+
+    /// The counters at a place.
+    #[inline]
+    pub fn get_mut(&mut self, at: Option<usize>) -> Option<&mut GatewayCounters> {
+        self.counters.get_mut(at?).map(|(_, counters)| counters)
+    }
+
+    /// All of them.
+    pub fn report(&self) -> Vec<GatewayReport> {
+        self.counters.clone()
+    }
+}
 
 /// All counters at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,9 +1,15 @@
 //! The ports of NAT gateways: one space for each visible address, target and protocol, as AWS has them.
 //!
 //! INVARIANT: a port of a space belongs to at most one flow. It is free again when its flow is removed, and only
-//! then; which flow may be removed for another is said in [`super::flow`].
+//! then; which flow may be removed for another is said in [`super::tables`].
+//!
+//! A sender's own port decides where the search for a free one starts, moved by a secret of the sender's. So the same
+//! port of the same sender finds the same port again, and a target that still waits out the last connection with it
+//! (TIME-WAIT) sees timestamps that go on and accepts the next; with a port of somebody else's it would drop the SYN
+//! (RFC 7323, 5.3). And two senders that count through the same ports seldom meet.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher;
 
 use super::flow::FlowId;
 use super::key::{Address, FlowKey, KeyHash, PortNumber};
@@ -135,18 +141,19 @@ fn wrap(start: u16, step: usize) -> u16 {
 #[derive(Debug)]
 pub struct NatPorts {
     spaces: HashMap<SpaceKey, Space, KeyHash>,
-    random: u64,
+    hash: KeyHash,
 }
 
 impl NatPorts {
-    /// No port is in use. The seed decides where searches start.
-    pub fn new(hash: KeyHash, seed: u64) -> Self {
-        Self { spaces: HashMap::with_hasher(hash), random: seed | 1 }
+    /// No port is in use.
+    pub fn new(hash: KeyHash) -> Self {
+        Self { spaces: HashMap::with_hasher(hash), hash }
     }
 
-    /// Takes a free port, if there is one.
-    pub fn take(&mut self, key: &SpaceKey) -> Option<u16> {
-        let start = self.somewhere();
+    /// Takes a free port for the flow of a sender's packets with this key, if there is one.
+    pub fn take(&mut self, key: &SpaceKey, sender: &FlowKey) -> Option<u16> {
+        let secret = self.hash.hash_one((sender.port, sender.source)) as usize % PORTS;
+        let start = wrap(sender.source_port, secret);
         let space = self.spaces.entry(*key).or_insert_with(Space::new);
         let index = space.free_from(start)?;
         space.set(index, true);
@@ -208,14 +215,6 @@ impl NatPorts {
     pub fn spaces(&self) -> usize {
         self.spaces.len()
     }
-
-    /// A place to start from (xorshift64).
-    fn somewhere(&mut self) -> u16 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        wrap(0, (self.random >> 32) as usize)
-    }
 }
 
 #[cfg(test)]
@@ -223,6 +222,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::net::Ipv4Addr;
 
+    use postern_path::Transport;
     use proptest::prelude::*;
 
     use super::*;
@@ -232,17 +232,34 @@ mod tests {
         SpaceKey::new(PortNumber(1), address(1), address(2), target_port, 6)
     }
 
+    fn sender(port: u16) -> FlowKey {
+        let transport = Transport::Tcp { source_port: port, destination_port: 443 };
+        FlowKey::new(PortNumber(2), Ipv4Addr::new(10, 0, 0, 5), Ipv4Addr::new(52, 0, 0, 2), transport)
+    }
+
+    #[test]
+    fn the_same_port_finds_the_same_port_again() {
+        let mut ports = NatPorts::new(KeyHash::with_seed(1));
+        let first: Vec<u16> =
+            (32_768..61_000).map(|port| ports.take(&key(443), &sender(port)).unwrap()).collect();
+        for port in &first {
+            ports.give_back(&key(443), *port);
+        }
+        let again = (32_768..61_000).map(|port| ports.take(&key(443), &sender(port)).unwrap());
+        assert!(again.eq(first));
+    }
+
     #[test]
     fn a_space_gives_every_port_once() {
-        let mut ports = NatPorts::new(KeyHash::with_seed(1), 7);
-        let taken: BTreeSet<u16> = (0..PORTS).map(|_| ports.take(&key(443)).unwrap()).collect();
+        let mut ports = NatPorts::new(KeyHash::with_seed(1));
+        let taken: BTreeSet<u16> = (0..PORTS).map(|_| ports.take(&key(443), &sender(7)).unwrap()).collect();
         assert_eq!(taken.len(), PORTS);
         assert_eq!(taken.first(), Some(&FIRST_PORT));
         assert_eq!(taken.last(), Some(&u16::MAX));
-        assert_eq!(ports.take(&key(443)), None);
-        assert!(ports.take(&key(80)).is_some(), "another target has its own");
+        assert_eq!(ports.take(&key(443), &sender(7)), None);
+        assert!(ports.take(&key(80), &sender(7)).is_some(), "another target has its own");
         ports.give_back(&key(443), 5_000);
-        assert_eq!(ports.take(&key(443)), Some(5_000));
+        assert_eq!(ports.take(&key(443), &sender(7)), Some(5_000));
         for port in taken {
             ports.give_back(&key(443), port);
         }
@@ -252,7 +269,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_port_is_nobody_elses(steps in proptest::collection::vec(any::<Option<u8>>(), 1..600), seed in any::<u64>()) {
-            let mut ports = NatPorts::new(KeyHash::with_seed(seed), seed);
+            let mut ports = NatPorts::new(KeyHash::with_seed(seed));
             let mut held: Vec<u16> = Vec::new();
             for step in steps {
                 match step {
@@ -261,7 +278,7 @@ mod tests {
                         ports.give_back(&key(1), port);
                     }
                     Some(_) | None => {
-                        let port = ports.take(&key(1)).unwrap();
+                        let port = ports.take(&key(1), &sender(held.len() as u16 * 31)).unwrap();
                         prop_assert!(port >= FIRST_PORT && !held.contains(&port));
                         held.push(port);
                     }

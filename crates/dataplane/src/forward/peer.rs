@@ -22,7 +22,7 @@ pub const LAST: u32 = u32::from_be_bytes([255, 255, 255, 254]);
 /// How long an address without flows still stands for its peer, in nanoseconds.
 pub const QUARANTINE: u64 = 60_000_000_000;
 
-/// Which address of a peer: the first, or a further one.
+/// Which address of a peer.
 pub type Variant = u8;
 
 /// The shared part: answers whose identity an address is, from any thread.

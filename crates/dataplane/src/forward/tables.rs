@@ -3,14 +3,14 @@
 //! INVARIANT: what a flow holds (a port of a NAT gateway, an address that stands for its sender, its place in the
 //! counts) is taken when it is made and released when it is removed, in this file and nowhere else.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use postern_model::ResourceId;
 use postern_path::{Action, Deliver, DropReason, Peer, SourceRewrite, Stamp, Through};
 
-use super::counters::{Counters, GatewayCounters, PortReport, Volume};
+use super::counters::{Counters, Gateways, PortReport, Volume};
 use super::flow::{FlowEntry, FlowId, FlowTable, KeyTaken};
 use super::generation::Generations;
 use super::key::{Address, FlowKey, KeyHash, PortNumber};
@@ -32,8 +32,8 @@ const HALF_OPEN_AGE: u64 = 10 * SECOND;
 const PORT_CANDIDATES: usize = 256;
 /// Addresses that one peer may have: service addresses that it uses the same port to.
 const MOST_VARIANTS: Variant = 64;
-/// Gateways and endpoints that are counted.
-const MOST_GATEWAYS: usize = 65_536;
+/// Those among which the destination chooses.
+const USUAL_VARIANTS: Variant = 8;
 /// Log records that wait to be fetched.
 const MOST_LOGGED: usize = 4_096;
 
@@ -46,9 +46,9 @@ pub struct Tables {
     pub(crate) nat: NatPorts,
     pub(crate) generations: Arc<Generations>,
     pub(crate) unknown_port: u64,
-    gateways: Vec<(ResourceId, GatewayCounters)>,
-    gateway_index: HashMap<ResourceId, usize>,
+    gateways: Gateways,
     flows_per_port: usize,
+    hash: KeyHash,
     logged: Vec<Logged>,
     log_lost: u64,
 }
@@ -71,19 +71,19 @@ struct Source {
 }
 
 impl Tables {
-    /// Nothing yet. The seed is a secret, and decides where searches for ports start.
+    /// Nothing yet. The seed is a secret.
     pub fn new(limits: Limits, seed: u64) -> Self {
         let hash = KeyHash::with_seed(seed);
         Self {
             ports: Ports::new(limits, hash),
             flows: FlowTable::new(limits.flows, hash),
             peers: Peers::new(limits.peers, limits.peers_per_port),
-            nat: NatPorts::new(hash, seed),
+            nat: NatPorts::new(hash),
             generations: Arc::default(),
             unknown_port: 0,
-            gateways: Vec::new(),
-            gateway_index: HashMap::new(),
+            gateways: Gateways::default(),
             flows_per_port: limits.flows_per_port,
+            hash,
             logged: Vec::new(),
             log_lost: 0,
         }
@@ -167,7 +167,7 @@ impl Tables {
         }
         self.vacate(&reverse, now);
         let phase = Phase::start(new.key.protocol);
-        let gateway = through(new.action).and_then(|id| self.gateway(id));
+        let gateway = through(new.action).and_then(|id| self.gateways.place(id));
         let id = self.flows.insert(FlowEntry {
             forward: new.key,
             reverse,
@@ -191,7 +191,7 @@ impl Tables {
             port.counters.flows += 1;
             port.counters.new_flows += 1;
         }
-        if let Some((_, counters)) = gateway.and_then(|at| self.gateways.get_mut(at)) {
+        if let Some(counters) = self.gateways.get_mut(gateway) {
             counters.active += 1;
             counters.attempts += 1;
         }
@@ -222,10 +222,10 @@ impl Tables {
                     _ => new.key.destination_port,
                 };
                 let space = SpaceKey::new(exit, visible, destination, target_port, new.key.protocol);
-                let taken = self.take_port(&space, |port| seen_from(visible, port), now);
+                let taken = self.take_port(&space, &new.key, |port| seen_from(visible, port), now);
                 let Some(port) = taken else {
-                    let at = self.gateway(gateway.into());
-                    if let Some((_, counters)) = at.and_then(|at| self.gateways.get_mut(at)) {
+                    let at = self.gateways.place(gateway.into());
+                    if let Some(counters) = self.gateways.get_mut(at) {
                         counters.port_allocation_errors += 1;
                     }
                     return Err(DropReason::PortAllocation);
@@ -233,20 +233,31 @@ impl Tables {
                 Ok(Source { address: visible, port, space: Some(space), peer: None })
             }
             SourceRewrite::Identity { peer, gateway: _ } => {
-                let address = self.stand_in(&peer, |address| seen_from(address, new.key.source_port), now)?;
+                let address = self.stand_in(
+                    &peer,
+                    new.key.destination,
+                    |address| seen_from(address, new.key.source_port),
+                    now,
+                )?;
                 Ok(Source { peer: Some(address), ..kept(address.into()) })
             }
         }
     }
 
     /// An address that stands for a peer, and under which this flow is not yet another's.
+    ///
+    /// Which one is tried first depends on the destination: the door may still wait out a connection of the same port
+    /// to another of its addresses (TIME-WAIT), and would drop the SYN of this one, whose timestamps are its own.
     fn stand_in(
         &mut self,
         peer: &Peer,
+        destination: Address,
         reverse: impl Fn(Address) -> FlowKey,
         now: u64,
     ) -> Result<Ipv4Addr, DropReason> {
-        for variant in 0..MOST_VARIANTS {
+        // Below MOST_VARIANTS.
+        let first = (self.hash.hash_one(destination) % u64::from(USUAL_VARIANTS)) as Variant;
+        for variant in (first..MOST_VARIANTS).chain(0..first) {
             let address = self.peers.intern(peer, variant, now).map_err(|_| DropReason::TableFull)?;
             let reverse = reverse(address.into());
             self.vacate(&reverse, now);
@@ -259,14 +270,20 @@ impl Tables {
 
     /// A port of a NAT gateway: a free one, else that of the oldest flow that is done, else of one that never came
     /// about or was silent for too long.
-    fn take_port(&mut self, space: &SpaceKey, reverse: impl Fn(u16) -> FlowKey, now: u64) -> Option<u16> {
-        if let Some(port) = self.nat.take(space) {
+    fn take_port(
+        &mut self,
+        space: &SpaceKey,
+        sender: &FlowKey,
+        reverse: impl Fn(u16) -> FlowKey,
+        now: u64,
+    ) -> Option<u16> {
+        if let Some(port) = self.nat.take(space, sender) {
             return Some(port);
         }
         while let Some(id) = self.nat.oldest_closed(space, now, CLOSED_AGE) {
             if self.flows.get(id).is_some_and(|flow| flow.phase == Phase::Closed) {
                 self.end(id, now);
-                return self.nat.take(space);
+                return self.nat.take(space, sender);
             }
         }
         for port in self.nat.next_used(space, PORT_CANDIDATES) {
@@ -277,7 +294,7 @@ impl Tables {
             });
             if gives_way {
                 self.end(id, now);
-                return self.nat.take(space);
+                return self.nat.take(space, sender);
             }
         }
         None
@@ -353,7 +370,7 @@ impl Tables {
         if let Some(port) = self.ports.get_mut(flow.forward.port) {
             port.counters.flows = port.counters.flows.saturating_sub(1);
         }
-        if let Some((_, counters)) = flow.gateway.and_then(|at| self.gateways.get_mut(at)) {
+        if let Some(counters) = self.gateways.get_mut(flow.gateway) {
             counters.active = counters.active.saturating_sub(1);
         }
     }
@@ -379,24 +396,12 @@ impl Tables {
     /// Counts a packet of a flow at its gateway.
     #[inline]
     pub(crate) fn count_at_gateway(&mut self, at: Option<usize>, direction: Direction, bytes: usize) {
-        if let Some((_, counters)) = at.and_then(|at| self.gateways.get_mut(at)) {
+        if let Some(counters) = self.gateways.get_mut(at) {
             match direction {
                 Direction::Forward => counters.outward.add(bytes),
                 Direction::Reverse => counters.inward.add(bytes),
             }
         }
-    }
-
-    fn gateway(&mut self, id: ResourceId) -> Option<usize> {
-        if let Some(at) = self.gateway_index.get(&id) {
-            return Some(*at);
-        }
-        if self.gateways.len() >= MOST_GATEWAYS {
-            return None;
-        }
-        self.gateways.push((id, GatewayCounters::default()));
-        self.gateway_index.insert(id, self.gateways.len() - 1);
-        Some(self.gateways.len() - 1)
     }
 
     fn log_accepted(&mut self, id: FlowId, action: &Action) {
@@ -447,7 +452,7 @@ impl Tables {
                     templates: port.templates.len(),
                 })
                 .collect(),
-            gateways: self.gateways.clone(),
+            gateways: self.gateways.report(),
             unknown_port: self.unknown_port,
             flows: self.flows.len(),
             peers: self.peers.len(),

@@ -180,7 +180,7 @@ fn one_port_to_two_service_addresses_is_two_connections() {
         assert_eq!(read(&bench.pass(Out::Doors, answer).1).0, service);
     }
     let third = read(&bench.pass(A, tcp(a(40001), (SERVICE[1], 443), SYN)).1).0;
-    assert_eq!(third, seen[0], "only where it must");
+    assert!(seen.contains(&third), "a peer has few addresses");
     bench.check();
 }
 
