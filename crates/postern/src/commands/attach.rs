@@ -17,10 +17,13 @@ pub fn run(state_dir: &StateDir, args: AttachArgs, output: Output) -> anyhow::Re
     let open = |path: std::path::PathBuf| {
         File::open(&path).with_context(|| format!("cannot open `{}`", path.display()))
     };
+    let what =
+        netns.as_ref().map(|path| path.display().to_string()).or_else(|| tap.clone()).unwrap_or_default();
     let namespace = netns.map(open).transpose()?;
     let descriptors: Vec<BorrowedFd<'_>> = namespace.iter().map(AsFd::as_fd).collect();
     let request = Request::Attach { tap, subnet, groups, interface_name };
-    let reply = Client::connect(state_dir)?.ask(&request, &descriptors)?;
+    let reply = Client::connect(state_dir)?.ask(&request, &descriptors);
+    let reply = reply.with_context(|| format!("`{what}` cannot be plugged in"))?;
     let Reply::Attached { interface, address, mac } = reply else {
         bail!("the region gave an answer to another question");
     };

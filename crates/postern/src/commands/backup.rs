@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -14,7 +15,8 @@ use crate::paths::StateDir;
 /// Writes a copy of a running region's state.
 pub fn backup(state_dir: &StateDir, file: &Path) -> anyhow::Result<ExitCode> {
     let client = Client::connect(state_dir)?;
-    let copy = File::options().create_new(true).write(true).open(file);
+    // INVARIANT: keys are in it, so nobody else may read it.
+    let copy = File::options().create_new(true).write(true).mode(0o600).open(file);
     let copy = copy.with_context(|| format!("cannot make `{}`", file.display()))?;
     match client.ask(&Request::Backup, &[copy.as_fd()]) {
         Ok(_) => Ok(ExitCode::SUCCESS),
@@ -32,7 +34,12 @@ pub fn restore(state_dir: &StateDir, file: &Path) -> anyhow::Result<ExitCode> {
     state_dir.create()?;
     let _taken = state_dir.take()?;
     refuse_occupied(state_dir)?;
-    let restored = postern_store::restore(&mut copy, &state_dir.ledger())?;
+    let restored = postern_store::restore(&mut copy, &state_dir.ledger()).inspect_err(|_| {
+        // The directory was empty, and is to be for the next try.
+        if let Err(error) = std::fs::remove_dir_all(state_dir.ledger()) {
+            eprintln!("postern: `{}` is left over: {error}", state_dir.ledger().display());
+        }
+    })?;
     println!("restored revision {} of {}", restored.revision, restored.region.name);
     Ok(ExitCode::SUCCESS)
 }

@@ -3,12 +3,14 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use postern_dataplane::host::Namespace;
 use postern_model::interface::{InterfaceKind, NewInterface};
 use postern_model::{AccountId, Action, Event, NetworkInterfaceId, ResourceId, SecurityGroupId, SubnetId};
 use postern_services::commands::Commands;
 
+use super::command::RegionCommands;
 use super::{Region, execute};
 use crate::control::Reply;
 
@@ -27,6 +29,9 @@ impl Guest {
             return Ok(Self::Tap(tap));
         }
         let namespace = fds.into_iter().next().context("no namespace came with the request")?;
+        if !fstatfs(&namespace).is_ok_and(|of| of.filesystem_type() == NSFS_MAGIC) {
+            bail!("it is not a network namespace");
+        }
         Ok(Self::Namespace(Namespace::from_descriptor(namespace, interface_name)?, interface_name.to_owned()))
     }
 }
@@ -60,7 +65,7 @@ pub async fn attach(region: &Region, guest: Guest, subnet: &str, groups: &[Strin
         tokio::task::spawn_blocking(move || machines.attach(&state, interface, guest)).await?
     };
     if let Err(error) = plugged.await {
-        give_up(region, owner, interface).await;
+        give_up(&region.commands, owner, interface).await;
         return Err(error);
     }
     let state = region.commands.state();
@@ -72,12 +77,26 @@ pub async fn attach(region: &Region, guest: Guest, subnet: &str, groups: &[Strin
     })
 }
 
+/// Takes back the interfaces of guests that an earlier process had plugged in: their links went with it.
+pub async fn forget_guests(commands: &RegionCommands) {
+    let state = commands.state();
+    let interfaces = state.network_interfaces.values();
+    let of_guests = interfaces.filter(|interface| {
+        interface.kind == InterfaceKind::Interface
+            && interface.attachment.is_some_and(|attachment| attachment.instance.is_none())
+    });
+    for interface in of_guests {
+        tracing::info!(interface = %interface.id, "what was plugged into it before is unplugged");
+        give_up(commands, interface.owner, interface.id).await;
+    }
+}
+
 /// Takes back an interface that nothing could be plugged into.
-async fn give_up(region: &Region, owner: AccountId, interface: NetworkInterfaceId) {
-    let attachment = region.commands.state().network_interfaces.get(&interface).and_then(|x| x.attachment);
+async fn give_up(commands: &RegionCommands, owner: AccountId, interface: NetworkInterfaceId) {
+    let attachment = commands.state().network_interfaces.get(&interface).and_then(|x| x.attachment);
     let detach = attachment.map(|attachment| Action::DetachNetworkInterface { attachment: attachment.id });
     for action in detach.into_iter().chain([Action::DeleteNetworkInterface { interface }]) {
-        if let Err(error) = execute(&region.commands, owner, action).await {
+        if let Err(error) = execute(commands, owner, action).await {
             tracing::warn!(%interface, error = format!("{error:#}"), "an interface is left over");
         }
     }

@@ -34,6 +34,8 @@ impl Controlled for Control {
         match request {
             Request::Status => Ok(Reply::Status(region.status())),
             Request::Down => {
+                // Answered first: where there is little to take down, the process is gone in no time.
+                caller.send(&Reply::Done, &[])?;
                 region.stop.send_replace(true);
                 Ok(Reply::Done)
             }
@@ -251,7 +253,7 @@ impl Region {
                 let drops = || {
                     let counters = forwarder.counters().wait()?;
                     let port = counters.interface(flow.entry).context("the interface has no port")?;
-                    Ok(port.counters.drops.clone())
+                    Ok(port.counters.drops)
                 };
                 Some(trace::probe(&network, &flow, &explanation, drops)?)
             }

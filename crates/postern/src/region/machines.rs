@@ -24,7 +24,7 @@ use super::sandbox::{self, Furnishings};
 /// How long programs of a stopped instance have to end by themselves.
 const GRACE: Duration = Duration::from_secs(2);
 /// How often everything is looked at again, even if nothing was heard of.
-const PERIOD: Duration = Duration::from_secs(5);
+pub const PERIOD: Duration = Duration::from_secs(5);
 
 /// All sandboxes and ports of a region.
 pub struct Machines {
@@ -172,7 +172,7 @@ impl Machines {
                 self.unplug(id, interface);
                 Vec::new()
             }
-            Task::Report(account, action) => vec![(account, action)],
+            Task::Report(account, action) => vec![(account, *action)],
         }
     }
 

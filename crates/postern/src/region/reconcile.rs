@@ -33,7 +33,13 @@ pub enum Task {
     /// Unplug an interface.
     Unplug(InstanceId, NetworkInterfaceId),
     /// Report something to the model.
-    Report(AccountId, Action),
+    Report(AccountId, Box<Action>),
+}
+
+impl Task {
+    fn report(account: AccountId, action: Action) -> Self {
+        Self::Report(account, Box::new(action))
+    }
 }
 
 /// What is to be done so that `actual` becomes what `state` says. `planned` is whether packets follow this state.
@@ -57,7 +63,7 @@ pub fn difference(state: &State, actual: &Actual, planned: bool, now: Timestamp)
             InstanceState::Stopped if there.is_some() => tasks.push(Task::Destroy(instance.id, None)),
             InstanceState::Terminated if there.is_some() => tasks.push(Task::Destroy(instance.id, None)),
             InstanceState::Terminated if now.0.saturating_sub(instance.state_at.0) > SHOWN_MILLISECONDS => {
-                tasks.push(Task::Report(instance.owner, Action::ForgetInstance { instance: instance.id }));
+                tasks.push(Task::report(instance.owner, Action::ForgetInstance { instance: instance.id }));
             }
             InstanceState::Stopped | InstanceState::Terminated => {}
         }
@@ -84,7 +90,7 @@ fn wanted_interfaces(state: &State) -> BTreeMap<InstanceId, BTreeSet<NetworkInte
 fn reports(state: &State) -> impl Iterator<Item = Task> + '_ {
     let gateways = state.nat_gateways.values().filter(|gateway| gateway.state == NatGatewayState::Pending);
     let endpoints = state.vpc_endpoints.values().filter(|endpoint| endpoint.state == EndpointState::Pending);
-    let gateways = gateways.map(|x| Task::Report(x.owner, Action::ReportNatGatewayReady { gateway: x.id }));
+    let gateways = gateways.map(|x| Task::report(x.owner, Action::ReportNatGatewayReady { gateway: x.id }));
     gateways
-        .chain(endpoints.map(|x| Task::Report(x.owner, Action::ReportVpcEndpointReady { endpoint: x.id })))
+        .chain(endpoints.map(|x| Task::report(x.owner, Action::ReportVpcEndpointReady { endpoint: x.id })))
 }

@@ -1,8 +1,8 @@
 //! `postern trace`: from a name to where its packets end, by the plan that packets follow, and by trying.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use postern_dataplane::forward::Drops;
@@ -132,7 +132,8 @@ pub fn probe(
         .map(|(reason, _)| reason)
         .collect();
     let agrees = match explanation.stages.iter().find(|line| !line.passed) {
-        None => answered || dropped.is_empty(),
+        // Nothing but an answer shows that TCP arrived; other protocols may go unanswered.
+        None => answered || (dropped.is_empty() && !matches!(flow.transport, Transport::Tcp { .. })),
         Some(refusal) => !answered && dropped.iter().any(|reason| reason.stage().name() == refusal.stage),
     };
     Ok(Probe { saw, answered, dropped: dropped.into_iter().map(DropReason::name).collect(), agrees })
@@ -173,29 +174,55 @@ fn try_udp(target: SocketAddr) -> (String, bool) {
     }
 }
 
+/// An echo over a raw socket: one for ordinary users would be for the instance's own, and we are none of them.
 fn try_echo(target: IpAddr) -> (String, bool) {
     use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, SockaddrIn, connect, socket};
     use std::os::fd::AsRawFd;
     let IpAddr::V4(address) = target else { return (format!("`{target}` is not an IPv4 address"), false) };
-    let attempt = || -> std::io::Result<usize> {
-        let echo =
-            socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, SockProtocol::Icmp)?;
-        let to = SockaddrIn::from(std::net::SocketAddrV4::new(address, 0));
-        connect(echo.as_raw_fd(), &to)?;
-        let socket = UdpSocket::from(echo);
-        socket.set_read_timeout(Some(PROBE_PATIENCE))?;
-        let mut file = std::fs::File::from(std::os::fd::OwnedFd::from(socket));
-        // Echo request, code 0; the kernel fills in checksum and identifier.
-        file.write_all(&[8, 0, 0, 0, 0, 0, 0, 1, b'p', b'o', b's', b't'])?;
-        file.read(&mut [0; 256])
+    let request = echo_request(std::process::id().to_le_bytes());
+    let attempt = || -> std::io::Result<()> {
+        let raw = socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Icmp)?;
+        connect(raw.as_raw_fd(), &SockaddrIn::from(std::net::SocketAddrV4::new(address, 0)))?;
+        let socket = UdpSocket::from(raw);
+        socket.send(&request)?;
+        let deadline = Instant::now() + PROBE_PATIENCE;
+        loop {
+            // It gets every ICMP message of that sender; zero would mean no time limit.
+            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            socket.set_read_timeout(Some(left))?;
+            let mut packet = [0; 256];
+            let length = socket.recv(&mut packet)?;
+            if is_echo_reply(packet.get(..length).unwrap_or_default(), &request) {
+                return Ok(());
+            }
+        }
     };
     match attempt() {
-        Ok(_) => (format!("{target} answered the echo"), true),
+        Ok(()) => (format!("{target} answered the echo"), true),
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
             (format!("no echo from {target} in 3 s"), false)
         }
         Err(error) => (format!("{target}: {error}"), false),
     }
+}
+
+/// Echo request, code 0, sequence number 1, with a few bytes to know it by.
+fn echo_request(who: [u8; 4]) -> [u8; 12] {
+    let [a, b, c, d] = who;
+    let mut message = [8, 0, 0, 0, a, b, 0, 1, b'p', c, d, b'n'];
+    let words = message.chunks_exact(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
+    let sum = words.sum::<u32>();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let checksum = !(folded as u16);
+    message[2..4].copy_from_slice(&checksum.to_be_bytes());
+    message
+}
+
+/// Whether an IPv4 packet is the answer to that request: the same bytes but type and checksum.
+fn is_echo_reply(packet: &[u8], request: &[u8]) -> bool {
+    let header = packet.first().map_or(0, |first| usize::from(first & 0x0f) * 4);
+    let Some(message) = packet.get(header..) else { return false };
+    message.first() == Some(&0) && message.get(4..) == request.get(4..)
 }
 
 /// The trace as people read it.
@@ -212,4 +239,24 @@ pub fn text(explanation: &Explanation, probe: Option<&Probe>) -> String {
         text.push_str(&format!("=> tried it: {}; {dropped} ({verdict})\n", probe.saw));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_echo_is_known_by_its_answer() {
+        let request = echo_request([1, 2, 3, 4]);
+        let words = request.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+        let sum = words.sum::<u32>();
+        assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff, "the checksum makes the sum all ones");
+        let mut packet = [0x45_u8; 20].to_vec();
+        packet.extend(request);
+        assert!(!is_echo_reply(&packet, &request), "the request itself is no answer");
+        packet[20] = 0;
+        assert!(is_echo_reply(&packet, &request));
+        assert!(!is_echo_reply(&packet, &echo_request([1, 2, 3, 5])));
+        assert!(!is_echo_reply(&packet[..25], &request) && !is_echo_reply(&[], &request));
+    }
 }

@@ -1,7 +1,7 @@
 //! AWS's API from outside, spoken by hand so that cases can also speak it wrongly; and boto3, for those that are about
 //! what real clients make of it.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -30,7 +30,6 @@ pub struct Aws {
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
-    pub head: String,
     pub body: Vec<u8>,
 }
 
@@ -225,7 +224,7 @@ pub fn read_answer(from: &mut impl BufRead, method: &str) -> Option<Answer> {
     };
     let mut body = Vec::new();
     if method == "HEAD" || status == 204 {
-        return Some(Answer { status, head, body });
+        return Some(Answer { status, body });
     }
     if header("transfer-encoding").is_some() {
         loop {
@@ -245,7 +244,7 @@ pub fn read_answer(from: &mut impl BufRead, method: &str) -> Option<Answer> {
     } else {
         from.read_to_end(&mut body).ok()?;
     }
-    Some(Answer { status, head, body })
+    Some(Answer { status, body })
 }
 
 pub fn now_milliseconds() -> i64 {

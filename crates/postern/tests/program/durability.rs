@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::aws::{Aws, Failed};
 use crate::harness::{Ran, World, eventually};
-use crate::network::{Network, becomes, role, text};
+use crate::network::{Network, role, text};
 
 crate::both_ways!(a_restart_serves_the_same);
 crate::one_way!(kills_lose_nothing_acknowledged, a_backup_is_the_region);
@@ -149,6 +149,7 @@ fn kills_lose_nothing_acknowledged(world: &World) {
                 scope.spawn(move || write(aws, vpc, writer, usize::try_from(round).unwrap(), done, stop));
             }
             std::thread::sleep(delay);
+            region.look();
             region.kill();
             stop.store(true, Ordering::Relaxed);
         });
@@ -290,8 +291,6 @@ fn a_backup_is_the_region(world: &World) {
         world.hand_over(&broken);
         let said = restore("from-broken", broken.to_str().unwrap());
         assert!(said.failure().contains("backup"), "{said:?}");
-        // And the directory is as empty as before.
-        assert_eq!(restore("from-broken", "/no/such/file").code, Some(1));
     }
     assert_eq!(restore("from-broken", path).code, Some(0), "what failed leaves nothing in the way");
 }

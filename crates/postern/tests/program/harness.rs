@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -211,6 +211,7 @@ impl World {
             packets: String::new(),
             log,
             seen: Seen::default(),
+            beside: None,
         };
         match lines.recv_timeout(READY_PATIENCE) {
             Ok(line) => {
@@ -222,7 +223,6 @@ impl World {
                     });
                 region.url = url.to_owned();
                 region.packets = packets.trim_end_matches(')').to_owned();
-                region.look();
                 Ok(region)
             }
             Err(_) => {
@@ -278,6 +278,8 @@ pub struct Region<'w> {
     pub packets: String,
     log: fs::File,
     seen: Seen,
+    /// A process that the case put the region beside; its namespaces outlive the region.
+    pub beside: Option<u32>,
 }
 
 /// Processes and namespaces that a region had.
@@ -304,7 +306,9 @@ impl Region<'_> {
 
     /// Remembers what there is now of processes and namespaces.
     pub fn look(&mut self) {
-        let own = namespaces(std::process::id().try_into().unwrap());
+        let mut own = namespaces(std::process::id().try_into().unwrap());
+        let beside = self.beside.map(|pid| namespaces(pid.try_into().unwrap()));
+        own.extend(beside.into_iter().flatten());
         let up = self.pid().as_raw();
         for pid in descendants(up) {
             if let Some(started) = start_time(pid) {
@@ -346,11 +350,6 @@ impl Region<'_> {
     /// The API as the root user of the first account.
     pub fn aws(&self) -> Aws {
         Aws::from_environment(&self.json(&["env"]))
-    }
-
-    /// The same as the root user of another account.
-    pub fn aws_of(&self, account: &str) -> Aws {
-        Aws::from_environment(&self.json(&["env", "--account", account]))
     }
 
     /// Address and port of the API.
@@ -399,8 +398,9 @@ impl Region<'_> {
 
     /// Kills it, and checks that nothing of it lives a second later.
     pub fn killed(mut self) {
-        self.look();
-        self.kill();
+        if self.child.is_some() {
+            self.look();
+        }
         self.gone(Duration::from_secs(1));
     }
 
@@ -586,13 +586,6 @@ impl Ran {
         assert_ne!(self.code, Some(0), "it succeeded: {}", self.stdout);
         &self.stderr
     }
-}
-
-/// Reads to the end, as text.
-pub fn read_text(mut from: impl Read) -> String {
-    let mut text = String::new();
-    from.read_to_string(&mut text).unwrap();
-    text
 }
 
 /// Waits until something holds.

@@ -2,11 +2,17 @@
 //!
 //! Each case starts regions of its own on free ports, and checks afterwards that nothing of them is left. As root,
 //! cases run twice where it matters: as root and as a user without privileges.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a case fails by panicking, with the value at hand"
+)]
 
 mod aws;
 mod doors;
 mod durability;
 mod harness;
+mod hostile;
 mod life;
 mod network;
 mod paths;
