@@ -23,7 +23,7 @@ use crate::authenticate::authenticate;
 use crate::authorise::Authoriser;
 use crate::body::{CollectError, Collector, HttpService, RequestBody, Responding, ResponseBody, full};
 use crate::caller::{Caller, Origin};
-use crate::host::HostNames;
+use crate::host::{HostNames, bare};
 use crate::metrics::Metrics;
 use crate::pages::{Pages, page};
 use crate::random::request_id;
@@ -216,7 +216,7 @@ impl Hall {
             self.authoriser.directory().endpoint_service(endpoint).unwrap_or_default()
         });
         let asked = Asked { parts: &parts, outside, endpoint_service: endpoint_service.as_deref() };
-        if self.dev && outside && is_cross_site(&parts) {
+        if self.dev && outside && (is_cross_site(&parts) || !self.is_expected_host(&parts)) {
             return plain(StatusCode::FORBIDDEN, "requests of another site's page are not served");
         }
         match route(&asked, |host| self.by_host(host)) {
@@ -231,6 +231,13 @@ impl Hall {
             return plain(StatusCode::FORBIDDEN, "this page is for this machine's own programs");
         }
         page(self.pages.as_ref(), &self.metrics, self.dev, name, parts, body).await
+    }
+
+    /// Whether the host is this machine or one of the services: where no signature protects, a name that somebody
+    /// else's DNS points here is refused.
+    fn is_expected_host(&self, parts: &Parts) -> bool {
+        is_local_host(parts, &self.own_names)
+            || text(&parts.headers, "host").is_some_and(|host| self.by_host(&bare(host)).is_some())
     }
 
     fn by_host(&self, host: &str) -> Option<&'static str> {

@@ -160,6 +160,8 @@ async fn a_development_region_checks_no_signatures_and_serves_loopback_only() {
     assert_eq!(page(&running, "POST /_postern/reset HTTP/1.1\r\nhost: localhost").await, "200");
     let from_page = "POST / HTTP/1.1\r\nhost: localhost\r\nsec-fetch-site: cross-site\r\ncontent-length: 0";
     assert_eq!(page(&running, from_page).await, "403");
+    let rebound = "POST / HTTP/1.1\r\nhost: elsewhere.example:4566\r\ncontent-length: 0";
+    assert_eq!(page(&running, rebound).await, "403", "a name that somebody else's DNS points here");
 
     let everywhere = tokio::net::TcpListener::bind(("0.0.0.0", 0)).await.unwrap();
     let served = running.door.serve_tcp(everywhere, OriginSource::Outside).await;

@@ -407,8 +407,10 @@ impl<'a> Walk<'a> {
         hops: Hops,
     ) -> Walked<Action> {
         self.answer_into(sender)?;
-        // "Endpoint connections cannot be extended out of a VPC" ("Gateway endpoints"): answers go to its addresses.
-        if !self.is_somebodys(sender) {
+        // INVARIANT: who is behind a request (`aws:VpcSourceIp`) is who gets its answer. AWS sends the answer to the
+        // holder of the source address, so an interface speaks to a service for its own addresses only, whether or not
+        // it checks sources.
+        if !self.is_own(sender) {
             return self.refuse(DropReason::ReturnRoute, id.into());
         }
         self.pass(Stage::Endpoint, Some(id.into()), None, Why::EndpointAvailable);

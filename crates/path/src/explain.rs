@@ -136,8 +136,8 @@ fn lost_answer(flow: &Flow, by: Option<ResourceId>) -> (String, String) {
     let source = flow.source;
     match by {
         Some(ResourceId::VpcEndpoint(_)) => (
-            format!("nobody in the VPC has {source}, and an endpoint answers nobody else"),
-            "translate the source to an address of the VPC".to_owned(),
+            format!("{source} is not the interface's own: the endpoint's answer goes to who has it"),
+            "send from an address of the interface's own, or translate to one".to_owned(),
         ),
         Some(ResourceId::Vpc(_)) => (
             format!("nobody in the VPC has {source}, so the answer goes nowhere"),

@@ -219,6 +219,20 @@ async fn an_endpoint_filters_and_is_recorded() {
 }
 
 #[tokio::test]
+async fn nobody_locks_a_bucket_for_ever() {
+    let s3 = S3::new(false);
+    s3.ask(None, ROOT, "PUT /logs", "").await;
+    let nobody = json!({ "Version": "2012-10-17", "Statement": { "Effect": "Deny", "Principal": "*",
+        "Action": "s3:*", "Resource": ["arn:aws:s3:::logs", "arn:aws:s3:::logs/*"] } });
+    assert_eq!(s3.put_policy(nobody).await, "204");
+    assert!(s3.ask(None, ROOT, "GET /logs/k", "").await.starts_with("403 "), "the policy holds");
+    // The root user of the bucket's own account, and only for the policy itself.
+    assert_eq!(s3.ask(None, ROOT, "GET /logs?policy", "").await.get(..3), Some("200"));
+    assert_eq!(s3.ask(None, ROOT, "DELETE /logs?policy", "").await, "204");
+    assert_eq!(s3.ask(None, ROOT, "PUT /logs/k", "x").await, "200");
+}
+
+#[tokio::test]
 async fn a_temporary_key_needs_its_own_token_and_time() {
     let s3 = S3::new(false);
     s3.ask(None, ROOT, "PUT /logs", "").await;

@@ -3,7 +3,8 @@
 //! INVARIANT: everything of the host is read-only, without set-uid files and without device nodes; what an instance
 //! may write is in memory and private to it. The mount namespace belongs to the user namespace *above* the
 //! instance's, so that nothing inside can change a mount, whatever privilege it finds.
-//! INVARIANT: a host directory that usually holds somebody's data is absent unless the specification shows it.
+//! INVARIANT: of the host's directories only those of programs and libraries are there, and what the specification
+//! shows.
 
 use std::fs;
 use std::io;
@@ -24,9 +25,9 @@ const ATTR_NOSUID: u64 = libc::MOUNT_ATTR_NOSUID;
 const ATTR_NODEV: u64 = libc::MOUNT_ATTR_NODEV;
 const HOST_ATTRIBUTES: u64 = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV;
 
-/// What of the host's root directory an instance does not get: replaced by its own, or simply not there.
-const NOT_SHOWN: [&str; 13] =
-    ["boot", "dev", "etc", "home", "lost+found", "media", "mnt", "proc", "root", "run", "sys", "tmp", "var"];
+/// What of the host's root directory an instance gets: programs and libraries, and nothing that could be somebody's
+/// data or somebody's socket. (`/nix` is where one distribution keeps all of its programs.)
+const SHOWN: [&str; 8] = ["bin", "lib", "lib32", "lib64", "libx32", "nix", "sbin", "usr"];
 /// Devices that are shown.
 const DEVICES: [&str; 6] = ["full", "null", "random", "tty", "urandom", "zero"];
 /// What of `/proc` is made read-only, so that no capability found inside could turn a knob of the kernel.
@@ -151,7 +152,7 @@ impl Root {
         for entry in fs::read_dir("/").at(listing)? {
             let entry = entry.at(listing)?;
             let name = entry.file_name();
-            if NOT_SHOWN.iter().any(|hidden| *hidden == name) {
+            if !SHOWN.iter().any(|shown| *shown == name) {
                 continue;
             }
             let path = Path::new("/").join(&name);

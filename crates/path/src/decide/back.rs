@@ -12,6 +12,13 @@ use crate::plan::{InterfacePlan, Target};
 use crate::stage::{DropReason, Stage};
 
 impl<'a> Walk<'a> {
+    /// Whether the sender's address is the entry interface's own, or a gateway's that translates for it.
+    pub(super) fn is_own(&mut self, sender: Sender<'_>) -> bool {
+        let Some(interface) = sender.interface else { return true };
+        self.cover.pin(End::Source);
+        interface.addresses.contains(&sender.address)
+    }
+
     /// Whether somebody in the sender's VPC has the address that it sends from. An interface that does not check
     /// sources may use any.
     pub(super) fn is_somebodys(&mut self, sender: Sender<'_>) -> bool {

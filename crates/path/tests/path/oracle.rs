@@ -341,9 +341,9 @@ impl<'a> Oracle<'a> {
         if let Some(back) = back(sender.packet) {
             self.return_acl(sender.subnet, false, back)?;
         }
-        // "Endpoint connections cannot be extended out of a VPC": the answer goes to an address of the VPC.
+        // The answer goes to the holder of the address, so nobody else gets one.
         let its_own = sender.nat.is_some() || has(self.own, sender.packet.from);
-        if !its_own && self.holder(sender.vpc, sender.packet.from).is_none() {
+        if !its_own {
             return Err((DropReason::ReturnRoute, id));
         }
         self.to_service(sender, through, hops, 8500)

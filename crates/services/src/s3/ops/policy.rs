@@ -14,8 +14,8 @@ impl Session<'_> {
         self,
         input: PutBucketPolicyInput,
     ) -> Result<S3Response<PutBucketPolicyOutput>, Failure> {
-        // Both digests were verified with the body. Nobody is locked out of a policy here except by its own denial,
-        // which the bucket's account can always remove: there is nothing to confirm.
+        // Both digests were verified with the body. The root user of the bucket's account can always change the policy
+        // again, so there is nothing to confirm.
         let PutBucketPolicyInput {
             bucket,
             checksum_algorithm: _,
