@@ -35,15 +35,20 @@ impl StateDir {
         Ok(Self(base.join("postern")))
     }
 
-    /// Makes it, for its owner alone.
+    /// Makes it, for its owner alone. One that is there is left as it is, and refused where others can enter it.
     pub fn create(&self) -> anyhow::Result<()> {
-        let make = |path: &Path| -> std::io::Result<()> {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-            // INVARIANT: keys live below, so nobody else may look.
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
-        };
         for path in [self.0.clone(), self.runtime()] {
-            make(&path).with_context(|| format!("cannot make the directory `{}`", path.display()))?;
+            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+            made.with_context(|| format!("cannot make the directory `{}`", path.display()))?;
+            let found =
+                std::fs::metadata(&path).with_context(|| format!("cannot look at `{}`", path.display()))?;
+            // INVARIANT: keys live below, so nobody else may look.
+            if found.permissions().mode() & 0o077 != 0 {
+                bail!(
+                    "others can enter the directory `{}`: chmod 700 it, or use another one",
+                    path.display()
+                );
+            }
         }
         Ok(())
     }

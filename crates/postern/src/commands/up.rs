@@ -62,7 +62,7 @@ pub fn start_host(options: &Options) -> Result<Host, HostError> {
 /// Logs to standard error, for people on a terminal, as JSON elsewhere; RUST_LOG chooses how much.
 pub fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,s3s=off"));
     let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         logger.with_target(false).init();

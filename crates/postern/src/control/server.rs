@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use postern_dataplane::host::fdpass;
 
 use super::{Reply, Request};
@@ -34,6 +35,14 @@ impl Caller {
         let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         let bytes = serde_json::to_vec(reply).context("writing a reply")?;
         fdpass::send(&self.0, &bytes, &borrowed).context("the caller has gone")
+    }
+
+    /// Waits at most so long for the caller to go. One that waits for replies sends nothing, so its socket becomes
+    /// readable when it closes.
+    pub fn has_gone(&self, patience: Duration) -> anyhow::Result<bool> {
+        let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        Ok(poll(&mut polled, timeout).context("looking after the caller")? > 0)
     }
 
     /// The socket, to see whether the caller is still there.

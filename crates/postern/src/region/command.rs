@@ -7,6 +7,7 @@ use postern_services::commands::{CommandError, Commands, Done, Executing};
 use postern_store::{CommitError, Ledger};
 use tokio::sync::Notify;
 
+use super::ailments::Ailments;
 use super::planner::Planner;
 
 /// The ledger and the planner as one.
@@ -14,12 +15,13 @@ pub struct RegionCommands {
     ledger: Ledger,
     planner: Arc<Planner>,
     changed: Arc<Notify>,
+    ailments: Arc<Ailments>,
 }
 
 impl RegionCommands {
     /// Over this ledger. `changed` is told of every change.
-    pub fn new(ledger: Ledger, planner: Arc<Planner>, changed: Arc<Notify>) -> Self {
-        Self { ledger, planner, changed }
+    pub fn new(ledger: Ledger, planner: Arc<Planner>, changed: Arc<Notify>, ailments: Arc<Ailments>) -> Self {
+        Self { ledger, planner, changed, ailments }
     }
 
     /// The ledger itself, for backups.
@@ -44,10 +46,15 @@ impl Commands for RegionCommands {
             // INVARIANT: whoever is told of a change finds packets following it.
             let (planner, state) = (Arc::clone(&self.planner), Arc::clone(&committed.state));
             let followed = tokio::task::spawn_blocking(move || planner.follow(&state)).await;
-            if let Err(error) = followed {
-                tracing::error!(%error, "planning ended early");
-            }
             self.changed.notify_one();
+            let followed =
+                followed.map_err(|error| error.to_string()).and_then(|done| done.map_err(|e| e.to_string()));
+            if let Err(why) = followed {
+                self.ailments.note("planner", &why);
+                return Err(CommandError::Storage(format!(
+                    "it is stored, and packets do not follow it: {why}"
+                )));
+            }
             Ok(Done { state: committed.state, events: committed.events.to_vec() })
         })
     }
@@ -64,9 +71,8 @@ impl Commands for RegionCommands {
 fn refused(error: CommitError) -> CommandError {
     match error {
         CommitError::Refused(error) => CommandError::Refused(error),
-        CommitError::Storage(_) | CommitError::Busy { .. } | CommitError::Closed => {
-            CommandError::Storage(error.to_string())
-        }
+        CommitError::Storage(error) => CommandError::Storage(error.to_string()),
+        CommitError::Busy { .. } | CommitError::Closed => CommandError::Storage(error.to_string()),
     }
 }
 

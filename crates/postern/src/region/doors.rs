@@ -28,6 +28,7 @@ use postern_services::s3_gate::{self, S3Door, S3Gate};
 use postern_services::sts::StsService;
 
 use super::Options;
+use super::ailments::Ailments;
 use super::console::Consoles;
 use super::planner::{Planned, Planner};
 use super::recorder::Recorder;
@@ -67,12 +68,14 @@ pub struct Parts<'a> {
     pub pages: Arc<dyn Pages>,
     /// What S3 holds.
     pub s3: Store,
+    /// Where requests are counted.
+    pub metrics: &'a Arc<Metrics>,
 }
 
 /// The front door with everything behind it.
 pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
     let region = parts.options.region.name.clone();
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::clone(parts.metrics);
     let (audit, records) = Audit::channel(AUDIT_QUEUE, Arc::clone(&metrics));
     tokio::spawn(audit::write(records, parts.recorder.clone(), Arc::clone(&metrics)));
     let s3 = s3(parts.s3, parts.authoriser, &region, &audit, &metrics);
@@ -128,65 +131,76 @@ impl postern_services::ec2::Consoles for Consoles {
     }
 }
 
-/// Serves the API outside every VPC.
-pub fn serve_outside(front_door: &FrontDoor, listener: tokio::net::TcpListener) {
-    let front_door = front_door.clone();
+/// Runs a listener; if it ends by itself, health says so.
+fn keep<E: std::fmt::Display>(
+    name: &'static str,
+    ailments: &Arc<Ailments>,
+    listener: impl Future<Output = Result<(), E>> + Send + 'static,
+) {
+    let ailments = Arc::clone(ailments);
     tokio::spawn(async move {
-        if let Err(error) = front_door.serve_tcp(listener, OriginSource::Outside).await {
-            tracing::error!(%error, "the API's listener ended");
+        if let Err(error) = listener.await {
+            ailments.note(name, &error.to_string());
         }
     });
 }
 
+/// Serves the API outside every VPC.
+pub fn serve_outside(front_door: &FrontDoor, listener: tokio::net::TcpListener, ailments: &Arc<Ailments>) {
+    let front_door = front_door.clone();
+    keep("API", ailments, async move { front_door.serve_tcp(listener, OriginSource::Outside).await });
+}
+
+/// What the doors inside are made of.
+pub struct Inside<'a> {
+    /// Where their namespace is.
+    pub host: &'a Arc<Host>,
+    /// What brings packets to them.
+    pub forwarder: &'a Arc<Forwarder>,
+    /// Where AWS's services are.
+    pub front_door: &'a FrontDoor,
+    /// What names lead to.
+    pub planner: &'a Arc<Planner>,
+    /// The region's state.
+    pub commands: &'a Arc<dyn Commands>,
+    /// What session tokens are made with.
+    pub sessions: &'a Arc<SessionKeys>,
+    /// Where requests are counted.
+    pub metrics: &'a Arc<Metrics>,
+    /// Who is told of a listener that ends.
+    pub ailments: &'a Arc<Ailments>,
+}
+
 /// Opens the doors inside: gives the forwarder its port, and listens at every door's address.
-pub async fn open(
-    host: &Arc<Host>,
-    forwarder: &Arc<Forwarder>,
-    front_door: &FrontDoor,
-    planner: &Arc<Planner>,
-    commands: &Arc<dyn Commands>,
-    sessions: &Arc<SessionKeys>,
-) -> anyhow::Result<()> {
+pub async fn open(inside: Inside<'_>) -> anyhow::Result<()> {
+    let Inside { host, forwarder, ailments, .. } = inside;
     let (for_port, to) = (Arc::clone(host), Arc::clone(forwarder));
     tokio::task::spawn_blocking(move || connect(&for_port, &to)).await??;
     let peers = forwarder.peers();
-    let inside = |tls| OriginSource::Inside { peers: Arc::clone(&peers), tls };
-    for (port, tls) in [(443, true), (80, false)] {
+    let origin = |tls| OriginSource::Inside { peers: Arc::clone(&peers), tls };
+    for (name, port, tls) in [("front door, TLS", 443, true), ("front door, plain", 80, false)] {
         let listener = listen(host, Door::FrontDoor, port)?;
-        let (front_door, source) = (front_door.clone(), inside(tls));
-        tokio::spawn(async move {
-            if let Err(error) = front_door.serve_tcp(listener, source).await {
-                tracing::error!(%error, port, "a listener of the front door ended");
-            }
-        });
+        let (front_door, origin) = (inside.front_door.clone(), origin(tls));
+        keep(name, ailments, async move { front_door.serve_tcp(listener, origin).await });
     }
-    let metrics = Arc::new(Metrics::default());
-    let metadata: Arc<dyn HttpService> =
-        Arc::new(Imds::new(Arc::clone(commands), Arc::clone(sessions), Arc::clone(&metrics)));
-    let metadata = Server::new(metadata, None, Limits::default(), metrics);
-    let (listener, source) = (listen(host, Door::Metadata, 80)?, inside(false));
-    tokio::spawn(async move {
-        if let Err(error) = metadata.serve_tcp(listener, source).await {
-            tracing::error!(%error, "instance metadata's listener ended");
-        }
-    });
-    let resolver = Arc::new(Resolver::new(peers, Arc::clone(planner) as _));
+    let metadata: Arc<dyn HttpService> = Arc::new(Imds::new(
+        Arc::clone(inside.commands),
+        Arc::clone(inside.sessions),
+        Arc::clone(inside.metrics),
+    ));
+    let metadata = Server::new(metadata, None, Limits::default(), Arc::clone(inside.metrics));
+    let (listener, plain) = (listen(host, Door::Metadata, 80)?, origin(false));
+    keep("instance metadata", ailments, async move { metadata.serve_tcp(listener, plain).await });
+
+    let resolver = Arc::new(Resolver::new(peers, Arc::clone(inside.planner) as _));
     let tcp = listen(host, Door::Resolver, 53)?;
     let udp =
         host.doors().bind_udp(address(Door::Resolver, 53)).context("cannot bind the resolver's address")?;
     udp.set_nonblocking(true)?;
     let udp = tokio::net::UdpSocket::from_std(udp)?;
     let by_udp = Arc::clone(&resolver);
-    tokio::spawn(async move {
-        if let Err(error) = by_udp.serve_udp(udp).await {
-            tracing::error!(%error, "the resolver's socket ended");
-        }
-    });
-    tokio::spawn(async move {
-        if let Err(error) = resolver.serve_tcp(tcp).await {
-            tracing::error!(%error, "the resolver's listener ended");
-        }
-    });
+    keep("resolver, UDP", ailments, async move { by_udp.serve_udp(udp).await });
+    keep("resolver, TCP", ailments, resolver.serve_tcp(tcp));
     Ok(())
 }
 

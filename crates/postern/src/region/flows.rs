@@ -1,12 +1,12 @@
 //! `postern flows`: the flows that live, and those that are decided from now on.
 
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use postern_dataplane::forward::{FlowOutcome, FlowRecord, LiveFlow};
 use postern_path::Deliver;
 use serde_json::{Value, json};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::TryRecvError;
 
 use super::Region;
 use crate::control::Reply;
@@ -14,6 +14,8 @@ use crate::control::server::Caller;
 
 /// How many live flows are listed at most.
 const MOST: usize = 10_000;
+/// How long an idle log is left alone.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Sends the live flows, or follows the log until the caller goes.
 pub fn send(region: &Arc<Region>, follow: bool, caller: &Caller) -> anyhow::Result<Reply> {
@@ -26,12 +28,15 @@ pub fn send(region: &Arc<Region>, follow: bool, caller: &Caller) -> anyhow::Resu
     }
     let mut log = forwarder.subscribe();
     loop {
-        let line = match log.blocking_recv() {
+        let line = match log.try_recv() {
             Ok(record) => decided(&record),
-            Err(RecvError::Lagged(lost)) => {
+            Err(TryRecvError::Lagged(lost)) => {
                 json!({ "text": format!("({lost} lines were lost)"), "lost": lost })
             }
-            Err(RecvError::Closed) => return Ok(Reply::Done),
+            Err(TryRecvError::Closed) => return Ok(Reply::Done),
+            // INVARIANT: a caller that has gone is noticed, whether or not there is anything to send.
+            Err(TryRecvError::Empty) if caller.has_gone(LOOK)? => return Ok(Reply::Done),
+            Err(TryRecvError::Empty) => continue,
         };
         caller.send(&Reply::Flow(line), &[])?;
     }

@@ -8,6 +8,7 @@
 //!     └───────────┴───────────────────────────────┘
 //! ```
 
+mod ailments;
 mod attach;
 mod command;
 mod console;
@@ -22,6 +23,7 @@ mod reconcile;
 mod recorder;
 mod sandbox;
 mod trace;
+mod without_packets;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -31,7 +33,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use postern_dataplane::forward::Forwarder;
 use postern_dataplane::host::{Host, HostError, Privilege};
-use postern_frontdoor::{Authoriser, Authority, FrontDoor};
+use postern_frontdoor::{Authoriser, Authority, FrontDoor, Metrics};
 use postern_model::{AccountId, Action, Region as RegionName, State};
 use postern_services::commands::Commands;
 use postern_services::directory::RegionDirectory;
@@ -41,6 +43,7 @@ use postern_store::{Ledger, Sources};
 use tokio::sync::{Notify, watch};
 
 use crate::paths::{StateDir, Taken};
+use ailments::Ailments;
 use command::RegionCommands;
 use console::Consoles;
 use machines::Machines;
@@ -82,6 +85,7 @@ pub struct Region {
     packets: Result<Packets, String>,
     front_door: FrontDoor,
     recorder: Recorder,
+    ailments: Arc<Ailments>,
     s3: Store,
     stop: watch::Sender<bool>,
     /// INVARIANT: no other region has the state directory.
@@ -109,11 +113,15 @@ impl Region {
         };
         let planner = Arc::new(Planner::new(planned, forwarder.clone()));
         let changed = Arc::new(Notify::new());
-        let commands = Arc::new(RegionCommands::new(ledger, Arc::clone(&planner), Arc::clone(&changed)));
+        let ailments = Arc::new(Ailments::default());
+        let commands =
+            RegionCommands::new(ledger, Arc::clone(&planner), Arc::clone(&changed), Arc::clone(&ailments));
+        let commands = Arc::new(commands);
         let authority = Arc::new(authority(&commands, &options.region.name)?);
         std::fs::write(options.state_dir.ca_bundle(), authority.certificate_pem())
             .context("cannot write the region's CA")?;
         ensure_account(&commands, options.dev).await?;
+        attach::forget_guests(&commands).await;
 
         let as_commands: Arc<dyn Commands> = Arc::clone(&commands) as _;
         let sessions = Arc::new(session_keys(&commands)?);
@@ -130,6 +138,7 @@ impl Region {
         let s3_directory = s3_directory(&options)?;
         let s3 = Store::open(&s3_directory)
             .with_context(|| format!("cannot open what S3 holds in `{}`", s3_directory.display()))?;
+        let metrics = Arc::new(Metrics::default());
         let pages = Arc::new(pages::RegionPages::default());
         let front_door = doors::front_door(doors::Parts {
             options: &options,
@@ -141,25 +150,39 @@ impl Region {
             recorder: &recorder,
             pages: Arc::clone(&pages) as _,
             s3: s3.clone(),
+            metrics: &metrics,
         })?;
         let listener = tokio::net::TcpListener::bind(options.listen)
             .await
             .with_context(|| format!("cannot listen at `{}`", options.listen))?;
         let listen = listener.local_addr()?;
-        doors::serve_outside(&front_door, listener);
+        doors::serve_outside(&front_door, listener, &ailments);
 
         let furnishings =
             Furnishings { ca_bundle: authority.certificate_pem().to_owned(), tools: options.tools.clone() };
         let packets = match (host, forwarder) {
             (Ok(host), Some(forwarder)) => {
-                doors::open(&host, &forwarder, &front_door, &planner, &as_commands, &sessions).await?;
+                doors::open(doors::Inside {
+                    host: &host,
+                    forwarder: &forwarder,
+                    front_door: &front_door,
+                    planner: &planner,
+                    commands: &as_commands,
+                    sessions: &sessions,
+                    metrics: &metrics,
+                    ailments: &ailments,
+                })
+                .await?;
                 let machines =
                     Arc::new(Machines::new(Arc::clone(&host), Arc::clone(&forwarder), consoles, furnishings));
                 let reconciler =
                     tokio::spawn(Arc::clone(&machines).reconcile(as_commands, changed)).abort_handle();
                 Ok(Packets { host, forwarder, machines, reconciler })
             }
-            (Err(reason), _) => Err(reason),
+            (Err(reason), _) => {
+                tokio::spawn(without_packets::reconcile(as_commands, changed, reason.clone()));
+                Err(reason)
+            }
             (Ok(_), None) => bail!("the forwarder was not started"),
         };
         let region = Arc::new(Self {
@@ -170,6 +193,7 @@ impl Region {
             packets,
             front_door,
             recorder,
+            ailments,
             s3,
             stop: watch::Sender::new(false),
             _taken: taken,
@@ -240,7 +264,7 @@ impl Region {
         let replaced =
             tokio::task::spawn_blocking(move || ledger.replace_blocking(State::new(region))).await??;
         let planner = Arc::clone(&self.planner);
-        tokio::task::spawn_blocking(move || planner.follow(&replaced.state)).await?;
+        tokio::task::spawn_blocking(move || planner.follow(&replaced.state)).await??;
         if let Ok(packets) = &self.packets {
             let machines = Arc::clone(&packets.machines);
             tokio::task::spawn_blocking(move || machines.clear()).await?;

@@ -28,13 +28,16 @@ impl Pages for RegionPages {
         let Some(region) = self.region() else {
             return Health { ready: false, details: json!({ "status": "starting" }) };
         };
+        let ailments = region.ailments.list();
+        let ready = ailments.is_empty();
         let details = json!({
-            "status": "ready",
+            "status": if ready { "ready" } else { "ailing" },
+            "ailments": ailments,
             "version": env!("CARGO_PKG_VERSION"),
             "region": region.options.region.name,
             "packets": { "move": region.packets.is_ok(), "how": region.packets_in_words() },
         });
-        Health { ready: true, details }
+        Health { ready, details }
     }
 
     fn reset<'a>(&'a self) -> Resetting<'a> {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use postern_dataplane::forward::Forwarder;
+use postern_dataplane::forward::{Forwarder, Stopped};
 use postern_dns::Views;
 use postern_model::State;
 use postern_path::Plan;
@@ -32,20 +32,24 @@ impl Planner {
     }
 
     /// Makes packets follow `state`, unless they follow a later one already.
-    pub fn follow(&self, state: &Arc<State>) {
+    ///
+    /// # Errors
+    /// Where the forwarder has stopped: packets, and what is explained, stay as they were.
+    pub fn follow(&self, state: &Arc<State>) -> Result<(), Stopped> {
         // Nothing in here panics half way.
         let _guard = self.advancing.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.current.load_full();
         if current.state.revision >= state.revision {
-            return;
+            return Ok(());
         }
         let compiled = current.plan.advance(&current.state, state);
         report(&compiled.diagnostics);
         let planned = Planned { state: Arc::clone(state), plan: Arc::new(compiled.plan) };
         if let Some(forwarder) = &self.forwarder {
-            publish(forwarder, &planned.plan, compiled.changed);
+            forwarder.publish(Arc::clone(&planned.plan) as _, compiled.changed).wait()?;
         }
         self.current.store(Arc::new(planned));
+        Ok(())
     }
 
     /// What packets follow now.
@@ -57,12 +61,6 @@ impl Planner {
 fn report(diagnostics: &[postern_path::Diagnostic]) {
     for diagnostic in diagnostics {
         tracing::error!(resource = %diagnostic.resource, problem = diagnostic.problem, "packets cannot follow this");
-    }
-}
-
-fn publish(forwarder: &Forwarder, plan: &Arc<Plan>, changed: Vec<postern_path::Stamp>) {
-    if let Err(error) = forwarder.publish(Arc::clone(plan) as _, changed).wait() {
-        tracing::error!(%error, "the forwarder does not take the plan: packets follow an older one");
     }
 }
 

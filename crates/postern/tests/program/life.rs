@@ -180,7 +180,9 @@ fn ready_only_when_all_is_ready(world: &World) {
     Network::new(&aws).run(&aws, json!({}));
     let down = Ran::of(world.postern(&state, &["down"]), b"");
     assert_eq!(down.code, Some(0), "{down:?}");
-    assert!(child.try_wait().unwrap().is_some_and(|status| status.success()), "`down` waits for the end");
+    // A moment may pass until we can see what `down` saw.
+    let status = eventually("`down` waits for the end", 1, || child.try_wait().unwrap());
+    assert!(status.success(), "{status}");
 }
 
 fn ephemeral_leaves_nothing(world: &World) {

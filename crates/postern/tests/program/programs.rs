@@ -128,7 +128,7 @@ fn a_program_ends_with_its_caller(world: &World) {
     BufReader::new(caller.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "started\n");
     let runs = || region.sh(&instance, "grep -lsxz 1234[5] /proc/[0-9]*/cmdline | wc -l").trim() != "0";
-    assert!(runs(), "the check finds it");
+    eventually("the check finds it", 10, || runs().then_some(()));
     caller.kill().unwrap();
     caller.wait().unwrap();
     eventually("the program ends", 10, || (!runs()).then_some(()));
