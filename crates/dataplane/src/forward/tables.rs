@@ -472,6 +472,8 @@ impl Tables {
 
     fn live(&self, flow: &FlowEntry, now: u64) -> Option<LiveFlow> {
         let action = flow.verdict.action()?;
+        // Whoever began it may have been unplugged, and plugged in again since.
+        self.ports.get(flow.forward.port)?;
         let seen = flow.rewritten(Direction::Forward);
         Some(LiveFlow {
             flow: flow.forward.flow(flow.interface),

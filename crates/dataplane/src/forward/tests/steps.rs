@@ -670,3 +670,14 @@ fn the_log_has_a_line_for_each_flow() {
     assert_eq!(reason, DropReason::NoSuchAddress);
     assert!(resource.is_some());
 }
+
+#[test]
+fn flows_of_an_unplugged_sender_are_not_listed() {
+    let mut bench = Bench::new();
+    bench.pass(Out::Interface(0), tcp((address(0), 4000), (address(1), 80), SYN));
+    assert_eq!(bench.tables.live_flows(bench.now, 10).len(), 1);
+    let owner = crate::forward::port::Owner::Interface(super::script::eni(0));
+    bench.tables.remove_port(owner);
+    bench.tables.add_port(owner, super::script::mac(0), bench.now).unwrap();
+    assert_eq!(bench.tables.live_flows(bench.now, 10).len(), 0);
+}
