@@ -35,22 +35,38 @@ impl StateDir {
         Ok(Self(base.join("postern")))
     }
 
-    /// Makes it, for its owner alone. One that is there is left as it is, and refused where others can enter it.
+    /// Makes it, for its owner alone. One that is there is closed to others if nothing foreign is in it, and refused
+    /// otherwise: closing somebody's directory would do harm.
     pub fn create(&self) -> anyhow::Result<()> {
         for path in [self.0.clone(), self.runtime()] {
             let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
             made.with_context(|| format!("cannot make the directory `{}`", path.display()))?;
-            let found =
-                std::fs::metadata(&path).with_context(|| format!("cannot look at `{}`", path.display()))?;
+            let look = || format!("cannot look at `{}`", path.display());
             // INVARIANT: keys live below, so nobody else may look.
-            if found.permissions().mode() & 0o077 != 0 {
+            let open = std::fs::metadata(&path).with_context(look)?.permissions().mode() & 0o077 != 0;
+            if open && path == self.0 && self.holds_foreign_files().with_context(look)? {
                 bail!(
-                    "others can enter the directory `{}`: chmod 700 it, or use another one",
+                    "`{}` is open to others and holds more than a region: use a directory of its own",
                     path.display()
                 );
             }
+            if open {
+                let closed = std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700));
+                closed
+                    .with_context(|| format!("cannot close the directory `{}` to others", path.display()))?;
+            }
         }
         Ok(())
+    }
+
+    fn holds_foreign_files(&self) -> std::io::Result<bool> {
+        let own = [self.ledger(), self.s3(), self.runtime(), self.ca_bundle(), self.audit_log()];
+        for entry in std::fs::read_dir(&self.0)? {
+            if !own.contains(&entry?.path()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Takes it for this process, as long as the value lives. Keys, packets and the control socket of two regions

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use postern_dataplane::host::{Child, ProgramSpec, Stdio, WindowSize};
@@ -15,6 +16,9 @@ use super::command::RegionCommands;
 use super::{Packets, Region, execute, trace};
 use crate::control::server::{Caller, Controlled};
 use crate::control::{AccountInfo, KeyInfo, Reply, Request, Status, TraceRequest};
+
+/// How long a program whose caller has gone has to end by itself.
+const CALLER_GRACE: Duration = Duration::from_secs(2);
 
 /// The region behind its socket. It does not keep the region alive.
 struct Control {
@@ -110,7 +114,11 @@ impl Control {
         }
         let mut child = sandbox.spawn(&program, stdio)?;
         let master: Vec<OwnedFd> = child.terminal.take().into_iter().collect();
-        caller.send(&Reply::Started, &master)?;
+        if let Err(error) = caller.send(&Reply::Started, &master) {
+            // A program that nobody heard of must not stay either.
+            child.stop(CALLER_GRACE)?;
+            return Err(error);
+        }
         drop(master);
         let status = self.runtime.block_on(wait(&mut child, caller))?;
         Ok(Reply::Exited(status))
@@ -132,7 +140,7 @@ async fn wait(child: &mut Child, caller: &Caller) -> anyhow::Result<u8> {
     match status {
         Some(status) => Ok(status.shell_code()),
         None => {
-            child.stop(std::time::Duration::from_secs(2))?;
+            child.stop(CALLER_GRACE)?;
             bail!("the caller has gone")
         }
     }
