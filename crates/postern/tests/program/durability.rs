@@ -15,13 +15,16 @@ use crate::network::{Network, role, text};
 crate::both_ways!(a_restart_serves_the_same);
 crate::one_way!(kills_lose_nothing_acknowledged, a_backup_is_the_region);
 
+/// The content of a key that was last acknowledged, and the one that was being written.
+type Written = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// What a writer did: acknowledged, or begun and never answered.
 #[derive(Default)]
 struct Done {
     subnets: BTreeMap<String, String>,
     deleted: BTreeSet<String>,
-    /// By key, the content last acknowledged, and the one that was being written.
-    objects: BTreeMap<String, (Option<Vec<u8>>, Option<Vec<u8>>)>,
+    /// By key.
+    objects: BTreeMap<String, Written>,
     buckets: BTreeSet<String>,
     calls: usize,
 }
@@ -75,7 +78,7 @@ fn one_step(aws: &Aws, vpc: &str, writer: usize, round: usize, step: usize, done
             done.deleted.insert(subnet);
         }
     }
-    if step % 4 == 0 {
+    if step.is_multiple_of(4) {
         let bucket = format!("w{writer}-{round}-{step}");
         if aws.s3("PUT", &format!("/{bucket}"), "", b"")?.status == 200 {
             done.buckets.insert(bucket);
