@@ -7,6 +7,7 @@ use anyhow::Context;
 use nix::time::ClockId;
 use postern_path::{Flow, InterfacePlan, Outcome as Decided, Plan, Transport};
 use postern_testkit::{Random, Topology};
+use serde::Serialize;
 
 use crate::Options;
 use crate::cpu::{self, Pinning};
@@ -109,8 +110,17 @@ fn flows(plan: &Plan, topology: &Topology, kinds: &[Kind]) -> anyhow::Result<Vec
     Ok(flows)
 }
 
-/// Decisions in each second of this thread's processor time, which a neighbour's load does not use up.
-fn rate(plan: &Plan, flows: &[Flow], time: Duration) -> anyhow::Result<f64> {
+/// Decisions a second.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Rate {
+    /// Of the thread's processor time.
+    processor: f64,
+    /// Of the clock on the wall, in which neighbours had the processor too.
+    wall: f64,
+}
+
+/// Decisions in each second, above all of this thread's processor time, which a neighbour's load does not use up.
+fn rate(plan: &Plan, flows: &[Flow], time: Duration) -> anyhow::Result<Rate> {
     let clock = || anyhow::Ok(Duration::from(ClockId::CLOCK_THREAD_CPUTIME_ID.now()?));
     let (began, used) = (Instant::now(), clock()?);
     let mut decided = 0;
@@ -120,29 +130,38 @@ fn rate(plan: &Plan, flows: &[Flow], time: Duration) -> anyhow::Result<f64> {
             decided += 1;
         }
     }
-    Ok(decided as f64 / clock()?.saturating_sub(used).as_secs_f64())
+    let each = |time: Duration| decided as f64 / time.as_secs_f64();
+    Ok(Rate { processor: each(clock()?.saturating_sub(used)), wall: each(began.elapsed()) })
 }
 
-fn outcome(plan: &Plan, sets: &[anyhow::Result<Vec<Flow>>; KINDS.len()], rates: &[Vec<f64>]) -> Outcome {
-    let mut table = Table::new("decide", ["flows", "decisions/s", "ns each", "let pass"].map(str::to_owned));
+fn outcome(plan: &Plan, sets: &[anyhow::Result<Vec<Flow>>; KINDS.len()], rates: &[Vec<Rate>]) -> Outcome {
+    let mut table = Table::new(
+        "decide",
+        ["flows", "decisions/s", "ns each", "by the wall clock, /s", "let pass"].map(str::to_owned),
+    );
     let mut goals = Vec::new();
     let mut raw = serde_json::Map::new();
     for (((name, _), set), rates) in KINDS.iter().zip(sets).zip(rates) {
-        let rate = median(rates.iter().copied());
+        let of_processor: Vec<f64> = rates.iter().map(|rate| rate.processor).collect();
+        let rate = median(of_processor.iter().copied());
+        let wall = median(rates.iter().map(|rate| rate.wall));
         let flows: &[Flow] = set.as_deref().unwrap_or_default();
         let pass =
             flows.iter().filter(|flow| matches!(plan.decide(flow).outcome, Decided::Forward(_))).count();
         let part = 100.0 * pass as f64 / flows.len().max(1) as f64;
-        table.row(vec![(*name).to_owned(), fixed(rate, 0), fixed(1e9 / rate, 0), format!("{part:.0} %")]);
+        table.row(vec![
+            (*name).to_owned(),
+            fixed(rate, 0),
+            fixed(1e9 / rate, 0),
+            fixed(wall, 0),
+            format!("{part:.0} %"),
+        ]);
         raw.insert((*name).to_owned(), serde_json::json!(rates));
         if *name == "mixed" {
-            goals.push(Goal::at_least(
-                "decide, mixed flows, 10,000 interfaces, one processor",
-                rate,
-                1e6,
-                0,
-                "/s",
-            ));
+            goals.push(
+                Goal::at_least("decide, mixed flows, 10,000 interfaces, one processor", rate, 1e6, 0, "/s")
+                    .over(&of_processor),
+            );
         }
     }
     table.note(format!(

@@ -145,13 +145,16 @@ fn outcome(contenders: &[Contender], rounds: Vec<Vec<Kinds>>) -> Outcome {
         table.row(std::iter::once(contender.name.to_owned()).chain(row).collect());
         if POSTERN.contains(&contender.name) {
             probes = (probes.0 + all.decided.len(), probes.1 + all.upcalls);
-            goals.push(Goal::below(
-                &format!("{}: first packet, to a plain round trip", contender.name),
-                ratio,
-                4.0,
-                2,
-                "",
-            ));
+            goals.push(
+                Goal::below(
+                    &format!("{}: first packet, to a plain round trip", contender.name),
+                    ratio,
+                    4.0,
+                    2,
+                    "",
+                )
+                .over(&per_round.iter().map(|(_, ratio)| *ratio).collect::<Vec<_>>()),
+            );
         }
         raw.insert(
             contender.name.to_owned(),

@@ -86,6 +86,9 @@ pub struct Goal {
     aim: String,
     measured: String,
     met: bool,
+    /// The lowest and the highest of the rounds, where it is made of rounds.
+    rounds: String,
+    decimals: usize,
 }
 
 impl Goal {
@@ -102,7 +105,7 @@ impl Goal {
     /// Met when nothing was counted.
     pub fn none(what: &str, measured: u64) -> Self {
         let (aim, measured, met) = ("none".to_owned(), measured.to_string(), measured == 0);
-        Self { what: what.to_owned(), aim, measured, met }
+        Self { what: what.to_owned(), aim, measured, met, rounds: String::new(), decimals: 0 }
     }
 
     fn new(what: &str, how: &str, measured: f64, aim: f64, decimals: usize, unit: &str, met: bool) -> Self {
@@ -111,16 +114,33 @@ impl Goal {
             aim: format!("{how} {}{unit}", fixed(aim, decimals)),
             measured: format!("{}{unit}", fixed(measured, decimals)),
             met,
+            rounds: String::new(),
+            decimals,
         }
+    }
+
+    /// Shows how far apart the rounds are.
+    pub fn over(mut self, rounds: &[f64]) -> Self {
+        let figures = || rounds.iter().copied().filter(|figure| figure.is_finite());
+        let (low, high) =
+            (figures().fold(f64::INFINITY, f64::min), figures().fold(f64::NEG_INFINITY, f64::max));
+        self.rounds = format!("{} to {}", fixed(low, self.decimals), fixed(high, self.decimals));
+        self
     }
 }
 
 /// The goals as a table.
 pub fn goals(goals: &[&Goal]) -> Table {
-    let mut table = Table::new("Goals", ["goal", "aim", "measured", ""].map(str::to_owned));
+    let mut table = Table::new("Goals", ["goal", "aim", "measured", "rounds", ""].map(str::to_owned));
     for goal in goals {
         let verdict = if goal.met { "met" } else { "**falls short**" };
-        table.row(vec![goal.what.clone(), goal.aim.clone(), goal.measured.clone(), verdict.to_owned()]);
+        table.row(vec![
+            goal.what.clone(),
+            goal.aim.clone(),
+            goal.measured.clone(),
+            goal.rounds.clone(),
+            verdict.to_owned(),
+        ]);
     }
     table
 }
