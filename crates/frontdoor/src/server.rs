@@ -38,7 +38,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 /// The bounds of a server.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at a time.
+    /// Connections at a time: so many from inside the VPCs, and as many from outside.
     pub connections: usize,
     /// Connections at a time from one address inside the VPCs.
     pub connections_per_peer: usize,
@@ -111,7 +111,9 @@ struct Shared {
     tls: Option<TlsAcceptor>,
     limits: Limits,
     metrics: Arc<Metrics>,
-    connections: Arc<Semaphore>,
+    /// INVARIANT: whoever is inside the VPCs cannot take the places of those outside: each has its own.
+    inside: Arc<Semaphore>,
+    outside: Arc<Semaphore>,
     per_peer: Mutex<HashMap<IpAddr, usize>>,
     closing: watch::Sender<bool>,
 }
@@ -129,7 +131,8 @@ impl Server {
             tls: tls.map(TlsAcceptor::from),
             limits,
             metrics,
-            connections: Arc::new(Semaphore::new(limits.connections)),
+            inside: Arc::new(Semaphore::new(limits.connections)),
+            outside: Arc::new(Semaphore::new(limits.connections)),
             per_peer: Mutex::default(),
             closing: watch::Sender::new(false),
         };
@@ -152,12 +155,16 @@ impl Server {
             return Err(ServeError::NoTls);
         }
         let loopback = listener.local_addr().map_err(ServeError::Listener)?.ip().is_loopback();
+        let places = match source {
+            OriginSource::Outside => Arc::clone(&self.shared.outside),
+            OriginSource::Inside { .. } => Arc::clone(&self.shared.inside),
+        };
         let mut closing = self.shared.closing.subscribe();
         let mut tasks = JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 () = closed(&mut closing) => break,
-                accepted = self.shared.accept(&listener) => accepted,
+                accepted = self.shared.accept(&listener, &places) => accepted,
             };
             let (stream, remote, slot) = accepted;
             while let Some(ended) = tasks.try_join_next() {
@@ -215,12 +222,16 @@ impl Drop for Place {
 
 impl Shared {
     /// The next connection, once there is room for it.
-    async fn accept(&self, listener: &TcpListener) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
-        if self.connections.available_permits() == 0 {
+    async fn accept(
+        &self,
+        listener: &TcpListener,
+        places: &Arc<Semaphore>,
+    ) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
+        if places.available_permits() == 0 {
             self.metrics.count(Counter::ConnectionsExhausted);
         }
         // The semaphore is never closed, so the slot is always there.
-        let slot = Arc::clone(&self.connections).acquire_owned().await.ok();
+        let slot = Arc::clone(places).acquire_owned().await.ok();
         loop {
             match listener.accept().await {
                 Ok((stream, remote)) => {
