@@ -21,6 +21,12 @@ impl Volume {
         self.packets += 1;
         self.bytes += bytes as u64;
     }
+
+    /// All of these more.
+    pub const fn add_all(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
 }
 
 const REASONS: usize = 64;
@@ -47,6 +53,13 @@ impl Drops {
     pub fn count(&mut self, reason: DropReason) {
         if let Some(counter) = self.0.get_mut(usize::from(reason.code())) {
             *counter += 1;
+        }
+    }
+
+    /// So many more.
+    pub(crate) fn count_many(&mut self, reason: DropReason, how_many: u64) {
+        if let Some(counter) = self.0.get_mut(usize::from(reason.code())) {
+            *counter += how_many;
         }
     }
 
@@ -159,7 +172,7 @@ impl Gateways {
         self.counters.get_mut(at?).map(|(_, counters)| counters)
     }
 
-    /// All of them.
+    /// All of them, in the order of their places.
     pub fn report(&self) -> Vec<GatewayReport> {
         self.counters.clone()
     }

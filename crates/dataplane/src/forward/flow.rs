@@ -11,9 +11,10 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use postern_model::NetworkInterfaceId;
+use postern_path::IdleTimeouts;
 
-use super::counters::Volume;
 use super::key::{FlowKey, KeyHash, PortNumber};
+use super::live::Live;
 use super::nat::SpaceKey;
 use super::packet::Tuple;
 use super::phase::{Direction, Phase};
@@ -27,7 +28,7 @@ pub struct FlowId {
 }
 
 /// A flow.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct FlowEntry {
     /// Packets as the first one.
     pub forward: FlowKey,
@@ -37,18 +38,14 @@ pub struct FlowEntry {
     pub interface: NetworkInterfaceId,
     /// Why it passes, and how.
     pub verdict: Arc<Verdict>,
-    /// The epoch in which the verdict was last found to hold.
-    pub epoch: u64,
-    /// How far it has come.
-    pub phase: Phase,
-    /// How long it may be silent, in nanoseconds.
-    pub patience: u64,
+    /// How long it may be silent.
+    pub idle: IdleTimeouts,
     /// When it began, in nanoseconds.
     pub begun: u64,
-    /// When its last packet passed, in nanoseconds. In a closed one, when that was.
-    pub seen: u64,
-    /// What passed: forward, reverse.
-    pub volumes: [Volume; 2],
+    /// How far it has come, when its last packet passed, and what passed.
+    pub live: Live,
+    /// Whether it is known to be done, and waits for its place to be needed.
+    pub closing: bool,
     /// The NAT gateway's ports of which it has one.
     pub space: Option<SpaceKey>,
     /// The address that stands for its sender.
@@ -76,10 +73,21 @@ impl FlowEntry {
         }
     }
 
+    /// How long it may be silent as it is now, in nanoseconds.
+    #[inline]
+    pub fn patience(&self) -> u64 {
+        self.live.phase().patience(&self.idle)
+    }
+
     /// Whether it was silent for too long.
     #[inline]
-    pub const fn is_expired(&self, now: u64) -> bool {
-        now.saturating_sub(self.seen) > self.patience
+    pub fn is_expired(&self, now: u64) -> bool {
+        now.saturating_sub(self.live.seen()) > self.patience()
+    }
+
+    /// Whether both ends were done so long ago.
+    pub fn is_closed_since(&self, age: u64, now: u64) -> bool {
+        self.live.phase() == Phase::Closed && now.saturating_sub(self.live.seen()) >= age
     }
 }
 
@@ -233,12 +241,10 @@ mod tests {
                 consulted: Default::default(),
                 cut: Default::default(),
             }),
-            epoch: 0,
-            phase: Phase::Other,
-            patience: 10,
+            idle: IdleTimeouts::INTERFACE,
             begun: 0,
-            seen: 0,
-            volumes: [Volume::default(); 2],
+            live: Live::new(Phase::Other, 0),
+            closing: false,
             space: None,
             peer: None,
             gateway: None,

@@ -6,10 +6,12 @@
 //! a reader needs no lock. An *epoch* beside it goes up after each change; whoever compared all numbers in an epoch
 //! need not compare them again in the same one.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use postern_path::Stamp;
+
+use crate::kernel::Maps;
 
 const CHUNK_SLOTS: usize = 16_384;
 const CHUNKS: usize = 4_096;
@@ -19,11 +21,13 @@ const CHUNKS: usize = 4_096;
 pub struct Generations {
     chunks: Box<[OnceLock<Box<[AtomicU64]>>]>,
     epoch: AtomicU64,
+    /// Where the first slots and the epoch are, if the kernel program compares too.
+    maps: Option<Arc<Maps>>,
 }
 
 impl Default for Generations {
     fn default() -> Self {
-        Self { chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(), epoch: AtomicU64::new(1) }
+        Self::with(None)
     }
 }
 
@@ -31,9 +35,25 @@ impl Generations {
     /// The slots that there can be.
     pub const MOST_SLOTS: usize = CHUNK_SLOTS * CHUNKS;
 
+    /// None is stored yet; those that fit are kept where the kernel program reads them.
+    pub(crate) fn with(maps: Option<Arc<Maps>>) -> Self {
+        Self { chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(), epoch: AtomicU64::new(1), maps }
+    }
+
+    fn epoch_cell(&self) -> &AtomicU64 {
+        self.maps.as_ref().map_or(&self.epoch, |maps| &maps.settings().epoch)
+    }
+
+    fn shared(&self, slot: u32) -> Option<&AtomicU64> {
+        self.maps.as_ref()?.generation(slot)
+    }
+
     /// The generation in a slot; zero, which no resource has, in one that was never stored.
     #[inline]
     pub fn get(&self, slot: u32) -> u64 {
+        if let Some(generation) = self.shared(slot) {
+            return generation.load(Ordering::Acquire);
+        }
         let slot = slot as usize;
         self.chunks
             .get(slot / CHUNK_SLOTS)
@@ -47,6 +67,10 @@ impl Generations {
     pub fn store(&self, changed: &[Stamp]) -> usize {
         let mut beyond = 0;
         for stamp in changed {
+            if let Some(generation) = self.shared(stamp.slot) {
+                generation.fetch_max(stamp.generation, Ordering::AcqRel);
+                continue;
+            }
             let slot = stamp.slot as usize;
             match self.chunks.get(slot / CHUNK_SLOTS) {
                 Some(chunk) => {
@@ -58,14 +82,14 @@ impl Generations {
                 None => beyond += 1,
             }
         }
-        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.epoch_cell().fetch_add(1, Ordering::AcqRel);
         beyond
     }
 
     /// The epoch: it stays the same as long as no generation changes.
     #[inline]
     pub fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
+        self.epoch_cell().load(Ordering::Acquire)
     }
 
     /// Whether all of these are as they were.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use postern_model::NetworkInterfaceId;
@@ -20,6 +21,8 @@ pub struct PortNumber(pub u32);
 
 impl PortNumber {
     const PLACE_BITS: u32 = 20;
+    /// The bits of a number that are the place.
+    pub(crate) const PLACE_MASK: u32 = (1 << Self::PLACE_BITS) - 1;
     /// How many ports there can be.
     pub const MOST: usize = 1 << Self::PLACE_BITS;
 
@@ -107,6 +110,18 @@ pub struct FlowKey {
 const _: () = assert!(size_of::<FlowKey>() == 44, "no gaps");
 
 impl FlowKey {
+    /// The fields for programs in C: what each is called, how it is declared, and where it is.
+    pub(crate) const FIELDS: [(&str, &str, usize); 8] = [
+        ("source", "__u32 source[4]", offset_of!(Self, source)),
+        ("destination", "__u32 destination[4]", offset_of!(Self, destination)),
+        ("port", "__u32 port", offset_of!(Self, port)),
+        ("source_port", "__u16 source_port", offset_of!(Self, source_port)),
+        ("destination_port", "__u16 destination_port", offset_of!(Self, destination_port)),
+        ("protocol", "__u8 protocol", offset_of!(Self, protocol)),
+        ("mark", "__u8 mark", offset_of!(Self, mark)),
+        ("zero", "__u8 zero[2]", offset_of!(Self, zero)),
+    ];
+
     /// The key of packets with this tuple.
     #[inline]
     pub fn new(port: PortNumber, source: Ipv4Addr, destination: Ipv4Addr, transport: Transport) -> Self {

@@ -11,6 +11,8 @@ const HALF_OPEN: u64 = 30 * SECOND;
 const HALF_CLOSED: u64 = 240 * SECOND;
 /// A connection that both ends have closed: for what is sent again.
 const CLOSED: u64 = 10 * SECOND;
+/// Where in a phase's number its kind is.
+const KIND_SHIFT: u32 = 16;
 
 /// Which way a packet of a flow goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +114,51 @@ impl Phase {
         }
     }
 
+    /// The numbers of phases and their times, for programs in C.
+    pub(crate) const NUMBERS: [(&str, u64); 11] = [
+        ("PHASE_SHIFT", KIND_SHIFT as u64),
+        ("PHASE_SYN_SENT", 1),
+        ("PHASE_SYN_RECEIVED", 2),
+        ("PHASE_ESTABLISHED", 3),
+        ("PHASE_HALF_CLOSED", 4),
+        ("PHASE_CLOSED", 5),
+        ("PHASE_DATAGRAMS", 6),
+        ("PHASE_OTHER", 7),
+        ("HALF_OPEN_SECONDS", HALF_OPEN / SECOND),
+        ("HALF_CLOSED_SECONDS", HALF_CLOSED / SECOND),
+        ("CLOSED_SECONDS", CLOSED / SECOND),
+    ];
+
+    /// As a number: which phase, and two bytes of what it holds.
+    #[inline]
+    pub const fn code(self) -> u64 {
+        let (kind, first, second) = match self {
+            Self::SynSent => (1, 0, 0),
+            Self::SynReceived => (2, 0, 0),
+            Self::Established => (3, 0, 0),
+            Self::HalfClosed(done) => (4, done, 0),
+            Self::Closed => (5, 0, 0),
+            Self::Datagrams([forward, reverse]) => (6, forward, reverse),
+            Self::Other => (7, 0, 0),
+        };
+        kind << KIND_SHIFT | (first as u64) << 8 | second as u64
+    }
+
+    /// Back from [`Self::code`]. A number that is none is a flow that is done.
+    #[inline]
+    pub const fn from_code(code: u64) -> Self {
+        let [second, first, kind, ..] = code.to_le_bytes();
+        match kind {
+            1 => Self::SynSent,
+            2 => Self::SynReceived,
+            3 => Self::Established,
+            4 => Self::HalfClosed(first),
+            6 => Self::Datagrams([first, second]),
+            7 => Self::Other,
+            _ => Self::Closed,
+        }
+    }
+
     /// Whether only one end of a connection was heard.
     pub const fn is_half_open(self) -> bool {
         matches!(self, Self::SynSent | Self::SynReceived)
@@ -129,6 +176,23 @@ impl Phase {
             Self::Datagrams([2, 2]) => "stream",
             Self::Datagrams(_) => "answered",
             Self::Other => "active",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_is_its_number() {
+        let datagrams = (0..3).flat_map(|a| (0..3).map(move |b| Phase::Datagrams([a, b])));
+        let others = [Phase::SynSent, Phase::SynReceived, Phase::Established, Phase::Closed, Phase::Other];
+        let phases: Vec<Phase> =
+            others.into_iter().chain((1..4).map(Phase::HalfClosed)).chain(datagrams).collect();
+        for (at, phase) in phases.iter().enumerate() {
+            assert_eq!(Phase::from_code(phase.code()), *phase);
+            assert!(phases.iter().skip(at + 1).all(|other| other.code() != phase.code()));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use postern_model::{Mac, NetworkInterfaceId};
 
@@ -12,6 +13,7 @@ use super::fragment::Fragments;
 use super::key::{KeyHash, PortNumber};
 use super::limit::{Bucket, Limits};
 use super::template::Templates;
+use crate::kernel::{Checks, Maps};
 
 /// Who is behind a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +53,16 @@ impl Port {
             Owner::Doors => None,
         }
     }
+
+    /// Tells the kernel program what the plan says of it.
+    fn describe(&self, maps: &Maps, number: PortNumber) {
+        let doors = postern_path::Door::ALL.map(|door| door.address());
+        let checks = match self.owner {
+            Owner::Interface(_) => self.info.as_deref().map(Checks::from),
+            Owner::Doors => Some(Checks { addresses: &doors, any_source: false }),
+        };
+        maps.describe_port(number, self.mac, checks.as_ref(), self.revision);
+    }
 }
 
 #[derive(Debug)]
@@ -69,10 +81,12 @@ pub struct Ports {
     limits: Limits,
     hash: KeyHash,
     revision: u64,
+    /// Where the kernel program reads about ports.
+    maps: Option<Arc<Maps>>,
 }
 
 impl Ports {
-    pub(crate) fn new(limits: Limits, hash: KeyHash) -> Self {
+    pub(crate) fn new(limits: Limits, hash: KeyHash, maps: Option<Arc<Maps>>) -> Self {
         Self {
             places: Vec::new(),
             free: VecDeque::new(),
@@ -81,6 +95,7 @@ impl Ports {
             limits,
             hash,
             revision: 1,
+            maps,
         }
     }
 
@@ -130,11 +145,21 @@ impl Ports {
         let port = place.port.take()?;
         place.number = number.next_life();
         self.free.push_back(number.place());
+        if let Some(maps) = &self.maps {
+            maps.detach_port(number);
+        }
         match port.owner {
             Owner::Interface(id) => drop(self.by_interface.remove(&id)),
             Owner::Doors => self.doors = None,
         }
         Some(port)
+    }
+
+    /// The kernel program delivers to a port no more.
+    pub(crate) fn detached(&self, number: PortNumber) {
+        if let Some(maps) = &self.maps {
+            maps.detach_port(number);
+        }
     }
 
     /// The port of an owner.
@@ -168,19 +193,36 @@ impl Ports {
     /// There is another plan: what the last one said of interfaces is to be asked again.
     pub(crate) fn plan_changed(&mut self) {
         self.revision += 1;
+        if let Some(maps) = &self.maps {
+            maps.settings().revision.store(self.revision, Ordering::SeqCst);
+        }
+    }
+
+    /// The kernel program stands on a port's host end.
+    pub(crate) fn attached(&mut self, number: PortNumber, interface: u32) {
+        if let (Some(maps), Some(place)) = (&self.maps, self.places.get_mut(number.place()))
+            && let Some(port) = place.port.as_mut().filter(|_| place.number == number)
+        {
+            maps.attach_port(number, interface);
+            // What the plan says is to be written there, too.
+            port.revision = 0;
+        }
     }
 
     /// A port with what the plan says of it now. None if there is no such port.
     #[inline]
     pub(crate) fn fresh(&mut self, number: PortNumber, decider: &dyn Decider) -> Option<&mut Port> {
-        let revision = self.revision;
-        let port = self.get_mut(number)?;
-        if port.revision != revision {
-            port.revision = revision;
+        let place = self.places.get_mut(number.place()).filter(|place| place.number == number)?;
+        let port = place.port.as_mut()?;
+        if port.revision != self.revision {
+            port.revision = self.revision;
             if let Owner::Interface(id) = port.owner {
                 let info = decider.interface(id).map(Arc::new);
                 port.mac = info.as_ref().map_or(port.mac, |info| info.mac);
                 port.info = info;
+            }
+            if let Some(maps) = &self.maps {
+                port.describe(maps, number);
             }
         }
         Some(port)

@@ -9,13 +9,14 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context as TaskContext, Poll};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::time::{ClockId, clock_gettime};
 use postern_model::{Mac, NetworkInterfaceId};
 use postern_path::{DropReason, PeerLookup, Stamp};
 use smallvec::SmallVec;
@@ -31,7 +32,8 @@ use super::peer::PeerDirectory;
 use super::port::Owner;
 use super::step::{Effects, Fate, Frame, step};
 use super::tables::Tables;
-use crate::host::{FrameBatch, FrameMeta, MAX_BATCH, PacketSocket, VirtioNetHdr};
+use crate::host::{FrameBatch, FrameMeta, Frames as Kinds, MAX_BATCH, PacketSocket, VirtioNetHdr};
+use crate::kernel::{self, Attachment, KernelProgram, Maps};
 
 /// Frames that are read from a port before the next port's turn.
 const BATCH: usize = 32;
@@ -47,35 +49,63 @@ const SWEEP_RESTED: usize = 8_192;
 const COMMANDS: usize = 1_024;
 /// The mark of the wake-up event among those of ports, which are below it.
 const WAKE: u64 = u64::MAX;
+/// Beside a port's number: it is about the port's socket for ARP.
+const ARP_EVENT: u64 = 1 << 32;
 
 /// Time that passes, and that tests can let pass.
 #[derive(Debug, Clone)]
-pub struct Clock {
-    start: Instant,
-    ahead: Arc<AtomicU64>,
+pub struct Clock(Arc<Offset>);
+
+/// What is added to the kernel's monotonic clock.
+#[derive(Debug)]
+struct Offset {
+    own: AtomicU64,
+    /// The kernel program's copy, if there is one.
+    maps: OnceLock<Arc<Maps>>,
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        // Not zero, so that what never happened is in the past.
-        Self { start: Instant::now(), ahead: Arc::new(AtomicU64::new(1_000_000_000)) }
+        // It starts at a second, so that what never happened is in the past.
+        let own = AtomicU64::new(1_000_000_000_u64.wrapping_sub(monotonic()));
+        Self(Arc::new(Offset { own, maps: OnceLock::new() }))
+    }
+}
+
+/// The kernel's monotonic clock, in nanoseconds.
+fn monotonic() -> u64 {
+    match clock_gettime(ClockId::CLOCK_MONOTONIC) {
+        // Neither is ever negative on this clock.
+        Ok(time) => time.tv_sec().unsigned_abs() * 1_000_000_000 + time.tv_nsec().unsigned_abs(),
+        Err(_) => unreachable!("every kernel has this clock"),
     }
 }
 
 impl Clock {
     /// Nanoseconds since some moment; never goes back.
     pub fn now(&self) -> u64 {
-        let elapsed = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        elapsed.saturating_add(self.ahead.load(Ordering::Relaxed))
+        monotonic().wrapping_add(self.0.own.load(Ordering::Relaxed))
     }
 
     /// Lets time pass.
     pub fn advance(&self, by: Duration) {
         let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
-        // The closure always returns a value.
-        let _ = self
-            .ahead
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |ahead| Some(ahead.saturating_add(by)));
+        self.0.own.fetch_add(by, Ordering::SeqCst);
+        self.tell();
+    }
+
+    /// The kernel program goes by this clock from now on.
+    fn lead(&self, maps: &Arc<Maps>) {
+        if self.0.maps.set(Arc::clone(maps)).is_err() {
+            tracing::error!("one clock leads two kernel programs");
+        }
+        self.tell();
+    }
+
+    fn tell(&self) {
+        if let Some(maps) = self.0.maps.get() {
+            maps.settings().clock_offset.store(self.0.own.load(Ordering::SeqCst), Ordering::SeqCst);
+        }
     }
 }
 
@@ -165,7 +195,21 @@ impl Forwarder {
         current: &[Stamp],
         options: Options,
     ) -> Result<Self, ForwarderError> {
-        let mut tables = Tables::new(options.limits, options.seed);
+        Self::start_with(decider, current, options, None)
+    }
+
+    /// Starts one whose flows are carried by the program in the kernel, where there is one and it can.
+    pub fn start_with(
+        decider: Arc<dyn Decider>,
+        current: &[Stamp],
+        options: Options,
+        program: Option<KernelProgram>,
+    ) -> Result<Self, ForwarderError> {
+        let maps = program.as_ref().map(KernelProgram::maps);
+        if let Some(maps) = &maps {
+            options.clock.lead(maps);
+        }
+        let mut tables = Tables::with(options.limits, options.seed, maps.as_ref());
         tables.plan_changed(current);
         let (commands, inbox) = sync_channel(COMMANDS);
         let wake = Arc::new(
@@ -184,9 +228,10 @@ impl Forwarder {
             thread: Mutex::new(None),
         };
         let worker = Worker {
+            program,
             tables,
             decider,
-            sockets: Vec::new(),
+            links: Vec::new(),
             epoll,
             wake,
             inbox,
@@ -297,12 +342,28 @@ impl Drop for Forwarder {
 /// The frames of one batch: what came with each, and its bytes.
 type Frames<'a> = SmallVec<[(FrameMeta, &'a mut [u8]); MAX_BATCH]>;
 
+/// What the thread holds of a port.
+struct Link {
+    number: PortNumber,
+    socket: PacketSocket,
+    /// Where the kernel program stands on the port.
+    in_kernel: Option<InKernel>,
+}
+
+/// The kernel program on a port. It takes IPv4 away from the port's socket, which must come after it for that; ARP then
+/// needs a socket of its own.
+struct InKernel {
+    arp: PacketSocket,
+    _program: Attachment,
+}
+
 /// What the thread owns.
 struct Worker {
+    program: Option<KernelProgram>,
     tables: Tables,
     decider: Arc<dyn Decider>,
     /// By the place of the port's number.
-    sockets: Vec<Option<(PortNumber, PacketSocket)>>,
+    links: Vec<Option<Link>>,
     epoll: Epoll,
     wake: Arc<EventFd>,
     inbox: Receiver<Command>,
@@ -336,7 +397,7 @@ impl Worker {
                         }
                     }
                     // Everything else was registered with a port's number, which has 32 bits.
-                    number => self.pump(PortNumber(number as u32), &mut batch),
+                    number => self.pump(PortNumber(number as u32), number & ARP_EVENT != 0, &mut batch),
                 }
             }
             self.sweep(ready == 0);
@@ -405,36 +466,71 @@ impl Worker {
             self.tables.remove_port(owner);
             return Err(Stopped::NoPort);
         }
+        let in_kernel = self.carry_in_kernel(number, &socket);
         let place = number.place();
-        if self.sockets.len() <= place {
-            self.sockets.resize_with(place + 1, || None);
+        if self.links.len() <= place {
+            self.links.resize_with(place + 1, || None);
         }
-        if let Some(slot) = self.sockets.get_mut(place) {
-            *slot = Some((number, socket));
+        if let Some(slot) = self.links.get_mut(place) {
+            *slot = Some(Link { number, socket, in_kernel });
         }
         Ok(())
     }
 
+    /// Puts the kernel program on a port, if there is one and it can serve there. A port without it is served by the
+    /// forwarder alone.
+    fn carry_in_kernel(&mut self, number: PortNumber, socket: &PacketSocket) -> Option<InKernel> {
+        let program = self.program.as_mut()?;
+        if !program.can_serve(socket) || number.place() >= kernel::layout::PORTS as usize {
+            return None;
+        }
+        match stand_before(program, &self.epoll, number, socket) {
+            Ok(in_kernel) => {
+                self.tables.ports.attached(number, socket.index());
+                // So that the program can judge its first frame.
+                let _ = self.tables.ports.fresh(number, &*self.decider);
+                Some(in_kernel)
+            }
+            Err(reason) => {
+                tracing::warn!(%reason, "a port is served by the forwarder alone");
+                // As it was, so that it sees all frames.
+                if let Err(error) = socket.narrow(Kinds::All) {
+                    tracing::error!(%error, "a port's socket cannot be bound again");
+                }
+                None
+            }
+        }
+    }
+
     fn remove_port(&mut self, owner: Owner) -> bool {
         let Some(number) = self.tables.ports.of(owner) else { return false };
-        if let Some(slot) = self.sockets.get_mut(number.place())
-            && let Some((_, socket)) = slot.take()
+        if let Some(slot) = self.links.get_mut(number.place())
+            && let Some(link) = slot.take()
         {
             // Closing it does the same, unless somebody else holds it too.
-            let _ = self.epoll.delete(&socket);
+            let _ = self.epoll.delete(&link.socket);
+            if let Some(in_kernel) = &link.in_kernel {
+                let _ = self.epoll.delete(&in_kernel.arp);
+            }
         }
         self.tables.remove_port(owner)
     }
 
     /// Reads one batch of frames from a port and sends them on.
-    fn pump(&mut self, port: PortNumber, batch: &mut FrameBatch) {
-        let Some(socket) = socket(&self.sockets, port) else { return };
+    fn pump(&mut self, port: PortNumber, arp: bool, batch: &mut FrameBatch) {
+        let Some(link) = link(&self.links, port) else { return };
+        let socket = match &link.in_kernel {
+            Some(in_kernel) if arp => &in_kernel.arp,
+            Some(_) | None => &link.socket,
+        };
         match socket.recv_batch(batch) {
             Ok(0) => return,
             Ok(_) => {}
             Err(error) => {
-                // The interface is down or gone; its owner will remove the port.
+                // The interface is down or gone; its owner will remove the port. Until then what goes there is counted
+                // as lost here, which the kernel program could not notice.
                 tracing::debug!(%error, ?port, "cannot read from a port");
+                self.tables.ports.detached(port);
                 return;
             }
         }
@@ -477,8 +573,8 @@ impl Worker {
         let mut left = frames;
         let mut lost = 0;
         while !left.is_empty() {
-            let sent = match socket(&self.sockets, exit) {
-                Some(socket) => socket.send_batch(left),
+            let sent = match link(&self.links, exit) {
+                Some(link) => link.socket.send_batch(left),
                 None => Ok(0),
             };
             match sent {
@@ -504,11 +600,14 @@ impl Worker {
     }
 
     fn count_overruns(&mut self) {
-        for (number, socket) in self.sockets.iter().flatten() {
-            if let Ok(statistics) = socket.statistics()
-                && let Some(port) = self.tables.ports.get_mut(*number)
-            {
-                port.counters.overruns += u64::from(statistics.dropped);
+        for link in self.links.iter().flatten() {
+            let arp = link.in_kernel.as_ref().map(|in_kernel| &in_kernel.arp);
+            for socket in [Some(&link.socket), arp].into_iter().flatten() {
+                if let Ok(statistics) = socket.statistics()
+                    && let Some(port) = self.tables.ports.get_mut(link.number)
+                {
+                    port.counters.overruns += u64::from(statistics.dropped);
+                }
             }
         }
     }
@@ -530,10 +629,23 @@ impl Worker {
     }
 }
 
-/// The socket of a port, if the port is still there.
-fn socket(sockets: &[Option<(PortNumber, PacketSocket)>], port: PortNumber) -> Option<&PacketSocket> {
-    match sockets.get(port.place()) {
-        Some(Some((number, socket))) if *number == port => Some(socket),
-        Some(_) | None => None,
-    }
+/// The link of a port, if the port is still there.
+fn link(links: &[Option<Link>], port: PortNumber) -> Option<&Link> {
+    links.get(port.place())?.as_ref().filter(|link| link.number == port)
+}
+
+/// Puts the kernel program on a port, and the port's sockets behind it.
+fn stand_before(
+    program: &mut KernelProgram,
+    epoll: &Epoll,
+    number: PortNumber,
+    socket: &PacketSocket,
+) -> Result<InKernel, String> {
+    let arp = socket.another(Kinds::Arp).map_err(|error| error.to_string())?;
+    socket.narrow(Kinds::Ipv4).map_err(|error| error.to_string())?;
+    let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(number.0) | ARP_EVENT);
+    epoll.add(&arp, event).map_err(|error| error.to_string())?;
+    // Dropping the socket takes it out of the epoll again.
+    let attachment = program.attach(socket).map_err(|error| error.to_string())?;
+    Ok(InKernel { arp, _program: attachment })
 }

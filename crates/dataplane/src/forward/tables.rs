@@ -10,11 +10,12 @@ use std::sync::Arc;
 use postern_model::ResourceId;
 use postern_path::{Action, Deliver, DropReason, Peer, SourceRewrite, Stamp, Through};
 
-use super::counters::{Counters, Gateways, PortReport, Volume};
+use super::counters::{Counters, GatewayReport, Gateways, PortCounters, PortReport};
 use super::flow::{FlowEntry, FlowId, FlowTable, KeyTaken};
 use super::generation::Generations;
 use super::key::{Address, FlowKey, KeyHash, PortNumber};
 use super::limit::Limits;
+use super::live::Live;
 use super::log::{FlowOutcome, LiveFlow, Logged};
 use super::nat::{NatPorts, SpaceKey};
 use super::packet::{ipv4, protocol};
@@ -22,6 +23,7 @@ use super::peer::{Peers, Variant};
 use super::phase::{Direction, Phase};
 use super::port::{Owner, Ports};
 use super::verdict::Verdict;
+use crate::kernel::{KernelTables, Maps};
 
 const SECOND: u64 = 1_000_000_000;
 /// Under pressure a flow gives way so long after both ends were done.
@@ -46,6 +48,8 @@ pub struct Tables {
     pub(crate) nat: NatPorts,
     pub(crate) generations: Arc<Generations>,
     pub(crate) unknown_port: u64,
+    /// Where the kernel program carries flows too.
+    kernel: Option<KernelTables>,
     gateways: Gateways,
     flows_per_port: usize,
     hash: KeyHash,
@@ -73,14 +77,20 @@ struct Source {
 impl Tables {
     /// Nothing yet. The seed is a secret.
     pub fn new(limits: Limits, seed: u64) -> Self {
+        Self::with(limits, seed, None)
+    }
+
+    /// Nothing yet, in tables that are shared with the kernel program where there is one.
+    pub(crate) fn with(limits: Limits, seed: u64, maps: Option<&Arc<Maps>>) -> Self {
         let hash = KeyHash::with_seed(seed);
         Self {
-            ports: Ports::new(limits, hash),
+            ports: Ports::new(limits, hash, maps.map(Arc::clone)),
             flows: FlowTable::new(limits.flows, hash),
             peers: Peers::new(limits.peers, limits.peers_per_port),
             nat: NatPorts::new(hash),
-            generations: Arc::default(),
+            generations: Arc::new(Generations::with(maps.map(Arc::clone))),
             unknown_port: 0,
+            kernel: maps.map(|maps| KernelTables::new(Arc::clone(maps))),
             gateways: Gateways::default(),
             flows_per_port: limits.flows_per_port,
             hash,
@@ -166,19 +176,16 @@ impl Tables {
             return Err(DropReason::Unsupported);
         }
         self.vacate(&reverse, now);
-        let phase = Phase::start(new.key.protocol);
         let gateway = through(new.action).and_then(|id| self.gateways.place(id));
         let id = self.flows.insert(FlowEntry {
             forward: new.key,
             reverse,
             interface: new.interface,
             verdict: Arc::clone(new.verdict),
-            epoch: 0,
-            phase,
-            patience: phase.patience(&new.action.idle),
+            idle: new.action.idle,
             begun: now,
-            seen: now,
-            volumes: [Volume::default(); 2],
+            live: Live::new(Phase::start(new.key.protocol), now),
+            closing: false,
             space: source.space,
             peer: source.peer,
             gateway,
@@ -194,6 +201,9 @@ impl Tables {
         if let Some(counters) = self.gateways.get_mut(gateway) {
             counters.active += 1;
             counters.attempts += 1;
+        }
+        if let (Some(kernel), Some(flow)) = (&mut self.kernel, self.flows.get_mut(id)) {
+            kernel.share(flow, now);
         }
         self.log_accepted(id, new.action);
         Ok(id)
@@ -281,7 +291,7 @@ impl Tables {
             return Some(port);
         }
         while let Some(id) = self.nat.oldest_closed(space, now, CLOSED_AGE) {
-            if self.flows.get(id).is_some_and(|flow| flow.phase == Phase::Closed) {
+            if self.flows.get(id).is_some_and(|flow| flow.live.phase() == Phase::Closed) {
                 self.end(id, now);
                 return self.nat.take(space, sender);
             }
@@ -289,8 +299,10 @@ impl Tables {
         for port in self.nat.next_used(space, PORT_CANDIDATES) {
             let Some((id, _)) = self.flows.find(&reverse(port)) else { continue };
             let gives_way = self.flows.get(id).is_some_and(|flow| {
-                let half_open = flow.phase.is_half_open() && now.saturating_sub(flow.begun) >= HALF_OPEN_AGE;
-                half_open || flow.is_expired(now)
+                let half_open =
+                    flow.live.phase().is_half_open() && now.saturating_sub(flow.begun) >= HALF_OPEN_AGE;
+                // One that the kernel program has closed may not be in the queue above yet.
+                half_open || flow.is_closed_since(CLOSED_AGE, now) || flow.is_expired(now)
             });
             if gives_way {
                 self.end(id, now);
@@ -305,7 +317,7 @@ impl Tables {
         let Some((id, direction)) = self.flows.find(key) else { return };
         let gone = self.flows.get(id).is_some_and(|flow| {
             flow.is_expired(now)
-                || flow.phase == Phase::Closed
+                || flow.live.phase() == Phase::Closed
                 || self.ports.get(flow.exit(direction)).is_none()
         });
         if gone {
@@ -341,8 +353,12 @@ impl Tables {
         if full(self) { Err(DropReason::TableFull) } else { Ok(()) }
     }
 
-    /// Both ends of a flow are done: it is among the first to give way.
+    /// Both ends of a flow are done, since `now`: it is among the first to give way.
     pub(crate) fn closed(&mut self, id: FlowId, now: u64) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        if std::mem::replace(&mut flow.closing, true) {
+            return;
+        }
         let Some(flow) = self.flows.get(id) else { return };
         let flows = &self.flows;
         let alive = |id| flows.get(id).is_some();
@@ -359,7 +375,10 @@ impl Tables {
 
     /// Removes a flow and releases what it holds.
     pub(crate) fn end(&mut self, id: FlowId, now: u64) {
-        let Some(flow) = self.flows.remove(id) else { return };
+        let Some(mut flow) = self.flows.remove(id) else { return };
+        if let Some(kernel) = &mut self.kernel {
+            kernel.take_back(&mut flow, now);
+        }
         if let Some(space) = flow.space {
             // The port that the other end sees is where its packets go; an ICMP query's is its identifier.
             self.nat.give_back(&space, flow.rewritten(Direction::Forward).source_port);
@@ -380,14 +399,18 @@ impl Tables {
         let mut left = budget;
         loop {
             let ports = &self.ports;
-            let over = self.flows.next_where(&mut left, |flow| {
+            let gone = |flow: &FlowEntry| {
                 flow.is_expired(now)
                     || ports.get(flow.forward.port).is_none()
                     || ports.get(flow.reverse.port).is_none()
-            });
-            match over {
-                Some(id) => self.end(id, now),
-                None => break,
+            };
+            // Those that the kernel program has closed are to be noticed, too.
+            let closed = |flow: &FlowEntry| !flow.closing && flow.live.phase() == Phase::Closed;
+            let Some(id) = self.flows.next_where(&mut left, |flow| gone(flow) || closed(flow)) else { break };
+            let closed_at = self.flows.get(id).filter(|flow| !gone(flow)).map(|flow| flow.live.seen());
+            match closed_at {
+                Some(at) => self.closed(id, at),
+                None => self.end(id, now),
             }
         }
         self.peers.sweep(now, budget);
@@ -446,17 +469,47 @@ impl Tables {
             ports: self
                 .ports
                 .iter()
-                .map(|(_, port)| PortReport {
+                .map(|(number, port)| PortReport {
                     interface: port.interface(),
-                    counters: port.counters,
+                    counters: self.port_counters(number, port.counters),
                     templates: port.templates.len(),
                 })
                 .collect(),
-            gateways: self.gateways.report(),
+            gateways: self.gateway_counters(),
             unknown_port: self.unknown_port,
             flows: self.flows.len(),
             peers: self.peers.len(),
             log_lost: self.log_lost,
+        }
+    }
+
+    /// What was counted at a port, by the forwarder and in the kernel.
+    fn port_counters(&self, number: PortNumber, mut counters: PortCounters) -> PortCounters {
+        if let Some(kernel) = &self.kernel {
+            kernel.maps().add_port_counts(number, &mut counters);
+        }
+        counters
+    }
+
+    /// What was counted at gateways and endpoints, by the forwarder and in the kernel.
+    fn gateway_counters(&self) -> Vec<GatewayReport> {
+        let mut report = self.gateways.report();
+        if let Some(kernel) = &self.kernel {
+            for (place, (_, counters)) in report.iter_mut().enumerate() {
+                let [outward, inward] = kernel.maps().gateway_counts(place);
+                counters.outward.add_all(outward);
+                counters.inward.add_all(inward);
+            }
+        }
+        report
+    }
+
+    /// Another verdict says the same of a flow.
+    pub(crate) fn confirm(&mut self, id: FlowId, verdict: Arc<Verdict>, now: u64) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        flow.verdict = verdict;
+        if let Some(kernel) = &mut self.kernel {
+            kernel.restamp(flow, now);
         }
     }
 
@@ -481,11 +534,11 @@ impl Tables {
             exit: self.ports.get(flow.reverse.port)?.interface(),
             source: (seen.source.into(), seen.source_port),
             destination: (seen.destination.into(), seen.destination_port),
-            phase: flow.phase.name(),
-            volumes: flow.volumes,
+            phase: flow.live.phase().name(),
+            volumes: flow.live.volumes(),
             age: now.saturating_sub(flow.begun),
-            idle: now.saturating_sub(flow.seen),
-            patience: flow.patience,
+            idle: now.saturating_sub(flow.live.seen()),
+            patience: flow.patience(),
             peer: peer(action),
             through: through(action),
         })

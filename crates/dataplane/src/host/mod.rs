@@ -44,7 +44,7 @@ pub use instance::{Child, ExitStatus, Instance, ProgramSpec, SpawnError, Stdio};
 pub use keeper::Privilege;
 pub use namespace::{Namespace, NamespaceError};
 pub use packet::{
-    FrameBatch, FrameMeta, MAX_BATCH, MAX_FRAME_BYTES, PacketError, PacketSocket, PacketStatistics,
+    FrameBatch, FrameMeta, Frames, MAX_BATCH, MAX_FRAME_BYTES, PacketError, PacketSocket, PacketStatistics,
     VirtioNetHdr,
 };
 pub use port::{Mac, Port, PortError, PortRoute, PortSpec, Prefix};

@@ -84,6 +84,14 @@ impl Namespace {
         Self::open(Path::new("/proc/thread-self/ns/net"))
     }
 
+    /// Whether both are one and the same namespace.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let number =
+            |namespace: &Self| nix::sys::stat::fstat(namespace).map(|stat| (stat.st_dev, stat.st_ino));
+        Arc::ptr_eq(&self.fd, &other.fd) || number(self).is_ok_and(|ours| number(other) == Ok(ours))
+    }
+
     /// What it is called in messages.
     #[must_use]
     pub fn name(&self) -> &str {

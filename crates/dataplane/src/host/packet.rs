@@ -135,20 +135,75 @@ pub enum PacketError {
 #[derive(Debug)]
 pub struct PacketSocket {
     fd: OwnedFd,
+    namespace: Namespace,
+    interface: Box<str>,
+    index: u32,
+}
+
+/// Which frames a packet socket receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frames {
+    /// All of them, before a program on the interface sees them.
+    All,
+    /// IPv4, without those that a program on the interface took.
+    Ipv4,
+    /// ARP, the same.
+    Arp,
+}
+
+impl Frames {
+    const fn protocol(self) -> libc::c_int {
+        match self {
+            Self::All => libc::ETH_P_ALL,
+            Self::Ipv4 => libc::ETH_P_IP,
+            Self::Arp => libc::ETH_P_ARP,
+        }
+    }
 }
 
 impl PacketSocket {
     /// Opens a socket on an interface of a namespace. For a foreign machine's tap this is the host's own,
     /// [`Namespace::current`], which takes real root.
     pub fn open(namespace: &Namespace, interface: &str) -> Result<Self, PacketError> {
-        namespace.run(|| Self::open_here(interface))?.map_err(|source| PacketError::Open {
+        Self::open_for(namespace, interface, Frames::All)
+    }
+
+    fn open_for(namespace: &Namespace, interface: &str, frames: Frames) -> Result<Self, PacketError> {
+        let opened = namespace.run(|| Self::open_here(interface, frames))?;
+        let (fd, index) = opened.map_err(|source| PacketError::Open {
             interface: interface.to_owned(),
             namespace: namespace.name().to_owned(),
             source,
-        })
+        })?;
+        Ok(Self { fd, namespace: namespace.clone(), interface: interface.into(), index })
     }
 
-    fn open_here(interface: &str) -> io::Result<Self> {
+    /// From now on only these frames are received. Those that wait already are still received.
+    pub(crate) fn narrow(&self, frames: Frames) -> io::Result<()> {
+        bind(self.fd.as_fd(), self.index, frames)
+    }
+
+    /// Another socket on the same interface, for these frames.
+    pub(crate) fn another(&self, frames: Frames) -> Result<Self, PacketError> {
+        Self::open_for(&self.namespace, &self.interface, frames)
+    }
+
+    /// The namespace of its interface.
+    pub(crate) const fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// What its interface is called there.
+    pub(crate) fn interface(&self) -> &str {
+        &self.interface
+    }
+
+    /// Its interface's index there.
+    pub(crate) const fn index(&self) -> u32 {
+        self.index
+    }
+
+    fn open_here(interface: &str, frames: Frames) -> io::Result<(OwnedFd, u32)> {
         let index = sys::interface_index(interface)?;
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         // Protocol 0: nothing is received before the socket is bound to its interface.
@@ -165,8 +220,8 @@ impl PacketSocket {
             let set = |name| sys::set_int_option(fd.as_fd(), libc::SOL_SOCKET, name, BUFFER_BYTES);
             set(force).or_else(|_| set(plain))?;
         }
-        bind(fd.as_fd(), index)?;
-        Ok(Self { fd })
+        bind(fd.as_fd(), index, frames)?;
+        Ok((fd, index))
     }
 
     /// Receives one frame into `buffer`; `None` where there is none now. A frame longer than the buffer is an
@@ -260,11 +315,11 @@ impl AsFd for PacketSocket {
     }
 }
 
-fn bind(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+fn bind(fd: BorrowedFd<'_>, index: u32, frames: Frames) -> io::Result<()> {
     // SAFETY: all zeros is a valid address.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = libc::AF_PACKET as u16;
-    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    address.sll_protocol = (frames.protocol() as u16).to_be();
     address.sll_ifindex = index.cast_signed();
     // SAFETY: the kernel reads the address given, of the length given.
     sys::check(unsafe {

@@ -1,8 +1,8 @@
 //! The forwarder against the real kernel: namespaces, veth pairs, whole TCP stacks on both sides.
 //!
 //! Starting the host needs a process without threads, so each case runs in a process of its own: this executable
-//! again, with the case's name in the environment. As root each case runs twice, the second time as a user without
-//! any privilege.
+//! again, with the case's name in the environment. As root each case runs three times: by the forwarder alone, with the
+//! kernel program, and as a user without any privilege.
 #![expect(clippy::unwrap_used, reason = "a case fails by panicking, with the value at hand")]
 
 mod cases;
@@ -24,6 +24,17 @@ const CASE_PATIENCE: Duration = Duration::from_secs(90);
 
 type Case = (&'static str, fn(&Path));
 
+/// With what a case runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// All privileges.
+    Root,
+    /// All privileges, and the kernel program.
+    Kernel,
+    /// No privileges.
+    User,
+}
+
 const CASES: &[Case] = &[
     ("neighbours", cases::neighbours),
     ("large_transfer", cases::large_transfer),
@@ -44,20 +55,24 @@ fn main() -> ExitCode {
     if let Ok(name) = std::env::var(CASE_VARIABLE) {
         let directory = PathBuf::from(std::env::var(DIR_VARIABLE).unwrap());
         let (_, case) = CASES.iter().chain(ON_REQUEST).find(|(known, _)| *known == name).unwrap();
+        if let Some(why) = world::kernel_is_missing() {
+            println!("note: not run, the kernel program cannot be loaded here: {why}");
+            return ExitCode::SUCCESS;
+        }
         case(&directory);
         return ExitCode::SUCCESS;
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
-    let ways: &[(&str, bool)] = if nix::unistd::geteuid().is_root() {
-        &[("root", true), ("user", false)]
+    let ways: &[(&str, Way)] = if nix::unistd::geteuid().is_root() {
+        &[("root", Way::Root), ("kernel", Way::Kernel), ("user", Way::User)]
     } else {
-        &[("user", false)]
+        &[("user", Way::User)]
     };
-    let all = ways.iter().flat_map(|(way, root)| {
-        CASES.iter().chain(ON_REQUEST).map(move |(name, _)| (format!("{way}::{name}"), *name, *root))
+    let all = ways.iter().flat_map(|(title, way)| {
+        CASES.iter().chain(ON_REQUEST).map(move |(name, _)| (format!("{title}::{name}"), *name, *way))
     });
-    let chosen: Vec<(String, &str, bool)> = all
+    let chosen: Vec<(String, &str, Way)> = all
         .filter(|(title, name, _)| {
             let unasked = filters.is_empty() && !ON_REQUEST.iter().any(|(known, _)| known == name);
             unasked || filters.iter().any(|part| title.contains(part.as_str()))
@@ -70,9 +85,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut failed = 0;
-    for (title, name, root) in &chosen {
+    for (title, name, way) in &chosen {
         let began = Instant::now();
-        let outcome = run_apart(name, *root);
+        let outcome = run_apart(name, *way);
         let took = began.elapsed().as_millis();
         match outcome {
             Ok(text) => {
@@ -90,7 +105,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs a case in a process of its own. Returns what it printed.
-fn run_apart(name: &str, root: bool) -> Result<String, String> {
+fn run_apart(name: &str, way: Way) -> Result<String, String> {
     let text = |error: std::io::Error| error.to_string();
     let directory = tempfile::Builder::new().prefix("postern-forward-").tempdir().map_err(text)?;
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).map_err(text)?;
@@ -106,10 +121,11 @@ fn run_apart(name: &str, root: bool) -> Result<String, String> {
         .current_dir("/")
         .env(CASE_VARIABLE, name)
         .env(DIR_VARIABLE, &work)
+        .env(world::KERNEL_VARIABLE, if way == Way::Kernel { "1" } else { "" })
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    if nix::unistd::geteuid().is_root() && !root {
+    if nix::unistd::geteuid().is_root() && way == Way::User {
         let id = NOBODY_IN_PARTICULAR;
         chown(&work, Some(id), Some(id)).map_err(text)?;
         command.uid(id).gid(id);

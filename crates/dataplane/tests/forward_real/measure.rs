@@ -55,6 +55,7 @@ pub fn measure(directory: &Path) {
         ("one stream", "Gbit/s", one_stream as fn(&Way<'_>) -> f64),
         ("eight streams", "Gbit/s", |way| streams(way, 8)),
         ("new connections, 32 clients", "a second", connections),
+        ("requests on 32 connections", "a second", requests),
         ("round trip, one byte over TCP", "µs", round_trip),
     ] {
         let mut figures = vec![Vec::new(); ways.len()];
@@ -207,6 +208,38 @@ fn serve_one_byte(listener: &TcpListener, stop: &AtomicBool) {
             let _ = stream.write_all(&byte);
         }
     }
+}
+
+/// Requests and answers of one byte on connections that stay.
+fn requests(way: &Way<'_>) -> f64 {
+    const CONNECTIONS: usize = 32;
+    let target = SocketAddr::from((way.target, 5005));
+    let listener = way.server.listen_tcp(target).unwrap();
+    let done = AtomicU64::new(0);
+    let clients: Vec<TcpStream> =
+        (0..CONNECTIONS).map(|_| way.client.run(|| TcpStream::connect(target)).unwrap().unwrap()).collect();
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for mut client in clients {
+            let (mut server, _) = listener.accept().unwrap();
+            server.set_nodelay(true).unwrap();
+            client.set_nodelay(true).unwrap();
+            scope.spawn(move || {
+                while let Ok(1) = server.read(&mut [0]) {
+                    server.write_all(b"y").unwrap();
+                }
+            });
+            scope.spawn(|| {
+                let mut client = client;
+                while began.elapsed() < ROUND {
+                    client.write_all(b"x").unwrap();
+                    client.read_exact(&mut [0]).unwrap();
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    done.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64()
 }
 
 fn round_trip(way: &Way<'_>) -> f64 {

@@ -10,6 +10,7 @@ use nix::sched::{CloneFlags, unshare};
 use postern_dataplane::forward::packet::ROUTER_MAC;
 use postern_dataplane::forward::{Clock, Counters, Decider, Forwarder, InterfaceInfo, Options};
 use postern_dataplane::host::{Host, Mac, Namespace, Port, PortRoute, PortSpec, Prefix, StartOptions, start};
+use postern_dataplane::kernel::{KernelError, KernelProgram, Size};
 use postern_model::{AccountId, NatGatewayId, NetworkInterfaceId, ResourceId, VpcEndpointId, VpcId};
 use postern_path::{
     Action, Cover, Decision, Deliver, Door, DropReason, End, Flow, Hops, IdleTimeouts, Outcome, Peer,
@@ -170,6 +171,30 @@ impl Decider for Rules {
     }
 }
 
+/// Set where the kernel program carries flows.
+pub const KERNEL_VARIABLE: &str = "POSTERN_FORWARD_KERNEL";
+
+pub fn is_kernel() -> bool {
+    std::env::var(KERNEL_VARIABLE).is_ok_and(|value| !value.is_empty())
+}
+
+fn load_program(fabric: &Namespace) -> Result<KernelProgram, KernelError> {
+    KernelProgram::load(fabric, Size { flows: 1 << 15 }, 7)
+}
+
+/// Why the kernel program cannot be had, where it is asked for.
+pub fn kernel_is_missing() -> Option<String> {
+    if !is_kernel() {
+        return None;
+    }
+    match load_program(&Namespace::current().unwrap()) {
+        Ok(_) => None,
+        // A program that the verifier refuses is a mistake of ours.
+        Err(error @ KernelError::Verifier(_)) => panic!("{error}"),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
 /// Everything, up and running.
 pub struct World {
     pub forwarder: Forwarder,
@@ -205,7 +230,8 @@ impl World {
         let host = start(StartOptions { runtime_dir: directory.join("run"), hidden: Vec::new() }).unwrap();
         let rules = Rules { generation: 1, routed: true, open: true };
         let options = Options { clock: Clock::default(), ..Options::with_seed(7) };
-        let forwarder = Forwarder::start(Arc::new(rules), &rules.stamps(), options).unwrap();
+        let program = is_kernel().then(|| load_program(host.fabric()).unwrap());
+        let forwarder = Forwarder::start_with(Arc::new(rules), &rules.stamps(), options, program).unwrap();
         let mut alive = Vec::new();
         let mut ports = Vec::new();
         let networks = [0_u64, 1, 2].map(|number| {

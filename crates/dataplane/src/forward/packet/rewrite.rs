@@ -20,6 +20,25 @@ pub struct Tuple {
     pub destination_port: u16,
 }
 
+impl Ipv4 {
+    /// Whether its ports, or the identifier of an ICMP query, are those of `to`.
+    #[inline]
+    fn keeps_ports(&self, to: &Tuple) -> bool {
+        match self.content {
+            Content::Tcp(tcp) => {
+                (tcp.source_port, tcp.destination_port) == (to.source_port, to.destination_port)
+            }
+            Content::Udp { source_port, destination_port } => {
+                (source_port, destination_port) == (to.source_port, to.destination_port)
+            }
+            Content::Icmp { kind, code: _, identifier } => {
+                !super::ipv4::is_query(kind) || identifier == to.source_port
+            }
+            Content::IcmpError | Content::Opaque => true,
+        }
+    }
+}
+
 /// Whether the transport checksum is all there, or only the pseudo header's sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sum {
@@ -34,8 +53,13 @@ pub enum Sum {
 /// Fails without a change of meaning only where the frame is not the one parsed.
 #[inline]
 pub fn rewrite(frame: &mut [u8], packet: &Ipv4, to: &Tuple, ttl: u8, sum: Sum) -> Result<(), Malformed> {
+    // Checksums of what stays are not touched: of the two forms of zero, the sender's stays.
+    let same_addresses = (packet.source, packet.destination) == (to.source, to.destination);
+    if same_addresses && ttl == packet.ttl && packet.keeps_ports(to) {
+        return Ok(());
+    }
     let addresses = addresses(frame, packet, to, ttl).ok_or(Malformed)?;
-    if packet.fragment == Fragment::Later {
+    if packet.fragment == Fragment::Later || (same_addresses && packet.keeps_ports(to)) {
         return Ok(());
     }
     transport(frame, packet, to, addresses, sum).ok_or(Malformed)

@@ -102,8 +102,9 @@ fn known(tables: &mut Tables, key: &FlowKey, flags: Flags, now: u64) -> Option<(
     if flags.begins() && key.protocol == protocol::TCP {
         let generations = &tables.generations;
         let over = tables.flows.get(id).is_some_and(|flow| {
-            !flow.phase.is_half_open()
-                && (flow.phase == Phase::Closed
+            let phase = flow.live.phase();
+            !phase.is_half_open()
+                && (phase == Phase::Closed
                     || direction == Direction::Reverse
                     || !flow.verdict.is_current(generations))
         });
@@ -125,12 +126,12 @@ pub(super) fn recheck(
     id: FlowId,
 ) -> Result<(), Dropped> {
     let epoch = tables.generations.epoch();
-    let Some(flow) = tables.flows.get_mut(id) else { return Err(DropReason::NoFlow.into()) };
-    if flow.epoch == epoch {
+    let Some(flow) = tables.flows.get(id) else { return Err(DropReason::NoFlow.into()) };
+    if flow.live.epoch() == epoch {
         return Ok(());
     }
     if flow.verdict.holds(&tables.generations) {
-        flow.epoch = epoch;
+        flow.live.found_to_hold(epoch);
         return Ok(());
     }
     decide_again(tables, context, frame, packet, id)
@@ -158,9 +159,7 @@ fn decide_again(
         }
     };
     if verdict.outcome == before.outcome {
-        if let Some(flow) = tables.flows.get_mut(id) {
-            flow.verdict = verdict;
-        }
+        tables.confirm(id, verdict, context.now);
         return Ok(());
     }
     let (reason, resource) = match verdict.outcome {
@@ -383,22 +382,13 @@ fn forward(
 /// What a packet that passed means for its flow.
 #[inline]
 fn advance(tables: &mut Tables, context: &Context<'_>, packet: &Ipv4, id: FlowId, direction: Direction) {
-    let Some(flow) = tables.flows.get_mut(id) else { return };
+    let Some(flow) = tables.flows.get(id) else { return };
     let flags = flags(packet);
     let bytes = packet.total_bytes;
-    if let Some(volume) = flow.volumes.get_mut(direction.index()) {
-        volume.add(bytes);
-    }
+    flow.live.count(direction, bytes);
     let gateway = flow.gateway;
-    let before = flow.phase;
-    let after = if packet.fragment == Fragment::Later { before } else { before.after(direction, flags) };
-    if before != Phase::Closed {
-        flow.seen = context.now;
-    }
-    if after != before {
-        flow.phase = after;
-        flow.patience = flow.verdict.action().map_or(0, |action| after.patience(&action.idle));
-    }
+    let said = (packet.fragment != Fragment::Later).then_some(flags);
+    let (before, after) = flow.live.advance(direction, said, context.now);
     tables.count_at_gateway(gateway, direction, bytes);
     if flags.has(Flags::RST) {
         tables.end(id, context.now);

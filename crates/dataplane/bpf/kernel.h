@@ -1,0 +1,58 @@
+// What the program needs of the kernel's interface (linux/bpf.h), so that building it depends on no header of the
+// machine that it is built on.
+#pragma once
+
+typedef unsigned char __u8;
+typedef unsigned short __u16;
+typedef unsigned int __u32;
+typedef unsigned long long __u64;
+
+#define always_inline inline __attribute__((always_inline))
+#define section(name) __attribute__((section(name), used))
+
+// Fields of a map's definition, as loaders read them out of the type information.
+#define number(name, value) int(*name)[value]
+#define type(name, value) typeof(value) *name
+
+#define BPF_MAP_TYPE_ARRAY 2
+#define BPF_F_MMAPABLE 1024
+#define BPF_F_PSEUDO_HDR 16
+#define BPF_F_MARK_MANGLED_0 32
+
+#define TCX_PASS 0
+#define TCX_DROP 2
+
+// The beginning of the kernel's own; fields that are not used are named for the place that they take.
+struct __sk_buff {
+	__u32 len;
+	__u32 unused_a[4];
+	__u32 vlan_present;
+	__u32 unused_b[4];
+	__u32 ifindex;
+	__u32 unused_c[8];
+	__u32 data;
+	__u32 data_end;
+	__u32 unused_d[23];
+	__u32 gso_size;
+};
+
+_Static_assert(__builtin_offsetof(struct __sk_buff, vlan_present) == 20, "as in linux/bpf.h");
+_Static_assert(__builtin_offsetof(struct __sk_buff, ifindex) == 40, "as in linux/bpf.h");
+_Static_assert(__builtin_offsetof(struct __sk_buff, data) == 76, "as in linux/bpf.h");
+_Static_assert(__builtin_offsetof(struct __sk_buff, gso_size) == 176, "as in linux/bpf.h");
+
+static void *(*const map_lookup_elem)(void *map, const void *key) = (void *)1;
+static __u32 (*const get_smp_processor_id)(void) = (void *)8;
+static long (*const l4_csum_replace)(struct __sk_buff *, __u32 at, __u64 from, __u64 to, __u64 flags) = (void *)11;
+static long (*const redirect_peer)(__u32 interface, __u64 flags) = (void *)155;
+static __u64 (*const ktime_get_coarse_ns)(void) = (void *)160;
+
+#define load(place) (*(volatile typeof(place) *)&(place))
+#define store(place, value) (*(volatile typeof(place) *)&(place) = (value))
+#define likely(condition) __builtin_expect(!!(condition), 1)
+#define unlikely(condition) __builtin_expect(!!(condition), 0)
+
+static always_inline __u16 swap16(__u16 value)
+{
+	return __builtin_bswap16(value);
+}

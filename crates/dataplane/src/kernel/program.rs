@@ -1,0 +1,192 @@
+//! Loading the program, and putting it on ports.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use aya::maps::Map;
+use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
+use aya::{Ebpf, EbpfLoader};
+
+use super::index::Index;
+use super::layout::{GATEWAYS, GENERATIONS, INTERFACES, PORTS, PROCESSORS};
+use super::mapping::{Mapped, Plain};
+use super::maps::Maps;
+use crate::host::{Namespace, NamespaceError, PacketSocket};
+
+/// The program, as `cargo xtask bpf` makes it from `bpf/postern.c`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/postern.o");
+const PROGRAM: &str = "postern";
+/// What the verifier says about a program that it refuses is longer than anybody wants to read.
+const MOST_SAID: usize = 400;
+
+/// How much room the program's maps have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Flows that the program carries, each about 400 bytes of memory. Further ones are carried by the forwarder.
+    pub flows: u32,
+}
+
+impl Default for Size {
+    fn default() -> Self {
+        Self { flows: 1 << 17 }
+    }
+}
+
+/// Why packets cannot be carried in the kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// This kernel, or the caller's privileges, do not allow it.
+    #[error("the kernel does not load the program: {0}")]
+    Load(String),
+    /// This kernel can load programs, and refuses this one.
+    #[error("the kernel's verifier refuses the program: {0}")]
+    Verifier(String),
+    /// The maps could not be mapped.
+    #[error("the memory that is shared with the kernel cannot be mapped: {0}")]
+    Map(#[from] io::Error),
+    /// The object is not the one that this crate was written for.
+    #[error("the program has no `{0}`")]
+    Missing(&'static str),
+    /// The port's network could not be entered.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    /// The program cannot stand on an interface.
+    #[error("the program cannot be put on `{interface}`: {reason}")]
+    Attach {
+        /// Which.
+        interface: String,
+        /// What the system says.
+        reason: String,
+    },
+}
+
+/// The loaded program. It carries nothing before a forwarder is started with it.
+#[derive(Debug)]
+pub struct KernelProgram {
+    ebpf: Ebpf,
+    maps: Arc<Maps>,
+    fabric: Namespace,
+}
+
+/// The program on a port. Dropping it takes the program away from there.
+#[derive(Debug)]
+pub(crate) struct Attachment {
+    _link: SchedClassifierLink,
+}
+
+impl KernelProgram {
+    /// Loads it, to carry packets between ports of this network.
+    pub fn load(fabric: &Namespace, size: Size, seed: u64) -> Result<Self, KernelError> {
+        let flows = size.flows.clamp(64, 1 << 24);
+        // Two keys a flow, at most half of the slots in use.
+        let buckets = (flows / 2).next_power_of_two();
+        let processors = aya::util::nr_cpus().map_err(|(_, error)| error)?.min(PROCESSORS as usize) as u32;
+        let mask = buckets - 1;
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries("flows", flows)
+            .map_max_entries("buckets", buckets)
+            .map_max_entries("port_tallies", PORTS * processors)
+            .map_max_entries("gateway_tallies", GATEWAYS * processors)
+            .override_global("bucket_mask", &mask, true)
+            .load(OBJECT)
+            .map_err(|error| KernelError::Load(chain(&error)))?;
+        classifier(&mut ebpf)?.load().map_err(|error| load_error(&error))?;
+        let maps = Maps {
+            settings: map(&mut ebpf, "settings", 1)?,
+            places: map(&mut ebpf, "places", INTERFACES)?,
+            ports: map(&mut ebpf, "ports", PORTS)?,
+            flows: map(&mut ebpf, "flows", flows)?,
+            index: Index::new(map(&mut ebpf, "buckets", buckets)?),
+            generations: map(&mut ebpf, "generations", GENERATIONS)?,
+            port_tallies: map(&mut ebpf, "port_tallies", PORTS * processors)?,
+            gateway_tallies: map(&mut ebpf, "gateway_tallies", GATEWAYS * processors)?,
+        };
+        // Epochs begin at one, so that a flow's zero is none of them.
+        maps.settings().epoch.store(1, Ordering::Release);
+        maps.settings().revision.store(1, Ordering::Release);
+        let mut secret = seed;
+        for word in &maps.settings().secrets {
+            secret = spread(secret);
+            word.store(secret | 1, Ordering::Relaxed);
+        }
+        Ok(Self { ebpf, maps: Arc::new(maps), fabric: fabric.clone() })
+    }
+
+    /// The memory that is shared with it.
+    #[must_use]
+    pub fn maps(&self) -> Arc<Maps> {
+        Arc::clone(&self.maps)
+    }
+
+    /// Whether the program can serve a port: those in the fabric's network it can.
+    pub(crate) fn can_serve(&self, socket: &PacketSocket) -> bool {
+        socket.namespace().is_same(&self.fabric)
+    }
+
+    /// Puts the program on a port's host end.
+    pub(crate) fn attach(&mut self, socket: &PacketSocket) -> Result<Attachment, KernelError> {
+        let interface = socket.interface();
+        let classifier = classifier(&mut self.ebpf)?;
+        let attached = self.fabric.run(|| {
+            let order = TcAttachOptions::TcxOrder(LinkOrder::default());
+            let id = classifier.attach_with_options(interface, TcAttachType::Ingress, order)?;
+            classifier.take_link(id)
+        })?;
+        match attached {
+            Ok(link) => Ok(Attachment { _link: link }),
+            Err(error) => Err(KernelError::Attach { interface: interface.to_owned(), reason: chain(&error) }),
+        }
+    }
+}
+
+fn classifier(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, KernelError> {
+    let program = ebpf.program_mut(PROGRAM).ok_or(KernelError::Missing(PROGRAM))?;
+    program.try_into().map_err(|_| KernelError::Missing(PROGRAM))
+}
+
+fn map<T: Plain>(ebpf: &mut Ebpf, name: &'static str, entries: u32) -> Result<Mapped<T>, KernelError> {
+    match ebpf.take_map(name) {
+        // The program and the mapping keep the map; its descriptor is not needed any more.
+        Some(Map::Array(data)) => Ok(Mapped::of_map(data.fd().as_fd(), entries as usize)?),
+        Some(_) | None => Err(KernelError::Missing(name)),
+    }
+}
+
+/// One step of splitmix64: secrets that say nothing about each other.
+const fn spread(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+/// Why the program was not loaded. The verifier closes with its reason, before some lines about its own work.
+fn load_error(error: &ProgramError) -> KernelError {
+    let ProgramError::LoadError { io_error, verifier_log } = error else {
+        return KernelError::Load(chain(error));
+    };
+    let log = verifier_log.to_string();
+    let about_itself = ["processed ", "verification time", "stack depth"];
+    let mut lines = log.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    match lines.find(|line| !about_itself.iter().any(|start| line.starts_with(start))) {
+        Some(said) => KernelError::Verifier(format!("{said} ({io_error})").chars().take(MOST_SAID).collect()),
+        None => KernelError::Load(io_error.to_string()),
+    }
+}
+
+/// An error with what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text.chars().take(MOST_SAID).collect()
+}
