@@ -1,4 +1,4 @@
-//! The workspace's own tasks: `cargo xtask install | demo | test | codegen | dist | bench`.
+//! The workspace's own tasks: `cargo xtask install | demo | test | codegen | bpf | dist | bench`.
 //!
 //! One file (or folder) per command; [`process`] runs programs, [`workspace`] says where things lie.
 //!
@@ -6,6 +6,7 @@
 //! else; whatever more it needs it puts into the tools folder, never onto the host.
 
 mod bench;
+mod bpf;
 mod codegen;
 mod demo;
 mod dist;
@@ -45,6 +46,12 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Compile the kernel program
+    Bpf {
+        /// Write nothing; fail if compiling would change a file
+        #[arg(long)]
+        check: bool,
+    },
     /// Make the release archive: one static binary and what goes with it
     Dist,
     /// Measure Postern against what else could carry the packets
@@ -74,6 +81,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Demo => demo::run(&Workspace::find()?),
         Task::Test(options) => test::run(&Workspace::find()?, &options),
         Task::Codegen { check } => codegen::run(check).map(|()| ExitCode::SUCCESS),
+        Task::Bpf { check } => bpf::run(&Workspace::find()?, check).map(|()| ExitCode::SUCCESS),
         Task::Dist => dist::run(&Workspace::find()?),
         Task::Bench(options) => bench::run(&Workspace::find()?, &options),
     }

@@ -89,6 +89,8 @@ pub struct PortCounters {
     pub received: Volume,
     /// What of that went on.
     pub passed: Volume,
+    /// What of that the kernel program carried, without the forwarder.
+    pub in_kernel: Volume,
     /// What was answered here: ARP and DHCP.
     pub answered: u64,
     /// What was delivered here.

@@ -209,6 +209,7 @@ impl Maps {
             let carried = Volume { packets: read(&tally.carried_packets), bytes: read(&tally.carried_bytes) };
             counters.received.add_all(carried);
             counters.passed.add_all(carried);
+            counters.in_kernel.add_all(carried);
             counters.delivered.add_all(Volume {
                 packets: read(&tally.delivered_packets),
                 bytes: read(&tally.delivered_bytes),

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a case fails by panicking, with the value at hand")]
 
 mod cases;
+mod lockstep;
 mod measure;
 mod net;
 mod world;
@@ -48,13 +49,17 @@ const CASES: &[Case] = &[
     ("unplugged", cases::unplugged),
 ];
 
+/// Cases about the kernel program.
+const KERNEL: &[Case] = &[("lockstep", lockstep::lockstep)];
+
 /// Cases that run only when they are asked for by name.
 const ON_REQUEST: &[Case] = &[("measure", measure::measure)];
 
 fn main() -> ExitCode {
     if let Ok(name) = std::env::var(CASE_VARIABLE) {
         let directory = PathBuf::from(std::env::var(DIR_VARIABLE).unwrap());
-        let (_, case) = CASES.iter().chain(ON_REQUEST).find(|(known, _)| *known == name).unwrap();
+        let (_, case) =
+            CASES.iter().chain(KERNEL).chain(ON_REQUEST).find(|(known, _)| *known == name).unwrap();
         if let Some(why) = world::kernel_is_missing() {
             println!("note: not run, the kernel program cannot be loaded here: {why}");
             return ExitCode::SUCCESS;
@@ -70,7 +75,9 @@ fn main() -> ExitCode {
         &[("user", Way::User)]
     };
     let all = ways.iter().flat_map(|(title, way)| {
-        CASES.iter().chain(ON_REQUEST).map(move |(name, _)| (format!("{title}::{name}"), *name, *way))
+        let kernel = if *way == Way::Kernel { KERNEL } else { &[] };
+        let cases = CASES.iter().chain(kernel).chain(ON_REQUEST);
+        cases.map(move |(name, _)| (format!("{title}::{name}"), *name, *way))
     });
     let chosen: Vec<(String, &str, Way)> = all
         .filter(|(title, name, _)| {

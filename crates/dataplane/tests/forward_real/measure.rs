@@ -220,7 +220,7 @@ fn requests(way: &Way<'_>) -> f64 {
         (0..CONNECTIONS).map(|_| way.client.run(|| TcpStream::connect(target)).unwrap().unwrap()).collect();
     let began = Instant::now();
     std::thread::scope(|scope| {
-        for mut client in clients {
+        for client in clients {
             let (mut server, _) = listener.accept().unwrap();
             server.set_nodelay(true).unwrap();
             client.set_nodelay(true).unwrap();

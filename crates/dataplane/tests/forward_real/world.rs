@@ -38,13 +38,13 @@ pub const fn eni(number: u64) -> NetworkInterfaceId {
     NetworkInterfaceId::from_number(1 << 40 | number)
 }
 
-const fn mac(number: u64) -> [u8; 6] {
+pub const fn mac(number: u64) -> [u8; 6] {
     [2, 0, 0, 0, 0, 16 + number as u8]
 }
 
-const DOORS_MAC: [u8; 6] = [2, 0, 0, 0, 0, 8];
+pub const DOORS_MAC: [u8; 6] = [2, 0, 0, 0, 0, 8];
 
-fn address(number: u64) -> Ipv4Addr {
+pub fn address(number: u64) -> Ipv4Addr {
     match number {
         0 => A,
         1 => B,
@@ -178,7 +178,7 @@ pub fn is_kernel() -> bool {
     std::env::var(KERNEL_VARIABLE).is_ok_and(|value| !value.is_empty())
 }
 
-fn load_program(fabric: &Namespace) -> Result<KernelProgram, KernelError> {
+pub fn load_program(fabric: &Namespace) -> Result<KernelProgram, KernelError> {
     KernelProgram::load(fabric, Size { flows: 1 << 15 }, 7)
 }
 

@@ -8,7 +8,8 @@
 //!
 //! `POSTERN_REALITY_CASES` and `POSTERN_REALITY_SEED` choose how many topologies or histories there are, and the first.
 //! Starting the host needs a process without threads, so each case runs in a process of its own: this executable
-//! again, with the case's name in the environment. As root the first runs twice, the second time without any privilege.
+//! again, with the case's name in the environment. As root the first runs three times: by the forwarder alone, with the
+//! kernel program, and without any privilege.
 #![expect(clippy::unwrap_used, reason = "a case fails by panicking, with the value at hand")]
 
 mod case;
@@ -42,6 +43,20 @@ const ONCE: &[Case] = &[
     ("stale_generations_are_noticed", |_| histories::stale_generations_are_noticed()),
 ];
 
+/// Set where the kernel program carries flows.
+const KERNEL_VARIABLE: &str = "POSTERN_REALITY_KERNEL";
+
+/// With what a case runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// All privileges.
+    Root,
+    /// All privileges, and the kernel program.
+    Kernel,
+    /// No privileges.
+    User,
+}
+
 /// A number from the environment.
 fn from_env(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -59,16 +74,24 @@ fn main() -> ExitCode {
     if let Ok(name) = std::env::var(CASE_VARIABLE) {
         let directory = PathBuf::from(std::env::var(DIR_VARIABLE).unwrap());
         let (_, case) = [REALITY].iter().chain(ONCE).find(|(known, _)| *known == name).unwrap();
+        if let Some(why) = world::kernel_is_missing() {
+            println!("note: not run, the kernel program cannot be loaded here: {why}");
+            return ExitCode::SUCCESS;
+        }
         case(&directory);
         return ExitCode::SUCCESS;
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
     let root = nix::unistd::geteuid().is_root();
-    let ways: &[(&str, bool)] = if root { &[("root", true), ("user", false)] } else { &[("user", false)] };
-    let real = ways.iter().map(|(way, root)| (format!("{way}::{}", REALITY.0), REALITY.0, *root));
-    let once = ONCE.iter().map(|(name, _)| ((*name).to_owned(), *name, false));
-    let chosen: Vec<(String, &str, bool)> = real
+    let ways: &[(&str, Way)] = if root {
+        &[("root", Way::Root), ("kernel", Way::Kernel), ("user", Way::User)]
+    } else {
+        &[("user", Way::User)]
+    };
+    let real = ways.iter().map(|(title, way)| (format!("{title}::{}", REALITY.0), REALITY.0, *way));
+    let once = ONCE.iter().map(|(name, _)| ((*name).to_owned(), *name, Way::User));
+    let chosen: Vec<(String, &str, Way)> = real
         .chain(once)
         .filter(|(title, _, _)| {
             filters.is_empty() || filters.iter().any(|part| title.contains(part.as_str()))
@@ -81,9 +104,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut failed = 0;
-    for (title, name, root) in &chosen {
+    for (title, name, way) in &chosen {
         let began = Instant::now();
-        let outcome = run_apart(name, *root);
+        let outcome = run_apart(name, *way);
         let took = began.elapsed().as_millis();
         match outcome {
             Ok(text) => {
@@ -101,7 +124,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs a case in a process of its own. Returns what it printed.
-fn run_apart(name: &str, root: bool) -> Result<String, String> {
+fn run_apart(name: &str, way: Way) -> Result<String, String> {
     let text = |error: std::io::Error| error.to_string();
     let directory = tempfile::Builder::new().prefix("postern-reality-").tempdir().map_err(text)?;
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).map_err(text)?;
@@ -117,10 +140,11 @@ fn run_apart(name: &str, root: bool) -> Result<String, String> {
         .current_dir("/")
         .env(CASE_VARIABLE, name)
         .env(DIR_VARIABLE, &work)
+        .env(KERNEL_VARIABLE, if way == Way::Kernel { "1" } else { "" })
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    if nix::unistd::geteuid().is_root() && !root {
+    if nix::unistd::geteuid().is_root() && way == Way::User {
         let id = NOBODY_IN_PARTICULAR;
         chown(&work, Some(id), Some(id)).map_err(text)?;
         command.uid(id).gid(id);

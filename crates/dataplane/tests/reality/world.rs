@@ -15,6 +15,7 @@ use postern_dataplane::host::{
     FrameBatch, Host, MAX_BATCH, Mac, Namespace, PacketSocket, Port, PortSpec, StartOptions, VirtioNetHdr,
     start,
 };
+use postern_dataplane::kernel::{KernelError, KernelProgram, Size};
 use postern_model::{NetworkInterfaceId, State};
 use postern_path::{Plan, Stamp};
 
@@ -61,6 +62,28 @@ fn network() -> (Namespace, Sender<()>) {
     (receive.recv().unwrap(), alive)
 }
 
+/// Whether the kernel program carries flows.
+fn is_kernel() -> bool {
+    std::env::var(crate::KERNEL_VARIABLE).is_ok_and(|value| !value.is_empty())
+}
+
+fn load_program(fabric: &Namespace) -> Result<KernelProgram, KernelError> {
+    KernelProgram::load(fabric, Size { flows: 1 << 15 }, 7)
+}
+
+/// Why the kernel program cannot be had, where it is asked for.
+pub fn kernel_is_missing() -> Option<String> {
+    if !is_kernel() {
+        return None;
+    }
+    match load_program(&Namespace::current().unwrap()) {
+        Ok(_) => None,
+        // A program that the verifier refuses is a mistake of ours.
+        Err(error @ KernelError::Verifier(_)) => panic!("{error}"),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
 fn unlimited() -> Limits {
     let rate = Rate { per_second: 1_000_000, burst: 1_000_000 };
     Limits { upcalls: rate, replies: rate, ..Limits::default() }
@@ -87,8 +110,9 @@ impl World {
         let state = postern_testkit::World::new(0).state;
         let compiled = Plan::compile(&state);
         let options = Options { limits: unlimited(), ..Options::with_seed(7) };
-        let forwarder =
-            Forwarder::start(Arc::new(compiled.plan.clone()), &compiled.changed, options).unwrap();
+        let program = is_kernel().then(|| load_program(host.fabric()).unwrap());
+        let plan = Arc::new(compiled.plan.clone());
+        let forwarder = Forwarder::start_with(plan, &compiled.changed, options, program).unwrap();
         let mut alive = Vec::new();
         let mut links: Vec<Link> = (0..INTERFACES)
             .map(|number| {

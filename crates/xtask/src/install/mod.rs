@@ -76,18 +76,36 @@ const BENCH_PROGRAMS: [Program; 2] = [
     program("nft", "nftables", &["--version"], "nftables"),
 ];
 
+/// What compiles the kernel program.
+const BPF_PROGRAMS: [Program; 2] = [
+    program("clang-19", "clang-19", &["--version"], "clang version 19"),
+    program("llvm-strip-19", "llvm-19", &["--version"], "LLVM version 19"),
+];
+
+/// Installs the compiler of the kernel program, if it is missing.
+pub fn compiler(workspace: &Workspace) -> anyhow::Result<()> {
+    let tools = workspace.tools_dir()?;
+    let _lock = lock(&tools)?;
+    install_programs(&tools, &BPF_PROGRAMS.iter().collect::<Vec<_>>())
+}
+
+fn lock(tools: &Path) -> anyhow::Result<File> {
+    fs::create_dir_all(tools.join("bin"))?;
+    let lock = File::create(tools.join(".lock")).context("the tools folder cannot be locked")?;
+    lock.lock().context("the tools folder cannot be locked")?;
+    Ok(lock)
+}
+
 /// Installs what is missing and prints one line per program: name, version, where.
 pub fn run(workspace: &Workspace, purpose: Purpose) -> anyhow::Result<()> {
     let tools = workspace.tools_dir()?;
     println!("Client programs, in {}:", tools.display());
-    fs::create_dir_all(tools.join("bin"))?;
-    let lock = File::create(tools.join(".lock")).context("the tools folder cannot be locked")?;
-    lock.lock().context("the tools folder cannot be locked")?;
-
+    let _lock = lock(&tools)?;
     python::install(&tools)?;
     let mut programs: Vec<&Program> = LAB_PROGRAMS.iter().collect();
     match purpose {
-        Purpose::Demo | Purpose::Test => {}
+        Purpose::Demo => {}
+        Purpose::Test => programs.extend(&BPF_PROGRAMS),
         Purpose::Bench => programs.extend(&BENCH_PROGRAMS),
     }
     install_programs(&tools, &programs)?;
@@ -209,7 +227,8 @@ mod tests {
 
     #[test]
     fn every_program_of_a_purpose_is_named_once() {
-        let mut names: Vec<&str> = LAB_PROGRAMS.iter().chain(&BENCH_PROGRAMS).map(|each| each.name).collect();
+        let mut names: Vec<&str> =
+            LAB_PROGRAMS.iter().chain(&BENCH_PROGRAMS).chain(&BPF_PROGRAMS).map(|each| each.name).collect();
         names.sort_unstable();
         let count = names.len();
         names.dedup();

@@ -45,6 +45,8 @@ pub enum Step {
     Clippy,
     /// Generating the wire shapes again changes nothing
     Codegen,
+    /// Compiling the kernel program again changes nothing
+    Bpf,
     /// Licences, bans and sources of dependencies
     Deny,
     /// Known vulnerabilities of dependencies
@@ -62,10 +64,11 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Fmt,
         Self::Clippy,
         Self::Codegen,
+        Self::Bpf,
         Self::Deny,
         Self::Advisories,
         Self::Build,
@@ -81,6 +84,7 @@ impl Step {
             Self::Fmt => "fmt",
             Self::Clippy => "clippy",
             Self::Codegen => "codegen",
+            Self::Bpf => "bpf",
             Self::Deny => "deny",
             Self::Advisories => "advisories",
             Self::Build => "build",
@@ -96,6 +100,7 @@ impl Step {
             Self::Fmt => "Format",
             Self::Clippy => "Lints",
             Self::Codegen => "Generated wire shapes are up to date",
+            Self::Bpf => "The kernel program is what its source gives",
             Self::Deny => "Licences, bans and sources of dependencies",
             Self::Advisories => "Known vulnerabilities of dependencies",
             Self::Build => "Build of the program",
@@ -109,7 +114,7 @@ impl Step {
     fn limit(self) -> Duration {
         Duration::from_mins(match self {
             Self::Fmt | Self::Codegen | Self::Deny | Self::Advisories => 5,
-            Self::Clippy | Self::Build | Self::Labs | Self::Rootless | Self::Doc => 20,
+            Self::Clippy | Self::Bpf | Self::Build | Self::Labs | Self::Rootless | Self::Doc => 20,
             Self::Tests => 40,
         })
     }
@@ -117,7 +122,9 @@ impl Step {
     fn is_slow(self) -> bool {
         match self {
             Self::Deny | Self::Advisories | Self::Rootless | Self::Doc => true,
-            Self::Fmt | Self::Clippy | Self::Codegen | Self::Build | Self::Tests | Self::Labs => false,
+            Self::Fmt | Self::Clippy | Self::Codegen | Self::Bpf | Self::Build | Self::Tests | Self::Labs => {
+                false
+            }
         }
     }
 
@@ -128,6 +135,7 @@ impl Step {
             Self::Fmt
             | Self::Clippy
             | Self::Codegen
+            | Self::Bpf
             | Self::Deny
             | Self::Advisories
             | Self::Build

@@ -29,7 +29,8 @@ pub fn run(context: &Context<'_>, step: Step) -> anyhow::Result<StepResult> {
             let arguments = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
             simple(context, "clippy", cargo_command(context, &arguments))
         }
-        Step::Codegen => codegen(context),
+        Step::Codegen => ourselves(context, "codegen"),
+        Step::Bpf => ourselves(context, "bpf"),
         Step::Deny => deny(context),
         Step::Advisories => advisories(context),
         Step::Build => simple(context, "build", cargo_command(context, &["build", "--package", "postern"])),
@@ -83,11 +84,11 @@ fn reveal(context: &Context<'_>, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs code generation in a process of its own, so that it has a time limit like every other step.
-fn codegen(context: &Context<'_>) -> anyhow::Result<StepResult> {
+/// Runs a check of this program's own in another process, so that it has a time limit like every other step.
+fn ourselves(context: &Context<'_>, task: &str) -> anyhow::Result<StepResult> {
     let mut command = clean(std::env::current_exe().context("this program's own file is not known")?);
-    command.args(["codegen", "--check"]).current_dir(context.workspace.root());
-    simple(context, "codegen", command)
+    command.args([task, "--check"]).current_dir(context.workspace.root());
+    simple(context, task, command)
 }
 
 fn deny(context: &Context<'_>) -> anyhow::Result<StepResult> {
