@@ -105,6 +105,9 @@ pub struct UpArgs {
     /// Folder with programs that instances should have on their PATH (`bin` in it), shown read-only.
     #[arg(long, env = "POSTERN_TOOLS", value_name = "DIR")]
     pub tools: Option<PathBuf>,
+    /// Carry packets by the forwarder alone, also where the kernel program could. `postern status` says which does.
+    #[arg(long)]
+    pub forwarder: bool,
 }
 
 /// What to print of the environment.
@@ -226,5 +229,8 @@ pub enum LabCommand {
         /// Which part of the omissions: for the processes that share them.
         #[arg(long, hide = true, requires = "omissions")]
         shard: Option<usize>,
+        /// Carry packets by the forwarder alone, also where the kernel program could.
+        #[arg(long, conflicts_with = "on")]
+        forwarder: bool,
     },
 }

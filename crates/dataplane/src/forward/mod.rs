@@ -16,6 +16,7 @@
 //! - Every table is bounded and accounted to the interface that fills it; where a bound bites, a counter says so.
 //! - No bytes that come in make it panic.
 
+mod clock;
 mod counters;
 mod decider;
 mod flow;
@@ -23,6 +24,7 @@ mod fragment;
 mod generation;
 mod key;
 mod limit;
+mod link;
 pub(crate) mod live;
 mod log;
 mod nat;
@@ -36,6 +38,7 @@ mod tables;
 mod template;
 mod verdict;
 
+pub use clock::Clock;
 pub use counters::{Counters, Drops, GatewayCounters, GatewayReport, PortCounters, PortReport, Volume};
 pub use decider::{Decider, InterfaceInfo};
 pub(crate) use flow::FlowEntry;
@@ -46,7 +49,7 @@ pub use log::{FlowOutcome, FlowRecord, LiveFlow, Logged};
 pub use peer::{PeerDirectory, QUARANTINE};
 pub use phase::Direction;
 pub use port::Owner;
-pub use run::{Clock, Forwarder, ForwarderError, Options, Pending, Stopped};
+pub use run::{Forwarder, ForwarderError, Options, Pending, Stopped};
 pub use step::{Effects, Fate, Frame, step};
 pub use tables::Tables;
 

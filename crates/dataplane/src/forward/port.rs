@@ -131,6 +131,9 @@ impl Ports {
                 number
             }
         };
+        if let Some(maps) = &self.maps {
+            maps.begin_port(number);
+        }
         match owner {
             Owner::Interface(id) => drop(self.by_interface.insert(id, number)),
             Owner::Doors => self.doors = Some(number),

@@ -7,33 +7,33 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as TaskContext, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::time::{ClockId, clock_gettime};
 use postern_model::{Mac, NetworkInterfaceId};
 use postern_path::{DropReason, PeerLookup, Stamp};
 use smallvec::SmallVec;
 use tokio::sync::{broadcast, oneshot};
 
+use super::clock::Clock;
 use super::counters::Counters;
 use super::decider::Decider;
 use super::generation::Generations;
 use super::key::PortNumber;
 use super::limit::Limits;
+use super::link::{ARP_EVENT, Closer, End, GivenUp};
 use super::log::{FlowRecord, LiveFlow};
 use super::peer::PeerDirectory;
 use super::port::Owner;
 use super::step::{Effects, Fate, Frame, step};
 use super::tables::Tables;
-use crate::host::{FrameBatch, FrameMeta, Frames as Kinds, MAX_BATCH, PacketSocket, VirtioNetHdr};
-use crate::kernel::{self, Attachment, KernelProgram, Maps};
+use crate::host::{FrameBatch, FrameMeta, MAX_BATCH, PacketSocket, VirtioNetHdr};
+use crate::kernel::KernelProgram;
 
 /// Frames that are read from a port before the next port's turn.
 const BATCH: usize = 32;
@@ -49,65 +49,6 @@ const SWEEP_RESTED: usize = 8_192;
 const COMMANDS: usize = 1_024;
 /// The mark of the wake-up event among those of ports, which are below it.
 const WAKE: u64 = u64::MAX;
-/// Beside a port's number: it is about the port's socket for ARP.
-const ARP_EVENT: u64 = 1 << 32;
-
-/// Time that passes, and that tests can let pass.
-#[derive(Debug, Clone)]
-pub struct Clock(Arc<Offset>);
-
-/// What is added to the kernel's monotonic clock.
-#[derive(Debug)]
-struct Offset {
-    own: AtomicU64,
-    /// The kernel program's copy, if there is one.
-    maps: OnceLock<Arc<Maps>>,
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        // It starts at a second, so that what never happened is in the past.
-        let own = AtomicU64::new(1_000_000_000_u64.wrapping_sub(monotonic()));
-        Self(Arc::new(Offset { own, maps: OnceLock::new() }))
-    }
-}
-
-/// The kernel's monotonic clock, in nanoseconds.
-fn monotonic() -> u64 {
-    match clock_gettime(ClockId::CLOCK_MONOTONIC) {
-        // Neither is ever negative on this clock.
-        Ok(time) => time.tv_sec().unsigned_abs() * 1_000_000_000 + time.tv_nsec().unsigned_abs(),
-        Err(_) => unreachable!("every kernel has this clock"),
-    }
-}
-
-impl Clock {
-    /// Nanoseconds since some moment; never goes back.
-    pub fn now(&self) -> u64 {
-        monotonic().wrapping_add(self.0.own.load(Ordering::Relaxed))
-    }
-
-    /// Lets time pass.
-    pub fn advance(&self, by: Duration) {
-        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
-        self.0.own.fetch_add(by, Ordering::SeqCst);
-        self.tell();
-    }
-
-    /// The kernel program goes by this clock from now on.
-    fn lead(&self, maps: &Arc<Maps>) {
-        if self.0.maps.set(Arc::clone(maps)).is_err() {
-            tracing::error!("one clock leads two kernel programs");
-        }
-        self.tell();
-    }
-
-    fn tell(&self) {
-        if let Some(maps) = self.0.maps.get() {
-            maps.settings().clock_offset.store(self.0.own.load(Ordering::SeqCst), Ordering::SeqCst);
-        }
-    }
-}
 
 /// How a forwarder is started.
 #[derive(Debug, Clone)]
@@ -168,7 +109,7 @@ impl<T> Future for Pending<T> {
 }
 
 enum Command {
-    AddPort { owner: Owner, mac: Mac, socket: PacketSocket, reply: oneshot::Sender<Result<(), Stopped>> },
+    AddPort { owner: Owner, mac: Mac, end: End, reply: oneshot::Sender<Result<(), Stopped>> },
     RemovePort { owner: Owner, reply: oneshot::Sender<bool> },
     Publish { decider: Arc<dyn Decider>, changed: Vec<Stamp>, reply: oneshot::Sender<()> },
     Counters { reply: oneshot::Sender<Counters> },
@@ -185,6 +126,8 @@ pub struct Forwarder {
     peers: Arc<PeerDirectory>,
     generations: Arc<Generations>,
     clock: Clock,
+    program: Option<Arc<KernelProgram>>,
+    closer: Closer,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -205,7 +148,8 @@ impl Forwarder {
         options: Options,
         program: Option<KernelProgram>,
     ) -> Result<Self, ForwarderError> {
-        let maps = program.as_ref().map(KernelProgram::maps);
+        let program = program.map(Arc::new);
+        let maps = program.as_ref().map(|program| program.maps());
         if let Some(maps) = &maps {
             options.clock.lead(maps);
         }
@@ -217,6 +161,7 @@ impl Forwarder {
         );
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(io::Error::from)?;
         epoll.add(&*wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE)).map_err(io::Error::from)?;
+        let (closer, given_up) = Closer::start()?;
         let (log, _) = broadcast::channel(options.log_length.max(1));
         let forwarder = Self {
             commands,
@@ -225,10 +170,12 @@ impl Forwarder {
             peers: tables.peers.directory(),
             generations: tables.generations(),
             clock: options.clock.clone(),
+            program,
+            closer,
             thread: Mutex::new(None),
         };
         let worker = Worker {
-            program,
+            given_up,
             tables,
             decider,
             links: Vec::new(),
@@ -261,7 +208,9 @@ impl Forwarder {
     }
 
     fn add(&self, owner: Owner, mac: Mac, socket: PacketSocket) -> Pending<Result<(), Stopped>> {
-        self.ask(|reply| Command::AddPort { owner, mac, socket, reply })
+        self.closer.wait_for(socket.index());
+        let end = End::prepare(socket, self.program.as_deref());
+        self.ask(|reply| Command::AddPort { owner, mac, end, reply })
     }
 
     /// Gives up an interface's port. Its flows end. False if there was none.
@@ -313,6 +262,7 @@ impl Forwarder {
             if thread.join().is_err() {
                 tracing::error!("the forwarder's thread panicked");
             }
+            self.closer.join();
         }
     }
 
@@ -342,24 +292,16 @@ impl Drop for Forwarder {
 /// The frames of one batch: what came with each, and its bytes.
 type Frames<'a> = SmallVec<[(FrameMeta, &'a mut [u8]); MAX_BATCH]>;
 
-/// What the thread holds of a port.
+/// A port, as the thread holds it.
 struct Link {
     number: PortNumber,
-    socket: PacketSocket,
-    /// Where the kernel program stands on the port.
-    in_kernel: Option<InKernel>,
-}
-
-/// The kernel program on a port. It takes IPv4 away from the port's socket, which must come after it for that; ARP then
-/// needs a socket of its own.
-struct InKernel {
-    arp: PacketSocket,
-    _program: Attachment,
+    end: End,
 }
 
 /// What the thread owns.
 struct Worker {
-    program: Option<KernelProgram>,
+    /// Takes ends that are given up.
+    given_up: GivenUp,
     tables: Tables,
     decider: Arc<dyn Decider>,
     /// By the place of the port's number.
@@ -372,6 +314,14 @@ struct Worker {
     log_lost: u64,
     /// When the tables were last swept.
     swept: u64,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        for link in std::mem::take(&mut self.links).into_iter().flatten() {
+            self.close(link.end);
+        }
+    }
 }
 
 impl Worker {
@@ -434,8 +384,8 @@ impl Worker {
     fn take(&mut self, command: Command) {
         // Whoever asked may be gone; what was asked for is done all the same.
         match command {
-            Command::AddPort { owner, mac, socket, reply } => {
-                let _ = reply.send(self.add_port(owner, mac, socket));
+            Command::AddPort { owner, mac, end, reply } => {
+                let _ = reply.send(self.add_port(owner, mac, end));
             }
             Command::RemovePort { owner, reply } => {
                 let _ = reply.send(self.remove_port(owner));
@@ -457,73 +407,52 @@ impl Worker {
         }
     }
 
-    fn add_port(&mut self, owner: Owner, mac: Mac, socket: PacketSocket) -> Result<(), Stopped> {
+    fn add_port(&mut self, owner: Owner, mac: Mac, end: End) -> Result<(), Stopped> {
         self.remove_port(owner);
-        let number = self.tables.add_port(owner, mac, self.clock.now()).ok_or(Stopped::NoPort)?;
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(number.0));
-        if let Err(error) = self.epoll.add(&socket, event) {
+        let Some(number) = self.tables.add_port(owner, mac, self.clock.now()) else {
+            self.close(end);
+            return Err(Stopped::NoPort);
+        };
+        if let Err(error) = end.watch(&self.epoll, number) {
             tracing::error!(%error, "the forwarder cannot watch another port");
             self.tables.remove_port(owner);
+            self.close(end);
             return Err(Stopped::NoPort);
         }
-        let in_kernel = self.carry_in_kernel(number, &socket);
+        if end.in_kernel.is_some() {
+            self.tables.ports.attached(number, end.socket.index());
+            // So that the program can judge its first frame.
+            let _ = self.tables.ports.fresh(number, &*self.decider);
+        }
         let place = number.place();
         if self.links.len() <= place {
             self.links.resize_with(place + 1, || None);
         }
         if let Some(slot) = self.links.get_mut(place) {
-            *slot = Some(Link { number, socket, in_kernel });
+            *slot = Some(Link { number, end });
         }
         Ok(())
     }
 
-    /// Puts the kernel program on a port, if there is one and it can serve there. A port without it is served by the
-    /// forwarder alone.
-    fn carry_in_kernel(&mut self, number: PortNumber, socket: &PacketSocket) -> Option<InKernel> {
-        let program = self.program.as_mut()?;
-        if !program.can_serve(socket) || number.place() >= kernel::layout::PORTS as usize {
-            return None;
-        }
-        match stand_before(program, &self.epoll, number, socket) {
-            Ok(in_kernel) => {
-                self.tables.ports.attached(number, socket.index());
-                // So that the program can judge its first frame.
-                let _ = self.tables.ports.fresh(number, &*self.decider);
-                Some(in_kernel)
-            }
-            Err(reason) => {
-                tracing::warn!(%reason, "a port is served by the forwarder alone");
-                // As it was, so that it sees all frames.
-                if let Err(error) = socket.narrow(Kinds::All) {
-                    tracing::error!(%error, "a port's socket cannot be bound again");
-                }
-                None
-            }
-        }
-    }
-
     fn remove_port(&mut self, owner: Owner) -> bool {
         let Some(number) = self.tables.ports.of(owner) else { return false };
-        if let Some(slot) = self.links.get_mut(number.place())
-            && let Some(link) = slot.take()
-        {
-            // Closing it does the same, unless somebody else holds it too.
-            let _ = self.epoll.delete(&link.socket);
-            if let Some(in_kernel) = &link.in_kernel {
-                let _ = self.epoll.delete(&in_kernel.arp);
-            }
+        let removed = self.tables.remove_port(owner);
+        if let Some(link) = self.links.get_mut(number.place()).and_then(Option::take) {
+            self.close(link.end);
         }
-        self.tables.remove_port(owner)
+        removed
+    }
+
+    /// Gives up a port's end. Waiting for the kernel to let go of it is somebody else's work.
+    fn close(&self, end: End) {
+        end.unwatch(&self.epoll);
+        self.given_up.take(end);
     }
 
     /// Reads one batch of frames from a port and sends them on.
     fn pump(&mut self, port: PortNumber, arp: bool, batch: &mut FrameBatch) {
         let Some(link) = link(&self.links, port) else { return };
-        let socket = match &link.in_kernel {
-            Some(in_kernel) if arp => &in_kernel.arp,
-            Some(_) | None => &link.socket,
-        };
-        match socket.recv_batch(batch) {
+        match link.end.socket(arp).recv_batch(batch) {
             Ok(0) => return,
             Ok(_) => {}
             Err(error) => {
@@ -574,7 +503,7 @@ impl Worker {
         let mut lost = 0;
         while !left.is_empty() {
             let sent = match link(&self.links, exit) {
-                Some(link) => link.socket.send_batch(left),
+                Some(link) => link.end.socket.send_batch(left),
                 None => Ok(0),
             };
             match sent {
@@ -601,8 +530,7 @@ impl Worker {
 
     fn count_overruns(&mut self) {
         for link in self.links.iter().flatten() {
-            let arp = link.in_kernel.as_ref().map(|in_kernel| &in_kernel.arp);
-            for socket in [Some(&link.socket), arp].into_iter().flatten() {
+            for (socket, _) in link.end.sockets() {
                 if let Ok(statistics) = socket.statistics()
                     && let Some(port) = self.tables.ports.get_mut(link.number)
                 {
@@ -632,20 +560,4 @@ impl Worker {
 /// The link of a port, if the port is still there.
 fn link(links: &[Option<Link>], port: PortNumber) -> Option<&Link> {
     links.get(port.place())?.as_ref().filter(|link| link.number == port)
-}
-
-/// Puts the kernel program on a port, and the port's sockets behind it.
-fn stand_before(
-    program: &mut KernelProgram,
-    epoll: &Epoll,
-    number: PortNumber,
-    socket: &PacketSocket,
-) -> Result<InKernel, String> {
-    let arp = socket.another(Kinds::Arp).map_err(|error| error.to_string())?;
-    socket.narrow(Kinds::Ipv4).map_err(|error| error.to_string())?;
-    let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(number.0) | ARP_EVENT);
-    epoll.add(&arp, event).map_err(|error| error.to_string())?;
-    // Dropping the socket takes it out of the epoll again.
-    let attachment = program.attach(socket).map_err(|error| error.to_string())?;
-    Ok(InKernel { arp, _program: attachment })
 }

@@ -34,7 +34,7 @@ mod pty;
 mod sandbox;
 mod spec;
 mod start;
-mod sys;
+pub(crate) mod sys;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

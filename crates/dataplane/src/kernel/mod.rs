@@ -25,5 +25,5 @@ mod table;
 pub use maps::Maps;
 pub(crate) use maps::SharedFlow;
 pub(crate) use program::Attachment;
-pub use program::{KernelError, KernelProgram, Size};
+pub use program::{KernelError, KernelProgram, Size, probe};
 pub(crate) use table::{Checks, KernelTables};

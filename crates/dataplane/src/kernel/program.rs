@@ -1,20 +1,19 @@
 //! Loading the program, and putting it on ports.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use aya::maps::Map;
-use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
-use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
+use aya::programs::{ProgramError, ProgramFd, SchedClassifier};
 use aya::{Ebpf, EbpfLoader};
 
 use super::index::Index;
 use super::layout::{GATEWAYS, GENERATIONS, INTERFACES, PORTS, PROCESSORS};
 use super::mapping::{Mapped, Plain};
 use super::maps::Maps;
-use crate::host::{Namespace, NamespaceError, PacketSocket};
+use crate::host::{Feature, Namespace, NamespaceError, PacketSocket, sys};
 
 /// The program, as `cargo xtask bpf` makes it from `bpf/postern.c`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/postern.o");
@@ -54,19 +53,19 @@ pub enum KernelError {
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
     /// The program cannot stand on an interface.
-    #[error("the program cannot be put on `{interface}`: {reason}")]
+    #[error("the program cannot be put on `{interface}`: {source}")]
     Attach {
         /// Which.
         interface: String,
         /// What the system says.
-        reason: String,
+        source: io::Error,
     },
 }
 
 /// The loaded program. It carries nothing before a forwarder is started with it.
 #[derive(Debug)]
 pub struct KernelProgram {
-    ebpf: Ebpf,
+    program: ProgramFd,
     maps: Arc<Maps>,
     fabric: Namespace,
 }
@@ -74,7 +73,7 @@ pub struct KernelProgram {
 /// The program on a port. Dropping it takes the program away from there.
 #[derive(Debug)]
 pub(crate) struct Attachment {
-    _link: SchedClassifierLink,
+    _link: OwnedFd,
 }
 
 impl KernelProgram {
@@ -93,7 +92,9 @@ impl KernelProgram {
             .override_global("bucket_mask", &mask, true)
             .load(OBJECT)
             .map_err(|error| KernelError::Load(chain(&error)))?;
-        classifier(&mut ebpf)?.load().map_err(|error| load_error(&error))?;
+        let classifier = classifier(&mut ebpf)?;
+        classifier.load().map_err(|error| load_error(&error))?;
+        let program = classifier.fd().map_err(|error| load_error(&error))?.try_clone()?;
         let maps = Maps {
             settings: map(&mut ebpf, "settings", 1)?,
             places: map(&mut ebpf, "places", INTERFACES)?,
@@ -112,7 +113,7 @@ impl KernelProgram {
             secret = spread(secret);
             word.store(secret | 1, Ordering::Relaxed);
         }
-        Ok(Self { ebpf, maps: Arc::new(maps), fabric: fabric.clone() })
+        Ok(Self { program, maps: Arc::new(maps), fabric: fabric.clone() })
     }
 
     /// The memory that is shared with it.
@@ -126,19 +127,36 @@ impl KernelProgram {
         socket.namespace().is_same(&self.fabric)
     }
 
-    /// Puts the program on a port's host end.
-    pub(crate) fn attach(&mut self, socket: &PacketSocket) -> Result<Attachment, KernelError> {
-        let interface = socket.interface();
-        let classifier = classifier(&mut self.ebpf)?;
-        let attached = self.fabric.run(|| {
-            let order = TcAttachOptions::TcxOrder(LinkOrder::default());
-            let id = classifier.attach_with_options(interface, TcAttachType::Ingress, order)?;
-            classifier.take_link(id)
-        })?;
-        match attached {
-            Ok(link) => Ok(Attachment { _link: link }),
-            Err(error) => Err(KernelError::Attach { interface: interface.to_owned(), reason: chain(&error) }),
-        }
+    /// Puts the program on a port's host end. It carries nothing there before the port is described to it.
+    pub(crate) fn attach(&self, socket: &PacketSocket) -> Result<Attachment, KernelError> {
+        let attached = self.fabric.run(|| sys::attach_tcx(self.program.as_fd(), socket.index()))?;
+        let fail = |source| KernelError::Attach { interface: socket.interface().to_owned(), source };
+        attached.map(|link| Attachment { _link: link }).map_err(fail)
+    }
+}
+
+/// Whether the program could carry packets here, tried for real; nothing is left of it.
+#[must_use]
+pub fn probe() -> Feature {
+    let name = "kernel program";
+    let tried = Namespace::current()
+        .map_err(KernelError::from)
+        .and_then(|here| KernelProgram::load(&here, Size { flows: 64 }, 0));
+    match tried {
+        Ok(_) => Feature {
+            name,
+            ok: true,
+            required: false,
+            detail: "loaded for a try; `postern up` as root carries known flows with it".to_owned(),
+            remedy: String::new(),
+        },
+        Err(error) => Feature {
+            name,
+            ok: false,
+            required: false,
+            detail: format!("{error}; the forwarder carries all packets"),
+            remedy: "run as root on Linux 6.6 or later".to_owned(),
+        },
     }
 }
 

@@ -129,9 +129,8 @@ fn fits(stamps: &[Stamp]) -> bool {
 }
 
 impl Maps {
-    /// The program stands on the host end with this index, which is the port's from now on.
-    pub(crate) fn attach_port(&self, number: PortNumber, interface: u32) {
-        let Some(slot) = self.port(number.place()) else { return };
+    /// A port begins at a place where nothing was counted yet.
+    pub(crate) fn begin_port(&self, number: PortNumber) {
         for tally in self.port_tallies(number.place()) {
             let counts = [
                 &tally.carried_packets,
@@ -142,6 +141,11 @@ impl Maps {
             ];
             counts.into_iter().chain(&tally.drops).for_each(|count| count.store(0, Ordering::Relaxed));
         }
+    }
+
+    /// The program stands on the host end with this index, which is the port's from now on.
+    pub(crate) fn attach_port(&self, number: PortNumber, interface: u32) {
+        let Some(slot) = self.port(number.place()) else { return };
         slot.revision.store(0, Ordering::Release);
         slot.known.store(0, Ordering::Relaxed);
         slot.checks.store(0, Ordering::Relaxed);

@@ -2,7 +2,8 @@
 
 use std::process::{Command, ExitCode, Stdio};
 
-use postern_dataplane::host::{Feature, probe};
+use postern_dataplane::host::{self, Feature};
+use postern_dataplane::kernel;
 use serde::Serialize;
 
 use crate::cli::Output;
@@ -27,7 +28,8 @@ const TOOLS: [(&str, &str); 5] = [
 
 /// Prints what it finds; fails if something that packets need is missing.
 pub fn run(output: Output) -> anyhow::Result<ExitCode> {
-    let mut findings: Vec<Finding> = probe().into_iter().map(kernel).collect();
+    let features = host::probe().into_iter().chain([kernel::probe()]);
+    let mut findings: Vec<Finding> = features.map(finding).collect();
     findings.extend(TOOLS.iter().map(|(name, remedy)| tool(name, remedy)));
     let healthy = findings.iter().all(|finding| finding.ok || !finding.required);
     match output {
@@ -37,7 +39,7 @@ pub fn run(output: Output) -> anyhow::Result<ExitCode> {
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn kernel(feature: Feature) -> Finding {
+fn finding(feature: Feature) -> Finding {
     let Feature { name, ok, required, detail, remedy } = feature;
     let remedy = Some(remedy.to_string()).filter(|remedy| !ok && !remedy.is_empty());
     Finding { name: name.to_string(), ok, required, detail, remedy }

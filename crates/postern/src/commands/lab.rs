@@ -25,23 +25,23 @@ const SHIPPED: [(&str, &str); 2] = [
 pub fn run(state_dir: Option<&Path>, command: LabCommand, output: Output) -> anyhow::Result<ExitCode> {
     match command {
         LabCommand::List => list(output),
-        LabCommand::Run { name, on: true, without, omissions: _, shard: _ } => {
+        LabCommand::Run { name, on: true, without, omissions: _, shard: _, forwarder: _ } => {
             let lab = load(&name)?;
             let target = RegionTarget::connect(&StateDir::resolve(state_dir)?, tools())?;
             run_one(&lab, &target, without, true, output)
         }
-        LabCommand::Run { name, on: false, without: _, omissions: true, shard: None } => {
-            verify(&name, output)
+        LabCommand::Run { name, on: false, without: _, omissions: true, shard: None, forwarder } => {
+            verify(&name, forwarder, output)
         }
-        LabCommand::Run { name, on: false, without: _, omissions: true, shard: Some(index) } => {
+        LabCommand::Run { name, on: false, without: _, omissions: true, shard: Some(index), forwarder } => {
             let lab = load(&name)?;
-            in_own_region(move |target| {
+            in_own_region(forwarder, move |target| {
                 verify_shard(&lab, Shard { index, of: OMISSION_REGIONS }, target, output)
             })
         }
-        LabCommand::Run { name, on: false, without, omissions: false, shard: _ } => {
+        LabCommand::Run { name, on: false, without, omissions: false, shard: _, forwarder } => {
             let lab = load(&name)?;
-            in_own_region(move |target| run_one(&lab, target, without, false, output))
+            in_own_region(forwarder, move |target| run_one(&lab, target, without, false, output))
         }
     }
 }
@@ -96,12 +96,15 @@ fn reporter(output: Output) -> Box<dyn Reporter> {
 
 /// Runs the lab without each of its API steps in turn. Most of the time is spent waiting for what does not come, so
 /// several regions share the runs, each in a process of its own.
-fn verify(name: &str, output: Output) -> anyhow::Result<ExitCode> {
+fn verify(name: &str, forwarder: bool, output: Output) -> anyhow::Result<ExitCode> {
     load(name)?;
     let program = std::env::current_exe().context("this program cannot be found")?;
     let start = |index: usize| {
         let mut command = Command::new(&program);
         command.args(["lab", "run", name, "--omissions", "--shard", &index.to_string()]);
+        if forwarder {
+            command.arg("--forwarder");
+        }
         if output == Output::Json {
             command.args(["--output", "json"]);
         }
@@ -131,6 +134,7 @@ fn verify_shard(lab: &Lab, shard: Shard, target: &RegionTarget, output: Output) 
 
 /// Starts a region that goes when `lab` is done.
 fn in_own_region(
+    forwarder: bool,
     lab: impl FnOnce(&RegionTarget) -> anyhow::Result<ExitCode> + Send + 'static,
 ) -> anyhow::Result<ExitCode> {
     if std::env::var_os("RUST_LOG").is_some() {
@@ -144,6 +148,7 @@ fn in_own_region(
         dev: false,
         ephemeral: true,
         tools: tools(),
+        forwarder,
     };
     let options = up::options(StateDir::resolve(Some(directory.path()))?, args)?;
     let state_dir = options.state_dir.clone();

@@ -35,7 +35,7 @@ pub fn run(state_dir: StateDir, args: UpArgs) -> anyhow::Result<ExitCode> {
 
 /// What the arguments mean; the state directory exists afterwards.
 pub fn options(state_dir: StateDir, args: UpArgs) -> anyhow::Result<Options> {
-    let UpArgs { listen, region, dev, ephemeral, tools } = args;
+    let UpArgs { listen, region, dev, ephemeral, tools, forwarder } = args;
     if !listen.ip().is_loopback() {
         anyhow::bail!(
             "the API listens on loopback addresses only, and `{}` is none: clients elsewhere need TLS, which is not \
@@ -48,7 +48,7 @@ pub fn options(state_dir: StateDir, args: UpArgs) -> anyhow::Result<Options> {
         .transpose()?;
     let region = postern_model::Region::new(&region)?;
     state_dir.create()?;
-    Ok(Options { state_dir, listen, region, dev, ephemeral, tools })
+    Ok(Options { state_dir, listen, region, dev, ephemeral, tools, forwarder_only: forwarder })
 }
 
 /// Starts the host side. INVARIANT: called before any thread exists.

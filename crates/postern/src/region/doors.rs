@@ -1,6 +1,5 @@
 //! Postern's own doors: the forwarder's port into their namespace, and what listens there.
 
-use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -30,7 +29,7 @@ use postern_services::sts::StsService;
 use super::Options;
 use super::ailments::Ailments;
 use super::console::Consoles;
-use super::planner::{Planned, Planner};
+use super::planner::Planner;
 use super::recorder::Recorder;
 
 /// The inner end of the doors' port. A locally administered address, and the same in every region: nobody else is on
@@ -38,15 +37,6 @@ use super::recorder::Recorder;
 const DOORS_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x0d];
 /// How many audit records may wait to be written.
 const AUDIT_QUEUE: usize = 4_096;
-
-/// Starts the forwarder, without ports.
-pub fn start_forwarder(planned: &Planned) -> anyhow::Result<Forwarder> {
-    // The standard library draws its hash keys from the system's randomness.
-    let seed = RandomState::new().hash_one(0);
-    let options = forward::Options::with_seed(seed);
-    let current: Vec<_> = planned.plan.slots().collect();
-    Ok(Forwarder::start(Arc::clone(&planned.plan) as _, &current, options)?)
-}
 
 /// What a front door is made of.
 pub struct Parts<'a> {

@@ -61,6 +61,12 @@ fn data_plane(text: &mut String, counters: &postern_dataplane::forward::Counters
         each(|p| p.delivered.packets),
     );
     family("postern_bytes_delivered_total", "counter", "Bytes to an interface.", each(|p| p.delivered.bytes));
+    family(
+        "postern_packets_in_kernel_total",
+        "counter",
+        "Packets from an interface that the kernel program carried.",
+        each(|p| p.in_kernel.packets),
+    );
     family("postern_flows", "gauge", "Live flows that entered by an interface.", each(|p| p.flows));
     family("postern_new_flows_total", "counter", "Flows that were made.", each(|p| p.new_flows));
     family("postern_upcalls_total", "counter", "Packets that asked for a decision.", each(|p| p.upcalls));

@@ -10,6 +10,7 @@
 
 mod ailments;
 mod attach;
+mod carrier;
 mod command;
 mod console;
 mod control;
@@ -32,7 +33,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use postern_dataplane::forward::Forwarder;
-use postern_dataplane::host::{Host, HostError, Privilege};
+use postern_dataplane::host::{Host, HostError};
 use postern_frontdoor::{Authoriser, Authority, FrontDoor, Metrics};
 use postern_model::{AccountId, Action, Region as RegionName, State};
 use postern_services::commands::Commands;
@@ -44,6 +45,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::paths::{StateDir, Taken};
 use ailments::Ailments;
+use carrier::{Carrier, How};
 use command::RegionCommands;
 use console::Consoles;
 use machines::Machines;
@@ -73,6 +75,8 @@ pub struct Options {
     pub ephemeral: bool,
     /// Programs for instances.
     pub tools: Option<PathBuf>,
+    /// Packets are carried by the forwarder alone.
+    pub forwarder_only: bool,
 }
 
 /// A running region.
@@ -96,6 +100,7 @@ pub struct Region {
 struct Packets {
     host: Arc<Host>,
     forwarder: Arc<Forwarder>,
+    how: How,
     machines: Arc<Machines>,
     reconciler: tokio::task::AbortHandle,
 }
@@ -107,9 +112,12 @@ impl Region {
         let ledger = open_ledger(&options)?;
         let host = host.map(Arc::new).map_err(|error| error.to_string());
         let planned = Planned::new(ledger.state());
-        let forwarder = match &host {
-            Ok(_) => Some(Arc::new(doors::start_forwarder(&planned)?)),
-            Err(_) => None,
+        let (forwarder, how) = match &host {
+            Ok(host) => {
+                let carrier = Carrier::start(&planned, host, options.forwarder_only)?;
+                (Some(Arc::new(carrier.forwarder)), Some(carrier.how))
+            }
+            Err(_) => (None, None),
         };
         let planner = Arc::new(Planner::new(planned, forwarder.clone()));
         let changed = Arc::new(Notify::new());
@@ -160,8 +168,8 @@ impl Region {
 
         let furnishings =
             Furnishings { ca_bundle: authority.certificate_pem().to_owned(), tools: options.tools.clone() };
-        let packets = match (host, forwarder) {
-            (Ok(host), Some(forwarder)) => {
+        let packets = match (host, forwarder.zip(how)) {
+            (Ok(host), Some((forwarder, how))) => {
                 doors::open(doors::Inside {
                     host: &host,
                     forwarder: &forwarder,
@@ -177,7 +185,7 @@ impl Region {
                     Arc::new(Machines::new(Arc::clone(&host), Arc::clone(&forwarder), consoles, furnishings));
                 let reconciler =
                     tokio::spawn(Arc::clone(&machines).reconcile(as_commands, changed)).abort_handle();
-                Ok(Packets { host, forwarder, machines, reconciler })
+                Ok(Packets { host, forwarder, how, machines, reconciler })
             }
             (Err(reason), _) => {
                 tokio::spawn(without_packets::reconcile(as_commands, changed, reason.clone()));
@@ -212,10 +220,7 @@ impl Region {
     /// Whether packets move, and how; or why not.
     pub fn packets_in_words(&self) -> String {
         match &self.packets {
-            Ok(packets) => match packets.host.privilege() {
-                Privilege::Root => "by the forwarder, as root".to_owned(),
-                Privilege::Unprivileged => "by the forwarder, in a user namespace".to_owned(),
-            },
+            Ok(packets) => packets.how.to_string(),
             Err(reason) => format!("none move: {reason}"),
         }
     }

@@ -35,7 +35,7 @@ pub fn run(context: &Context<'_>, step: Step) -> anyhow::Result<StepResult> {
         Step::Advisories => advisories(context),
         Step::Build => simple(context, "build", cargo_command(context, &["build", "--package", "postern"])),
         Step::Tests => tests(context),
-        Step::Labs => labs(context, "labs", &["", "--omissions"], &|program, arguments| {
+        Step::Labs => labs(context, "labs", lab_options(), &|program, arguments| {
             let mut command = clean(program);
             command.args(arguments).current_dir(context.workspace.root());
             equip(context, &mut command);
@@ -44,6 +44,11 @@ pub fn run(context: &Context<'_>, step: Step) -> anyhow::Result<StepResult> {
         Step::Rootless => rootless(context),
         Step::Doc => doc(context),
     }
+}
+
+/// As root labs run with the kernel program, and once more without; an ordinary user has the forwarder only.
+fn lab_options() -> &'static [&'static str] {
+    if nix::unistd::geteuid().is_root() { &["", "--forwarder", "--omissions"] } else { &["", "--omissions"] }
 }
 
 fn equip(context: &Context<'_>, command: &mut Command) {

@@ -1,0 +1,183 @@
+//! What the forwarder's thread holds of a port: its sockets, and the kernel program on it.
+//!
+//! Opening and closing them waits for the kernel, some hundredths of a second each time, so neither is done on the
+//! forwarder's thread: whoever adds a port prepares its [`End`], and a [`Closer`] takes ends that are given up.
+
+use std::io;
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+
+use super::key::PortNumber;
+use crate::host::{Frames, PacketSocket};
+use crate::kernel::{Attachment, KernelProgram};
+
+/// Beside a port's number: it is about the port's socket for ARP.
+pub(super) const ARP_EVENT: u64 = 1 << 32;
+/// Ends that are closed at the same time. They wait for the same thing, so that many take as long as one.
+const CLOSED_AT_ONCE: usize = 64;
+
+/// A port's end.
+#[derive(Debug)]
+pub(super) struct End {
+    pub socket: PacketSocket,
+    pub in_kernel: Option<InKernel>,
+}
+
+/// The kernel program on a port. What it takes must not reach the port's socket too, so that one comes after it, for
+/// IPv4 only; ARP then needs a socket of its own.
+#[derive(Debug)]
+pub(super) struct InKernel {
+    arp: PacketSocket,
+    _program: Attachment,
+}
+
+impl End {
+    /// With the kernel program, if there is one and it can serve there. A port without it is served by the forwarder
+    /// alone.
+    pub fn prepare(socket: PacketSocket, program: Option<&KernelProgram>) -> Self {
+        let in_kernel = program.filter(|program| program.can_serve(&socket)).and_then(|program| {
+            let stood = stand_before(program, &socket);
+            stood
+                .inspect_err(|reason| tracing::warn!(%reason, "a port is served by the forwarder alone"))
+                .ok()
+        });
+        if in_kernel.is_none() {
+            // As it was, so that it sees all frames.
+            if let Err(error) = socket.narrow(Frames::All) {
+                tracing::error!(%error, "a port's socket cannot be bound again");
+            }
+        }
+        Self { socket, in_kernel }
+    }
+
+    /// The one of its sockets that an event is about.
+    pub fn socket(&self, arp: bool) -> &PacketSocket {
+        match &self.in_kernel {
+            Some(in_kernel) if arp => &in_kernel.arp,
+            Some(_) | None => &self.socket,
+        }
+    }
+
+    /// All of its sockets, with what events about each say beside the port's number.
+    pub fn sockets(&self) -> impl Iterator<Item = (&PacketSocket, u64)> {
+        let arp = self.in_kernel.as_ref().map(|in_kernel| (&in_kernel.arp, ARP_EVENT));
+        [Some((&self.socket, 0)), arp].into_iter().flatten()
+    }
+
+    /// Lets frames wake whoever waits.
+    pub fn watch(&self, epoll: &Epoll, number: PortNumber) -> io::Result<()> {
+        for (socket, mark) in self.sockets() {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(number.0) | mark);
+            epoll.add(socket, event)?;
+        }
+        Ok(())
+    }
+
+    /// Frames wake nobody any more.
+    pub fn unwatch(&self, epoll: &Epoll) {
+        for (socket, _) in self.sockets() {
+            // One that was never watched, or whose interface is gone.
+            let _ = epoll.delete(socket);
+        }
+    }
+}
+
+/// Puts the kernel program on a port, and the port's sockets behind it.
+fn stand_before(program: &KernelProgram, socket: &PacketSocket) -> Result<InKernel, String> {
+    let arp = socket.another(Frames::Arp).map_err(|error| error.to_string())?;
+    socket.narrow(Frames::Ipv4).map_err(|error| error.to_string())?;
+    let attachment = program.attach(socket).map_err(|error| error.to_string())?;
+    Ok(InKernel { arp, _program: attachment })
+}
+
+/// Closes ends on threads of its own.
+#[derive(Debug)]
+pub(super) struct Closer {
+    closing: Arc<Closing>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The interfaces whose ends are being closed.
+#[derive(Debug, Default)]
+struct Closing {
+    interfaces: Mutex<Vec<u32>>,
+    fewer: Condvar,
+}
+
+impl Closing {
+    fn interfaces(&self) -> MutexGuard<'_, Vec<u32>> {
+        // The list is whole between any two statements.
+        self.interfaces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self, end: End) {
+        let interface = end.socket.index();
+        drop(end);
+        let mut interfaces = self.interfaces();
+        if let Some(at) = interfaces.iter().position(|closing| *closing == interface) {
+            interfaces.swap_remove(at);
+        }
+        self.fewer.notify_all();
+    }
+}
+
+/// Where ends are given up.
+#[derive(Debug)]
+pub(super) struct GivenUp {
+    ends: Sender<End>,
+    closing: Arc<Closing>,
+}
+
+impl GivenUp {
+    /// Takes an end to be closed.
+    pub fn take(&self, end: End) {
+        self.closing.interfaces().push(end.socket.index());
+        if let Err(SendError(end)) = self.ends.send(end) {
+            // The closer is gone: it is closed here.
+            self.closing.close(end);
+        }
+    }
+}
+
+impl Closer {
+    /// Starts it; it ends when nothing can be given up any more and everything is closed.
+    pub fn start() -> io::Result<(Self, GivenUp)> {
+        let (ends, inbox) = channel();
+        let closing = Arc::<Closing>::default();
+        let on_thread = Arc::clone(&closing);
+        let thread = std::thread::Builder::new()
+            .name("port-closer".to_owned())
+            .spawn(move || close_all(&inbox, &on_thread))?;
+        let given_up = GivenUp { ends, closing: Arc::clone(&closing) };
+        Ok((Self { closing, thread: Mutex::new(Some(thread)) }, given_up))
+    }
+
+    /// Waits until what was an interface's end is closed: the program stands on an interface once.
+    pub fn wait_for(&self, interface: u32) {
+        let interfaces = self.closing.interfaces();
+        let waited = self.closing.fewer.wait_while(interfaces, |closing| closing.contains(&interface));
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Waits until everything is closed.
+    pub fn join(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread that closes ports panicked");
+        }
+    }
+}
+
+fn close_all(inbox: &Receiver<End>, closing: &Closing) {
+    while let Ok(first) = inbox.recv() {
+        let ends: Vec<End> = [first].into_iter().chain(inbox.try_iter().take(CLOSED_AT_ONCE - 1)).collect();
+        std::thread::scope(|scope| {
+            for end in ends {
+                scope.spawn(move || closing.close(end));
+            }
+        });
+    }
+}
