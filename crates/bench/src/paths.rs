@@ -1,5 +1,6 @@
 //! Throughput, new connections and requests over every path, and over what else could carry them.
 
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use nix::unistd::Pid;
 use postern_dataplane::host::Host;
+use postern_dataplane::kernel::{KernelProgram, Size};
 use serde::Serialize;
 
 use crate::Options;
@@ -71,6 +73,8 @@ pub struct Field {
     pub contenders: Vec<Contender>,
     /// Behind Postern's three.
     pub region: Region,
+    /// Behind those of the kernel program, where it can be had.
+    _in_kernel: Option<Region>,
     /// How connections send by default in their namespaces.
     pub congestion: String,
     _haproxy: Option<HaProxy>,
@@ -79,6 +83,12 @@ pub struct Field {
 /// Postern's paths, as they are reported.
 pub const POSTERN: [&str; 3] =
     ["Postern, instance to instance", "Postern, NAT gateway", "Postern, gateway endpoint"];
+/// The same with the kernel program.
+pub const KERNEL: [&str; 3] = [
+    "Postern, kernel program, instance to instance",
+    "Postern, kernel program, NAT gateway",
+    "Postern, kernel program, gateway endpoint",
+];
 /// The one that all are compared with.
 pub const DIRECT: &str = "direct veth pair";
 const HAPROXY: &str = "HAProxy, tcp";
@@ -88,8 +98,10 @@ impl Field {
     pub fn small(host: &Arc<Host>, pinning: &Pinning) -> anyhow::Result<Self> {
         let (route, servers) = middle::direct(pinning)?;
         let mut contenders = vec![Contender { name: DIRECT, route, servers, others: Vec::new() }];
-        let region = postern(host, pinning, &mut contenders)?;
-        Self { contenders, region, congestion: String::new(), _haproxy: None }.ready(pinning)
+        let region = Region::start(host, TOPOLOGY, None)?;
+        postern(&region, POSTERN, pinning, &mut contenders)?;
+        Self { contenders, region, _in_kernel: None, congestion: String::new(), _haproxy: None }
+            .ready(pinning)
     }
 
     /// Everybody.
@@ -102,8 +114,11 @@ impl Field {
             plain("nftables DNAT and SNAT", middle::nftables(pinning)?),
             Contender { name: HAPROXY, route, servers, others: vec![haproxy.pid] },
         ];
-        let region = postern(host, pinning, &mut contenders)?;
-        Self { contenders, region, congestion: String::new(), _haproxy: Some(haproxy) }.ready(pinning)
+        let region = Region::start(host, TOPOLOGY, None)?;
+        postern(&region, POSTERN, pinning, &mut contenders)?;
+        let in_kernel = in_kernel(host, pinning, &mut contenders)?;
+        let congestion = String::new();
+        Self { contenders, region, _in_kernel: in_kernel, congestion, _haproxy: Some(haproxy) }.ready(pinning)
     }
 
     /// Waits until every path answers.
@@ -120,8 +135,32 @@ impl Field {
     }
 }
 
-fn postern(host: &Arc<Host>, pinning: &Pinning, contenders: &mut Vec<Contender>) -> anyhow::Result<Region> {
-    let region = Region::start(host, TOPOLOGY, None)?;
+/// Postern's paths with the kernel program, where the kernel takes it.
+fn in_kernel(
+    host: &Arc<Host>,
+    pinning: &Pinning,
+    contenders: &mut Vec<Contender>,
+) -> anyhow::Result<Option<Region>> {
+    match KernelProgram::load(host.fabric(), Size::default(), RandomState::new().hash_one(0)) {
+        Ok(program) => {
+            let region = Region::start_in_kernel(host, TOPOLOGY, program)?;
+            postern(&region, KERNEL, pinning, contenders)?;
+            Ok(Some(region))
+        }
+        Err(error) => {
+            eprintln!("paths: without the kernel program: {error}");
+            Ok(None)
+        }
+    }
+}
+
+/// A region's paths.
+fn postern(
+    region: &Region,
+    names: [&'static str; 3],
+    pinning: &Pinning,
+    contenders: &mut Vec<Contender>,
+) -> anyhow::Result<()> {
     let client = region.plug("client")?;
     let (local, remote, doors) = (region.plug("local")?, region.plug("remote")?, region.open_doors()?);
     let targets = [
@@ -129,12 +168,12 @@ fn postern(host: &Arc<Host>, pinning: &Pinning, contenders: &mut Vec<Contender>)
         (remote, region.public_address("remote")?),
         (doors, region.s3_address()?),
     ];
-    for (name, (server, target)) in POSTERN.into_iter().zip(targets) {
+    for (name, (server, target)) in names.into_iter().zip(targets) {
         let servers = Servers::start(&server, pinning)?;
         let route = Route { client: client.clone(), target, through: None };
         contenders.push(Contender { name, route, servers, others: Vec::new() });
     }
-    Ok(region)
+    Ok(())
 }
 
 /// What one contender did in one round.
@@ -328,7 +367,38 @@ fn goals(field: &Field, rounds: &[Vec<Figures>]) -> Vec<Goal> {
             .over(&connections),
         );
     }
+    for name in KERNEL {
+        if let Some(at) = place(name) {
+            goals.extend(kernel_goals(rounds, name, at, haproxy));
+        }
+    }
     goals
+}
+
+/// A figure of a round.
+type Figure = fn(&Figures) -> f64;
+
+/// What the kernel program is to reach, to the direct veth pair and to HAProxy.
+fn kernel_goals(rounds: &[Vec<Figures>], name: &str, at: usize, haproxy: usize) -> Vec<Goal> {
+    let aims: [(&str, Figure, f64, f64); 4] = [
+        ("one stream", |f| f.one_stream_gbit_s, 0.97, 2.0),
+        ("eight streams", |f| f.eight_streams_gbit_s, 0.95, 2.0),
+        ("requests", |f| f.requests_s, 0.93, 1.8),
+        ("new connections", |f| f.connections_s, 0.95, 1.2),
+    ];
+    let goal = |what: &str, to: usize, figure: Figure, whose: &str, aim: f64| {
+        let all = ratios(rounds, at, to, figure);
+        let what = format!("{name}: {what}, to {whose}");
+        Goal::at_least(&what, median(all.iter().copied()), aim, 2, "").over(&all)
+    };
+    aims.into_iter()
+        .flat_map(|(what, figure, direct, proxy)| {
+            [
+                goal(what, 0, figure, "the direct pair's", direct),
+                goal(what, haproxy, figure, "HAProxy's", proxy),
+            ]
+        })
+        .collect()
 }
 
 fn raw(field: &Field, rounds: &[Vec<Figures>]) -> serde_json::Value {

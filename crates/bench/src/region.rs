@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use postern_dataplane::forward::{self, Forwarder};
 use postern_dataplane::host::{self, Host, Namespace, PortRoute, PortSpec, Prefix};
+use postern_dataplane::kernel::KernelProgram;
 use postern_model::{AccountId, Action, NetworkInterfaceId, RouteTableId, State};
 use postern_path::decide::VPC_MTU;
 use postern_path::{Door, Plan};
@@ -29,6 +30,7 @@ pub struct Region {
     plan: Arc<Plan>,
     /// What moves the packets.
     pub forwarder: Forwarder,
+    doors: Namespace,
 }
 
 /// How long the parts of a change took.
@@ -62,7 +64,19 @@ impl Region {
         let options = forward::Options::with_seed(RandomState::new().hash_one(0));
         let current: Vec<_> = plan.slots().collect();
         let forwarder = Forwarder::start(Arc::clone(&plan) as _, &current, options)?;
-        Ok(Self { host: Arc::clone(host), topology, ledger, state, plan, forwarder })
+        let doors = host.doors().clone();
+        Ok(Self { host: Arc::clone(host), topology, ledger, state, plan, forwarder, doors })
+    }
+
+    /// The same kept nowhere, whose flows the kernel program carries. Its doors have a network of their own.
+    pub fn start_in_kernel(host: &Arc<Host>, text: &str, program: KernelProgram) -> anyhow::Result<Self> {
+        let mut region = Self::start(host, text, None)?;
+        let options = forward::Options::with_seed(RandomState::new().hash_one(0));
+        let current: Vec<_> = region.plan.slots().collect();
+        let plan = Arc::clone(&region.plan) as _;
+        region.forwarder = Forwarder::start_with(plan, &current, options, Some(program))?;
+        region.doors = netns::create()?;
+        Ok(region)
     }
 
     /// What is so.
@@ -126,14 +140,14 @@ impl Region {
         Ok(target)
     }
 
-    /// Plugs the doors' namespace in as the program does. One region of a host can do so.
+    /// Plugs the doors' namespace in as the program does. One region of a host can do so with the host's.
     pub fn open_doors(&self) -> anyhow::Result<Namespace> {
         let router = IpAddr::V4(Ipv4Addr::new(240, 0, 0, 254));
         let prefix = |address: IpAddr, length| Prefix { address, length };
         let peers = prefix(IpAddr::V4(Ipv4Addr::new(240, 0, 0, 0)), 4);
-        netns::prepare(self.host.doors())?;
+        netns::prepare(&self.doors)?;
         let spec = PortSpec {
-            target: self.host.doors().clone(),
+            target: self.doors.clone(),
             inside_name: "doors".to_owned(),
             mac: host::Mac(DOORS_MAC),
             mtu: u32::from(VPC_MTU),
@@ -148,7 +162,7 @@ impl Region {
         let port = self.host.create_port(&spec)?;
         let socket = self.host.open_port(&port)?;
         self.forwarder.add_doors_port(socket, postern_model::Mac(DOORS_MAC)).wait()??;
-        Ok(self.host.doors().clone())
+        Ok(self.doors.clone())
     }
 
     /// Does what the program does for an API call that changes something.
