@@ -121,7 +121,7 @@ impl Field {
 }
 
 fn postern(host: &Arc<Host>, pinning: &Pinning, contenders: &mut Vec<Contender>) -> anyhow::Result<Region> {
-    let region = Region::start(host, TOPOLOGY, None)?;
+    let region = Region::start(host, TOPOLOGY)?;
     let client = region.plug("client")?;
     let (local, remote, doors) = (region.plug("local")?, region.plug("remote")?, region.open_doors()?);
     let targets = [
