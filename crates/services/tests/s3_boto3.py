@@ -595,10 +595,10 @@ def refusals():
     check("unknown header", status == 501 and b"x-amz-no-such-thing" in body, (status, body))
     refused("nothing stored", "404", lambda: s3.head_object(Bucket="bkt-one", Key="no"))
     for name, call in [("versioning", lambda: s3.put_bucket_versioning(Bucket="bkt-one", VersioningConfiguration={"Status": "Enabled"})),
-                       ("tagging", lambda: s3.get_bucket_tagging(Bucket="bkt-one")),
+                       ("tagging", lambda: s3.put_bucket_tagging(Bucket="bkt-one", Tagging={"TagSet": []})),
                        ("acl", lambda: s3.put_object_acl(Bucket="bkt-one", Key="acl", ACL="private")),
-                       ("attributes", lambda: s3.get_object_attributes(Bucket="bkt-one", Key="acl", ObjectAttributes=["ETag"])),
-                       ("lifecycle", lambda: s3.get_bucket_lifecycle_configuration(Bucket="bkt-one"))]:
+                       ("status", lambda: s3.get_bucket_policy_status(Bucket="bkt-one")),
+                       ("lifecycle", lambda: s3.delete_bucket_lifecycle(Bucket="bkt-one"))]:
         refused(f"operation {name}", "NotImplemented", call, 501)
     refused("object lock", "NotImplemented", lambda: s3.create_bucket(Bucket="bkt-lock", ObjectLockEnabledForBucket=True), 501)
     refused("bucket acl", "AccessControlListNotSupported", lambda: s3.create_bucket(Bucket="bkt-lock", ACL="public-read"))

@@ -19,6 +19,9 @@ mod body_guard;
 mod error;
 mod ops;
 mod precheck;
+mod range;
+pub(crate) mod signing;
+pub(crate) mod unsigned_pieces;
 
 pub use self::gate::{Ask, BucketFacts, Caller, Gate, Permit, Refusal, SecretLookup};
 pub use self::service::{Options, PolicyCheck, S3Service};

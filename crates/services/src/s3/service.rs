@@ -11,17 +11,18 @@ use http::{HeaderName, Method, Request, Response, StatusCode};
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::S3ServiceBuilder;
 
-use super::admission::{Admit, Secrets};
+use super::admission::{Admit, OneKey};
 use super::body_guard::guard;
 use super::error::{FIELDS_HEADER, Failure, escape, is_fixed, sentence};
 use super::gate::Gate;
-use super::host::Hosts;
-use super::ops::Operations;
-use super::precheck::precheck;
+use super::host::{Hosts, SharedHosts};
+use super::ops::{Operations, Shared};
+use super::precheck::{KnownKey, precheck};
+use super::range;
 use super::storage::Store;
 
 /// Documents (lists of keys to delete, of parts, policies) may be this long.
-const MAX_DOCUMENT_BYTES: usize = 4 << 20;
+pub(super) const MAX_DOCUMENT_BYTES: usize = 4 << 20;
 
 /// Decides whether a bucket policy can be enforced: given the bucket's name and the document, `Err` says why not.
 pub type PolicyCheck = Arc<dyn Fn(&str, &str) -> Result<(), String> + Send + Sync>;
@@ -47,8 +48,10 @@ impl Options {
 /// S3 behind its gate. Cheap to clone.
 #[derive(Clone)]
 pub struct S3Service {
-    protocol: s3s::service::S3Service,
+    operations: Arc<Operations>,
+    config: Arc<StaticConfigProvider>,
     gate: Arc<dyn Gate>,
+    hosts: Arc<Hosts>,
     region: Arc<str>,
 }
 
@@ -56,15 +59,21 @@ impl S3Service {
     /// S3 over `store`, asking `gate`.
     pub fn new(store: Store, gate: Arc<dyn Gate>, options: Options) -> Self {
         let Options { region, hosts, policy_check } = options;
-        let operations = Operations::new(store, Arc::clone(&gate), region.clone(), policy_check);
+        let operations = Arc::new(Operations::new(store, Arc::clone(&gate), region.clone(), policy_check));
         let mut config = S3Config::default();
         config.xml_max_body_size = MAX_DOCUMENT_BYTES;
-        let mut builder = S3ServiceBuilder::new(operations);
-        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
-        builder.set_auth(Secrets(Arc::clone(&gate)));
+        let config = Arc::new(StaticConfigProvider::new(Arc::new(config)));
+        Self { operations, config, gate, hosts: Arc::new(hosts), region: region.into() }
+    }
+
+    /// The protocol layer for one request: the only secret it gets to know is that of the key which the request names.
+    fn protocol(&self, key: Option<KnownKey>) -> s3s::service::S3Service {
+        let mut builder = S3ServiceBuilder::new(Shared(Arc::clone(&self.operations)));
+        builder.set_config(Arc::clone(&self.config) as _);
+        builder.set_auth(OneKey(key));
         builder.set_access(Admit);
-        builder.set_host(hosts);
-        Self { protocol: builder.build(), gate, region: region.into() }
+        builder.set_host(SharedHosts(Arc::clone(&self.hosts)));
+        builder.build()
     }
 
     /// Answers one request. What the front door knows of the peer goes into the request's extensions, where the gate
@@ -90,10 +99,11 @@ impl S3Service {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
     {
-        let claim = precheck(&parts, self.gate.as_ref(), &self.region)?;
-        let (body, verdict) = guard(&parts, body)?;
+        let (claim, key) = precheck(&parts, self.gate.as_ref(), &self.region)?;
+        range::settle(&mut parts, key.as_ref(), &self.region);
+        let (body, verdict) = guard(&parts, body, &self.hosts)?;
         parts.extensions.insert(claim);
-        let answered = self.protocol.call(Request::from_parts(parts, body)).await;
+        let answered = self.protocol(key).call(Request::from_parts(parts, body)).await;
         let refused =
             verdict.and_then(|verdict| verdict.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(failure) = refused {
