@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -26,6 +26,7 @@ pub struct Program {
     path: PathBuf,
     state: PathBuf,
     child: Child,
+    _output: Option<BufReader<ChildStdout>>,
     address: SocketAddr,
     access_key: String,
     secret: String,
@@ -48,9 +49,11 @@ impl Program {
         command.args(["up", "--listen", "127.0.0.1:0", "--region", REGION]);
         command.env("RUST_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().context("`setpriv` cannot be started")?;
-        let address = child.stdout.take().context("no output").and_then(|output| {
+        // Kept open: the program may have more to say.
+        let mut output = child.stdout.take().map(BufReader::new);
+        let address = output.as_mut().context("no output").and_then(|output| {
             let mut line = String::new();
-            BufReader::new(output).read_line(&mut line)?;
+            output.read_line(&mut line)?;
             let url = line.split_whitespace().find_map(|word| word.strip_prefix("http://"));
             url.and_then(|address| address.parse().ok())
                 .with_context(|| format!("it printed `{}`", line.trim()))
