@@ -271,6 +271,20 @@ pub fn profile<'a>(
     found.ok_or_else(|| ModelError::IdentityNotFound { kind: "instance profile", name: name.to_owned() })
 }
 
+/// The instance profile of this name, which an instance may get: "IAM Instance Profile has no associated IAM Roles" is
+/// what RunInstances says otherwise.
+pub(crate) fn profile_with_role(txn: &Txn, name: &str) -> Result<(), ModelError> {
+    let found = profile(&txn.state, txn.account, name)?;
+    txn.admit(|_| match found.role {
+        Some(_) => Ok(()),
+        None => Err(ModelError::ProfileWithoutRole {
+            account: txn.account,
+            path: found.path.clone(),
+            name: name.to_owned(),
+        }),
+    })
+}
+
 /// The access key of this id, and its account.
 pub fn find_key<'a>(state: &'a State, id: &str) -> Option<(AccountId, &'a Arc<AccessKey>)> {
     state.iam.iter().find_map(|(account, iam)| Some((*account, iam.access_keys.get(id)?)))

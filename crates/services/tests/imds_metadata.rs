@@ -64,6 +64,7 @@ impl Lab {
         }));
         let launch = Launch {
             count: 1,
+            least: None,
             image: "ami-1".to_owned(),
             instance_type: "t3.micro".to_owned(),
             interface: LaunchInterface::New {

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use postern_model::{Command, Event, Region, State, apply};
+use postern_model::{Command, Event, Region, State, replay};
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +19,11 @@ use crate::error::StoreError;
 use crate::medium::{Directory, Medium};
 use crate::record::{self, Name, RecordError};
 
-/// The format that this version writes, and the newest that it reads.
-pub const FORMAT: u64 = 1;
+/// The format that this version writes, and the newest that it reads. It goes up when an earlier version could not read
+/// what this one writes, so that the earlier one says so by the number: 2 has batches, quotas and default VPCs.
+pub const FORMAT: u64 = 2;
+/// The oldest format that this version reads. What is opened goes on in the newest.
+pub const OLDEST_FORMAT: u64 = 1;
 /// How large a blob may be.
 pub const MAX_BLOB_BYTES: usize = 1 << 20;
 /// How many blobs there may be.
@@ -144,7 +147,11 @@ impl Store {
                 Some(database) => database,
                 None => store.build(first, blobs)?,
             };
+            let format = store.check_format(&database)?;
             let state = store.load(&database)?;
+            if format != FORMAT {
+                store.mark_format(&database)?;
+            }
             store.database = Some(database);
             Ok(state)
         })?;
@@ -389,9 +396,24 @@ impl Store {
         database.ok_or_else(|| self.damage(Name::Head, "the new database is gone".to_owned()))
     }
 
-    fn initialise(&self, database: &Database, state: &State, blobs: &Blobs) -> Result<(), StoreError> {
+    fn format_record(&self) -> Result<Vec<u8>, StoreError> {
         let format = serde_json::to_vec(&Format { format: FORMAT });
-        let format = format.map_err(|error| self.damaged(Name::Region, &error.into()))?;
+        format.map_err(|error| self.damaged(Name::Region, &error.into()))
+    }
+
+    /// Says of a store of an earlier format that what follows is of this one.
+    fn mark_format(&self, database: &Database) -> Result<(), StoreError> {
+        let record = self.format_record()?;
+        let transaction = database.begin_write().map_err(|e| self.fault(e))?;
+        {
+            let mut meta = transaction.open_table(META).map_err(|e| self.fault(e))?;
+            meta.insert("format", record.as_slice()).map_err(|e| self.fault(e))?;
+        }
+        transaction.commit().map_err(|e| self.fault(e))
+    }
+
+    fn initialise(&self, database: &Database, state: &State, blobs: &Blobs) -> Result<(), StoreError> {
+        let format = self.format_record()?;
         let region = self.sealed(Name::Region, &state.region)?;
         let head = self.sealed(Name::Head, &Head { revision: state.revision })?;
         let snapshot = self.sealed(Name::Snapshot(state.revision), state)?;
@@ -414,7 +436,6 @@ impl Store {
     }
 
     fn load(&mut self, database: &Database) -> Result<State, StoreError> {
-        self.check_format(database)?;
         let region: Region = self.meta(database, "region", Name::Region)?;
         if region.name != self.options.region.name {
             return Err(StoreError::OtherRegion {
@@ -462,7 +483,7 @@ impl Store {
             return Err(self.damage(missing, format!("it is missing; revision {revision} is next")));
         }
         let logged: Logged = record::read(name, record).map_err(|error| self.damaged(name, &error))?;
-        let (next, events) = apply(state, &logged.command)
+        let (next, events) = replay(state, &logged.command)
             .map_err(|error| self.damage(name, format!("it is refused when it is replayed: {error}")))?;
         if events != logged.events || next.revision != revision {
             return Err(self.damage(name, "it does something else when it is replayed".to_owned()));
@@ -482,18 +503,18 @@ impl Store {
         Ok(blobs)
     }
 
-    fn check_format(&self, database: &Database) -> Result<(), StoreError> {
+    fn check_format(&self, database: &Database) -> Result<u64, StoreError> {
         let record = self.meta_bytes(database, "format", Name::Region)?;
         let Format { format } =
             serde_json::from_slice(&record).map_err(|error| self.damaged(Name::Region, &error.into()))?;
-        if format != FORMAT {
+        if !(OLDEST_FORMAT..=FORMAT).contains(&format) {
             return Err(StoreError::UnknownFormat {
                 place: self.medium.name(),
                 found: format,
                 known: FORMAT,
             });
         }
-        Ok(())
+        Ok(format)
     }
 
     fn meta<T: serde::de::DeserializeOwned>(

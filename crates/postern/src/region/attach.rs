@@ -48,6 +48,7 @@ pub async fn attach(region: &Region, guest: Guest, subnet: &str, groups: &[Strin
         description: "attached by postern attach".to_owned(),
         private_address: None,
         secondary_addresses: Vec::new(),
+        secondary_count: 0,
         groups: Some(groups).filter(|groups| !groups.is_empty()),
         kind: InterfaceKind::Interface,
         tags: Vec::new(),

@@ -1,6 +1,6 @@
 //! The sandboxes and ports that stand for instances, and the reconciler that keeps them as the state says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,8 +40,8 @@ struct There {
     machines: BTreeMap<InstanceId, Machine>,
     /// Ports of somebody else's namespaces.
     attached: BTreeMap<NetworkInterfaceId, (Port, Namespace)>,
-    /// Instances that could not be built, so that each failure is told once.
-    failed: BTreeSet<InstanceId>,
+    /// Instances that could not be built, and at which start, so that each failure is told once.
+    failed: BTreeMap<InstanceId, Timestamp>,
 }
 
 struct Machine {
@@ -111,11 +111,12 @@ impl Machines {
                 tracing::error!(%error, instance = %id, "its reboot ended early");
             }
         }
+        self.there().failed.retain(|id, _| state.instances.contains_key(id));
         let tasks = difference(&state, &self.actual(), true, Timestamp(commands.now_milliseconds()));
         let mut did = false;
         for task in tasks {
             if let Task::Build(id) = task
-                && self.there().failed.contains(&id)
+                && self.has_failed(&state, id)
             {
                 continue;
             }
@@ -131,6 +132,12 @@ impl Machines {
             }
         }
         did
+    }
+
+    /// Whether the start of an instance that the state speaks of was tried and failed.
+    fn has_failed(&self, state: &State, id: InstanceId) -> bool {
+        let started_at = state.instances.get(&id).map(|instance| instance.launched_at);
+        started_at.is_some() && self.there().failed.get(&id).copied() == started_at
     }
 
     /// Sandboxes whose init has died are taken for gone.
@@ -189,16 +196,11 @@ impl Machines {
             Err(error) => {
                 let reason = format!("{error:#}");
                 tracing::error!(instance = %id, reason, "cannot be started");
-                self.consoles.note(id, &format!("cannot be started: {reason}"));
+                self.consoles.note(id, "cannot be started: the region's log says why");
                 self.destroy(id);
-                self.there().failed.insert(id);
-                // As AWS does when a launch fails: the instance goes to `terminated` with a reason.
-                let state = if instance.state == InstanceState::Pending {
-                    InstanceState::Terminated
-                } else {
-                    InstanceState::Stopped
-                };
-                report(state, reason)
+                self.there().failed.insert(id, instance.launched_at);
+                // The reason tells of this machine, which whoever asks the API has no business to know.
+                report(instance.state_after_failed_start(), "Internal error on launch".to_owned())
             }
         }
     }

@@ -5,6 +5,7 @@ mod backup;
 mod crash;
 mod damage;
 mod disk;
+mod earlier;
 mod failure;
 mod kill;
 mod ledger;

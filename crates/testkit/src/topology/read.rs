@@ -279,6 +279,7 @@ impl Reader {
         };
         let launch = Launch {
             count: 1,
+            least: None,
             image: "ami-1".to_owned(),
             instance_type: "t3.micro".to_owned(),
             interface,
@@ -316,6 +317,7 @@ impl Reader {
             description: String::new(),
             private_address: option(options, "ip").map(parse).transpose()?,
             secondary_addresses: Vec::new(),
+            secondary_count: 0,
             groups: self.groups(subnet, options)?,
             kind: InterfaceKind::Interface,
             tags: Vec::new(),

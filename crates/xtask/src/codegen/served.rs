@@ -17,6 +17,7 @@ pub const SERVICES: &[Served] = &[
         api_version: "2016-11-15",
         operations: &[
             "CreateVpc",
+            "CreateDefaultVpc",
             "DeleteVpc",
             "DescribeVpcs",
             "DescribeVpcAttribute",
@@ -24,6 +25,7 @@ pub const SERVICES: &[Served] = &[
             "AssociateVpcCidrBlock",
             "DisassociateVpcCidrBlock",
             "CreateSubnet",
+            "CreateDefaultSubnet",
             "DeleteSubnet",
             "DescribeSubnets",
             "ModifySubnetAttribute",
@@ -101,6 +103,7 @@ pub const SERVICES: &[Served] = &[
             "DescribeImages",
             "GetConsoleOutput",
             "AssociateIamInstanceProfile",
+            "ReplaceIamInstanceProfileAssociation",
             "DisassociateIamInstanceProfile",
             "DescribeIamInstanceProfileAssociations",
             "ModifyInstanceMetadataOptions",
