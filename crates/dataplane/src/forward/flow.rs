@@ -17,6 +17,7 @@ use super::key::{FlowKey, KeyHash, PortNumber};
 use super::nat::SpaceKey;
 use super::packet::Tuple;
 use super::phase::{Direction, Phase};
+use super::uplink::UplinkKey;
 use super::verdict::Verdict;
 
 /// A flow's place in the table, and which of the flows that had it one after the other.
@@ -55,6 +56,8 @@ pub struct FlowEntry {
     pub peer: Option<Ipv4Addr>,
     /// Where its gateway or endpoint is counted.
     pub gateway: Option<usize>,
+    /// What it looks like at the uplink's door, if it leaves the region.
+    pub uplink: Option<UplinkKey>,
 }
 
 impl FlowEntry {

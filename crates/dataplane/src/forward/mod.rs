@@ -33,6 +33,7 @@ mod run;
 mod step;
 mod tables;
 mod template;
+mod uplink;
 mod verdict;
 
 pub use counters::{Counters, Drops, GatewayCounters, GatewayReport, PortCounters, PortReport, Volume};
@@ -47,6 +48,7 @@ pub use port::Owner;
 pub use run::{Clock, Forwarder, ForwarderError, Options, Pending, Stopped};
 pub use step::{Effects, Fate, Frame, step};
 pub use tables::Tables;
+pub use uplink::{UplinkDirectory, UplinkFlow, UplinkKey};
 
 #[cfg(test)]
 mod tests;

@@ -31,6 +31,7 @@ use super::peer::PeerDirectory;
 use super::port::Owner;
 use super::step::{Effects, Fate, Frame, step};
 use super::tables::Tables;
+use super::uplink::UplinkDirectory;
 use crate::host::{FrameBatch, FrameMeta, MAX_BATCH, PacketSocket, VirtioNetHdr};
 
 /// Frames that are read from a port before the next port's turn.
@@ -153,6 +154,7 @@ pub struct Forwarder {
     wake: Arc<EventFd>,
     log: broadcast::Sender<FlowRecord>,
     peers: Arc<PeerDirectory>,
+    uplink: Arc<UplinkDirectory>,
     generations: Arc<Generations>,
     clock: Clock,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -179,6 +181,7 @@ impl Forwarder {
             wake: Arc::clone(&wake),
             log: log.clone(),
             peers: tables.peers.directory(),
+            uplink: Arc::clone(&tables.uplink),
             generations: tables.generations(),
             clock: options.clock.clone(),
             thread: Mutex::new(None),
@@ -248,6 +251,11 @@ impl Forwarder {
     /// Who is behind the addresses that the doors see.
     pub fn peers(&self) -> Arc<dyn PeerLookup> {
         Arc::clone(&self.peers) as Arc<dyn PeerLookup>
+    }
+
+    /// Where flows that came to the uplink's door were for.
+    pub fn uplink(&self) -> Arc<UplinkDirectory> {
+        Arc::clone(&self.uplink)
     }
 
     /// The generation array.

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use postern_model::ResourceId;
-use postern_path::{Action, Deliver, DropReason, Peer, SourceRewrite, Stamp, Through};
+use postern_path::{Action, Deliver, Door, DropReason, Peer, SourceRewrite, Stamp, Through};
 
 use super::counters::{Counters, Gateways, PortReport, Volume};
 use super::flow::{FlowEntry, FlowId, FlowTable, KeyTaken};
@@ -21,6 +21,7 @@ use super::packet::{ipv4, protocol};
 use super::peer::{Peers, Variant};
 use super::phase::{Direction, Phase};
 use super::port::{Owner, Ports};
+use super::uplink::{UplinkDirectory, UplinkKey};
 use super::verdict::Verdict;
 
 const SECOND: u64 = 1_000_000_000;
@@ -45,6 +46,7 @@ pub struct Tables {
     pub(crate) peers: Peers,
     pub(crate) nat: NatPorts,
     pub(crate) generations: Arc<Generations>,
+    pub(crate) uplink: Arc<UplinkDirectory>,
     pub(crate) unknown_port: u64,
     gateways: Gateways,
     flows_per_port: usize,
@@ -80,6 +82,7 @@ impl Tables {
             peers: Peers::new(limits.peers, limits.peers_per_port),
             nat: NatPorts::new(hash),
             generations: Arc::default(),
+            uplink: Arc::default(),
             unknown_port: 0,
             gateways: Gateways::default(),
             flows_per_port: limits.flows_per_port,
@@ -139,9 +142,9 @@ impl Tables {
             Deliver::Door(door) => door.address().into(),
             Deliver::Interface(_) => new.action.destination.map_or(new.key.destination, Address::from),
         };
+        let to_port = destination_port(new);
         let seen_from = |address: Address, port: u16| {
-            FlowKey::from_parts(exit, address, destination, new.key.protocol, port, new.key.destination_port)
-                .answer(exit)
+            FlowKey::from_parts(exit, address, destination, new.key.protocol, port, to_port).answer(exit)
         };
         let source = self.source(new, exit, destination, &seen_from, now)?;
         let reverse = seen_from(source.address, source.port);
@@ -182,8 +185,10 @@ impl Tables {
             space: source.space,
             peer: source.peer,
             gateway,
+            uplink: None,
         });
         let id = id.map_err(|KeyTaken(_)| DropReason::PortAllocation)?;
+        self.announce(id, new.action);
         if let Some(address) = source.peer {
             self.peers.hold(address);
         }
@@ -197,6 +202,21 @@ impl Tables {
         }
         self.log_accepted(id, new.action);
         Ok(id)
+    }
+
+    /// Makes known where a flow that leaves the region was for.
+    fn announce(&mut self, id: FlowId, action: &Action) {
+        let (Deliver::Door(Door::Uplink), Some(peer)) = (action.deliver, peer(action)) else { return };
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        let seen = flow.rewritten(Direction::Forward);
+        let key =
+            UplinkKey { stand_in: seen.source, port: seen.source_port, protocol: flow.forward.protocol };
+        let port = match flow.forward.protocol {
+            protocol::TCP | protocol::UDP => flow.forward.destination_port,
+            _ => 0,
+        };
+        flow.uplink = Some(key);
+        self.uplink.begin(key, peer, (flow.forward.destination.v4(), port));
     }
 
     /// What the source becomes.
@@ -235,7 +255,7 @@ impl Tables {
             SourceRewrite::Identity { peer, gateway: _ } => {
                 let address = self.stand_in(
                     &peer,
-                    new.key.destination,
+                    (new.key.destination, new.key.destination_port),
                     |address| seen_from(address, new.key.source_port),
                     now,
                 )?;
@@ -251,7 +271,7 @@ impl Tables {
     fn stand_in(
         &mut self,
         peer: &Peer,
-        destination: Address,
+        destination: (Address, u16),
         reverse: impl Fn(Address) -> FlowKey,
         now: u64,
     ) -> Result<Ipv4Addr, DropReason> {
@@ -366,6 +386,9 @@ impl Tables {
         }
         if let Some(address) = flow.peer {
             self.peers.release(address, now);
+        }
+        if let Some(key) = flow.uplink {
+            self.uplink.end(&key);
         }
         if let Some(port) = self.ports.get_mut(flow.forward.port) {
             port.counters.flows = port.counters.flows.saturating_sub(1);
@@ -490,6 +513,15 @@ impl Tables {
             through: through(action),
         })
     }
+}
+
+/// The port that the receiver is spoken to at, or what stands in its place: a door may have one for all.
+fn destination_port(new: &NewFlow<'_>) -> u16 {
+    let of_door = match (new.action.deliver, new.key.protocol) {
+        (Deliver::Door(door), protocol::TCP | protocol::UDP) => door.port(),
+        (Deliver::Door(_) | Deliver::Interface(_), _) => None,
+    };
+    of_door.unwrap_or(new.key.destination_port)
 }
 
 /// NAT gateways take TCP, UDP and ICMP queries ("NAT gateway basics").

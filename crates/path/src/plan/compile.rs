@@ -29,6 +29,7 @@ use super::{
 };
 use crate::decision::Stamp;
 use crate::name::{Names, ServiceName, public_domain};
+use crate::uplink::Uplink;
 
 /// A plan, and how it differs from the one before.
 #[derive(Debug, Clone)]
@@ -179,14 +180,20 @@ impl Dirty {
 }
 
 impl Plan {
-    /// Compiles a state from nothing.
+    /// Compiles a state from nothing, in a region that no packet leaves.
     pub fn compile(state: &State) -> Compiled {
+        Self::compile_with_uplink(state, None)
+    }
+
+    /// Compiles a state from nothing, in a region that packets leave by this uplink. Plans that are advanced from this
+    /// one have the same: no decision is stamped with it, so it stays as it is for as long as packets follow them.
+    pub fn compile_with_uplink(state: &State, uplink: Option<Uplink>) -> Compiled {
         let nothing = State {
             services: OrdMap::new(),
             prefix_lists: OrdMap::new(),
             ..State::new(state.region.clone())
         };
-        Self::default().advance(&nothing, state)
+        Self { uplink, ..Self::default() }.advance(&nothing, state)
     }
 
     /// The plan of `new`, from this one, which is `old`'s. Costs as much as the two states differ.
@@ -525,6 +532,8 @@ fn names(state: &State) -> Names {
     Names {
         private_domain: postern_model::vpc::domain_name(region),
         public_domain: public_domain(region),
+        region_domain: format!("{region}.amazonaws.com"),
+        endpoint_domain: format!("{region}.vpce.amazonaws.com"),
         services,
     }
 }

@@ -61,7 +61,11 @@ pub fn trace(planned: &Planned, request: &TraceRequest) -> anyhow::Result<(Expla
                 Resolution::Addresses { addresses, source: _ } => {
                     addresses.first().copied().context("the name has no address")?
                 }
-                Resolution::Pointer(_) | Resolution::NoData | Resolution::Unknown | Resolution::Off => {
+                Resolution::Pointer(_)
+                | Resolution::NoData
+                | Resolution::Unknown
+                | Resolution::Elsewhere
+                | Resolution::Off => {
                     let flow = format!("{} -> {host}", source.id);
                     return Ok((Explanation { flow, arrives: false, stages }, None));
                 }

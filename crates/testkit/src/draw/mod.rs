@@ -19,7 +19,7 @@ use postern_model::{
 };
 
 pub use command::command;
-pub use flow::{flow, flow_between};
+pub use flow::{flow, flow_between, uplink};
 
 use crate::random::Random;
 use crate::world::{World, accounts};
