@@ -194,17 +194,19 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-/// TLS for these names and those under `localhost`; whoever asks for another one, or none, gets the certificate of
-/// `localhost` and of `addresses`.
+/// TLS for these names and those under `localhost`; whoever asks for another one, or none, as clients do that connect
+/// to an address, gets the certificate of `localhost`, of `own_names` and of `addresses`.
 ///
 /// # Errors
 /// Where the TLS library refuses its own defaults.
 pub fn server_config(
     authority: Arc<Authority>,
     names: HostNames,
+    own_names: &HostNames,
     addresses: &[IpAddr],
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let mut others = vec!["localhost".to_owned()];
+    others.extend(own_names.iter().filter(|name| *name != "localhost").map(str::to_owned));
     others.extend(addresses.iter().filter(|address| !address.is_unspecified()).map(IpAddr::to_string));
     let certificates = Certificates { authority, names, others, made: Mutex::default() };
     let provider = Arc::new(aws_lc_rs::default_provider());

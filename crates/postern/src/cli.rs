@@ -1,6 +1,7 @@
 //! The command line, as a newcomer reads it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -103,8 +104,16 @@ pub struct UpArgs {
     #[arg(long)]
     pub ephemeral: bool,
     /// Folder with programs that instances should have on their PATH (`bin` in it), shown read-only.
+    ///
+    /// On a loopback address it takes plain HTTP and TLS. On any other it takes TLS alone, with a certificate of the
+    /// region's own authority (ca.pem in the state directory), and every request has to be signed: no --dev.
     #[arg(long, env = "POSTERN_TOOLS", value_name = "DIR")]
     pub tools: Option<PathBuf>,
+    /// A name or address that clients call this machine by; may be given several times.
+    ///
+    /// The certificate is good for it and, of a name, for the buckets below it; `postern env` says the first one.
+    #[arg(long = "listen-name", value_name = "NAME", value_parser = host_name)]
+    pub listen_names: Vec<String>,
 }
 
 /// What to print of the environment.
@@ -117,6 +126,24 @@ pub struct EnvArgs {
 
 /// What to do with accounts.
 #[derive(Debug, Subcommand)]
+    /// How long the audit log may get before it is put aside as audit.log.1.
+    #[arg(long, default_value = "64", value_name = "MIB")]
+    pub audit_log_size: NonZeroU32,
+    /// How many audit logs are kept that were put aside; the oldest goes.
+    #[arg(long, default_value = "8", value_name = "COUNT")]
+    pub audit_log_files: NonZeroU32,
+}
+
+/// A name in DNS or an address, in small letters.
+fn host_name(text: &str) -> Result<String, String> {
+    let of_label = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(of_label);
+    let named = text.len() <= 253 && text.split('.').all(label);
+    if named || text.parse::<IpAddr>().is_ok() {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(format!("`{text}` is neither a host's name nor an address"))
+    }
 pub enum AccountCommand {
     /// Make an account and its root user's first access key.
     Create {

@@ -62,7 +62,10 @@ impl StateDir {
     fn holds_foreign_files(&self) -> std::io::Result<bool> {
         let own = [self.ledger(), self.s3(), self.runtime(), self.ca_bundle(), self.audit_log()];
         for entry in std::fs::read_dir(&self.0)? {
-            if !own.contains(&entry?.path()) {
+            let path = entry?.path();
+            // Audit logs that were put aside: audit.log.1 and so on.
+            let put_aside = path.with_extension("") == self.audit_log();
+            if !put_aside && !own.contains(&path) {
                 return Ok(true);
             }
         }

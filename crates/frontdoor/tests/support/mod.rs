@@ -133,6 +133,10 @@ impl QueryService for Echo {
         permits: Vec<Permit>,
     ) -> Serving<'a> {
         Box::pin(async move {
+            if request.operation == "Fail" {
+                let detail = "`/var/lib/postern/ledger` cannot be written";
+                return Err(AwsError::new("InternalFailure", detail).with_status(500));
+            }
             assert_eq!(permits[0].action(), format!("iam:{}", request.operation));
             Ok(Answer { body: "<served/>".to_owned() })
         })

@@ -1,5 +1,6 @@
 //! `postern lab`: the labs that ship with Postern, and the user's own.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -144,6 +145,8 @@ fn in_own_region(
         dev: false,
         ephemeral: true,
         tools: tools(),
+        audit_log_size: NonZeroU32::MIN,
+        audit_log_files: NonZeroU32::MIN,
     };
     let options = up::options(StateDir::resolve(Some(directory.path()))?, args)?;
     let state_dir = options.state_dir.clone();
@@ -167,3 +170,4 @@ fn tools() -> Option<PathBuf> {
     told.or_else(|| std::env::current_dir().ok().map(|here| here.join("target/tools")))
         .filter(|path| path.is_dir())
 }
+        listen_names: Vec::new(),

@@ -1,15 +1,19 @@
 //! `postern up`: a region until it is told to stop.
 
 use std::io::IsTerminal;
+use std::num::NonZeroU64;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use postern_dataplane::host::{self, Host, HostError, StartOptions};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::UpArgs;
 use crate::paths::StateDir;
-use crate::region::{Options, Region};
+use crate::region::{Options, Region, Rotation};
+
+const MIB: NonZeroU64 = NonZeroU64::new(1 << 20).unwrap();
 
 /// Runs it.
 pub fn run(state_dir: StateDir, args: UpArgs) -> anyhow::Result<ExitCode> {
@@ -17,6 +21,7 @@ pub fn run(state_dir: StateDir, args: UpArgs) -> anyhow::Result<ExitCode> {
     let options = options(state_dir, args)?;
     let host = start_host(&options);
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+    raise_descriptors();
     runtime.block_on(async {
         let region = Region::start(host, options).await?;
         announce(&region);
@@ -35,20 +40,32 @@ pub fn run(state_dir: StateDir, args: UpArgs) -> anyhow::Result<ExitCode> {
 
 /// What the arguments mean; the state directory exists afterwards.
 pub fn options(state_dir: StateDir, args: UpArgs) -> anyhow::Result<Options> {
-    let UpArgs { listen, region, dev, ephemeral, tools } = args;
-    if !listen.ip().is_loopback() {
+    let UpArgs { listen, listen_names, region, dev, ephemeral, tools, audit_log_size, audit_log_files } =
+        args;
+    if dev && !listen.ip().is_loopback() {
         anyhow::bail!(
-            "the API listens on loopback addresses only, and `{}` is none: clients elsewhere need TLS, which is not \
-             required of them yet",
+            "with --dev whoever reaches the API is root, so it listens on loopback addresses only, and `{}` is none",
             listen.ip()
         );
     }
     let tools = tools
         .map(|tools| tools.canonicalize().with_context(|| format!("`{}`", tools.display())))
         .transpose()?;
+    let bytes = NonZeroU64::from(audit_log_size).saturating_mul(MIB);
+    let audit_log = Rotation { bytes, kept: audit_log_files };
     let region = postern_model::Region::new(&region)?;
     state_dir.create()?;
-    Ok(Options { state_dir, listen, region, dev, ephemeral, tools })
+    Ok(Options { state_dir, listen, listen_names, region, dev, ephemeral, tools, audit_log })
+}
+
+/// Connections are descriptors, and what a process gets by default is little. Called after the host side has started:
+/// programs in instances keep the limit that they know.
+fn raise_descriptors() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the number of descriptors stays as it is: fewer connections are taken at a time");
+    }
 }
 
 /// Starts the host side. INVARIANT: called before any thread exists.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context;
+use nix::sys::resource::{Resource, getrlimit};
 use postern_dataplane::forward::{self, Forwarder};
 use postern_dataplane::host::{self, Host, PortRoute, PortSpec, Prefix};
 use postern_dns::Resolver;
@@ -78,7 +79,7 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
     let metrics = Arc::clone(parts.metrics);
     let (audit, records) = Audit::channel(AUDIT_QUEUE, Arc::clone(&metrics));
     tokio::spawn(audit::write(records, parts.recorder.clone(), Arc::clone(&metrics)));
-    let s3 = s3(parts.s3, parts.authoriser, &region, &audit, &metrics);
+    let s3 = s3(parts.s3, parts.authoriser, &region, &parts.options.listen_names, &audit, &metrics);
     Ok(FrontDoor::new(Config {
         region: region.clone(),
         authoriser: Arc::clone(parts.authoriser),
@@ -93,24 +94,33 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
             hosts: HostNames::of_s3(&region),
             service: Arc::new(s3),
         }],
-        names: vec!["localhost".to_owned()],
+        names: [&["localhost".to_owned()], &parts.options.listen_names[..]].concat(),
         addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), parts.options.listen.ip()],
         audit,
         metrics,
         pages: parts.pages,
         dev: parts.options.dev,
-        limits: Limits::default(),
+        limits: limits(),
     })?)
+}
+
+/// As many connections as this process has descriptors for.
+fn limits() -> Limits {
+    let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    Limits::within(usize::try_from(descriptors).unwrap_or(usize::MAX))
 }
 
 fn s3(
     store: Store,
     authoriser: &Arc<Authoriser>,
     region: &str,
+    names: &[String],
     audit: &Audit,
     metrics: &Arc<Metrics>,
 ) -> S3Door {
-    let hosts = Hosts::new(region, []);
+    // Buckets are below names, not below addresses.
+    let names = names.iter().filter(|name| name.parse::<IpAddr>().is_err());
+    let hosts = Hosts::new(region, names.cloned());
     let options = s3::Options {
         region: region.to_owned(),
         hosts: hosts.clone(),
@@ -188,7 +198,7 @@ pub async fn open(inside: Inside<'_>) -> anyhow::Result<()> {
         Arc::clone(inside.sessions),
         Arc::clone(inside.metrics),
     ));
-    let metadata = Server::new(metadata, None, Limits::default(), Arc::clone(inside.metrics));
+    let metadata = Server::new(metadata, None, limits(), Arc::clone(inside.metrics));
     let (listener, plain) = (listen(host, Door::Metadata, 80)?, origin(false));
     keep("instance metadata", ailments, async move { metadata.serve_tcp(listener, plain).await });
 

@@ -10,6 +10,7 @@
 
 mod ailments;
 mod attach;
+mod audit_log;
 mod command;
 mod console;
 mod control;
@@ -53,6 +54,7 @@ use sandbox::Furnishings;
 
 pub use command::now_milliseconds;
 
+pub use audit_log::Rotation;
 /// How long everything may take to end.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// The account of a development region ("--dev": unknown keys act as its root).
@@ -67,6 +69,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Its name.
     pub region: RegionName,
+    /// What clients call this machine, besides its address.
+    pub listen_names: Vec<String>,
     /// Signatures are not checked.
     pub dev: bool,
     /// Nothing is kept.
@@ -75,6 +79,8 @@ pub struct Options {
     pub tools: Option<PathBuf>,
 }
 
+    /// How much is kept of the audit log.
+    pub audit_log: Rotation,
 /// A running region.
 pub struct Region {
     options: Options,
@@ -130,15 +136,11 @@ impl Region {
         let authoriser =
             Arc::new(Authoriser::new(Arc::clone(&directory) as _).in_region(&options.region.name));
         let consoles = Consoles::new(Arc::clone(&changed));
-        let recorder = if options.ephemeral {
-            Recorder::default()
-        } else {
-            Recorder::appending(&options.state_dir.audit_log())?
-        };
+        let metrics = Arc::new(Metrics::default());
+        let recorder = recorder(&options, &metrics)?;
         let s3_directory = s3_directory(&options)?;
         let s3 = Store::open(&s3_directory)
             .with_context(|| format!("cannot open what S3 holds in `{}`", s3_directory.display()))?;
-        let metrics = Arc::new(Metrics::default());
         let pages = Arc::new(pages::RegionPages::default());
         let front_door = doors::front_door(doors::Parts {
             options: &options,
@@ -206,10 +208,24 @@ impl Region {
 
     /// Where the API listens.
     pub fn url(&self) -> String {
-        format!("http://{}", self.listen)
+        let (address, port) = (self.listen.ip(), self.listen.port());
+        if address.is_loopback() {
+            return format!("http://{}", self.listen);
+        }
+        match self.options.listen_names.first() {
+            Some(name) => match name.parse::<std::net::Ipv6Addr>() {
+                Ok(address) => format!("https://[{address}]:{port}"),
+                Err(_) => format!("https://{name}:{port}"),
+            },
+            None if address.is_unspecified() => format!("https://localhost:{port}"),
+            None => format!("https://{}", self.listen),
+        }
     }
 
     /// Whether packets move, and how; or why not.
+    ///
+    /// Beyond loopback it speaks TLS alone. Where it listens at every address, this machine's own programs find it at
+    /// `localhost`.
     pub fn packets_in_words(&self) -> String {
         match &self.packets {
             Ok(packets) => match packets.host.privilege() {
@@ -259,6 +275,9 @@ impl Region {
 
     /// Returns everything to the start: the state, what S3 holds, sandboxes, ports and flows.
     async fn reset(&self) -> anyhow::Result<()> {
+        if !self.front_door.settled(SHUTDOWN_GRACE).await {
+            tracing::error!("the last audit records could not be written in time");
+        }
         let region = self.options.region.clone();
         let ledger = self.commands.ledger().clone();
         let replaced =
@@ -279,6 +298,16 @@ fn open_ledger(options: &Options) -> anyhow::Result<Ledger> {
         return Ok(Ledger::ephemeral(State::new(options.region.clone()), Sources::system())?);
     }
     let stored = postern_store::Options::new(options.region.clone());
+/// What keeps the records: in memory, and on disk unless nothing is kept.
+fn recorder(options: &Options, metrics: &Arc<Metrics>) -> anyhow::Result<Recorder> {
+    if options.ephemeral {
+        return Ok(Recorder::in_memory(Arc::clone(metrics)));
+    }
+    let path = options.state_dir.audit_log();
+    Recorder::appending(&path, options.audit_log, Arc::clone(metrics))
+        .with_context(|| format!("cannot open the audit log `{}`", path.display()))
+}
+
     Ok(Ledger::open(&options.state_dir.ledger(), stored, Sources::system())?)
 }
 

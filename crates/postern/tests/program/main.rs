@@ -14,6 +14,8 @@ mod durability;
 mod harness;
 mod hostile;
 mod life;
+mod listening;
+mod metadata;
 mod network;
 mod paths;
 mod programs;

@@ -4,18 +4,23 @@
 //! nothing in the request.
 //! INVARIANT: nothing is told without a token that was made for this instance, and a token is made for nobody who
 //! came through a proxy (`X-Forwarded-For`).
-//! Source: "Use IMDSv2" and "Instance metadata categories" in the EC2 user guide.
+//! INVARIANT: the packets that answer a PUT take as many hops as the instance's options allow and no more, so that with
+//! a limit of one a container or another host behind the instance never gets a token.
+//! Source: "Use IMDSv2", "Instance metadata categories" and "Configure the instance metadata options"
+//! (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-options.html>: the hop limit is
+//! the time to live of the PUT response's packets) in the EC2 user guide.
 
 mod credentials;
 mod token;
 mod tree;
 
+use std::num::NonZeroU8;
 use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, HeaderValue, SERVER};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use postern_frontdoor::body::full;
-use postern_frontdoor::{HttpService, Metrics, Origin, RequestBody, Responding, ResponseBody};
+use postern_frontdoor::{AnswerHops, HttpService, Metrics, Origin, RequestBody, Responding, ResponseBody};
 use postern_model::State;
 use postern_model::instance::Instance;
 use postern_path::Peer;
@@ -57,6 +62,12 @@ impl Imds {
             return Err(StatusCode::FORBIDDEN);
         }
         let (path, headers) = (request.uri().path(), request.headers());
+        if request.method() == Method::PUT {
+            // Whoever serves the connection has to see to the limit; without that there is no answer.
+            let hops = request.extensions().get::<AnswerHops>();
+            let hops = hops.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
+            hops.limit(NonZeroU8::new(instance.metadata.hop_limit).unwrap_or(NonZeroU8::MIN));
+        }
         match *request.method() {
             Method::PUT if path == "/latest/api/token" => self.token(headers, instance),
             Method::GET | Method::HEAD => {

@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::{HeaderName, Method, Request, Response, StatusCode};
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::S3ServiceBuilder;
+use tracing::Instrument as _;
 
 use super::admission::{Admit, OneKey};
 use super::body_guard::guard;
@@ -86,7 +87,9 @@ impl S3Service {
         let ids = Ids::draw();
         let (parts, body) = request.into_parts();
         let seen = Seen { head: parts.method == Method::HEAD, resource: parts.uri.path().to_owned(), ids };
-        let mut response = match self.answer(parts, body).await {
+        // What is logged of a failure is found by the id that its caller was told.
+        let span = tracing::error_span!("request", id = %seen.ids.request, service = "s3");
+        let mut response = match self.answer(parts, body).instrument(span).await {
             Ok(response) => seen.dress(response),
             Err(failure) => seen.render(&failure),
         };
