@@ -47,6 +47,13 @@ pub enum Request {
         /// The account.
         account: String,
     },
+    /// The quotas of an account, after a change if there is one.
+    Quotas {
+        /// The account.
+        account: String,
+        /// What to change.
+        change: Option<QuotaChange>,
+    },
     /// What points clients at the region, with the first key of an account's root user.
     Environment {
         /// The account; the first one if none is named.
@@ -106,6 +113,8 @@ pub enum Reply {
     Accounts(Vec<AccountInfo>),
     /// A new key.
     Key(KeyInfo),
+    /// The quotas of an account.
+    Quotas(Vec<QuotaInfo>),
     /// Variables.
     Environment(Vec<(String, String)>),
     /// What was recorded.
@@ -119,6 +128,28 @@ pub enum Reply {
         /// Its hardware address.
         mac: String,
     },
+}
+
+/// Another value of a quota.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct QuotaChange {
+    /// What it is called.
+    pub name: String,
+    /// How many there may be; none for as many as is usual.
+    pub limit: Option<usize>,
+}
+
+/// How many of something an account may have.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct QuotaInfo {
+    /// What it is called.
+    pub name: String,
+    /// How many there may be now.
+    pub limit: usize,
+    /// How many there may be unless somebody changes it.
+    pub usual: usize,
+    /// How far it can be raised.
+    pub most: usize,
 }
 
 /// How a region is.

@@ -70,6 +70,9 @@ impl Controlled for Control {
                 self.runtime.block_on(execute(commands, account, action))?;
                 Ok(Reply::Key(key))
             }
+            Request::Quotas { account, change } => {
+                self.runtime.block_on(super::quotas::quotas(commands, &account, change)).map(Reply::Quotas)
+            }
             Request::Environment { account } => {
                 region.environment(account.as_deref()).map(Reply::Environment)
             }
