@@ -92,8 +92,16 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct UpArgs {
     /// Where the API listens, outside every VPC. A port of 0 takes a free one.
+    ///
+    /// On a loopback address it takes plain HTTP and TLS. On any other it takes TLS alone, with a certificate of the
+    /// region's own authority (ca.pem in the state directory), and every request has to be signed: no --dev.
     #[arg(long, default_value = "127.0.0.1:4566", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
+    /// A name or address that clients call this machine by; may be given several times.
+    ///
+    /// The certificate is good for it and, of a name, for the buckets below it; `postern env` says the first one.
+    #[arg(long = "listen-name", value_name = "NAME", value_parser = host_name)]
+    pub listen_names: Vec<String>,
     /// The region's name.
     #[arg(long, default_value = "us-east-1")]
     pub region: String,
@@ -104,28 +112,8 @@ pub struct UpArgs {
     #[arg(long)]
     pub ephemeral: bool,
     /// Folder with programs that instances should have on their PATH (`bin` in it), shown read-only.
-    ///
-    /// On a loopback address it takes plain HTTP and TLS. On any other it takes TLS alone, with a certificate of the
-    /// region's own authority (ca.pem in the state directory), and every request has to be signed: no --dev.
     #[arg(long, env = "POSTERN_TOOLS", value_name = "DIR")]
     pub tools: Option<PathBuf>,
-    /// A name or address that clients call this machine by; may be given several times.
-    ///
-    /// The certificate is good for it and, of a name, for the buckets below it; `postern env` says the first one.
-    #[arg(long = "listen-name", value_name = "NAME", value_parser = host_name)]
-    pub listen_names: Vec<String>,
-}
-
-/// What to print of the environment.
-#[derive(Debug, Args)]
-pub struct EnvArgs {
-    /// Which account's root user to be; the first one if none is named.
-    #[arg(long, value_name = "ACCOUNT")]
-    pub account: Option<String>,
-}
-
-/// What to do with accounts.
-#[derive(Debug, Subcommand)]
     /// How long the audit log may get before it is put aside as audit.log.1.
     #[arg(long, default_value = "64", value_name = "MIB")]
     pub audit_log_size: NonZeroU32,
@@ -144,6 +132,18 @@ fn host_name(text: &str) -> Result<String, String> {
     } else {
         Err(format!("`{text}` is neither a host's name nor an address"))
     }
+}
+
+/// What to print of the environment.
+#[derive(Debug, Args)]
+pub struct EnvArgs {
+    /// Which account's root user to be; the first one if none is named.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub account: Option<String>,
+}
+
+/// What to do with accounts.
+#[derive(Debug, Subcommand)]
 pub enum AccountCommand {
     /// Make an account and its root user's first access key.
     Create {
@@ -160,37 +160,6 @@ pub enum AccountCommand {
         /// The account's twelve digits.
         account: String,
     },
-    /// Show how many of each kind of resource an account may have, or set that.
-    ///
-    /// A new account has AWS's usual quotas: 5 VPCs, 5 Elastic IP addresses and so on. What is there already stays when a
-    /// quota gets smaller.
-    Quota {
-        /// The account's twelve digits.
-        account: String,
-        /// The quota to set, by its name.
-        #[arg(requires = "limit")]
-        name: Option<String>,
-        /// How many there may be, or `usual`.
-        #[arg(value_parser = quota_limit)]
-        limit: Option<QuotaLimit>,
-    },
-}
-
-/// What a quota is set to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum QuotaLimit {
-    /// What it is unless somebody changes it.
-    Usual,
-    /// So many.
-    Of(usize),
-}
-
-fn quota_limit(text: &str) -> Result<QuotaLimit, String> {
-    match (text, text.parse()) {
-        ("usual", _) => Ok(QuotaLimit::Usual),
-        (_, Ok(limit)) => Ok(QuotaLimit::Of(limit)),
-        (_, Err(_)) => Err(format!("`{text}` is neither a number nor `usual`")),
-    }
 }
 
 /// What to run in an instance.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use http::Request;
 use http_body_util::BodyExt as _;
 use iam_support::*;
-use postern_frontdoor::{HttpService, Limits, Metrics, Origin, OriginSource, Server};
+use postern_frontdoor::{AnswerHops, HttpService, Limits, Metrics, Origin, OriginSource, Server};
 use postern_model::instance::{InstanceChange, Launch, LaunchInterface, MetadataOptions, NewKeyPair};
 use postern_model::{Action, Event, InstanceId, ResourceId};
 use postern_path::{Peer, PeerLookup, Through};
@@ -117,6 +117,7 @@ impl Lab {
         let mut request = request.body(postern_frontdoor::body::full("")).unwrap();
         let remote = SocketAddr::from(([240, 0, 1, 1], 5));
         request.extensions_mut().insert(Origin { peer, remote, secure: false });
+        request.extensions_mut().insert(AnswerHops::default());
         let response = self.imds.call(request).await;
         let status = response.status().as_u16();
         (status, response.into_body().collect().await.unwrap().to_bytes().to_vec())

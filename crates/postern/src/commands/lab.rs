@@ -141,6 +141,7 @@ fn in_own_region(
         tempfile::Builder::new().prefix("postern-lab-").tempdir().context("cannot make a directory")?;
     let args = UpArgs {
         listen: "127.0.0.1:0".parse()?,
+        listen_names: Vec::new(),
         region: "us-east-1".to_owned(),
         dev: false,
         ephemeral: true,
@@ -170,4 +171,3 @@ fn tools() -> Option<PathBuf> {
     told.or_else(|| std::env::current_dir().ok().map(|here| here.join("target/tools")))
         .filter(|path| path.is_dir())
 }
-        listen_names: Vec::new(),

@@ -20,8 +20,8 @@ pub fn run(state_dir: StateDir, args: UpArgs) -> anyhow::Result<ExitCode> {
     log_to_stderr();
     let options = options(state_dir, args)?;
     let host = start_host(&options);
-    let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     raise_descriptors();
+    let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     runtime.block_on(async {
         let region = Region::start(host, options).await?;
         announce(&region);
@@ -48,11 +48,11 @@ pub fn options(state_dir: StateDir, args: UpArgs) -> anyhow::Result<Options> {
             listen.ip()
         );
     }
+    let bytes = NonZeroU64::from(audit_log_size).saturating_mul(MIB);
+    let audit_log = Rotation { bytes, kept: audit_log_files };
     let tools = tools
         .map(|tools| tools.canonicalize().with_context(|| format!("`{}`", tools.display())))
         .transpose()?;
-    let bytes = NonZeroU64::from(audit_log_size).saturating_mul(MIB);
-    let audit_log = Rotation { bytes, kept: audit_log_files };
     let region = postern_model::Region::new(&region)?;
     state_dir.create()?;
     Ok(Options { state_dir, listen, listen_names, region, dev, ephemeral, tools, audit_log })

@@ -20,7 +20,6 @@ mod machines;
 mod metrics;
 mod pages;
 mod planner;
-mod quotas;
 mod reconcile;
 mod recorder;
 mod sandbox;
@@ -53,9 +52,9 @@ use planner::{Planned, Planner};
 use recorder::Recorder;
 use sandbox::Furnishings;
 
+pub use audit_log::Rotation;
 pub use command::now_milliseconds;
 
-pub use audit_log::Rotation;
 /// How long everything may take to end.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// The account of a development region ("--dev": unknown keys act as its root).
@@ -68,20 +67,20 @@ pub struct Options {
     pub state_dir: StateDir,
     /// Where the API listens.
     pub listen: SocketAddr,
-    /// Its name.
-    pub region: RegionName,
     /// What clients call this machine, besides its address.
     pub listen_names: Vec<String>,
+    /// Its name.
+    pub region: RegionName,
     /// Signatures are not checked.
     pub dev: bool,
     /// Nothing is kept.
     pub ephemeral: bool,
     /// Programs for instances.
     pub tools: Option<PathBuf>,
-}
-
     /// How much is kept of the audit log.
     pub audit_log: Rotation,
+}
+
 /// A running region.
 pub struct Region {
     options: Options,
@@ -208,6 +207,9 @@ impl Region {
     }
 
     /// Where the API listens.
+    ///
+    /// Beyond loopback it speaks TLS alone. Where it listens at every address, this machine's own programs find it at
+    /// `localhost`.
     pub fn url(&self) -> String {
         let (address, port) = (self.listen.ip(), self.listen.port());
         if address.is_loopback() {
@@ -224,9 +226,6 @@ impl Region {
     }
 
     /// Whether packets move, and how; or why not.
-    ///
-    /// Beyond loopback it speaks TLS alone. Where it listens at every address, this machine's own programs find it at
-    /// `localhost`.
     pub fn packets_in_words(&self) -> String {
         match &self.packets {
             Ok(packets) => match packets.host.privilege() {
@@ -271,14 +270,14 @@ impl Region {
         {
             tracing::warn!(error = format!("{error:#}"), "what S3 held is left over");
         }
+        if !self.front_door.settled(SHUTDOWN_GRACE).await {
+            tracing::error!("the last audit records could not be written in time");
+        }
         outcome.context("taking the host side down")
     }
 
     /// Returns everything to the start: the state, what S3 holds, sandboxes, ports and flows.
     async fn reset(&self) -> anyhow::Result<()> {
-        if !self.front_door.settled(SHUTDOWN_GRACE).await {
-            tracing::error!("the last audit records could not be written in time");
-        }
         let region = self.options.region.clone();
         let ledger = self.commands.ledger().clone();
         let replaced =
@@ -294,11 +293,6 @@ impl Region {
     }
 }
 
-fn open_ledger(options: &Options) -> anyhow::Result<Ledger> {
-    if options.ephemeral {
-        return Ok(Ledger::ephemeral(State::new(options.region.clone()), Sources::system())?);
-    }
-    let stored = postern_store::Options::new(options.region.clone());
 /// What keeps the records: in memory, and on disk unless nothing is kept.
 fn recorder(options: &Options, metrics: &Arc<Metrics>) -> anyhow::Result<Recorder> {
     if options.ephemeral {
@@ -309,6 +303,11 @@ fn recorder(options: &Options, metrics: &Arc<Metrics>) -> anyhow::Result<Recorde
         .with_context(|| format!("cannot open the audit log `{}`", path.display()))
 }
 
+fn open_ledger(options: &Options) -> anyhow::Result<Ledger> {
+    if options.ephemeral {
+        return Ok(Ledger::ephemeral(State::new(options.region.clone()), Sources::system())?);
+    }
+    let stored = postern_store::Options::new(options.region.clone());
     Ok(Ledger::open(&options.state_dir.ledger(), stored, Sources::system())?)
 }
 

@@ -14,7 +14,6 @@ mod durability;
 mod harness;
 mod hostile;
 mod life;
-mod limits;
 mod listening;
 mod metadata;
 mod network;
