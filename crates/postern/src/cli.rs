@@ -160,6 +160,37 @@ pub enum AccountCommand {
         /// The account's twelve digits.
         account: String,
     },
+    /// Show how many of each kind of resource an account may have, or set that.
+    ///
+    /// A new account has AWS's usual quotas: 5 VPCs, 5 Elastic IP addresses and so on. What is there already stays when a
+    /// quota gets smaller.
+    Quota {
+        /// The account's twelve digits.
+        account: String,
+        /// The quota to set, by its name.
+        #[arg(requires = "limit")]
+        name: Option<String>,
+        /// How many there may be, or `usual`.
+        #[arg(value_parser = quota_limit)]
+        limit: Option<QuotaLimit>,
+    },
+}
+
+/// What a quota is set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuotaLimit {
+    /// What it is unless somebody changes it.
+    Usual,
+    /// So many.
+    Of(usize),
+}
+
+fn quota_limit(text: &str) -> Result<QuotaLimit, String> {
+    match (text, text.parse()) {
+        ("usual", _) => Ok(QuotaLimit::Usual),
+        (_, Ok(limit)) => Ok(QuotaLimit::Of(limit)),
+        (_, Err(_)) => Err(format!("`{text}` is neither a number nor `usual`")),
+    }
 }
 
 /// What to run in an instance.

@@ -20,6 +20,7 @@ mod machines;
 mod metrics;
 mod pages;
 mod planner;
+mod quotas;
 mod reconcile;
 mod recorder;
 mod sandbox;

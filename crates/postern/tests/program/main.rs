@@ -14,6 +14,7 @@ mod durability;
 mod harness;
 mod hostile;
 mod life;
+mod limits;
 mod listening;
 mod metadata;
 mod network;
