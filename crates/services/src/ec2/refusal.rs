@@ -254,9 +254,22 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
                      used as route targets."
                 ),
             ),
-            other => AwsError::new(
+            ResourceId::Vpc(_)
+| ResourceId::Subnet(_)
+| ResourceId::RouteTable(_)
+| ResourceId::InternetGateway(_)
+| ResourceId::NatGateway(_)
+| ResourceId::Address(_)
+| ResourceId::NetworkInterface(_)
+| ResourceId::SecurityGroup(_)
+| ResourceId::SecurityGroupRule(_)
+| ResourceId::NetworkAcl(_)
+| ResourceId::PrefixList(_)
+| ResourceId::Instance(_)
+| ResourceId::DhcpOptions(_)
+| ResourceId::KeyPair(_) => AwsError::new(
                 "RouteNotSupported",
-                format!("Route table contains unsupported route target: {other}."),
+                format!("Route table contains unsupported route target: {target}."),
             ),
         },
         ModelError::MainRouteTable(table) => {
@@ -312,7 +325,22 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
                 "CannotDelete",
                 format!("the specified group: \"{id}\" name: \"default\" cannot be deleted by a user"),
             ),
-            other => invalid(format!("cannot delete default {} {other}", noun(other))),
+            ResourceId::Vpc(_)
+| ResourceId::Subnet(_)
+| ResourceId::RouteTable(_)
+| ResourceId::InternetGateway(_)
+| ResourceId::NatGateway(_)
+| ResourceId::Address(_)
+| ResourceId::NetworkInterface(_)
+| ResourceId::SecurityGroupRule(_)
+| ResourceId::NetworkAcl(_)
+| ResourceId::PrefixList(_)
+| ResourceId::VpcEndpoint(_)
+| ResourceId::Instance(_)
+| ResourceId::DhcpOptions(_)
+| ResourceId::KeyPair(_) => {
+                invalid(format!("cannot delete default {} {resource}", noun(resource)))
+            }
         },
         ModelError::RuleExists { .. } => {
             AwsError::new("InvalidPermission.Duplicate", "the specified rule already exists")

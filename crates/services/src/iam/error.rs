@@ -110,6 +110,80 @@ fn of_model(error: &ModelError) -> AwsError {
         }
         ModelError::InvalidTagKey(key) => invalid(format!("The tag key {key} is invalid.")),
         ModelError::InvalidTagValue(value) => invalid(format!("The tag value {value} is invalid.")),
-        other => AwsError::new("ValidationError", format!("{other}.")),
+        // Nothing that commands of IAM are refused for.
+        ModelError::AccountNotFound(..)
+        | ModelError::AccountExists(..)
+        | ModelError::NotFound(..)
+        | ModelError::AssociationNotFound(..)
+        | ModelError::AttachmentNotFound(..)
+        | ModelError::InUse { .. }
+        | ModelError::WrongState { .. }
+        | ModelError::DifferentVpcs { .. }
+        | ModelError::DifferentZones { .. }
+        | ModelError::HostBits(..)
+        | ModelError::BlockSize { .. }
+        | ModelError::BlockRestricted { .. }
+        | ModelError::BlockOverlap { .. }
+        | ModelError::BlockOutsideVpc { .. }
+        | ModelError::BlockHasSubnets { .. }
+        | ModelError::PrimaryBlock { .. }
+        | ModelError::ZoneNotFound(..)
+        | ModelError::SubnetFull { .. }
+        | ModelError::AddressOutsideSubnet { .. }
+        | ModelError::AddressReserved { .. }
+        | ModelError::AddressInUse { .. }
+        | ModelError::AddressNotAssigned { .. }
+        | ModelError::PublicAddressesExhausted
+        | ModelError::RouteExists { .. }
+        | ModelError::RouteNotFound { .. }
+        | ModelError::RouteManaged { .. }
+        | ModelError::RouteShadowsLocal { .. }
+        | ModelError::RouteRestricted { .. }
+        | ModelError::RouteTargetUnsupported(..)
+        | ModelError::MainRouteTable(..)
+        | ModelError::SubnetAssociated { .. }
+        | ModelError::GatewayAttached { .. }
+        | ModelError::VpcHasGateway { .. }
+        | ModelError::GatewayNotAttached { .. }
+        | ModelError::VpcWithoutGateway { .. }
+        | ModelError::PublicAddressesMapped { .. }
+        | ModelError::AddressAssociated { .. }
+        | ModelError::GroupNameTaken { .. }
+        | ModelError::DefaultResource(..)
+        | ModelError::RuleExists { .. }
+        | ModelError::RuleNotFound { .. }
+        | ModelError::PortRange { .. }
+        | ModelError::InvalidProtocol(..)
+        | ModelError::RuleNumber(..)
+        | ModelError::AclEntryExists { .. }
+        | ModelError::AclEntryNotFound { .. }
+        | ModelError::PrefixListManaged(..)
+        | ModelError::PrefixListName(..)
+        | ModelError::PrefixListVersion { .. }
+        | ModelError::PrefixListNoVersion { .. }
+        | ModelError::PrefixListFull { .. }
+        | ModelError::PrefixListEntryNotFound { .. }
+        | ModelError::PrefixListMixedChange
+        | ModelError::PrefixListSize(..)
+        | ModelError::ServiceNotFound(..)
+        | ModelError::EndpointType { .. }
+        | ModelError::EndpointAssociated { .. }
+        | ModelError::Quota { .. }
+        | ModelError::QuotaTooHigh { .. }
+        | ModelError::KeyPairExists(..)
+        | ModelError::KeyPairNotFound(..)
+        | ModelError::InstanceCount { .. }
+        | ModelError::TerminationProtected(..)
+        | ModelError::DeviceIndexTaken { .. }
+        | ModelError::PrimaryInterface(..)
+        | ModelError::InterfaceManaged { .. }
+        | ModelError::ProfileWithoutRole { .. }
+        | ModelError::DefaultVpcExists(..)
+        | ModelError::NoDefaultVpc
+        | ModelError::DefaultSubnetExists { .. }
+        | ModelError::NoBlockForDefaultSubnet(..)
+        | ModelError::Unchangeable { .. }
+        | ModelError::TokenReused { .. }
+        | ModelError::IdsExhausted => AwsError::new("ValidationError", format!("{error}.")),
     }
 }
