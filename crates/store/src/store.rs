@@ -120,19 +120,30 @@ impl Store {
         Self::open_or_make(Arc::new(medium), options, &state, &Blobs::new())
     }
 
+    /// The region that a directory holds; none if there is no store in it.
+    pub fn region_in(directory: &Path) -> Result<Option<Region>, StoreError> {
+        let nameless = Region { name: String::new(), zones: Vec::new() };
+        if !directory.exists() {
+            return Ok(None);
+        }
+        let mut store = Self::closed(Arc::new(Directory::take(directory)?), Options::new(nameless));
+        store.guarded(|store| match store.open_database()? {
+            None => Ok(None),
+            Some(database) => {
+                store.check_format(&database)?;
+                store.meta(&database, "region", Name::Region).map(Some)
+            }
+        })
+    }
+
     /// Makes a store that begins with a state.
     pub(crate) fn make(directory: Directory, state: &State, blobs: &Blobs) -> Result<Self, StoreError> {
         let options = Options::new(state.region.clone());
         Self::open_or_make(Arc::new(directory), options, state, blobs).map(|(store, _)| store)
     }
 
-    fn open_or_make(
-        medium: Arc<dyn Medium>,
-        options: Options,
-        first: &State,
-        blobs: &Blobs,
-    ) -> Result<(Self, State), StoreError> {
-        let mut store = Self {
+    fn closed(medium: Arc<dyn Medium>, options: Options) -> Self {
+        Self {
             medium,
             options,
             database: None,
@@ -141,7 +152,16 @@ impl Store {
             blobs: Blobs::new(),
             log: (0, 0),
             snapshot: (0, 0),
-        };
+        }
+    }
+
+    fn open_or_make(
+        medium: Arc<dyn Medium>,
+        options: Options,
+        first: &State,
+        blobs: &Blobs,
+    ) -> Result<(Self, State), StoreError> {
+        let mut store = Self::closed(medium, options);
         let state = store.guarded(|store| {
             let database = match store.open_database()? {
                 Some(database) => database,
