@@ -8,6 +8,7 @@
     reason = "a case fails by panicking, with the value at hand"
 )]
 
+mod attacks;
 mod aws;
 mod doors;
 mod durability;
