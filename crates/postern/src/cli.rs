@@ -71,7 +71,10 @@ pub enum Command {
     /// Run the labs that ship with Postern, or your own.
     #[command(subcommand)]
     Lab(LabCommand),
-    /// Write a copy of the running region's state to a file: all but what S3 holds and the audit log.
+    /// Write a copy of a region to a file: its state and what S3 holds, without the audit log.
+    ///
+    /// A running region goes on meanwhile; what was acknowledged before is in the copy, and every object whole. The file
+    /// holds keys: keep it safe.
     Backup {
         /// The file to write.
         file: PathBuf,

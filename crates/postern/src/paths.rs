@@ -60,7 +60,14 @@ impl StateDir {
     }
 
     fn holds_foreign_files(&self) -> std::io::Result<bool> {
-        let own = [self.ledger(), self.s3(), self.runtime(), self.ca_bundle(), self.audit_log()];
+        let own = [
+            self.ledger(),
+            self.s3(),
+            self.runtime(),
+            self.ca_bundle(),
+            self.audit_log(),
+            self.unfinished(),
+        ];
         for entry in std::fs::read_dir(&self.0)? {
             let path = entry?.path();
             // Audit logs that were put aside: audit.log.1 and so on.
@@ -91,6 +98,12 @@ impl StateDir {
                 return Err(error).with_context(|| format!("cannot lock `{}`", path.display()));
             }
         }
+        if self.unfinished().exists() {
+            bail!(
+                "`{}` is incomplete: a restore into it was cut short; remove the directory and restore again",
+                self.0.display()
+            );
+        }
         let told = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
         told.with_context(|| format!("cannot write `{}`", path.display()))?;
         Ok(Taken { _lock: lock })
@@ -119,6 +132,11 @@ impl StateDir {
     /// What lives only while the region runs.
     pub fn runtime(&self) -> PathBuf {
         self.0.join("run")
+    }
+
+    /// Says that a restore into it has not ended.
+    pub fn unfinished(&self) -> PathBuf {
+        self.0.join("restore-unfinished")
     }
 
     /// Where the region listens for its own commands.

@@ -83,9 +83,7 @@ impl Controlled for Control {
             }
             Request::Backup => {
                 let file = fds.into_iter().next().context("no file came with the request")?;
-                let mut file = std::fs::File::from(file);
-                commands.ledger().backup(&mut file)?;
-                file.sync_all()?;
+                super::backup::write(commands.ledger(), &region.s3, &std::fs::File::from(file))?;
                 Ok(Reply::Done)
             }
         }

@@ -11,6 +11,7 @@
 mod ailments;
 mod attach;
 mod audit_log;
+pub mod backup;
 mod command;
 mod console;
 mod control;

@@ -10,6 +10,7 @@
 
 mod attacks;
 mod aws;
+mod backup;
 mod doors;
 mod durability;
 mod harness;
