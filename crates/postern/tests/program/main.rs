@@ -22,3 +22,4 @@ mod metadata;
 mod network;
 mod paths;
 mod programs;
+mod records;
