@@ -67,8 +67,15 @@ impl Program {
             }
         };
         let (path, state) = (path.to_owned(), state.to_owned());
-        let mut program =
-            Self { path, state, child, address, access_key: String::new(), secret: String::new() };
+        let mut program = Self {
+            path,
+            state,
+            child,
+            _output: output,
+            address,
+            access_key: String::new(),
+            secret: String::new(),
+        };
         let key = program.run(&["--output", "json", "account", "create", "bench"])?;
         let key: serde_json::Value = serde_json::from_str(&key)?;
         let of = |name: &str| key[name].as_str().map(str::to_owned).with_context(|| format!("no `{name}`"));
