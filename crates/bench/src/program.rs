@@ -18,6 +18,8 @@ use crate::cpu;
 
 /// How long the program may take to end when it is told to.
 const GRACE: Duration = Duration::from_secs(10);
+/// How many interfaces the account may have.
+const INTERFACES: &str = "20000";
 /// Connections that ask at the same time while something large is made.
 const HANDS: usize = 4;
 
@@ -78,6 +80,8 @@ impl Program {
         };
         let key = program.run(&["--output", "json", "account", "create", "bench"])?;
         let key: serde_json::Value = serde_json::from_str(&key)?;
+        let account = key["account"].as_str().context("no `account`")?;
+        program.run(&["account", "quota", account, "interfaces-per-region", INTERFACES])?;
         let of = |name: &str| key[name].as_str().map(str::to_owned).with_context(|| format!("no `{name}`"));
         (program.access_key, program.secret) = (of("access_key_id")?, of("secret_access_key")?);
         Ok(program)
