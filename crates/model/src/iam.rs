@@ -241,6 +241,25 @@ pub enum IamAction {
         role: String,
         keys: Vec<String>,
     },
+    Tag {
+        what: Tagged,
+        tags: TagSet,
+    },
+    Untag {
+        what: Tagged,
+        keys: Vec<String>,
+    },
+}
+
+/// What else people write tags on; roles have actions of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tagged {
+    /// A user, by name.
+    User(String),
+    /// A policy of the account's own, by ARN.
+    Policy(String),
+    /// An instance profile, by name.
+    InstanceProfile(String),
 }
 
 /// A secret that no log shows.
@@ -489,6 +508,25 @@ fn apply_to(iam: &mut Iam, txn: &mut Txn, action: IamAction) -> Result<(), Model
             role.tags.retain(|key, _| !keys.contains(key));
             Ok(())
         }),
+        IamAction::Tag { what, tags } => edit_tags(iam, &what, |existing| tag::put(existing, &tags)),
+        IamAction::Untag { what, keys } => edit_tags(iam, &what, |existing| {
+            existing.retain(|key, _| !keys.contains(key));
+            Ok(())
+        }),
+    }
+}
+
+fn edit_tags(
+    iam: &mut Iam,
+    what: &Tagged,
+    change: impl FnOnce(&mut Tags) -> Result<(), ModelError>,
+) -> Result<(), ModelError> {
+    match what {
+        Tagged::User(name) => edit("user", &mut iam.users, name, |user| change(&mut user.tags)),
+        Tagged::Policy(arn) => edit("policy", &mut iam.policies, arn, |policy| change(&mut policy.tags)),
+        Tagged::InstanceProfile(name) => {
+            edit("instance profile", &mut iam.instance_profiles, name, |profile| change(&mut profile.tags))
+        }
     }
 }
 

@@ -249,6 +249,7 @@ async fn prepare(world: &World) {
     let root = world.root();
     let own = "arn:aws:iam::111122223333:policy/own";
     let text = allow(r#""s3:GetObject""#);
+    let two = json!([{ "Key": "a", "Value": "1" }, { "Key": "b", "Value": "2" }]);
     for (operation, parameters) in [
         ("CreateUser", json!({ "UserName": "ana" })),
         ("CreateUser", json!({ "UserName": "bob", "Path": "/sub/" })),
@@ -270,6 +271,9 @@ async fn prepare(world: &World) {
             "TagRole",
             json!({ "RoleName": "app", "Tags": [{ "Key": "a", "Value": "1" }, { "Key": "b", "Value": "2" }] }),
         ),
+        ("TagUser", json!({ "UserName": "ana", "Tags": two })),
+        ("TagPolicy", json!({ "PolicyArn": own, "Tags": two })),
+        ("TagInstanceProfile", json!({ "InstanceProfileName": "app", "Tags": two })),
     ] {
         world.iam(&root, operation, parameters).await.unwrap();
     }
@@ -329,6 +333,17 @@ fn baseline(_: &World, operation: &str) -> Json {
         }
         "TagRole" => json!({ "RoleName": "app", "Tags": [{ "Key": "c", "Value": "3" }] }),
         "UntagRole" => json!({ "RoleName": "app", "TagKeys": ["a"] }),
+        "TagUser" => json!({ "UserName": "ana", "Tags": [{ "Key": "c", "Value": "3" }] }),
+        "UntagUser" => json!({ "UserName": "ana", "TagKeys": ["a"] }),
+        "ListUserTags" => json!({ "UserName": "ana" }),
+        "TagPolicy" => json!({ "PolicyArn": own, "Tags": [{ "Key": "c", "Value": "3" }] }),
+        "UntagPolicy" => json!({ "PolicyArn": own, "TagKeys": ["a"] }),
+        "ListPolicyTags" => json!({ "PolicyArn": own }),
+        "TagInstanceProfile" => {
+            json!({ "InstanceProfileName": "app", "Tags": [{ "Key": "c", "Value": "3" }] })
+        }
+        "UntagInstanceProfile" => json!({ "InstanceProfileName": "app", "TagKeys": ["a"] }),
+        "ListInstanceProfileTags" => json!({ "InstanceProfileName": "app" }),
         "GetPolicy" | "ListPolicyVersions" => json!({ "PolicyArn": own }),
         "GetPolicyVersion" => json!({ "PolicyArn": own, "VersionId": "v1" }),
         "DeletePolicy" => json!({ "PolicyArn": "arn:aws:iam::111122223333:policy/lone" }),

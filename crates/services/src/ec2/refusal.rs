@@ -373,9 +373,9 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
         ModelError::PrefixListName(name) => {
             invalid(format!("Value ({name}) for parameter prefixListName is invalid. It has 1 to 255 characters and does not start with com.amazonaws."))
         }
-        ModelError::PrefixListVersion { list, current, given } => AwsError::new(
+        ModelError::PrefixListVersion { .. } => AwsError::new(
             "PrefixListVersionMismatch",
-            format!("The prefix list '{list}' has the version {current}, and not the given version {given}."),
+            "The prefix list has the incorrect version number.",
         ),
         ModelError::PrefixListNoVersion { list, version } => {
             invalid(format!("The prefix list '{list}' has no version {version}."))

@@ -215,6 +215,21 @@ impl Call<'_> {
             Request::TagRole(r) => answer::<op::TagRole>(call.tag_role(*r).await?, id),
             Request::UntagRole(r) => answer::<op::UntagRole>(call.untag_role(*r).await?, id),
             Request::ListRoleTags(r) => answer::<op::ListRoleTags>(call.list_role_tags(*r)?, id),
+            Request::TagUser(r) => answer::<op::TagUser>(call.tag_user(*r).await?, id),
+            Request::UntagUser(r) => answer::<op::UntagUser>(call.untag_user(*r).await?, id),
+            Request::ListUserTags(r) => answer::<op::ListUserTags>(call.list_user_tags(*r)?, id),
+            Request::TagPolicy(r) => answer::<op::TagPolicy>(call.tag_policy(*r).await?, id),
+            Request::UntagPolicy(r) => answer::<op::UntagPolicy>(call.untag_policy(*r).await?, id),
+            Request::ListPolicyTags(r) => answer::<op::ListPolicyTags>(call.list_policy_tags(*r)?, id),
+            Request::TagInstanceProfile(r) => {
+                answer::<op::TagInstanceProfile>(call.tag_profile(*r).await?, id)
+            }
+            Request::UntagInstanceProfile(r) => {
+                answer::<op::UntagInstanceProfile>(call.untag_profile(*r).await?, id)
+            }
+            Request::ListInstanceProfileTags(r) => {
+                answer::<op::ListInstanceProfileTags>(call.list_profile_tags(*r)?, id)
+            }
         })
     }
 }

@@ -49,6 +49,15 @@ operations! {
     TagRole(TagRoleRequest) => ();
     UntagRole(UntagRoleRequest) => ();
     ListRoleTags(ListRoleTagsRequest) => ListRoleTagsResponse;
+    TagUser(TagUserRequest) => ();
+    UntagUser(UntagUserRequest) => ();
+    ListUserTags(ListUserTagsRequest) => ListUserTagsResponse;
+    TagPolicy(TagPolicyRequest) => ();
+    UntagPolicy(UntagPolicyRequest) => ();
+    ListPolicyTags(ListPolicyTagsRequest) => ListPolicyTagsResponse;
+    TagInstanceProfile(TagInstanceProfileRequest) => ();
+    UntagInstanceProfile(UntagInstanceProfileRequest) => ();
+    ListInstanceProfileTags(ListInstanceProfileTagsRequest) => ListInstanceProfileTagsResponse;
 }
 
 values! { POLICY_USAGE_TYPE_VALUES:
@@ -463,6 +472,22 @@ structure! {
 }
 
 structure! {
+    ListInstanceProfileTagsRequest {
+        instance_profile_name: Option<String> = "InstanceProfileName" "InstanceProfileName" "InstanceProfileName", INSTANCE_PROFILE_NAME_TYPE, required;
+        marker: Option<String> = "Marker" "Marker" "Marker", MARKER_TYPE;
+        max_items: Option<i64> = "MaxItems" "MaxItems" "MaxItems", MAX_ITEMS_TYPE;
+    }
+}
+
+structure! {
+    ListInstanceProfileTagsResponse {
+        is_truncated: Option<bool> = "IsTruncated" "IsTruncated" "IsTruncated", BOOLEAN;
+        marker: Option<String> = "Marker" "Marker" "Marker", TEXT;
+        tags: Option<Vec<Tag>> = "Tags" "Tags" "Tags", TAG_LIST_TYPE, required;
+    }
+}
+
+structure! {
     ListInstanceProfilesForRoleRequest {
         marker: Option<String> = "Marker" "Marker" "Marker", MARKER_TYPE;
         max_items: Option<i64> = "MaxItems" "MaxItems" "MaxItems", MAX_ITEMS_TYPE;
@@ -510,6 +535,22 @@ structure! {
         is_truncated: Option<bool> = "IsTruncated" "IsTruncated" "IsTruncated", BOOLEAN;
         marker: Option<String> = "Marker" "Marker" "Marker", TEXT;
         policies: Option<Vec<Policy>> = "Policies" "Policies" "Policies", POLICY_LIST_TYPE;
+    }
+}
+
+structure! {
+    ListPolicyTagsRequest {
+        marker: Option<String> = "Marker" "Marker" "Marker", MARKER_TYPE;
+        max_items: Option<i64> = "MaxItems" "MaxItems" "MaxItems", MAX_ITEMS_TYPE;
+        policy_arn: Option<String> = "PolicyArn" "PolicyArn" "PolicyArn", ARN_TYPE, required;
+    }
+}
+
+structure! {
+    ListPolicyTagsResponse {
+        is_truncated: Option<bool> = "IsTruncated" "IsTruncated" "IsTruncated", BOOLEAN;
+        marker: Option<String> = "Marker" "Marker" "Marker", TEXT;
+        tags: Option<Vec<Tag>> = "Tags" "Tags" "Tags", TAG_LIST_TYPE, required;
     }
 }
 
@@ -590,6 +631,22 @@ structure! {
         is_truncated: Option<bool> = "IsTruncated" "IsTruncated" "IsTruncated", BOOLEAN;
         marker: Option<String> = "Marker" "Marker" "Marker", TEXT;
         policy_names: Option<Vec<String>> = "PolicyNames" "PolicyNames" "PolicyNames", POLICY_NAME_LIST_TYPE, required;
+    }
+}
+
+structure! {
+    ListUserTagsRequest {
+        marker: Option<String> = "Marker" "Marker" "Marker", MARKER_TYPE;
+        max_items: Option<i64> = "MaxItems" "MaxItems" "MaxItems", MAX_ITEMS_TYPE;
+        user_name: Option<String> = "UserName" "UserName" "UserName", EXISTING_USER_NAME_TYPE, required;
+    }
+}
+
+structure! {
+    ListUserTagsResponse {
+        is_truncated: Option<bool> = "IsTruncated" "IsTruncated" "IsTruncated", BOOLEAN;
+        marker: Option<String> = "Marker" "Marker" "Marker", TEXT;
+        tags: Option<Vec<Tag>> = "Tags" "Tags" "Tags", TAG_LIST_TYPE, required;
     }
 }
 
@@ -697,6 +754,20 @@ structure! {
 }
 
 structure! {
+    TagInstanceProfileRequest {
+        instance_profile_name: Option<String> = "InstanceProfileName" "InstanceProfileName" "InstanceProfileName", INSTANCE_PROFILE_NAME_TYPE, required;
+        tags: Vec<Tag> = "Tags" "Tags" "Tags", TAG_LIST_TYPE, required;
+    }
+}
+
+structure! {
+    TagPolicyRequest {
+        policy_arn: Option<String> = "PolicyArn" "PolicyArn" "PolicyArn", ARN_TYPE, required;
+        tags: Vec<Tag> = "Tags" "Tags" "Tags", TAG_LIST_TYPE, required;
+    }
+}
+
+structure! {
     TagRoleRequest {
         role_name: Option<String> = "RoleName" "RoleName" "RoleName", ROLE_NAME_TYPE, required;
         tags: Vec<Tag> = "Tags" "Tags" "Tags", TAG_LIST_TYPE, required;
@@ -704,9 +775,37 @@ structure! {
 }
 
 structure! {
+    TagUserRequest {
+        tags: Vec<Tag> = "Tags" "Tags" "Tags", TAG_LIST_TYPE, required;
+        user_name: Option<String> = "UserName" "UserName" "UserName", EXISTING_USER_NAME_TYPE, required;
+    }
+}
+
+structure! {
+    UntagInstanceProfileRequest {
+        instance_profile_name: Option<String> = "InstanceProfileName" "InstanceProfileName" "InstanceProfileName", INSTANCE_PROFILE_NAME_TYPE, required;
+        tag_keys: Vec<String> = "TagKeys" "TagKeys" "TagKeys", TAG_KEY_LIST_TYPE, required;
+    }
+}
+
+structure! {
+    UntagPolicyRequest {
+        policy_arn: Option<String> = "PolicyArn" "PolicyArn" "PolicyArn", ARN_TYPE, required;
+        tag_keys: Vec<String> = "TagKeys" "TagKeys" "TagKeys", TAG_KEY_LIST_TYPE, required;
+    }
+}
+
+structure! {
     UntagRoleRequest {
         role_name: Option<String> = "RoleName" "RoleName" "RoleName", ROLE_NAME_TYPE, required;
         tag_keys: Vec<String> = "TagKeys" "TagKeys" "TagKeys", TAG_KEY_LIST_TYPE, required;
+    }
+}
+
+structure! {
+    UntagUserRequest {
+        tag_keys: Vec<String> = "TagKeys" "TagKeys" "TagKeys", TAG_KEY_LIST_TYPE, required;
+        user_name: Option<String> = "UserName" "UserName" "UserName", EXISTING_USER_NAME_TYPE, required;
     }
 }
 

@@ -1,6 +1,6 @@
 //! Accounts and identities.
 
-use postern_model::iam::{IamAction, Identity, KeyOwner, Secret};
+use postern_model::iam::{IamAction, Identity, KeyOwner, Secret, Tagged};
 use postern_model::*;
 
 use super::Draw;
@@ -26,6 +26,14 @@ impl Draw<'_> {
     pub(super) fn identity(&mut self) -> Identity {
         let name = self.name();
         if self.random.chance(50) { Identity::User(name) } else { Identity::Role(name) }
+    }
+
+    fn tagged(&mut self) -> Tagged {
+        match self.random.below(3) {
+            0 => Tagged::User(self.name()),
+            1 => Tagged::Policy(self.policy_arn()),
+            _ => Tagged::InstanceProfile(self.name()),
+        }
     }
 
     pub(super) fn policy_arn(&mut self) -> String {
@@ -133,6 +141,8 @@ impl Draw<'_> {
             }
             "TagRole" => IamAction::TagRole { role: name, tags: self.tags() },
             "UntagRole" => IamAction::UntagRole { role: name, keys: vec!["k0".to_owned()] },
+            "Tag" => IamAction::Tag { what: self.tagged(), tags: self.tags() },
+            "Untag" => IamAction::Untag { what: self.tagged(), keys: vec!["k0".to_owned()] },
             other => panic!("no way to draw Iam.{other}"),
         }
     }

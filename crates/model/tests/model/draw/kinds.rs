@@ -42,6 +42,8 @@ kinds! {
     Action::Iam(IamAction::DeleteAccessKey { .. }) => "Iam.DeleteAccessKey",
     Action::Iam(IamAction::TagRole { .. }) => "Iam.TagRole",
     Action::Iam(IamAction::UntagRole { .. }) => "Iam.UntagRole",
+    Action::Iam(IamAction::Tag { .. }) => "Iam.Tag",
+    Action::Iam(IamAction::Untag { .. }) => "Iam.Untag",
     Action::CreateVpc { .. } => "CreateVpc",
     Action::CreateDefaultVpc => "CreateDefaultVpc",
     Action::DeleteVpc { .. } => "DeleteVpc",
