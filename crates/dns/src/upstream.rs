@@ -149,7 +149,8 @@ impl Upstream {
 
     /// The IPv4 addresses of a name, as an instance of a VPC would be told them.
     pub async fn addresses(self: &Arc<Self>, vpc: VpcId, name: &str) -> Option<Vec<Ipv4Addr>> {
-        let name = Name::from_ascii(name).ok()?;
+        let mut name = Name::from_ascii(name).ok()?;
+        name.set_fqdn(true);
         let mut query = Message::query();
         query.add_query(Query::query(name, RecordType::A));
         let further = Further { query, room: u16::MAX };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use postern_path::LinkName;
 
 /// Private doors to services for isolated networks: VPC endpoints on your own machine.
 ///
@@ -114,6 +115,10 @@ pub struct UpArgs {
     /// Keep nothing: the state lives in memory and goes with the region.
     #[arg(long)]
     pub ephemeral: bool,
+    /// Lead packets for the internet out by this network interface of the host's, and ask the host's resolvers for names
+    /// that are not the region's. Without it, nothing leaves the region.
+    #[arg(long, value_name = "IFACE")]
+    pub uplink: Option<LinkName>,
     /// Folder with programs that instances should have on their PATH (`bin` in it), shown read-only.
     #[arg(long, env = "POSTERN_TOOLS", value_name = "DIR")]
     pub tools: Option<PathBuf>,

@@ -145,6 +145,7 @@ fn in_own_region(
         region: "us-east-1".to_owned(),
         dev: false,
         ephemeral: true,
+        uplink: None,
         tools: tools(),
         audit_log_size: NonZeroU32::MIN,
         audit_log_files: NonZeroU32::MIN,

@@ -40,8 +40,17 @@ pub fn run(state_dir: StateDir, args: UpArgs) -> anyhow::Result<ExitCode> {
 
 /// What the arguments mean; the state directory exists afterwards.
 pub fn options(state_dir: StateDir, args: UpArgs) -> anyhow::Result<Options> {
-    let UpArgs { listen, listen_names, region, dev, ephemeral, tools, audit_log_size, audit_log_files } =
-        args;
+    let UpArgs {
+        listen,
+        listen_names,
+        region,
+        dev,
+        ephemeral,
+        uplink,
+        tools,
+        audit_log_size,
+        audit_log_files,
+    } = args;
     if dev && !listen.ip().is_loopback() {
         anyhow::bail!(
             "with --dev whoever reaches the API is root, so it listens on loopback addresses only, and `{}` is none",
@@ -51,11 +60,14 @@ pub fn options(state_dir: StateDir, args: UpArgs) -> anyhow::Result<Options> {
     let bytes = NonZeroU64::from(audit_log_size).saturating_mul(MIB);
     let audit_log = Rotation { bytes, kept: audit_log_files };
     let tools = tools
+    if let Some(link) = &uplink {
+        host::outside::check_link(link.as_str())?;
+    }
         .map(|tools| tools.canonicalize().with_context(|| format!("`{}`", tools.display())))
         .transpose()?;
     let region = postern_model::Region::new(&region)?;
     state_dir.create()?;
-    Ok(Options { state_dir, listen, listen_names, region, dev, ephemeral, tools, audit_log })
+    Ok(Options { state_dir, listen, listen_names, region, dev, ephemeral, uplink, tools, audit_log })
 }
 
 /// Connections are descriptors, and what a process gets by default is little. Called after the host side has started:

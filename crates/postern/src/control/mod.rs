@@ -188,6 +188,9 @@ pub struct KeyInfo {
     /// The account.
     pub account: String,
     /// The key's id.
+    /// How packets leave the region, if they can.
+    #[serde(default)]
+    pub uplink: Option<String>,
     pub access_key_id: String,
     /// What signs.
     pub secret_access_key: String,

@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use postern_dataplane::host::{Child, ProgramSpec, Stdio, WindowSize};
 use postern_model::iam::{KeyOwner, Secret};
-use postern_model::{AccountId, Action};
+use postern_model::{AccountId, Action, VpcId};
+use postern_path::{NameSource, Resolution};
 use postern_services::commands::Commands;
 use postern_services::directory::session::{new_key_id, new_secret};
 
@@ -53,7 +54,7 @@ impl Controlled for Control {
             Request::Exec { instance, argv, terminal } => {
                 self.exec(region.packets()?, &instance, argv, terminal, fds, caller)
             }
-            Request::Trace(request) => region.trace(&request).map(Reply::Trace),
+            Request::Trace(request) => region.trace(&self.runtime, &request).map(Reply::Trace),
             Request::Flows { follow } => super::flows::send(&region, follow, caller),
             Request::CreateAccount { name, id } => {
                 let id = id.map(|id| id.parse::<AccountId>()).transpose()?;
@@ -226,6 +227,7 @@ impl Region {
     fn environment(&self, account: Option<&str>) -> anyhow::Result<Vec<(String, String)>> {
         let state = self.commands.state();
         let account = match account {
+            uplink: self.uplink_in_words().map(str::to_owned),
             Some(account) => account.parse::<AccountId>()?,
             None => {
                 let first = state.accounts.values().min_by_key(|account| (account.created_at, account.id));
@@ -249,9 +251,25 @@ impl Region {
         ])
     }
 
-    fn trace(&self, request: &TraceRequest) -> anyhow::Result<serde_json::Value> {
+    /// What the host's resolvers say of a name.
+    fn look_up(&self, runtime: &tokio::runtime::Handle, vpc: VpcId, name: &str) -> Resolution {
+        let Some(way) = &self.uplink else { return Resolution::Unknown };
+        match runtime.block_on(way.resolvers.addresses(vpc, name)) {
+            Some(addresses) if !addresses.is_empty() => {
+                Resolution::Addresses { addresses, source: NameSource::Outside }
+            }
+            Some(_) | None => Resolution::Elsewhere,
+        }
+    }
+
+    fn trace(
+        &self,
+        runtime: &tokio::runtime::Handle,
+        request: &TraceRequest,
+    ) -> anyhow::Result<serde_json::Value> {
         let planned = self.planner.current();
-        let (explanation, flow) = trace::trace(&planned, request)?;
+        let look_up = |vpc, name: &str| self.look_up(runtime, vpc, name);
+        let (explanation, flow) = trace::trace(&planned, request, look_up)?;
         let probe = match flow.filter(|_| request.probe) {
             None => None,
             Some(flow) => {

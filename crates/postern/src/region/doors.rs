@@ -8,7 +8,7 @@ use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit};
 use postern_dataplane::forward::{self, Forwarder};
 use postern_dataplane::host::{self, Host, PortRoute, PortSpec, Prefix};
-use postern_dns::Resolver;
+use postern_dns::{Resolver, Upstream};
 use postern_frontdoor::pages::Pages;
 use postern_frontdoor::{
     Audit, Authoriser, Authority, Config, FrontDoor, HostNames, HttpService, Limits, Metrics, Mount,
@@ -22,6 +22,7 @@ use postern_services::directory::session::SessionKeys;
 use postern_services::ec2::Ec2Service;
 use postern_services::iam::IamService;
 use postern_services::imds::Imds;
+use postern_services::imds::identity::IdentitySigner;
 use postern_services::s3::host::Hosts;
 use postern_services::s3::storage::Store;
 use postern_services::s3::{self, S3Service};
@@ -142,7 +143,7 @@ impl postern_services::ec2::Consoles for Consoles {
 }
 
 /// Runs a listener; if it ends by itself, health says so.
-fn keep<E: std::fmt::Display>(
+pub fn keep<E: std::fmt::Display>(
     name: &'static str,
     ailments: &Arc<Ailments>,
     listener: impl Future<Output = Result<(), E>> + Send + 'static,
@@ -175,14 +176,19 @@ pub struct Inside<'a> {
     pub commands: &'a Arc<dyn Commands>,
     /// What session tokens are made with.
     pub sessions: &'a Arc<SessionKeys>,
+    /// What signs instances' identity documents.
+    pub identity: IdentitySigner,
     /// Where requests are counted.
     pub metrics: &'a Arc<Metrics>,
     /// Who is told of a listener that ends.
     pub ailments: &'a Arc<Ailments>,
+    /// Who is asked for names that are not the region's, if anybody.
+    pub resolvers: Option<Arc<Upstream>>,
 }
 
-/// Opens the doors inside: gives the forwarder its port, and listens at every door's address.
-pub async fn open(inside: Inside<'_>) -> anyhow::Result<()> {
+/// Opens the doors inside: gives the forwarder its port, and listens at every door's address but the uplink's. Returns
+/// what the resolver counts.
+pub async fn open(inside: Inside<'_>) -> anyhow::Result<Arc<postern_dns::Metrics>> {
     let Inside { host, forwarder, ailments, .. } = inside;
     let (for_port, to) = (Arc::clone(host), Arc::clone(forwarder));
     tokio::task::spawn_blocking(move || connect(&for_port, &to)).await??;
@@ -193,25 +199,27 @@ pub async fn open(inside: Inside<'_>) -> anyhow::Result<()> {
         let (front_door, origin) = (inside.front_door.clone(), origin(tls));
         keep(name, ailments, async move { front_door.serve_tcp(listener, origin).await });
     }
-    let metadata: Arc<dyn HttpService> = Arc::new(Imds::new(
+    let metadata = Imds::new(
         Arc::clone(inside.commands),
         Arc::clone(inside.sessions),
         Arc::clone(inside.metrics),
-    ));
+    );
+    let metadata: Arc<dyn HttpService> = Arc::new(metadata.signing(inside.identity));
     let metadata = Server::new(metadata, None, limits(), Arc::clone(inside.metrics));
     let (listener, plain) = (listen(host, Door::Metadata, 80)?, origin(false));
     keep("instance metadata", ailments, async move { metadata.serve_tcp(listener, plain).await });
 
-    let resolver = Arc::new(Resolver::new(peers, Arc::clone(inside.planner) as _));
+    let resolver = Resolver::new(peers, Arc::clone(inside.planner) as _);
+    let resolver = Arc::new(resolver.with_upstream(inside.resolvers));
+    let counted = resolver.metrics();
     let tcp = listen(host, Door::Resolver, 53)?;
     let udp =
         host.doors().bind_udp(address(Door::Resolver, 53)).context("cannot bind the resolver's address")?;
     udp.set_nonblocking(true)?;
     let udp = tokio::net::UdpSocket::from_std(udp)?;
-    let by_udp = Arc::clone(&resolver);
-    keep("resolver, UDP", ailments, async move { by_udp.serve_udp(udp).await });
+    keep("resolver, UDP", ailments, Arc::clone(&resolver).serve_udp(udp));
     keep("resolver, TCP", ailments, resolver.serve_tcp(tcp));
-    Ok(())
+    Ok(counted)
 }
 
 fn address(door: Door, port: u16) -> SocketAddr {

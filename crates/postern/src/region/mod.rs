@@ -26,6 +26,7 @@ mod reconcile;
 mod recorder;
 mod sandbox;
 mod trace;
+mod uplink;
 mod without_packets;
 
 use std::net::SocketAddr;
@@ -36,8 +37,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use postern_dataplane::forward::Forwarder;
 use postern_dataplane::host::{Host, HostError, Privilege};
+use postern_dns::Upstream;
 use postern_frontdoor::{Authoriser, Authority, FrontDoor, Metrics};
 use postern_model::{AccountId, Action, Region as RegionName, State};
+use postern_path::LinkName;
 use postern_services::commands::Commands;
 use postern_services::directory::RegionDirectory;
 use postern_services::directory::session::SessionKeys;
@@ -55,12 +58,13 @@ use recorder::Recorder;
 use sandbox::Furnishings;
 
 pub use audit_log::Rotation;
+use uplink::Uplink;
 pub use command::now_milliseconds;
 
 /// How long everything may take to end.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
-/// The account of a development region ("--dev": unknown keys act as its root).
-const DEV_ACCOUNT: u64 = 123_456_789_012;
+/// Where the host's resolvers are named.
+const RESOLVERS: &str = "/etc/resolv.conf";
 
 /// How a region is started.
 #[derive(Debug, Clone)]
@@ -79,6 +83,8 @@ pub struct Options {
     pub ephemeral: bool,
     /// Programs for instances.
     pub tools: Option<PathBuf>,
+    /// The host's interface by which packets leave it.
+    pub uplink: Option<LinkName>,
     /// How much is kept of the audit log.
     pub audit_log: Rotation,
 }
@@ -95,6 +101,7 @@ pub struct Region {
     recorder: Recorder,
     ailments: Arc<Ailments>,
     s3: Store,
+    uplink: Option<Way>,
     stop: watch::Sender<bool>,
     /// INVARIANT: no other region has the state directory.
     _taken: Taken,
@@ -104,17 +111,35 @@ pub struct Region {
 struct Packets {
     host: Arc<Host>,
     forwarder: Arc<Forwarder>,
+/// The way out of the region.
+struct Way {
+    words: String,
+    meter: Arc<uplink::Meter>,
+    resolvers: Arc<Upstream>,
+}
+
     machines: Arc<Machines>,
     reconciler: tokio::task::AbortHandle,
 }
 
 impl Region {
     /// Starts everything. Ready when it returns.
+    dns: Arc<postern_dns::Metrics>,
     pub async fn start(host: Result<Host, HostError>, options: Options) -> anyhow::Result<Arc<Self>> {
         let taken = options.state_dir.take()?;
         let ledger = open_ledger(&options)?;
         let host = host.map(Arc::new).map_err(|error| error.to_string());
-        let planned = Planned::new(ledger.state());
+        let uplink = match (&host, options.uplink) {
+            (Ok(host), Some(link)) => Some(Uplink::open(host, link)?),
+            // Where no packets move, none leave.
+            (Err(_), Some(_)) | (_, None) => None,
+        };
+        let way = uplink.as_ref().map(|uplink| Way {
+            words: uplink.in_words(),
+            meter: Arc::clone(&uplink.meter),
+            resolvers: Arc::new(Upstream::of_file(Path::new(RESOLVERS))),
+        });
+        let planned = Planned::new(ledger.state(), uplink.as_ref().map(Uplink::setting));
         let forwarder = match &host {
             Ok(_) => Some(Arc::new(doors::start_forwarder(&planned)?)),
             Err(_) => None,
@@ -166,7 +191,7 @@ impl Region {
             Furnishings { ca_bundle: authority.certificate_pem().to_owned(), tools: options.tools.clone() };
         let packets = match (host, forwarder) {
             (Ok(host), Some(forwarder)) => {
-                doors::open(doors::Inside {
+                let dns = doors::open(doors::Inside {
                     host: &host,
                     forwarder: &forwarder,
                     front_door: &front_door,
@@ -181,8 +206,12 @@ impl Region {
                     Arc::new(Machines::new(Arc::clone(&host), Arc::clone(&forwarder), consoles, furnishings));
                 let reconciler =
                     tokio::spawn(Arc::clone(&machines).reconcile(as_commands, changed)).abort_handle();
-                Ok(Packets { host, forwarder, machines, reconciler })
+                    resolvers: way.as_ref().map(|way| Arc::clone(&way.resolvers)),
+                Ok(Packets { host, forwarder, machines, reconciler, dns })
             }
+                if let Some(uplink) = uplink {
+                    uplink.serve(&host, &forwarder, &ailments)?;
+                }
             (Err(reason), _) => {
                 tokio::spawn(without_packets::reconcile(as_commands, changed, reason.clone()));
                 Err(reason)
@@ -202,6 +231,7 @@ impl Region {
             stop: watch::Sender::new(false),
             _taken: taken,
         });
+            uplink: way,
         crate::control::server::listen(&region.options.state_dir, control::controlled(&region))?;
         // INVARIANT: from here on the health page says `ready`, so all of it is.
         pages.show(&region);
@@ -243,6 +273,11 @@ impl Region {
         let mut stop = self.stop.subscribe();
         // The sender lives as long as the region.
         let _ = stop.wait_for(|stop| *stop).await;
+    }
+
+    /// How packets leave the region, if they can.
+    pub fn uplink_in_words(&self) -> Option<&str> {
+        self.uplink.as_ref().map(|way| way.words.as_str())
     }
 
     /// Takes everything down.

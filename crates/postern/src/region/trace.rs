@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use postern_dataplane::forward::Drops;
 use postern_dataplane::host::Namespace;
-use postern_model::{InstanceId, NetworkInterfaceId};
+use postern_model::{InstanceId, NetworkInterfaceId, VpcId};
 use postern_path::explain::{Explanation, explain, name_line};
 use postern_path::{DropReason, Flow, InterfacePlan, Plan, Question, Resolution, Transport};
 use serde::Serialize;
@@ -46,8 +46,12 @@ pub struct Probe {
     pub agrees: bool,
 }
 
-/// Explains a flow.
-pub fn trace(planned: &Planned, request: &TraceRequest) -> anyhow::Result<(Explanation, Option<Flow>)> {
+/// Explains a flow. `look_up` asks the host's resolvers, as the VPC's resolver does for names that are not the region's.
+pub fn trace(
+    planned: &Planned,
+    request: &TraceRequest,
+    look_up: impl FnOnce(VpcId, &str) -> Resolution,
+) -> anyhow::Result<(Explanation, Option<Flow>)> {
     let plan = &planned.plan;
     let source = find_source(planned, &request.from)?;
     let (host, port) = split_target(&request.to, request.protocol)?;
@@ -55,7 +59,10 @@ pub fn trace(planned: &Planned, request: &TraceRequest) -> anyhow::Result<(Expla
     let destination = match host.parse::<Ipv4Addr>() {
         Ok(address) => address,
         Err(_) => {
-            let resolution = plan.resolve(source.vpc, host, Question::Address);
+            let resolution = match plan.resolve(source.vpc, host, Question::Address) {
+                Resolution::Elsewhere => look_up(source.vpc, host),
+                known => known,
+            };
             stages.push(name_line(host, &resolution));
             match resolution {
                 Resolution::Addresses { addresses, source: _ } => {

@@ -23,3 +23,4 @@ mod network;
 mod paths;
 mod programs;
 mod records;
+mod uplink;
