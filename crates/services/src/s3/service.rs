@@ -5,9 +5,9 @@ use std::sync::{Arc, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, SERVER};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue, SERVER};
 use http::request::Parts;
-use http::{HeaderName, Method, Request, Response, StatusCode};
+use http::{HeaderName, Method, Request, Response, StatusCode, Version};
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::S3ServiceBuilder;
 use tracing::Instrument as _;
@@ -86,6 +86,7 @@ impl S3Service {
     {
         let ids = Ids::draw();
         let (parts, body) = request.into_parts();
+        let awaited = parts.version <= Version::HTTP_11 && parts.headers.contains_key(EXPECT);
         let seen = Seen { head: parts.method == Method::HEAD, resource: parts.uri.path().to_owned(), ids };
         // What is logged of a failure is found by the id that its caller was told.
         let span = tracing::error_span!("request", id = %seen.ids.request, service = "s3");
@@ -94,6 +95,11 @@ impl S3Service {
             Err(failure) => seen.render(&failure),
         };
         seen.stamp(&mut response);
+        // A client that waits to be told to send its content does not send it after a refusal. The connection would take
+        // the next request for that content (RFC 9110, section 10.1.1).
+        if awaited && !response.status().is_success() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         response
     }
 
@@ -152,7 +158,7 @@ impl Seen {
     fn dress(&self, response: Response<s3s::Body>) -> Response<s3s::Body> {
         let status = response.status();
         if status.is_success() {
-            return response;
+            return with_controls_escaped(response);
         }
         let (mut parts, body) = response.into_parts();
         let fields = parts.headers.remove(FIELDS_HEADER);
@@ -218,6 +224,29 @@ impl Seen {
             }
         }
     }
+}
+
+/// Writes control characters in a document as references, as AWS does: a carriage return as it is would be read as a
+/// line feed. Other ones have no place in XML 1.0 at all, which is what `encoding-type=url` is for.
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>, "EncodingType"
+fn with_controls_escaped(response: Response<s3s::Body>) -> Response<s3s::Body> {
+    let is_control = |byte: &u8| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n' | 0x7f);
+    let is_document =
+        response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/xml");
+    let Some(document) = response.body().bytes().filter(|_| is_document) else { return response };
+    if !document.iter().any(|byte| is_control(byte)) {
+        return response;
+    }
+    let mut escaped = Vec::with_capacity(document.len() + 64);
+    for byte in &document {
+        match is_control(byte) {
+            true => escaped.extend_from_slice(format!("&#x{byte:X};").as_bytes()),
+            false => escaped.push(*byte),
+        }
+    }
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(parts, s3s::Body::from(Bytes::from(escaped)))
 }
 
 /// The text of the first element of that name, still escaped.

@@ -801,7 +801,9 @@ def asked_attributes(operation, base, path, shape):
     for asked in everything:
         answer = works(operation, {**PARTED, "ObjectAttributes": [asked]})
         ensure([name for name in everything if name in answer] == [asked], answer)
-    refused(operation, {**PARTED, "ObjectAttributes": ["Colour"]}, BAD, "x-amz-object-attributes")
+    answer = works(operation, {**PARTED, "ObjectAttributes": list(everything)})
+    ensure(all(name in answer for name in everything), answer)
+    refused(operation, {**PARTED, "ObjectAttributes": ["ETag", "Colour"]}, BAD, "x-amz-object-attributes")
 
 
 def attribute_parts(operation, base, path, shape):

@@ -84,8 +84,10 @@ struct Wanted {
 impl Wanted {
     fn of(attributes: &[ObjectAttributes]) -> Result<Self, Failure> {
         let mut wanted = Self::default();
-        for attribute in attributes {
-            match attribute.as_str() {
+        // Clients list them in one header, which the protocol layer does not take apart.
+        let names = attributes.iter().flat_map(|given| given.as_str().split(',')).map(str::trim);
+        for name in names {
+            match name {
                 ObjectAttributes::CHECKSUM => wanted.checksum = true,
                 ObjectAttributes::ETAG => wanted.etag = true,
                 ObjectAttributes::OBJECT_PARTS => wanted.parts = true,
