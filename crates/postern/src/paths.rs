@@ -65,6 +65,7 @@ impl StateDir {
             self.s3(),
             self.runtime(),
             self.ca_bundle(),
+            self.identity_certificate(),
             self.audit_log(),
             self.unfinished(),
         ];
@@ -147,6 +148,11 @@ impl StateDir {
     /// The region's certificate authority, for clients.
     pub fn ca_bundle(&self) -> PathBuf {
         self.0.join("ca.pem")
+    }
+
+    /// The certificate of what signs instances' identity documents, for whoever verifies them.
+    pub fn identity_certificate(&self) -> PathBuf {
+        self.0.join("instance-identity.pem")
     }
 
     /// What the API was asked, a line for each request.

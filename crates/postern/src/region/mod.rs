@@ -44,6 +44,7 @@ use postern_path::LinkName;
 use postern_services::commands::Commands;
 use postern_services::directory::RegionDirectory;
 use postern_services::directory::session::SessionKeys;
+use postern_services::imds::identity::{self, IdentitySigner};
 use postern_services::s3::storage::Store;
 use postern_store::{Ledger, Sources};
 use tokio::sync::{Notify, watch};
@@ -153,6 +154,7 @@ impl Region {
         let authority = Arc::new(authority(&commands, &options.region.name)?);
         std::fs::write(options.state_dir.ca_bundle(), authority.certificate_pem())
             .context("cannot write the region's CA")?;
+        let identity = identity(&commands, &authority, &options)?;
         ensure_account(&commands, options.dev).await?;
         attach::forget_guests(&commands).await;
 
@@ -198,6 +200,7 @@ impl Region {
                     planner: &planner,
                     commands: &as_commands,
                     sessions: &sessions,
+                    identity,
                     metrics: &metrics,
                     ailments: &ailments,
                 })
@@ -361,6 +364,30 @@ fn authority(commands: &RegionCommands, region: &str) -> anyhow::Result<Authorit
             Ok(authority)
         }
     }
+}
+
+/// What signs the identity documents of instances: the stored key, or a new one at the first start. Its certificate is
+/// beside the region's CA, for whoever verifies them.
+fn identity(
+    commands: &RegionCommands,
+    authority: &Authority,
+    options: &Options,
+) -> anyhow::Result<IdentitySigner> {
+    let ledger = commands.ledger();
+    let (key, certificate) = match (ledger.get_blob("identity-key"), ledger.get_blob("identity-certificate")) {
+        (Some(key), Some(certificate)) => (key.to_vec(), certificate.to_vec()),
+        (_, _) => {
+            let key = identity::new_key()?;
+            let name = format!("Postern {} instance identity", options.region.name);
+            let certificate = authority.certify_signer(&name, &key)?;
+            ledger.put_blob_blocking("identity-key", &key)?;
+            ledger.put_blob_blocking("identity-certificate", &certificate)?;
+            (key, certificate)
+        }
+    };
+    std::fs::write(options.state_dir.identity_certificate(), identity::certificate_pem(&certificate))
+        .context("cannot write the certificate of instance identities")?;
+    Ok(IdentitySigner::new(&key, &certificate)?)
 }
 
 /// What session tokens are made with: the stored key, or a new one at the first start.

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::harness::{Holder, Region, Way, World, eventually, is_root};
 use crate::network::{Network, describe, text};
 
-crate::one_way!(the_hop_limit_is_in_the_packets);
+crate::one_way!(the_hop_limit_is_in_the_packets, an_instance_shows_who_it_is);
 
 /// Asks instance metadata as often as told, on one connection if it stays open, and prints for each answer its status
 /// and the times to live of the packets that brought it.
@@ -77,6 +77,38 @@ fn process_of(region: &Region<'_>, instance: &str) -> u32 {
             .is_ok_and(|link| link.display().to_string() == network)
     };
     pids.find(there).expect("a process of the instance")
+}
+
+/// Gets the identity document and its signatures into files, and prints them.
+const IDENTITY: &str = r#"
+import json, urllib.request
+base = "http://169.254.169.254/latest/"
+def ask(path, method="GET", headers={}):
+    with urllib.request.urlopen(urllib.request.Request(base + path, method=method, headers=headers), timeout=5) as answer:
+        return answer.read().decode()
+token = {"x-aws-ec2-metadata-token": ask("api/token", "PUT", {"x-aws-ec2-metadata-token-ttl-seconds": "60"})}
+names = ask("dynamic/instance-identity/", headers=token).split()
+print(json.dumps({name: ask("dynamic/instance-identity/" + name, headers=token) for name in names}))
+"#;
+
+fn an_instance_shows_who_it_is(world: &World) {
+    let region = world.up(&[]);
+    let aws = region.aws();
+    let instance = Network::new(&aws).run(&aws, json!({}));
+    let shown = region.exec(&instance, &["/usr/bin/python3", "-c", IDENTITY]);
+    let shown: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
+    let document: serde_json::Value = serde_json::from_str(&text(&shown["document"])).unwrap();
+    assert_eq!(document["instanceId"], instance);
+    let directory = tempfile::tempdir().unwrap();
+    let message = format!("-----BEGIN PKCS7-----\n{}\n-----END PKCS7-----\n", text(&shown["rsa2048"]));
+    std::fs::write(directory.path().join("message"), message).unwrap();
+    let mut command = Command::new("openssl");
+    command.args(["smime", "-verify", "-in", "message", "-inform", "PEM", "-noverify", "-certfile"]);
+    command.arg(region.state.join("instance-identity.pem")).current_dir(directory.path());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), text(&shown["document"]));
+    region.down();
 }
 
 fn the_hop_limit_is_in_the_packets(world: &World) {

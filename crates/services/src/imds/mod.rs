@@ -11,6 +11,7 @@
 //! the time to live of the PUT response's packets) in the EC2 user guide.
 
 mod credentials;
+pub mod identity;
 mod token;
 mod tree;
 
@@ -27,6 +28,7 @@ use postern_path::Peer;
 use postern_wire::Timestamp;
 
 use self::credentials::RoleCredentials;
+use self::identity::IdentitySigner;
 use self::tree::Node;
 use crate::commands::Commands;
 use crate::directory::session::SessionKeys;
@@ -39,6 +41,7 @@ pub struct Imds {
     commands: Arc<dyn Commands>,
     sessions: Arc<SessionKeys>,
     credentials: RoleCredentials,
+    identity: Option<IdentitySigner>,
     metrics: Arc<Metrics>,
 }
 
@@ -46,7 +49,13 @@ impl Imds {
     /// Over the region's state, with credentials and tokens made by these keys.
     pub fn new(commands: Arc<dyn Commands>, sessions: Arc<SessionKeys>, metrics: Arc<Metrics>) -> Self {
         let credentials = RoleCredentials::new(Arc::clone(&sessions));
-        Self { commands, sessions, credentials, metrics }
+        Self { commands, sessions, credentials, identity: None, metrics }
+    }
+
+    /// The same with signatures of identity documents.
+    #[must_use]
+    pub fn signing(self, identity: IdentitySigner) -> Self {
+        Self { identity: Some(identity), ..self }
     }
 
     fn now(&self) -> Timestamp {
@@ -92,7 +101,8 @@ impl Imds {
     }
 
     fn get(&self, state: &State, instance: &Instance, peer: &Peer, path: &str) -> Result<Reply, StatusCode> {
-        let node = tree::find(state, instance, peer, path).ok_or(StatusCode::NOT_FOUND)?;
+        let signs = self.identity.is_some();
+        let node = tree::find(state, instance, peer, signs, path).ok_or(StatusCode::NOT_FOUND)?;
         let plain = |text: String| Reply { text: text.into_bytes(), content_type: "text/plain", ttl: None };
         match node {
             Node::Text(text) => Ok(plain(text)),
@@ -101,6 +111,14 @@ impl Imds {
             }
             Node::Folder(entries) => Ok(plain(tree::listing(&entries))),
             Node::KeyPair { .. } => Ok(plain("openssh-key".to_owned())),
+            Node::Signature(document) => {
+                let signature = self.identity.as_ref().and_then(|identity| identity.signature(&document));
+                signature.map(plain).ok_or(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+            Node::Message(document) => {
+                let message = self.identity.as_ref().and_then(|identity| identity.message(&document));
+                message.map(plain).ok_or(StatusCode::INTERNAL_SERVER_ERROR)
+            }
             Node::ProfileInfo => {
                 let text = self.credentials.info(state, instance, self.now());
                 text.map(plain).ok_or(StatusCode::NOT_FOUND)
