@@ -9,14 +9,15 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use postern_dataplane::host::{self, Host, HostError, StartOptions};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::UpArgs;
+use crate::cli::{Output, UpArgs};
 use crate::paths::StateDir;
 use crate::region::{Options, Region, Rotation};
+use crate::supervisor::{self, News};
 
 const MIB: NonZeroU64 = NonZeroU64::new(1 << 20).unwrap();
 
 /// Runs it.
-pub fn run(state_dir: StateDir, args: UpArgs) -> anyhow::Result<ExitCode> {
+pub fn run(state_dir: StateDir, args: UpArgs, output: Output) -> anyhow::Result<ExitCode> {
     log_to_stderr();
     let options = options(state_dir, args)?;
     let host = start_host(&options);
@@ -24,7 +25,8 @@ pub fn run(state_dir: StateDir, args: UpArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     runtime.block_on(async {
         let region = Region::start(host, options).await?;
-        announce(&region);
+        announce(&region, output);
+        supervisor::tell(News::Ready);
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         tokio::select! {
@@ -32,6 +34,7 @@ pub fn run(state_dir: StateDir, args: UpArgs) -> anyhow::Result<ExitCode> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        supervisor::tell(News::Stopping);
         tracing::info!("ending");
         region.shutdown().await
     })?;
@@ -57,13 +60,13 @@ pub fn options(state_dir: StateDir, args: UpArgs) -> anyhow::Result<Options> {
             listen.ip()
         );
     }
-    let bytes = NonZeroU64::from(audit_log_size).saturating_mul(MIB);
-    let audit_log = Rotation { bytes, kept: audit_log_files };
-    let tools = tools
     if let Some(link) = &uplink {
         host::outside::check_link(link.as_str())?;
     }
-        .map(|tools| tools.canonicalize().with_context(|| format!("`{}`", tools.display())))
+    let bytes = NonZeroU64::from(audit_log_size).saturating_mul(MIB);
+    let audit_log = Rotation { bytes, kept: audit_log_files };
+    let tools = tools
+        .map(|tools| tools.canonicalize().with_context(|| format!("--tools: `{}`", tools.display())))
         .transpose()?;
     let region = postern_model::Region::new(&region)?;
     state_dir.create()?;
@@ -100,7 +103,13 @@ pub fn log_to_stderr() {
     }
 }
 
-fn announce(region: &Region) {
-    println!("ready: {} (packets: {})", region.url(), region.packets_in_words());
-    println!("point aws at it:  eval \"$(postern env)\"");
+fn announce(region: &Region, output: Output) {
+    let (url, packets) = (region.url(), region.packets_in_words());
+    match output {
+        Output::Text => {
+            println!("ready: {url} (packets: {packets})");
+            println!("point aws at it:  eval \"$(postern env)\"");
+        }
+        Output::Json => println!("{}", serde_json::json!({ "url": url, "packets": packets })),
+    }
 }

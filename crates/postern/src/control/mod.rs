@@ -4,9 +4,21 @@
 pub mod client;
 pub mod server;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Protocol;
+
+/// What `exec` and `shell` end with where it is not the program's own status, as `env` and `docker exec` do.
+pub mod exit_code {
+    /// Postern itself failed: there is no region, no such instance, or something went wrong on the way.
+    pub const POSTERN_FAILED: u8 = 125;
+    /// The program is there and cannot be executed.
+    pub const NOT_EXECUTABLE: u8 = 126;
+    /// There is no such program.
+    pub const NOT_FOUND: u8 = 127;
+}
 
 /// What a command asks.
 #[derive(Debug, Serialize, Deserialize)]
@@ -101,6 +113,13 @@ pub enum Reply {
     Failed(String),
     /// How the region is.
     Status(Status),
+    /// The program could not be started.
+    NotStarted {
+        /// What the caller ends with: one of [`exit_code`].
+        code: u8,
+        /// Why.
+        reason: String,
+    },
     /// The program runs. On a terminal, its master comes with this.
     Started,
     /// The program ended, with this status.
@@ -159,6 +178,8 @@ pub struct Status {
     pub version: String,
     /// The process.
     pub pid: u32,
+    /// What no other run of a region is called, be it on another machine.
+    pub run: String,
     /// Its name.
     pub region: String,
     /// Where the API listens.
@@ -167,8 +188,11 @@ pub struct Status {
     pub revision: u64,
     /// Whether packets move, and how.
     pub packets: String,
+    /// How packets leave the region, if they can.
+    #[serde(default)]
+    pub uplink: Option<String>,
     /// How many accounts, VPCs, instances, interfaces and endpoints there are.
-    pub counts: Vec<(String, usize)>,
+    pub counts: BTreeMap<String, usize>,
 }
 
 /// An account.
@@ -188,9 +212,6 @@ pub struct KeyInfo {
     /// The account.
     pub account: String,
     /// The key's id.
-    /// How packets leave the region, if they can.
-    #[serde(default)]
-    pub uplink: Option<String>,
     pub access_key_id: String,
     /// What signs.
     pub secret_access_key: String,

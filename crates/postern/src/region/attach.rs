@@ -98,7 +98,7 @@ async fn give_up(commands: &RegionCommands, owner: AccountId, interface: Network
     let detach = attachment.map(|attachment| Action::DetachNetworkInterface { attachment: attachment.id });
     for action in detach.into_iter().chain([Action::DeleteNetworkInterface { interface }]) {
         if let Err(error) = execute(commands, owner, action).await {
-            tracing::warn!(%interface, error = format!("{error:#}"), "an interface is left over");
+            tracing::warn!(%interface, error = crate::said::said(&error), "an interface is left over");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use postern_dataplane::host::{Child, ProgramSpec, Stdio, WindowSize};
+use postern_dataplane::host::{Child, ProgramSpec, SpawnError, Stdio, WindowSize};
 use postern_model::iam::{KeyOwner, Secret};
 use postern_model::{AccountId, Action, VpcId};
 use postern_path::{NameSource, Resolution};
@@ -16,7 +16,7 @@ use super::attach::{Guest, attach};
 use super::command::RegionCommands;
 use super::{Packets, Region, execute, trace};
 use crate::control::server::{Caller, Controlled};
-use crate::control::{AccountInfo, KeyInfo, Reply, Request, Status, TraceRequest};
+use crate::control::{AccountInfo, KeyInfo, Reply, Request, Status, TraceRequest, exit_code};
 
 /// How long a program whose caller has gone has to end by itself.
 const CALLER_GRACE: Duration = Duration::from_secs(2);
@@ -114,7 +114,10 @@ impl Control {
         if terminal.is_some() {
             program.environment.push(("TERM".to_owned(), "xterm-256color".to_owned()));
         }
-        let mut child = sandbox.spawn(&program, stdio)?;
+        let mut child = match sandbox.spawn(&program, stdio) {
+            Ok(child) => child,
+            Err(error) => return Ok(Reply::NotStarted { code: code_of(&error), reason: error.to_string() }),
+        };
         let master: Vec<OwnedFd> = child.terminal.take().into_iter().collect();
         if let Err(error) = caller.send(&Reply::Started, &master) {
             // A program that nobody heard of must not stay either.
@@ -124,6 +127,19 @@ impl Control {
         drop(master);
         let status = self.runtime.block_on(wait(&mut child, caller))?;
         Ok(Reply::Exited(status))
+    }
+}
+
+/// What a caller of a program that could not be started ends with, as `env` and `docker exec` do.
+/// <https://www.gnu.org/software/coreutils/manual/html_node/env-invocation.html>
+fn code_of(error: &SpawnError) -> u8 {
+    match error {
+        SpawnError::NotFound { .. } => exit_code::NOT_FOUND,
+        SpawnError::NotExecutable { .. } => exit_code::NOT_EXECUTABLE,
+        SpawnError::NoInstance(_)
+        | SpawnError::Spec(_)
+        | SpawnError::Failed { .. }
+        | SpawnError::Ended(_) => exit_code::POSTERN_FAILED,
     }
 }
 
@@ -206,10 +222,12 @@ impl Region {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
+            run: self.run.clone(),
             region: self.options.region.name.clone(),
             url: self.url(),
             revision: state.revision,
             packets: self.packets_in_words(),
+            uplink: self.uplink_in_words().map(str::to_owned),
             counts: counts.into_iter().map(|(what, count)| (what.to_owned(), count)).collect(),
         }
     }
@@ -227,7 +245,6 @@ impl Region {
     fn environment(&self, account: Option<&str>) -> anyhow::Result<Vec<(String, String)>> {
         let state = self.commands.state();
         let account = match account {
-            uplink: self.uplink_in_words().map(str::to_owned),
             Some(account) => account.parse::<AccountId>()?,
             None => {
                 let first = state.accounts.values().min_by_key(|account| (account.created_at, account.id));

@@ -199,11 +199,8 @@ pub async fn open(inside: Inside<'_>) -> anyhow::Result<Arc<postern_dns::Metrics
         let (front_door, origin) = (inside.front_door.clone(), origin(tls));
         keep(name, ailments, async move { front_door.serve_tcp(listener, origin).await });
     }
-    let metadata = Imds::new(
-        Arc::clone(inside.commands),
-        Arc::clone(inside.sessions),
-        Arc::clone(inside.metrics),
-    );
+    let metadata =
+        Imds::new(Arc::clone(inside.commands), Arc::clone(inside.sessions), Arc::clone(inside.metrics));
     let metadata: Arc<dyn HttpService> = Arc::new(metadata.signing(inside.identity));
     let metadata = Server::new(metadata, None, limits(), Arc::clone(inside.metrics));
     let (listener, plain) = (listen(host, Door::Metadata, 80)?, origin(false));

@@ -191,7 +191,7 @@ impl Machines {
             }
             Task::Plug(id, interface) => {
                 if let Err(error) = self.plug(state, id, interface) {
-                    tracing::error!(instance = %id, %interface, error = format!("{error:#}"), "cannot plug it in");
+                    tracing::error!(instance = %id, %interface, error = crate::said::said(&error), "cannot plug it in");
                 }
                 Vec::new()
             }
@@ -214,7 +214,7 @@ impl Machines {
             }
             Ok(()) => Vec::new(),
             Err(error) => {
-                let reason = format!("{error:#}");
+                let reason = crate::said::said(&error);
                 tracing::error!(instance = %id, reason, "cannot be started");
                 self.consoles.note(id, "cannot be started: the region's log says why");
                 self.destroy(id);

@@ -50,6 +50,7 @@ use postern_store::{Ledger, Sources};
 use tokio::sync::{Notify, watch};
 
 use crate::paths::{StateDir, Taken};
+use crate::said::said;
 use ailments::Ailments;
 use command::RegionCommands;
 use console::Consoles;
@@ -57,9 +58,9 @@ use machines::Machines;
 use planner::{Planned, Planner};
 use recorder::Recorder;
 use sandbox::Furnishings;
+use uplink::Uplink;
 
 pub use audit_log::Rotation;
-use uplink::Uplink;
 pub use command::now_milliseconds;
 
 /// How long everything may take to end.
@@ -82,10 +83,10 @@ pub struct Options {
     pub dev: bool,
     /// Nothing is kept.
     pub ephemeral: bool,
-    /// Programs for instances.
-    pub tools: Option<PathBuf>,
     /// The host's interface by which packets leave it.
     pub uplink: Option<LinkName>,
+    /// Programs for instances.
+    pub tools: Option<PathBuf>,
     /// How much is kept of the audit log.
     pub audit_log: Rotation,
 }
@@ -93,25 +94,23 @@ pub struct Options {
 /// A running region.
 pub struct Region {
     options: Options,
+    /// What no other run of a region is called.
+    run: String,
     /// Where the API really listens.
     listen: SocketAddr,
     commands: Arc<RegionCommands>,
     planner: Arc<Planner>,
     packets: Result<Packets, String>,
+    uplink: Option<Way>,
     front_door: FrontDoor,
     recorder: Recorder,
     ailments: Arc<Ailments>,
     s3: Store,
-    uplink: Option<Way>,
     stop: watch::Sender<bool>,
     /// INVARIANT: no other region has the state directory.
     _taken: Taken,
 }
 
-/// What moves packets.
-struct Packets {
-    host: Arc<Host>,
-    forwarder: Arc<Forwarder>,
 /// The way out of the region.
 struct Way {
     words: String,
@@ -119,13 +118,17 @@ struct Way {
     resolvers: Arc<Upstream>,
 }
 
+/// What moves packets.
+struct Packets {
+    host: Arc<Host>,
+    forwarder: Arc<Forwarder>,
     machines: Arc<Machines>,
     reconciler: tokio::task::AbortHandle,
+    dns: Arc<postern_dns::Metrics>,
 }
 
 impl Region {
     /// Starts everything. Ready when it returns.
-    dns: Arc<postern_dns::Metrics>,
     pub async fn start(host: Result<Host, HostError>, options: Options) -> anyhow::Result<Arc<Self>> {
         let taken = options.state_dir.take()?;
         let ledger = open_ledger(&options)?;
@@ -203,18 +206,18 @@ impl Region {
                     identity,
                     metrics: &metrics,
                     ailments: &ailments,
+                    resolvers: way.as_ref().map(|way| Arc::clone(&way.resolvers)),
                 })
                 .await?;
+                if let Some(uplink) = uplink {
+                    uplink.serve(&host, &forwarder, &ailments).await?;
+                }
                 let machines =
                     Arc::new(Machines::new(Arc::clone(&host), Arc::clone(&forwarder), consoles, furnishings));
                 let reconciler =
                     tokio::spawn(Arc::clone(&machines).reconcile(as_commands, changed)).abort_handle();
-                    resolvers: way.as_ref().map(|way| Arc::clone(&way.resolvers)),
                 Ok(Packets { host, forwarder, machines, reconciler, dns })
             }
-                if let Some(uplink) = uplink {
-                    uplink.serve(&host, &forwarder, &ailments)?;
-                }
             (Err(reason), _) => {
                 tokio::spawn(without_packets::reconcile(as_commands, changed, reason.clone()));
                 Err(reason)
@@ -223,10 +226,12 @@ impl Region {
         };
         let region = Arc::new(Self {
             options,
+            run: postern_frontdoor::request_id(),
             listen,
             commands,
             planner,
             packets,
+            uplink: way,
             front_door,
             recorder,
             ailments,
@@ -234,7 +239,6 @@ impl Region {
             stop: watch::Sender::new(false),
             _taken: taken,
         });
-            uplink: way,
         crate::control::server::listen(&region.options.state_dir, control::controlled(&region))?;
         // INVARIANT: from here on the health page says `ready`, so all of it is.
         pages.show(&region);
@@ -271,16 +275,16 @@ impl Region {
         }
     }
 
+    /// How packets leave the region, if they can.
+    pub fn uplink_in_words(&self) -> Option<&str> {
+        self.uplink.as_ref().map(|way| way.words.as_str())
+    }
+
     /// Waits until somebody asks it to stop.
     pub async fn stopped(&self) {
         let mut stop = self.stop.subscribe();
         // The sender lives as long as the region.
         let _ = stop.wait_for(|stop| *stop).await;
-    }
-
-    /// How packets leave the region, if they can.
-    pub fn uplink_in_words(&self) -> Option<&str> {
-        self.uplink.as_ref().map(|way| way.words.as_str())
     }
 
     /// Takes everything down.
@@ -308,7 +312,7 @@ impl Region {
         if self.options.ephemeral
             && let Err(error) = remove_directory(&self.options.state_dir.ephemeral_s3())
         {
-            tracing::warn!(error = format!("{error:#}"), "what S3 held is left over");
+            tracing::warn!(error = said(&error), "what S3 held is left over");
         }
         if !self.front_door.settled(SHUTDOWN_GRACE).await {
             tracing::error!("the last audit records could not be written in time");
@@ -374,7 +378,8 @@ fn identity(
     options: &Options,
 ) -> anyhow::Result<IdentitySigner> {
     let ledger = commands.ledger();
-    let (key, certificate) = match (ledger.get_blob("identity-key"), ledger.get_blob("identity-certificate")) {
+    let (key, certificate) = match (ledger.get_blob("identity-key"), ledger.get_blob("identity-certificate"))
+    {
         (Some(key), Some(certificate)) => (key.to_vec(), certificate.to_vec()),
         (_, _) => {
             let key = identity::new_key()?;
@@ -408,7 +413,7 @@ async fn ensure_account(commands: &RegionCommands, dev: bool) -> anyhow::Result<
     if !commands.state().accounts.is_empty() {
         return Ok(());
     }
-    let id = if dev { AccountId::from_number(DEV_ACCOUNT) } else { None };
+    let id = if dev { RegionDirectory::dev_account() } else { None };
     control::create_account(commands, "default".to_owned(), id).await.map(|_| ())
 }
 

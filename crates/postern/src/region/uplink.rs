@@ -41,6 +41,9 @@ const DESCRIPTORS: u64 = 4;
 /// The part of all places that one interface may take, as a divisor.
 const SHARE: usize = 4;
 
+/// Connections that may wait to be looked at.
+const WAITING: usize = 4_096;
+
 /// An uplink that is ready to be served.
 pub struct Uplink {
     /// The host's interface.
@@ -80,18 +83,23 @@ impl Uplink {
     }
 
     /// Opens the door.
-    pub fn serve(self, host: &Host, forwarder: &Forwarder, ailments: &Arc<Ailments>) -> anyhow::Result<()> {
+    pub async fn serve(
+        self,
+        host: &Host,
+        forwarder: &Arc<Forwarder>,
+        ailments: &Arc<Ailments>,
+    ) -> anyhow::Result<()> {
         let Self { link: _, meter, outside, echo } = self;
         let directory = forwarder.uplink();
         let address = SocketAddr::new(IpAddr::V4(Door::Uplink.address()), Door::Uplink.port().unwrap_or(1));
         let listener = host.doors().listen_tcp(address).context("cannot listen at the uplink's door")?;
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let connections = Arc::new(Connections {
-            directory: Arc::clone(&directory),
-            outside: Arc::clone(&outside),
-            meter: Arc::clone(&meter),
-        });
+        let connections =
+            Arc::new(Connections::new(Arc::clone(forwarder), Arc::clone(&outside), Arc::clone(&meter)));
+        let (wanted, first) = forwarder.open_outside_first(WAITING);
+        first.await?;
+        keep("uplink, connections", ailments, Arc::clone(&connections).open(wanted));
         keep("uplink, TCP", ailments, connections.serve(listener));
 
         let socket = host.doors().bind_udp(address).context("cannot bind the uplink's door")?;

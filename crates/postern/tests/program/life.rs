@@ -17,7 +17,12 @@ crate::both_ways!(
     nothing_lives_after_a_kill,
     keeps_its_directory_to_itself,
 );
-crate::one_way!(refuses_what_cannot_be, ready_only_when_all_is_ready, ephemeral_leaves_nothing);
+crate::one_way!(
+    refuses_what_cannot_be,
+    ready_only_when_all_is_ready,
+    ephemeral_leaves_nothing,
+    a_supervisor_is_told,
+);
 
 fn with_instance<'w>(world: &'w World, arguments: &[&str]) -> (Region<'w>, String) {
     let region = world.up(arguments);
@@ -177,6 +182,33 @@ fn ready_only_when_all_is_ready(world: &World) {
     // A moment may pass until we can see what `down` saw.
     let status = eventually("`down` waits for the end", 1, || child.try_wait().unwrap());
     assert!(status.success(), "{status}");
+}
+
+/// `Type=notify` of systemd: ready when all is ready, and when the end begins.
+fn a_supervisor_is_told(world: &World) {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    let heard = |socket: &UnixDatagram| {
+        let mut buffer = [0; 256];
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let length = socket.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    };
+    let path = world.home().join("notify.sock");
+    let named = UnixDatagram::bind(&path).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let name = format!("@postern-test-{}", path.display());
+    let unnamed = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name[1..]).unwrap()).unwrap();
+    for (told, socket) in [(path.to_str().unwrap(), &named), (name.as_str(), &unnamed)] {
+        let state = world.state("state");
+        let mut command = world.postern(&state, &["up", "--ephemeral", "--listen", "127.0.0.1:0"]);
+        command.env("NOTIFY_SOCKET", told);
+        let region = world.start(command, &state).unwrap();
+        assert!(heard(socket).lines().any(|line| line == "READY=1"), "{told}");
+        assert_eq!(Aws::page(region.host(), "GET", "/_postern/health").unwrap().status, 200);
+        region.end_by(Signal::SIGTERM);
+        assert!(heard(socket).lines().any(|line| line == "STOPPING=1"), "{told}");
+    }
 }
 
 fn ephemeral_leaves_nothing(world: &World) {

@@ -11,10 +11,12 @@
 mod attacks;
 mod aws;
 mod backup;
+mod commands;
 mod doors;
 mod durability;
 mod harness;
 mod hostile;
+mod labs;
 mod life;
 mod limits;
 mod listening;
