@@ -2,6 +2,9 @@
 //!
 //! INVARIANT: who is behind a connection is looked up once, when it is accepted, by the other end's address alone. An
 //! address inside the VPCs that stands for nobody gets no connection.
+//! INVARIANT: a request that was read is served to its end and recorded, though its client be gone by then: what it
+//! changed must not depend on who still listens, and nobody changes anything without a record. It keeps its
+//! connection's places as long.
 //! INVARIANT: everything waits for a bounded time: the first byte, the handshake, a header, a body that stalls, a
 //! reader that reads nothing. And there is a bounded number of everything.
 
@@ -11,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -26,7 +29,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use crate::body::{HttpService, ResponseBody, Watched};
+use crate::body::{HttpService, ResponseBody, Watched, plain};
 use crate::caller::Origin;
 use crate::metrics::{Counter, Metrics};
 use crate::places::{Place, Places};
@@ -208,7 +211,13 @@ impl Server {
 struct Admitted {
     origin: Origin,
     transport: Transport,
+    place: Place,
+}
+
+/// The places that a connection has.
+struct Held {
     _place: Place,
+    _slot: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Clone, Copy)]
@@ -277,7 +286,7 @@ impl Shared {
         };
         let origin = Origin { peer, remote, secure: false };
         match self.places.take(&origin) {
-            Ok(place) => Some(Admitted { origin, transport, _place: place }),
+            Ok(place) => Some(Admitted { origin, transport, place }),
             Err(counter) => {
                 self.metrics.count(counter);
                 None
@@ -285,7 +294,7 @@ impl Shared {
         }
     }
 
-    fn reap(&self, ended: &Result<(), tokio::task::JoinError>) {
+    fn reap<T>(&self, ended: &Result<T, tokio::task::JoinError>) {
         if ended.as_ref().is_err_and(tokio::task::JoinError::is_panic) {
             self.metrics.count(Counter::TaskPanicked);
             tracing::error!("a connection's task panicked");
@@ -294,7 +303,7 @@ impl Shared {
 }
 
 impl Admitted {
-    async fn serve(self, shared: Arc<Shared>, stream: TcpStream, _slot: Option<OwnedSemaphorePermit>) {
+    async fn serve(self, shared: Arc<Shared>, stream: TcpStream, slot: Option<OwnedSemaphorePermit>) {
         let _ = stream.set_nodelay(true);
         let (secure, manner) = match self.transport {
             Transport::Plain => (false, Manner::Served),
@@ -313,6 +322,7 @@ impl Admitted {
             origin: Origin { secure, ..self.origin },
             manner,
             hops: hops.clone(),
+            held: Arc::new(Held { _place: self.place, _slot: slot }),
         };
         let stream = GuardedStream::new(stream, shared.limits.stall, hops);
         match (secure, &shared.tls) {
@@ -347,6 +357,7 @@ struct Conversation {
     origin: Origin,
     manner: Manner,
     hops: AnswerHops,
+    held: Arc<Held>,
 }
 
 impl Conversation {
@@ -356,13 +367,24 @@ impl Conversation {
         parts.extensions.insert(self.hops.clone());
         let body = Watched::new(body, self.shared.limits.stall).boxed_unsync();
         let request = Request::from_parts(parts, body);
-        let service = &self.shared.service;
-        let (mut response, last) = match self.manner {
-            Manner::Served => {
-                let response = service.call(request).await;
-                (response, self.hops.get().is_some())
-            }
-            Manner::Refused => (service.refuse_plain(request).await, true),
+        let (service, manner, held) = (Arc::clone(&self.shared.service), self.manner, Arc::clone(&self.held));
+        // A task of its own goes on when the connection ends.
+        let serving = tokio::spawn(async move {
+            let response = match manner {
+                Manner::Served => service.call(request).await,
+                Manner::Refused => service.refuse_plain(request).await,
+            };
+            drop(held);
+            response
+        });
+        let served = serving.await;
+        self.shared.reap(&served);
+        let failed = served.is_err();
+        let mut response = served
+            .unwrap_or_else(|_| plain(StatusCode::INTERNAL_SERVER_ERROR, "an internal error has occurred"));
+        let last = match manner {
+            Manner::Served => failed || self.hops.get().is_some(),
+            Manner::Refused => true,
         };
         if last {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

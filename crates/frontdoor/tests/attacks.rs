@@ -103,6 +103,27 @@ async fn where_a_request_comes_from_is_not_what_it_says() {
     assert_eq!((record.vpc_endpoint_id, record.additional_event_data.path), (None, "outside"));
 }
 
+#[tokio::test]
+async fn who_does_not_wait_for_the_answer_is_recorded_all_the_same() {
+    let mut running = run(OriginSource::Outside, Limits::default()).await;
+    let body = "Action=Slow&Version=2010-05-08";
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(&Form { body, ..Form::default() }.bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    drop(stream);
+    let record = tokio::time::timeout(Duration::from_secs(5), running.records.recv()).await.unwrap().unwrap();
+    assert_eq!((record.http_status, record.additional_event_data.decision), (200, "allowed"));
+    // What breaks inside ends its own connection, with an answer that says nothing of the reason.
+    let body = "Action=Panic&Version=2010-05-08";
+    let answer = talk(running.address, &Form { body, ..Form::default() }.bytes()).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 500") && answer.ends_with("\r\n\r\nan internal error has occurred\n"),
+        "{answer}"
+    );
+    assert_eq!(running.metrics.get(Counter::TaskPanicked), 1);
+    assert_eq!(Form::default().send(running.address).await, "200 served");
+}
+
 /// 127.0.A.I: the interface I of the account A.
 struct Accounts;
 

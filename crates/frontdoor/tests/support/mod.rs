@@ -133,6 +133,11 @@ impl QueryService for Echo {
         permits: Vec<Permit>,
     ) -> Serving<'a> {
         Box::pin(async move {
+            match request.operation.as_str() {
+                "Slow" => tokio::time::sleep(Duration::from_millis(300)).await,
+                "Panic" => panic!("as the test asked"),
+                _ => {}
+            }
             if request.operation == "Fail" {
                 let detail = "`/var/lib/postern/ledger` cannot be written";
                 return Err(AwsError::new("InternalFailure", detail).with_status(500));
