@@ -59,7 +59,7 @@ fn says_how_it_is_and_ends_with_down(world: &World) {
 
     let state = region.state.clone();
     region.down();
-    assert_eq!(names_in(&state), ["audit.log", "ca.pem", "ledger", "run", "s3"]);
+    assert_eq!(names_in(&state), ["audit.log", "ca.pem", "instance-identity.pem", "ledger", "run", "s3"]);
     let after = Ran::of(world.postern(&state, &["status"]), b"");
     assert!(after.failure().contains("no region runs with the state directory"), "{after:?}");
 }
@@ -128,7 +128,7 @@ fn refuses_what_cannot_be(world: &World) {
     };
     let said = refused("other", &["--listen", &taken]);
     assert!(said.contains(&taken) && said.contains("in use"), "{said}");
-    let said = refused("public", &["--listen", "0.0.0.0:0"]);
+    let said = refused("public", &["--dev", "--listen", "0.0.0.0:0"]);
     assert!(said.contains("`0.0.0.0`") && said.contains("loopback"), "{said}");
     let said = refused("named", &["--listen", "127.0.0.1:0", "--region", "Nowhere!"]);
     assert!(said.contains("`Nowhere!`"), "{said}");
@@ -216,7 +216,7 @@ fn ephemeral_leaves_nothing(world: &World) {
     let state = region.state.clone();
     assert_eq!(region.aws().s3("PUT", "/ephemeral-bucket", "", b"").unwrap().status, 200);
     region.end_by(Signal::SIGTERM);
-    assert_eq!(names_in(&state), ["ca.pem", "run"]);
+    assert_eq!(names_in(&state), ["ca.pem", "instance-identity.pem", "run"]);
 
     let region = world.up(&["--ephemeral"]);
     let aws = region.aws();
@@ -225,5 +225,5 @@ fn ephemeral_leaves_nothing(world: &World) {
     region.killed();
     // What a killed one left goes with the next.
     world.up(&["--ephemeral"]).down();
-    assert_eq!(names_in(&state), ["ca.pem", "run"]);
+    assert_eq!(names_in(&state), ["ca.pem", "instance-identity.pem", "run"]);
 }
