@@ -21,6 +21,12 @@ impl Volume {
         self.packets += 1;
         self.bytes += bytes as u64;
     }
+
+    /// One packet less: it comes again.
+    pub const fn take_back(&mut self, bytes: usize) {
+        self.packets = self.packets.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes as u64);
+    }
 }
 
 const REASONS: usize = 64;

@@ -10,8 +10,10 @@ use std::sync::Arc;
 use postern_model::ResourceId;
 use postern_path::{Action, Deliver, Door, DropReason, Peer, SourceRewrite, Stamp, Through};
 
+use tokio::sync::mpsc::Sender;
+
 use super::counters::{Counters, Gateways, PortReport, Volume};
-use super::flow::{FlowEntry, FlowId, FlowTable, KeyTaken};
+use super::flow::{FlowEntry, FlowId, FlowTable, KeyTaken, Opening};
 use super::generation::Generations;
 use super::key::{Address, FlowKey, KeyHash, PortNumber};
 use super::limit::Limits;
@@ -47,6 +49,8 @@ pub struct Tables {
     pub(crate) nat: NatPorts,
     pub(crate) generations: Arc<Generations>,
     pub(crate) uplink: Arc<UplinkDirectory>,
+    /// Who asks the other side of connections that leave the region; nobody, and they wait for nothing.
+    pub(crate) opener: Option<Sender<UplinkKey>>,
     pub(crate) unknown_port: u64,
     gateways: Gateways,
     flows_per_port: usize,
@@ -83,6 +87,7 @@ impl Tables {
             nat: NatPorts::new(hash),
             generations: Arc::default(),
             uplink: Arc::default(),
+            opener: None,
             unknown_port: 0,
             gateways: Gateways::default(),
             flows_per_port: limits.flows_per_port,
@@ -186,6 +191,7 @@ impl Tables {
             peer: source.peer,
             gateway,
             uplink: None,
+            opening: Opening::Done,
         });
         let id = id.map_err(|KeyTaken(_)| DropReason::PortAllocation)?;
         self.announce(id, new.action);
@@ -216,7 +222,20 @@ impl Tables {
             _ => 0,
         };
         flow.uplink = Some(key);
+        if self.opener.is_some() && flow.forward.protocol == protocol::TCP {
+            flow.opening = Opening::Wanted;
+        }
         self.uplink.begin(key, peer, (flow.forward.destination.v4(), port));
+    }
+
+    /// The flow of a connection that leaves the region, by what it looks like at the door.
+    pub(crate) fn leaving(&self, key: &UplinkKey) -> Option<FlowId> {
+        let doors = self.ports.of(Owner::Doors)?;
+        let port = Door::Uplink.port()?;
+        let (door, stand_in) = (Door::Uplink.address().into(), key.stand_in.into());
+        let seen = FlowKey::from_parts(doors, door, stand_in, key.protocol, port, key.port);
+        let (id, _) = self.flows.find(&seen)?;
+        Some(id).filter(|id| self.flows.get(*id).is_some_and(|flow| flow.uplink == Some(*key)))
     }
 
     /// What the source becomes.
@@ -255,7 +274,7 @@ impl Tables {
             SourceRewrite::Identity { peer, gateway: _ } => {
                 let address = self.stand_in(
                     &peer,
-                    (new.key.destination, new.key.destination_port),
+                    told_apart_by(new),
                     |address| seen_from(address, new.key.source_port),
                     now,
                 )?;
@@ -513,6 +532,13 @@ impl Tables {
             through: through(action),
         })
     }
+}
+
+/// What tells the flows of one port of a peer's apart at a door: the address that they are for, and the port where the
+/// door has one for all.
+fn told_apart_by(new: &NewFlow<'_>) -> (Address, u16) {
+    let hidden = destination_port(new) != new.key.destination_port;
+    (new.key.destination, if hidden { new.key.destination_port } else { 0 })
 }
 
 /// The port that the receiver is spoken to at, or what stands in its place: a door may have one for all.

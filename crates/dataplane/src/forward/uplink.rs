@@ -22,6 +22,19 @@ pub struct UplinkKey {
     pub protocol: u8,
 }
 
+/// What came of a connection outside, of which the first packet waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opened {
+    /// The other side is there: the connection may come to the door.
+    Yes,
+    /// It refused, or the connection is not to be.
+    Refused,
+    /// There is no way to it.
+    Unreachable,
+    /// It said nothing.
+    Silent,
+}
+
 /// A flow that leaves the region.
 #[derive(Debug, Clone)]
 pub struct UplinkFlow {

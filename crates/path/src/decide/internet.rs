@@ -63,6 +63,9 @@ impl<'a> Walk<'a> {
         hops: Hops,
     ) -> Walked<Action> {
         let reply = Reply::NetworkUnreachable(self.plan.router_of(sender.subnet));
+        if let Some(stamp) = self.plan.slot(SlotKey::Uplink) {
+            self.consult(stamp);
+        }
         let Some(uplink) = self.plan.uplink else {
             return self.refuse_by(DropReason::NoUplink, gateway.into(), None, reply);
         };

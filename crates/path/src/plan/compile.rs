@@ -185,8 +185,7 @@ impl Plan {
         Self::compile_with_uplink(state, None)
     }
 
-    /// Compiles a state from nothing, in a region that packets leave by this uplink. Plans that are advanced from this
-    /// one have the same: no decision is stamped with it, so it stays as it is for as long as packets follow them.
+    /// Compiles a state from nothing, in a region that packets leave by this uplink.
     pub fn compile_with_uplink(state: &State, uplink: Option<Uplink>) -> Compiled {
         let nothing = State {
             services: OrdMap::new(),
@@ -196,12 +195,25 @@ impl Plan {
         Self { uplink, ..Self::default() }.advance(&nothing, state)
     }
 
+    /// The same plan with another uplink, or none. Plans that are advanced from it have that one.
+    pub fn with_uplink(&self, uplink: Option<Uplink>) -> Compiled {
+        let mut plan = self.clone();
+        let mut changed = Vec::new();
+        if plan.uplink != uplink {
+            plan.uplink = uplink;
+            plan.generation += 1;
+            changed.push(plan.slots.bump(SlotKey::Uplink, plan.generation));
+        }
+        Compiled { plan, changed, diagnostics: Vec::new() }
+    }
+
     /// The plan of `new`, from this one, which is `old`'s. Costs as much as the two states differ.
     pub fn advance(&self, old: &State, new: &State) -> Compiled {
         let dirty = Dirty::between(old, new);
         let mut plan = self.clone();
         plan.generation += 1;
         let mut compiler = Compiler { plan, changed: Vec::new(), diagnostics: Vec::new(), state: new };
+        compiler.keep(SlotKey::Uplink);
         compiler.lists(&dirty.lists);
         compiler.services(dirty.services);
         dirty.vpcs.union(&dirty.members).for_each(|id| compiler.vpc(*id, dirty.members.contains(id)));

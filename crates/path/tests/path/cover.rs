@@ -249,6 +249,11 @@ fn history(random: &mut Random, counts: &mut Counts) {
         let next = plan.advance(&before, &world.state);
         now.store(&next.changed);
         plan = next.plan;
+        if random.chance(10) {
+            let other = plan.with_uplink(draw::uplink(random));
+            now.store(&other.changed);
+            plan = other.plan;
+        }
         for one in &mut kept {
             one.check(random, &plan, &now, counts);
         }
