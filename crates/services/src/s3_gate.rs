@@ -24,8 +24,8 @@ use crate::directory::cache::PolicyCache;
 use crate::directory::condition_keys;
 use crate::directory::session::KEY_PREFIX;
 use crate::s3::host::Hosts;
+use crate::s3::pieces::{self, Keep, Pieces};
 use crate::s3::signing::{Key, signed_parts};
-use crate::s3::unsigned_pieces::{self, Keep, UnsignedPieces};
 use crate::s3::{Ask, Caller, Gate, Permit, PolicyCheck, Refusal, S3Service, SecretLookup};
 
 /// A token that no client can send, so that none is the right one: it has a line end in it.
@@ -199,9 +199,7 @@ impl S3Door {
             Some(_) | None => None,
         };
         let answered = match in_pieces {
-            Some(keep) => {
-                self.service.call(Request::from_parts(parts, UnsignedPieces::new(body, keep))).await
-            }
+            Some(keep) => self.service.call(Request::from_parts(parts, Pieces::new(body, keep))).await,
             None => self.service.call(Request::from_parts(parts, body)).await,
         };
         let (head, body) = answered.into_parts();
@@ -238,7 +236,7 @@ impl S3Door {
         let secret = SecretAccessKey::new(known.secret);
         let key = Key { claim, secret: &secret, region: &self.region, now: directory.now() };
         // The signature of each piece rests on the one before and so on the head's, which may be wrong.
-        let in_pieces = unsigned_pieces::announce(parts);
+        let in_pieces = pieces::announce(parts);
         if in_pieces.is_some() || !key.holds(parts) {
             key.sign(parts);
         }

@@ -256,6 +256,56 @@ fn memory_stays_bounded_over_a_large_object() {
 }
 
 #[test]
+fn one_large_piece_takes_no_more_memory_than_small_ones() {
+    let venv = clients();
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let server = Server::start(directory.path());
+    // The whole content is one unsigned piece.
+    let script = r#"
+import base64, http.client, sys, zlib, boto3
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+url, size = sys.argv[1], int(sys.argv[2]) << 20
+class Signer(S3SigV4Auth):
+    def payload(self, request): return "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+s3 = boto3.client("s3", endpoint_url=url)
+if sys.argv[3] == "warm":
+    s3.create_bucket(Bucket="piece-bucket"); s3.put_object(Bucket="piece-bucket", Key="warm", Body=bytes(3 << 20)); sys.exit()
+headers = {"x-amz-trailer": "x-amz-checksum-crc32", "x-amz-decoded-content-length": str(size), "content-encoding": "aws-chunked",
+           "x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER"}
+request = AWSRequest(method="PUT", url=url + "/piece-bucket/piece", data=b"", headers=headers)
+Signer(Credentials("AKIAOWNER", "owner-secret"), "s3", "us-east-1").add_auth(request)
+crc, block = 0, bytes(1 << 20)
+for _ in range(size >> 20): crc = zlib.crc32(block, crc)
+head = b"%x\r\n" % size
+tail = b"\r\n0\r\nx-amz-checksum-crc32:" + base64.b64encode(crc.to_bytes(4, "big")) + b"\r\n\r\n"
+connection = http.client.HTTPConnection(url.split("//")[1])
+connection.putrequest("PUT", "/piece-bucket/piece", skip_host=True, skip_accept_encoding=True)
+connection.putheader("Host", url.split("//")[1])
+for name, value in request.headers.items(): connection.putheader(name, value)
+connection.putheader("Content-Length", str(len(head) + size + len(tail)))
+connection.endheaders()
+connection.send(head)
+for _ in range(size >> 20): connection.send(block)
+connection.send(tail)
+answer = connection.getresponse()
+assert answer.status == 200, answer.read()
+assert s3.head_object(Bucket="piece-bucket", Key="piece")["ContentLength"] == size
+"#;
+    let run = |phase: &str| {
+        let mut command = client(&venv, "python", directory.path());
+        let output = command.args(["-c", script, &server.url(), "200", phase]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    run("warm");
+    let before = server.resident_bytes();
+    run("send");
+    let grown = server.resident_bytes().saturating_sub(before);
+    assert!(grown < 64 << 20, "the server grew by {grown} bytes");
+}
+
+#[test]
 fn what_was_acknowledged_survives_kill_9() {
     let venv = clients();
     let directory = tempfile::tempdir().unwrap();

@@ -18,6 +18,7 @@ use super::error::{FIELDS_HEADER, Failure, escape, is_fixed, sentence};
 use super::gate::Gate;
 use super::host::{Hosts, SharedHosts};
 use super::ops::{Operations, Shared};
+use super::pieces::{self, Pieces};
 use super::precheck::{KnownKey, precheck};
 use super::range;
 use super::storage::Store;
@@ -110,7 +111,10 @@ impl S3Service {
     {
         let (claim, key) = precheck(&parts, self.gate.as_ref(), &self.region)?;
         range::settle(&mut parts, key.as_ref(), &self.region);
-        let (body, verdict) = guard(&parts, body, &self.hosts)?;
+        let (body, verdict) = match pieces::bounded(&parts) {
+            Some(keep) => guard(&parts, Pieces::new(Box::pin(body), keep), &self.hosts)?,
+            None => guard(&parts, body, &self.hosts)?,
+        };
         parts.extensions.insert(claim);
         let answered = self.protocol(key).call(Request::from_parts(parts, body)).await;
         let refused =
@@ -234,7 +238,7 @@ fn with_controls_escaped(response: Response<s3s::Body>) -> Response<s3s::Body> {
     let is_document =
         response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/xml");
     let Some(document) = response.body().bytes().filter(|_| is_document) else { return response };
-    if !document.iter().any(|byte| is_control(byte)) {
+    if !document.iter().any(is_control) {
         return response;
     }
     let mut escaped = Vec::with_capacity(document.len() + 64);
