@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::ModelError;
 use crate::event::Event;
 use crate::id::{AccountId, Timestamp};
+use crate::policy_version::{self, Versions};
 use crate::state::State;
 use crate::tag::{self, TagSet, Tags};
 use crate::txn::Txn;
@@ -93,8 +94,11 @@ pub struct ManagedPolicy {
     pub unique_id: String,
     /// What it is for.
     pub description: String,
-    /// What it says.
+    /// What it says: the text of the default version.
     pub document: String,
+    /// Its versions.
+    #[serde(default)]
+    pub versions: Versions,
     /// Since when.
     pub created_at: Timestamp,
     /// What people wrote on it.
@@ -202,6 +206,24 @@ pub enum IamAction {
     },
     DeletePolicy {
         arn: String,
+    },
+    CreatePolicyVersion {
+        arn: String,
+        document: String,
+        set_default: bool,
+    },
+    SetDefaultPolicyVersion {
+        arn: String,
+        version: u32,
+    },
+    DeletePolicyVersion {
+        arn: String,
+        version: u32,
+    },
+    UpdateRole {
+        role: String,
+        description: Option<String>,
+        max_session_seconds: Option<u32>,
     },
     CreateInstanceProfile {
         name: String,
@@ -456,6 +478,25 @@ fn apply_to(iam: &mut Iam, txn: &mut Txn, action: IamAction) -> Result<(), Model
             create_policy(iam, txn, name, path, description, document, &tags)
         }
         IamAction::DeletePolicy { arn } => delete_policy(iam, &arn),
+        IamAction::CreatePolicyVersion { arn, document, set_default } => {
+            let at = txn.at;
+            edit("policy", &mut iam.policies, &arn, |policy| {
+                policy_version::create(policy, at, document, set_default)
+            })
+        }
+        IamAction::SetDefaultPolicyVersion { arn, version } => {
+            edit("policy", &mut iam.policies, &arn, |policy| policy_version::make_default(policy, version))
+        }
+        IamAction::DeletePolicyVersion { arn, version } => {
+            edit("policy", &mut iam.policies, &arn, |policy| policy_version::delete(policy, version))
+        }
+        IamAction::UpdateRole { role, description, max_session_seconds } => {
+            edit("role", &mut iam.roles, &role, |role| {
+                role.description = description.unwrap_or_else(|| role.description.clone());
+                role.max_session_seconds = max_session_seconds.unwrap_or(role.max_session_seconds);
+                Ok(())
+            })
+        }
         IamAction::CreateInstanceProfile { name, path, tags } => {
             check_name("instance profile", &name, 128)?;
             absent("instance profile", iam.instance_profiles.keys(), &name)?;
@@ -586,8 +627,17 @@ fn create_policy(
     let unique_id = unique_id(txn, "ANPA");
     let tags = tag::collect(tags)?;
     let created_at = txn.at;
-    let policy =
-        ManagedPolicy { arn: arn.clone(), name, path, unique_id, description, document, created_at, tags };
+    let policy = ManagedPolicy {
+        arn: arn.clone(),
+        name,
+        path,
+        unique_id,
+        description,
+        document,
+        versions: Versions::default(),
+        created_at,
+        tags,
+    };
     iam.policies.insert(arn, Arc::new(policy));
     Ok(())
 }
@@ -607,7 +657,12 @@ fn delete_policy(iam: &mut Iam, arn: &str) -> Result<(), ModelError> {
     if attached {
         return Err(in_use("policy", arn, "identities attached"));
     }
-    iam.policies.remove(arn).map(|_| ()).ok_or_else(|| missing("policy", arn))
+    let policy = iam.policies.get(arn).ok_or_else(|| missing("policy", arn))?;
+    if !policy.versions.others.is_empty() {
+        return Err(in_use("policy", arn, "versions"));
+    }
+    iam.policies.remove(arn);
+    Ok(())
 }
 
 fn delete_profile(iam: &mut Iam, txn: &Txn, name: &str) -> Result<(), ModelError> {

@@ -92,6 +92,10 @@ impl Namer<'_> {
             Request::GetPolicyVersion(r) => self.policy(r.policy_arn.as_deref()),
             Request::DeletePolicy(r) => self.policy(r.policy_arn.as_deref()),
             Request::ListPolicyVersions(r) => self.policy(r.policy_arn.as_deref()),
+            Request::CreatePolicyVersion(r) => self.policy(r.policy_arn.as_deref()),
+            Request::DeletePolicyVersion(r) => self.policy(r.policy_arn.as_deref()),
+            Request::SetDefaultPolicyVersion(r) => self.policy(r.policy_arn.as_deref()),
+            Request::UpdateRole(r) => self.role(r.role_name.as_deref()),
 
             Request::GetInstanceProfile(r) => self.profile(r.instance_profile_name.as_deref()),
             Request::DeleteInstanceProfile(r) => self.profile(r.instance_profile_name.as_deref()),
@@ -103,6 +107,7 @@ impl Namer<'_> {
             Request::PutUserPolicy(r) => self.user(r.user_name.as_deref()),
             Request::GetUserPolicy(r) => self.user(r.user_name.as_deref()),
             Request::DeleteUserPolicy(r) => self.user(r.user_name.as_deref()),
+            Request::ListGroupsForUser(r) => self.user(r.user_name.as_deref()),
             Request::ListUserPolicies(r) => self.user(r.user_name.as_deref()),
             Request::AttachUserPolicy(r) => {
                 with_policy(self.user(r.user_name.as_deref()), r.policy_arn.as_deref())

@@ -9,6 +9,7 @@ mod error;
 mod keys;
 mod page;
 mod policies;
+mod policy_versions;
 mod profiles;
 mod roles;
 mod shape;
@@ -137,6 +138,19 @@ impl Call<'_> {
             Request::CreateRole(r) => answer::<op::CreateRole>(call.create_role(*r).await?, id),
             Request::GetRole(r) => answer::<op::GetRole>(call.get_role(*r)?, id),
             Request::DeleteRole(r) => answer::<op::DeleteRole>(call.delete_role(*r).await?, id),
+            Request::ListGroupsForUser(r) => {
+                answer::<op::ListGroupsForUser>(call.list_groups_for_user(*r)?, id)
+            }
+            Request::UpdateRole(r) => answer::<op::UpdateRole>(call.update_role(*r).await?, id),
+            Request::CreatePolicyVersion(r) => {
+                answer::<op::CreatePolicyVersion>(call.create_policy_version(*r).await?, id)
+            }
+            Request::DeletePolicyVersion(r) => {
+                answer::<op::DeletePolicyVersion>(call.delete_policy_version(*r).await?, id)
+            }
+            Request::SetDefaultPolicyVersion(r) => {
+                answer::<op::SetDefaultPolicyVersion>(call.set_default_policy_version(*r).await?, id)
+            }
             Request::ListRoles(r) => answer::<op::ListRoles>(call.list_roles(*r)?, id),
             Request::UpdateAssumeRolePolicy(r) => {
                 answer::<op::UpdateAssumeRolePolicy>(call.update_trust(*r).await?, id)

@@ -11,6 +11,7 @@ operations! {
     DeleteRole(DeleteRoleRequest) => ();
     ListRoles(ListRolesRequest) => ListRolesResponse;
     UpdateAssumeRolePolicy(UpdateAssumeRolePolicyRequest) => ();
+    UpdateRole(UpdateRoleRequest) => UpdateRoleResponse;
     PutRolePolicy(PutRolePolicyRequest) => ();
     GetRolePolicy(GetRolePolicyRequest) => GetRolePolicyResponse;
     DeleteRolePolicy(DeleteRolePolicyRequest) => ();
@@ -21,6 +22,9 @@ operations! {
     CreatePolicy(CreatePolicyRequest) => CreatePolicyResponse;
     GetPolicy(GetPolicyRequest) => GetPolicyResponse;
     GetPolicyVersion(GetPolicyVersionRequest) => GetPolicyVersionResponse;
+    CreatePolicyVersion(CreatePolicyVersionRequest) => CreatePolicyVersionResponse;
+    DeletePolicyVersion(DeletePolicyVersionRequest) => ();
+    SetDefaultPolicyVersion(SetDefaultPolicyVersionRequest) => ();
     DeletePolicy(DeletePolicyRequest) => ();
     ListPolicies(ListPoliciesRequest) => ListPoliciesResponse;
     ListPolicyVersions(ListPolicyVersionsRequest) => ListPolicyVersionsResponse;
@@ -35,6 +39,7 @@ operations! {
     GetUser(GetUserRequest) => GetUserResponse;
     DeleteUser(DeleteUserRequest) => ();
     ListUsers(ListUsersRequest) => ListUsersResponse;
+    ListGroupsForUser(ListGroupsForUserRequest) => ListGroupsForUserResponse;
     PutUserPolicy(PutUserPolicyRequest) => ();
     GetUserPolicy(GetUserPolicyRequest) => GetUserPolicyResponse;
     DeleteUserPolicy(DeleteUserPolicyRequest) => ();
@@ -74,6 +79,8 @@ const ARN_TYPE: Kind = Kind::Text(&Text { values: &[], length: Range::new(20, 20
 const ATTACHED_POLICIES_LIST_TYPE: Kind = Kind::List(&List { item: Kind::Structure(AttachedPolicy::SHAPE), query_item: "member", xml_item: "member", size: Range::ANY });
 #[rustfmt::skip]
 const EXISTING_USER_NAME_TYPE: Kind = Kind::Text(&Text { values: &[], length: Range::new(1, 128), pattern: Some(r"[\w+=,.@-]+") });
+#[rustfmt::skip]
+const GROUP_LIST_TYPE: Kind = Kind::List(&List { item: Kind::Structure(Group::SHAPE), query_item: "member", xml_item: "member", size: Range::ANY });
 #[rustfmt::skip]
 const INSTANCE_PROFILE_LIST_TYPE: Kind = Kind::List(&List { item: Kind::Structure(InstanceProfile::SHAPE), query_item: "member", xml_item: "member", size: Range::ANY });
 #[rustfmt::skip]
@@ -227,6 +234,20 @@ structure! {
 }
 
 structure! {
+    CreatePolicyVersionRequest {
+        policy_arn: Option<String> = "PolicyArn" "PolicyArn" "PolicyArn", ARN_TYPE, required;
+        policy_document: Option<String> = "PolicyDocument" "PolicyDocument" "PolicyDocument", POLICY_DOCUMENT_TYPE, required;
+        set_as_default: Option<bool> = "SetAsDefault" "SetAsDefault" "SetAsDefault", BOOLEAN;
+    }
+}
+
+structure! {
+    CreatePolicyVersionResponse {
+        policy_version: Option<PolicyVersion> = "PolicyVersion" "PolicyVersion" "PolicyVersion", Kind::Structure(PolicyVersion::SHAPE);
+    }
+}
+
+structure! {
     CreateRoleRequest {
         assume_role_policy_document: Option<String> = "AssumeRolePolicyDocument" "AssumeRolePolicyDocument" "AssumeRolePolicyDocument", POLICY_DOCUMENT_TYPE, required;
         description: Option<String> = "Description" "Description" "Description", ROLE_DESCRIPTION_TYPE;
@@ -275,6 +296,13 @@ structure! {
 structure! {
     DeletePolicyRequest {
         policy_arn: Option<String> = "PolicyArn" "PolicyArn" "PolicyArn", ARN_TYPE, required;
+    }
+}
+
+structure! {
+    DeletePolicyVersionRequest {
+        policy_arn: Option<String> = "PolicyArn" "PolicyArn" "PolicyArn", ARN_TYPE, required;
+        version_id: Option<String> = "VersionId" "VersionId" "VersionId", POLICY_VERSION_ID_TYPE, required;
     }
 }
 
@@ -410,6 +438,16 @@ structure! {
 }
 
 structure! {
+    Group {
+        arn: Option<String> = "Arn" "Arn" "Arn", ARN_TYPE, required;
+        create_date: Option<Timestamp> = "CreateDate" "CreateDate" "CreateDate", TIMESTAMP, required;
+        group_id: Option<String> = "GroupId" "GroupId" "GroupId", TEXT, required;
+        group_name: Option<String> = "GroupName" "GroupName" "GroupName", TEXT, required;
+        path: Option<String> = "Path" "Path" "Path", PATH_TYPE, required;
+    }
+}
+
+structure! {
     InstanceProfile {
         arn: Option<String> = "Arn" "Arn" "Arn", ARN_TYPE, required;
         create_date: Option<Timestamp> = "CreateDate" "CreateDate" "CreateDate", TIMESTAMP, required;
@@ -466,6 +504,22 @@ structure! {
 structure! {
     ListAttachedUserPoliciesResponse {
         attached_policies: Option<Vec<AttachedPolicy>> = "AttachedPolicies" "AttachedPolicies" "AttachedPolicies", ATTACHED_POLICIES_LIST_TYPE;
+        is_truncated: Option<bool> = "IsTruncated" "IsTruncated" "IsTruncated", BOOLEAN;
+        marker: Option<String> = "Marker" "Marker" "Marker", TEXT;
+    }
+}
+
+structure! {
+    ListGroupsForUserRequest {
+        marker: Option<String> = "Marker" "Marker" "Marker", MARKER_TYPE;
+        max_items: Option<i64> = "MaxItems" "MaxItems" "MaxItems", MAX_ITEMS_TYPE;
+        user_name: Option<String> = "UserName" "UserName" "UserName", EXISTING_USER_NAME_TYPE, required;
+    }
+}
+
+structure! {
+    ListGroupsForUserResponse {
+        groups: Option<Vec<Group>> = "Groups" "Groups" "Groups", GROUP_LIST_TYPE, required;
         is_truncated: Option<bool> = "IsTruncated" "IsTruncated" "IsTruncated", BOOLEAN;
         marker: Option<String> = "Marker" "Marker" "Marker", TEXT;
     }
@@ -740,6 +794,13 @@ structure! {
 }
 
 structure! {
+    SetDefaultPolicyVersionRequest {
+        policy_arn: Option<String> = "PolicyArn" "PolicyArn" "PolicyArn", ARN_TYPE, required;
+        version_id: Option<String> = "VersionId" "VersionId" "VersionId", POLICY_VERSION_ID_TYPE, required;
+    }
+}
+
+structure! {
     SourceRoleTemplate {
         template_arn: Option<String> = "TemplateArn" "TemplateArn" "TemplateArn", ARN_TYPE, required;
         template_minor_version: Option<i64> = "TemplateMinorVersion" "TemplateMinorVersion" "TemplateMinorVersion", INTEGER, required;
@@ -821,6 +882,19 @@ structure! {
     UpdateAssumeRolePolicyRequest {
         policy_document: Option<String> = "PolicyDocument" "PolicyDocument" "PolicyDocument", POLICY_DOCUMENT_TYPE, required;
         role_name: Option<String> = "RoleName" "RoleName" "RoleName", ROLE_NAME_TYPE, required;
+    }
+}
+
+structure! {
+    UpdateRoleRequest {
+        description: Option<String> = "Description" "Description" "Description", ROLE_DESCRIPTION_TYPE;
+        max_session_duration: Option<i64> = "MaxSessionDuration" "MaxSessionDuration" "MaxSessionDuration", ROLE_MAX_SESSION_DURATION_TYPE;
+        role_name: Option<String> = "RoleName" "RoleName" "RoleName", ROLE_NAME_TYPE, required;
+    }
+}
+
+structure! {
+    UpdateRoleResponse {
     }
 }
 

@@ -118,6 +118,23 @@ impl Draw<'_> {
                 document: self.document(),
                 tags: self.tags(),
             },
+            "CreatePolicyVersion" => IamAction::CreatePolicyVersion {
+                arn: self.policy_arn(),
+                document: self.document(),
+                set_default: self.random.chance(50),
+            },
+            "SetDefaultPolicyVersion" => IamAction::SetDefaultPolicyVersion {
+                arn: self.policy_arn(),
+                version: self.random.of(&[1, 2, 3]),
+            },
+            "DeletePolicyVersion" => {
+                IamAction::DeletePolicyVersion { arn: self.policy_arn(), version: self.random.of(&[1, 2, 3]) }
+            }
+            "UpdateRole" => IamAction::UpdateRole {
+                role: name,
+                description: self.random.of(&[None, Some("new".to_owned())]),
+                max_session_seconds: self.random.of(&[None, Some(7_200)]),
+            },
             "DeletePolicy" => IamAction::DeletePolicy { arn: self.policy_arn() },
             "CreateInstanceProfile" => {
                 IamAction::CreateInstanceProfile { name, path: "/".to_owned(), tags: self.tags() }
@@ -125,7 +142,15 @@ impl Draw<'_> {
             "DeleteInstanceProfile" => IamAction::DeleteInstanceProfile { name },
             "AddRoleToInstanceProfile" => IamAction::AddRoleToInstanceProfile { profile: name, role: other },
             "RemoveRoleFromInstanceProfile" => {
-                IamAction::RemoveRoleFromInstanceProfile { profile: name, role: other }
+                // Mostly the role that it holds: of so many names, two would hardly ever fit.
+                let iam = self.state.iam.get(&self.account);
+                let profiles = iam.into_iter().flat_map(|iam| iam.instance_profiles.values());
+                let held: Vec<_> = profiles
+                    .filter_map(|profile| Some((profile.name.clone(), profile.role.clone()?)))
+                    .collect();
+                let fits = !held.is_empty() && self.random.chance(70);
+                let (profile, role) = if fits { self.random.of(&held) } else { (name, other) };
+                IamAction::RemoveRoleFromInstanceProfile { profile, role }
             }
             "CreateAccessKey" => {
                 let (id, secret) = self.new_key();

@@ -94,6 +94,7 @@ const BUILDERS: &[&str] = &[
     "Iam.CreateInstanceProfile",
     "Iam.AddRoleToInstanceProfile",
     "Iam.AttachPolicy",
+    "Iam.CreatePolicyVersion",
     "Iam.PutInlinePolicy",
 ];
 
