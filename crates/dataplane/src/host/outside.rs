@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 
 use nix::ifaddrs::getifaddrs;
@@ -106,7 +106,7 @@ pub fn raw_echo_socket(namespace: &Namespace, address: Ipv4Addr) -> Result<UdpSo
         let raw = socket(AddressFamily::Inet, SockType::Raw, flags, SockProtocol::Icmp)?;
         let at = nix::sys::socket::SockaddrIn::from(std::net::SocketAddrV4::new(address, 0));
         nix::sys::socket::bind(std::os::fd::AsRawFd::as_raw_fd(&raw), &at)?;
-        let socket = UdpSocket::from(OwnedFd::from(raw));
+        let socket = UdpSocket::from(raw);
         allow_fragments(&socket)?;
         Ok(socket)
     };
