@@ -134,9 +134,7 @@ impl Stage<'_> {
             Benchmark::FirstPacket => {
                 first_packet::run(self.field.as_mut().ok_or_else(field)?, &self.pinning, self.options)
             }
-            Benchmark::RouteChange => {
-                route_change::run(self.host()?, &self.pinning, self.place, self.options)
-            }
+            Benchmark::RouteChange => route_change::run(&self.pinning, self.place, self.options),
             Benchmark::Decide => decide::run(&self.pinning, self.options),
             Benchmark::S3 => s3::run(self.place, self.options),
         }

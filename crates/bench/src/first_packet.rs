@@ -95,7 +95,7 @@ fn touch(region: &mut Region) -> anyhow::Result<()> {
         let target = RouteTarget::NetworkInterface(region.interface("local")?);
         Action::CreateRoute { table, destination, target: RouteTargetChoice::Target(target) }
     };
-    region.change(action).map(drop)
+    region.change(action)
 }
 
 /// Decisions that the client's packets have asked for.

@@ -4,7 +4,8 @@
 //!   supervisor ── holds what outlives a failure: the temporary folder, a sysctl of the first network
 //!     └ measurer ── holds all namespaces, by descriptors only; ends when the supervisor does
 //!         ├ haproxy       ends with the measurer
-//!         └ S3 servers    end with the measurer
+//!         ├ s3s-fs        ends with the measurer
+//!         └ postern up    is told to end, and takes down what it made
 //! ```
 //!
 //! INVARIANT: everything is measured inside one run and one round after the other, contenders in turn within a round,
@@ -12,6 +13,7 @@
 //! INVARIANT: however the run ends, nothing is left behind but what was asked to be written.
 
 mod catalogue;
+mod client;
 mod cpu;
 mod decide;
 mod first_packet;
@@ -20,6 +22,7 @@ mod machine;
 mod middle;
 mod netns;
 mod paths;
+mod program;
 mod region;
 mod report;
 mod route_change;
@@ -65,26 +68,33 @@ pub struct Options {
     /// Put the tables into this file, between its two marks; everything has to be measured for it
     #[arg(long, conflicts_with = "names")]
     pub docs: Option<PathBuf>,
+    /// The program to measure; the one beside this one if none is named
+    #[arg(long)]
+    pub program: Option<PathBuf>,
     /// End the run, clean-up included, after so many minutes
     #[arg(long, default_value_t = 60)]
     pub limit_minutes: u64,
 }
 
+impl Options {
+    /// Where the program is.
+    fn program(&self) -> anyhow::Result<PathBuf> {
+        let beside = || anyhow::Ok(std::env::current_exe()?.with_file_name("postern"));
+        self.program.clone().map_or_else(beside, Ok)
+    }
+}
+
 #[derive(Debug, Clone, Subcommand)]
 enum Internal {
-    /// One object store on loopback, for the measurer
+    /// s3s-fs on loopback, for the measurer
     #[command(hide = true)]
-    ServeS3 {
-        #[arg(value_enum)]
-        kind: s3::server::Kind,
-        directory: PathBuf,
-    },
+    ServeS3 { directory: PathBuf },
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match (arguments.internal, supervise::place()) {
-        (Some(Internal::ServeS3 { kind, directory }), _) => s3::server::run(kind, &directory),
+        (Some(Internal::ServeS3 { directory }), _) => s3::server::run(&directory),
         (None, None) => return supervise::run(arguments.options.limit_minutes),
         (None, Some(place)) => catalogue::run(&arguments.options, &place),
     };

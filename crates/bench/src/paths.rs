@@ -98,7 +98,7 @@ impl Field {
     pub fn small(host: &Arc<Host>, pinning: &Pinning) -> anyhow::Result<Self> {
         let (route, servers) = middle::direct(pinning)?;
         let mut contenders = vec![Contender { name: DIRECT, route, servers, others: Vec::new() }];
-        let region = Region::start(host, TOPOLOGY, None)?;
+        let region = Region::start(host, TOPOLOGY)?;
         postern(&region, POSTERN, pinning, &mut contenders)?;
         Self { contenders, region, _in_kernel: None, congestion: String::new(), _haproxy: None }
             .ready(pinning)
@@ -114,7 +114,7 @@ impl Field {
             plain("nftables DNAT and SNAT", middle::nftables(pinning)?),
             Contender { name: HAPROXY, route, servers, others: vec![haproxy.pid] },
         ];
-        let region = Region::start(host, TOPOLOGY, None)?;
+        let region = Region::start(host, TOPOLOGY)?;
         postern(&region, POSTERN, pinning, &mut contenders)?;
         let in_kernel = in_kernel(host, pinning, &mut contenders)?;
         let congestion = String::new();

@@ -2,9 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use postern_dataplane::forward::{self, Forwarder};
@@ -13,7 +11,7 @@ use postern_dataplane::kernel::KernelProgram;
 use postern_model::{AccountId, Action, NetworkInterfaceId, RouteTableId, State};
 use postern_path::decide::VPC_MTU;
 use postern_path::{Door, Plan};
-use postern_store::{Ledger, Options, Sources};
+use postern_store::{Ledger, Sources};
 use postern_testkit::Topology;
 
 use crate::netns;
@@ -33,32 +31,11 @@ pub struct Region {
     doors: Namespace,
 }
 
-/// How long the parts of a change took.
-#[derive(Debug, Clone, Copy)]
-pub struct Change {
-    /// When it was asked for.
-    pub asked: Instant,
-    /// Until it was durable.
-    pub commit: Duration,
-    /// Until there was a plan of it, after that.
-    pub plan: Duration,
-    /// Until packets follow it, after that.
-    pub publish: Duration,
-}
-
 impl Region {
-    /// A region with this topology, durable in a folder or kept nowhere.
-    pub fn start(host: &Arc<Host>, text: &str, folder: Option<&Path>) -> anyhow::Result<Self> {
+    /// A region with this topology, kept nowhere.
+    pub fn start(host: &Arc<Host>, text: &str) -> anyhow::Result<Self> {
         let topology = Topology::read(text).map_err(anyhow::Error::msg)?;
-        let ledger = match folder {
-            Some(folder) => {
-                let options = Options::new(topology.state.region.clone());
-                let ledger = Ledger::open(folder, options, Sources::system())?;
-                ledger.replace_blocking(topology.state.clone())?;
-                ledger
-            }
-            None => Ledger::ephemeral(topology.state.clone(), Sources::system())?,
-        };
+        let ledger = Ledger::ephemeral(topology.state.clone(), Sources::system())?;
         let state = ledger.state();
         let plan = Arc::new(Plan::compile(&state).plan);
         let options = forward::Options::with_seed(RandomState::new().hash_one(0));
@@ -70,7 +47,7 @@ impl Region {
 
     /// The same kept nowhere, whose flows the kernel program carries. Its doors have a network of their own.
     pub fn start_in_kernel(host: &Arc<Host>, text: &str, program: KernelProgram) -> anyhow::Result<Self> {
-        let mut region = Self::start(host, text, None)?;
+        let mut region = Self::start(host, text)?;
         let options = forward::Options::with_seed(RandomState::new().hash_one(0));
         let current: Vec<_> = region.plan.slots().collect();
         let plan = Arc::clone(&region.plan) as _;
@@ -166,18 +143,14 @@ impl Region {
     }
 
     /// Does what the program does for an API call that changes something.
-    pub fn change(&mut self, action: Action) -> anyhow::Result<Change> {
-        let asked = Instant::now();
+    pub fn change(&mut self, action: Action) -> anyhow::Result<()> {
         let committed = self.ledger.execute_blocking(self.account(), None, action)?;
-        let commit = asked.elapsed();
         let compiled = self.plan.advance(&self.state, &committed.state);
         let plan = Arc::new(compiled.plan);
-        let planned = asked.elapsed();
         self.forwarder.publish(Arc::clone(&plan) as _, compiled.changed).wait()?;
-        let published = asked.elapsed();
         self.state = committed.state;
         self.plan = plan;
-        Ok(Change { asked, commit, plan: planned - commit, publish: published - planned })
+        Ok(())
     }
 }
 

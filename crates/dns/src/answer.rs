@@ -7,6 +7,9 @@ use postern_model::VpcId;
 use postern_path::name::TTL_SECONDS;
 use postern_path::{Plan, Question, Resolution};
 
+use crate::further::{Further, UDP_BYTES};
+use crate::metrics::QueryResult;
+
 /// Who asks, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct Asker {
@@ -18,15 +21,37 @@ pub struct Asker {
     pub rotation: usize,
 }
 
-/// The answer to a query; none for what is not one, or if the VPC's resolver is off.
-pub fn answer(plan: &Plan, asker: Asker, query: &[u8]) -> Option<Vec<u8>> {
+/// What is to be said to a query.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// Nothing.
+    Silence(QueryResult),
+    /// This.
+    Reply(Vec<u8>, QueryResult),
+    /// What the host's resolvers say.
+    Further(Box<Further>),
+}
+
+impl Answer {
+    /// The bytes that are known already.
+    pub fn reply(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Reply(bytes, _) => Some(bytes),
+            Self::Silence(_) | Self::Further(_) => None,
+        }
+    }
+}
+
+/// The answer to a query: silence to what is not one, or if the VPC's resolver is off.
+pub fn answer(plan: &Plan, asker: Asker, query: &[u8]) -> Answer {
     // INVARIANT: only queries are answered, so that two resolvers never answer each other in turns.
-    let query = Message::from_bytes(query)
-        .ok()
-        .filter(|message| message.metadata.message_type == MessageType::Query)?;
+    let query =
+        Message::from_bytes(query).ok().filter(|message| message.metadata.message_type == MessageType::Query);
+    let Some(query) = query else { return Answer::Silence(QueryResult::Malformed) };
     let mut reply = Message::response(query.metadata.id, query.metadata.op_code);
     reply.metadata.recursion_desired = query.metadata.recursion_desired;
     reply.metadata.recursion_available = true;
+    let mut result = QueryResult::Malformed;
     match (query.metadata.op_code, query.queries.as_slice()) {
         (OpCode::Query, [question]) => {
             reply.add_query(question.clone());
@@ -35,12 +60,25 @@ pub fn answer(plan: &Plan, asker: Asker, query: &[u8]) -> Option<Vec<u8>> {
             } else {
                 Resolution::Unknown
             };
-            fill(&mut reply, question.name(), resolution, asker.rotation)?;
+            result = match &resolution {
+                Resolution::Addresses { .. } | Resolution::Pointer(_) => QueryResult::Answered,
+                Resolution::NoData => QueryResult::NoData,
+                Resolution::Unknown => QueryResult::Unknown,
+                Resolution::Elsewhere => {
+                    let room = room(&query, asker.max_bytes);
+                    return Answer::Further(Box::new(Further { query, room }));
+                }
+                Resolution::Off => return Answer::Silence(QueryResult::Off),
+            };
+            fill(&mut reply, question.name(), resolution, asker.rotation);
         }
         (OpCode::Query, _) => reply.metadata.response_code = ResponseCode::FormErr,
         (_, _) => reply.metadata.response_code = ResponseCode::NotImp,
     }
-    encode(reply, &query, asker.max_bytes)
+    match encode(reply, &query, asker.max_bytes) {
+        Some(bytes) => Answer::Reply(bytes, result),
+        None => Answer::Silence(QueryResult::Malformed),
+    }
 }
 
 fn resolve(plan: &Plan, vpc: VpcId, name: &Name, record_type: RecordType) -> Resolution {
@@ -52,8 +90,8 @@ fn resolve(plan: &Plan, vpc: VpcId, name: &Name, record_type: RecordType) -> Res
     plan.resolve(vpc, &name.to_ascii(), question)
 }
 
-/// Puts what was found into the reply; none if there is to be no reply at all.
-fn fill(reply: &mut Message, name: &Name, resolution: Resolution, rotation: usize) -> Option<()> {
+/// Puts what was found into the reply.
+fn fill(reply: &mut Message, name: &Name, resolution: Resolution, rotation: usize) {
     match resolution {
         Resolution::Addresses { mut addresses, source: _ } => {
             let by = rotation.checked_rem(addresses.len()).unwrap_or(0);
@@ -62,28 +100,33 @@ fn fill(reply: &mut Message, name: &Name, resolution: Resolution, rotation: usiz
                 reply.add_answer(Record::from_rdata(name.clone(), TTL_SECONDS, RData::A(rdata::A(address))));
             }
         }
-        Resolution::Pointer(target) => {
-            let target = Name::from_ascii(format!("{target}.")).ok()?;
-            reply.add_answer(Record::from_rdata(name.clone(), TTL_SECONDS, RData::PTR(rdata::PTR(target))));
-        }
+        Resolution::Pointer(target) => match Name::from_ascii(format!("{target}.")) {
+            Ok(target) => {
+                let data = RData::PTR(rdata::PTR(target));
+                reply.add_answer(Record::from_rdata(name.clone(), TTL_SECONDS, data));
+            }
+            Err(_) => reply.metadata.response_code = ResponseCode::ServFail,
+        },
         Resolution::NoData => {}
         Resolution::Unknown => reply.metadata.response_code = ResponseCode::NXDomain,
-        Resolution::Off => return None,
+        Resolution::Elsewhere | Resolution::Off => reply.metadata.response_code = ResponseCode::ServFail,
     }
-    Some(())
+}
+
+/// How many bytes the answer may have.
+fn room(query: &Message, max_bytes: u16) -> u16 {
+    query.edns.as_ref().map_or(max_bytes, |edns| max_bytes.max(edns.max_payload().min(UDP_BYTES)))
 }
 
 /// The reply as bytes, cut down to its question if it does not fit.
 fn encode(mut reply: Message, query: &Message, max_bytes: u16) -> Option<Vec<u8>> {
-    let mut room = max_bytes;
-    if let Some(edns) = &query.edns {
-        room = room.max(edns.max_payload().min(1_232));
+    if query.edns.is_some() {
         let mut own = hickory_proto::op::Edns::new();
-        own.set_max_payload(1_232);
+        own.set_max_payload(UDP_BYTES);
         reply.set_edns(own);
     }
     let bytes = reply.to_bytes().ok()?;
-    if bytes.len() <= usize::from(room) {
+    if bytes.len() <= usize::from(room(query, max_bytes)) {
         return Some(bytes);
     }
     reply.metadata.truncation = true;

@@ -4,13 +4,21 @@
 //!
 //! **Invariants.**
 //! - Which VPC's view is answered follows from the flow that carried the query, never from the query.
-//! - An answer always comes at once: a name that nobody knows is NXDOMAIN, not a wait.
+//! - What the region knows is answered at once, and so is what nobody knows where there is no uplink: NXDOMAIN, not a
+//!   wait. With an uplink other names are asked of the host's resolvers, and answered in a bounded time; names of the
+//!   region's never are.
 //! - No bytes from the network make it panic; queries under way are bounded.
 //!
 //! **Must never know.** How names are decided, or how packets come here.
 
 mod answer;
+mod further;
+mod metrics;
 mod serve;
+mod upstream;
 
-pub use answer::{Asker, answer};
+pub use answer::{Answer, Asker, answer};
+pub use further::Further;
+pub use metrics::{Metrics, QueryResult};
 pub use serve::{Resolver, Views};
+pub use upstream::Upstream;

@@ -12,7 +12,10 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::answer::{Asker, answer};
+use crate::answer::{Answer, Asker, answer};
+use crate::further::Further;
+use crate::metrics::{Metrics, QueryResult};
+use crate::upstream::{Place, Upstream};
 
 /// How many TCP connections are served at once.
 const MAX_TCP_CONNECTIONS: usize = 1_024;
@@ -33,20 +36,41 @@ pub trait Views: Send + Sync {
 pub struct Resolver {
     peers: Arc<dyn PeerLookup>,
     views: Arc<dyn Views>,
+    upstream: Option<Arc<Upstream>>,
+    metrics: Arc<Metrics>,
     rotation: AtomicUsize,
+}
+
+/// What is to be done about a query.
+enum Next {
+    Silence,
+    Reply(Vec<u8>),
+    /// Ask the host's resolvers, in this place among the queries under way.
+    Ask(Arc<Upstream>, Place, Box<Further>),
 }
 
 impl Resolver {
     /// One that knows askers from `peers` and answers from `views`.
     pub fn new(peers: Arc<dyn PeerLookup>, views: Arc<dyn Views>) -> Self {
-        Self { peers, views, rotation: AtomicUsize::new(0) }
+        Self { peers, views, upstream: None, metrics: Arc::default(), rotation: AtomicUsize::new(0) }
+    }
+
+    /// The same, with the host's resolvers for names that are not the region's.
+    pub fn with_upstream(self, upstream: Option<Arc<Upstream>>) -> Self {
+        Self { upstream, ..self }
+    }
+
+    /// What became of queries.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
     }
 
     /// Answers until the socket fails.
     ///
     /// # Errors
     /// What the socket says.
-    pub async fn serve_udp(&self, socket: UdpSocket) -> std::io::Result<()> {
+    pub async fn serve_udp(self: Arc<Self>, socket: UdpSocket) -> std::io::Result<()> {
+        let socket = Arc::new(socket);
         let mut buffer = vec![0; MAX_UDP_QUERY_BYTES];
         loop {
             let (length, from) = match socket.recv_from(&mut buffer).await {
@@ -56,10 +80,18 @@ impl Resolver {
                 Err(error) => return Err(error),
             };
             let query = buffer.get(..length).unwrap_or_default();
-            if let Some(reply) = self.answer(from, query, PLAIN_UDP_BYTES)
-                && let Err(error) = socket.send_to(&reply, from).await
-            {
-                tracing::debug!(%from, %error, "an answer could not be sent");
+            match self.next(from, query, PLAIN_UDP_BYTES) {
+                Next::Silence => {}
+                Next::Reply(reply) => send(&socket, &reply, from).await,
+                // As many as there are places.
+                Next::Ask(upstream, place, further) => {
+                    let (resolver, socket) = (Arc::clone(&self), Arc::clone(&socket));
+                    tokio::spawn(async move {
+                        if let Some(reply) = resolver.ask(&upstream, place, &further).await {
+                            send(&socket, &reply, from).await;
+                        }
+                    });
+                }
             }
         }
     }
@@ -94,7 +126,12 @@ impl Resolver {
             };
             let mut query = vec![0; usize::from(length)];
             timeout(TCP_IDLE, stream.read_exact(&mut query)).await??;
-            let Some(reply) = self.answer(from, &query, u16::MAX) else { return Ok(()) };
+            let reply = match self.next(from, &query, u16::MAX) {
+                Next::Silence => return Ok(()),
+                Next::Reply(reply) => Some(reply),
+                Next::Ask(upstream, place, further) => self.ask(&upstream, place, &further).await,
+            };
+            let Some(reply) = reply else { return Ok(()) };
             let Ok(length) = u16::try_from(reply.len()) else { return Ok(()) };
             timeout(TCP_IDLE, async {
                 stream.write_u16(length).await?;
@@ -104,9 +141,48 @@ impl Resolver {
         }
     }
 
-    fn answer(&self, from: SocketAddr, query: &[u8], max_bytes: u16) -> Option<Vec<u8>> {
-        let vpc: VpcId = self.peers.peer(from.ip())?.vpc;
+    fn next(&self, from: SocketAddr, query: &[u8], max_bytes: u16) -> Next {
+        let Some(vpc) = self.peers.peer(from.ip()).map(|peer| peer.vpc) else {
+            self.metrics.count(QueryResult::NobodyKnown);
+            return Next::Silence;
+        };
         let rotation = self.rotation.fetch_add(1, Ordering::Relaxed);
-        answer(&self.views.plan(), Asker { vpc, max_bytes, rotation }, query)
+        match answer(&self.views.plan(), Asker { vpc, max_bytes, rotation }, query) {
+            Answer::Silence(result) => {
+                self.metrics.count(result);
+                Next::Silence
+            }
+            Answer::Reply(bytes, result) => {
+                self.metrics.count(result);
+                Next::Reply(bytes)
+            }
+            Answer::Further(further) => self.go_further(vpc, further),
+        }
+    }
+
+    fn go_further(&self, vpc: VpcId, further: Box<Further>) -> Next {
+        let place = self.upstream.as_ref().and_then(|upstream| Some((upstream, upstream.place(vpc)?)));
+        if let Some((upstream, place)) = place {
+            return Next::Ask(Arc::clone(upstream), place, further);
+        }
+        self.metrics.count(if self.upstream.is_some() { QueryResult::Busy } else { QueryResult::Failed });
+        further.failure().map_or(Next::Silence, Next::Reply)
+    }
+
+    /// What the host's resolvers say, or that they say nothing.
+    async fn ask(&self, upstream: &Upstream, place: Place, further: &Further) -> Option<Vec<u8>> {
+        let heard = upstream.ask(further).await;
+        drop(place);
+        self.metrics.count(if heard.is_some() { QueryResult::Forwarded } else { QueryResult::Failed });
+        match heard {
+            Some(heard) => further.reply(heard),
+            None => further.failure(),
+        }
+    }
+}
+
+async fn send(socket: &UdpSocket, reply: &[u8], to: SocketAddr) {
+    if let Err(error) = socket.send_to(reply, to).await {
+        tracing::debug!(%to, %error, "an answer could not be sent");
     }
 }

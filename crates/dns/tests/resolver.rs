@@ -40,7 +40,7 @@ fn query(name: &str, record_type: RecordType) -> Vec<u8> {
 
 fn ask(plan: &Plan, vpc: VpcId, name: &str, record_type: RecordType) -> Option<Message> {
     let asker = Asker { vpc, max_bytes: 512, rotation: 0 };
-    answer(plan, asker, &query(name, record_type)).map(|bytes| Message::from_bytes(&bytes).unwrap())
+    answer(plan, asker, &query(name, record_type)).reply().map(|bytes| Message::from_bytes(&bytes).unwrap())
 }
 
 /// Code and answers, in words.
@@ -81,7 +81,7 @@ fn addresses_take_turns_at_the_front() {
     let (plan, on, _) = plan();
     let first = |rotation| {
         let asker = Asker { vpc: on, max_bytes: 512, rotation };
-        let bytes = answer(&plan, asker, &query("s3.amazonaws.com.", RecordType::A)).unwrap();
+        let bytes = answer(&plan, asker, &query("s3.amazonaws.com.", RecordType::A)).reply().unwrap();
         said(Some(Message::from_bytes(&bytes).unwrap()))
     };
     assert_eq!(first(0), "198.19.0.10 198.19.4.10");
@@ -95,20 +95,20 @@ fn what_is_no_plain_query_is_refused_or_ignored() {
     let asker = Asker { vpc: on, max_bytes: 512, rotation: 0 };
     let mut update = Message::query();
     update.metadata.op_code = OpCode::Update;
-    let reply = answer(&plan, asker, &update.to_bytes().unwrap()).unwrap();
+    let reply = answer(&plan, asker, &update.to_bytes().unwrap()).reply().unwrap();
     assert_eq!(Message::from_bytes(&reply).unwrap().metadata.response_code, ResponseCode::NotImp);
-    let empty = answer(&plan, asker, &Message::query().to_bytes().unwrap()).unwrap();
+    let empty = answer(&plan, asker, &Message::query().to_bytes().unwrap()).reply().unwrap();
     assert_eq!(Message::from_bytes(&empty).unwrap().metadata.response_code, ResponseCode::FormErr);
     // An answer is never answered, or two resolvers would talk for ever.
-    let once = answer(&plan, asker, &query("s3.amazonaws.com.", RecordType::A)).unwrap();
-    assert_eq!(answer(&plan, asker, &once), None);
+    let once = answer(&plan, asker, &query("s3.amazonaws.com.", RecordType::A)).reply().unwrap();
+    assert_eq!(answer(&plan, asker, &once).reply(), None);
 }
 
 #[test]
 fn an_answer_that_does_not_fit_is_cut_to_its_question() {
     let (plan, on, _) = plan();
     let asker = Asker { vpc: on, max_bytes: 48, rotation: 0 };
-    let reply = answer(&plan, asker, &query("s3.us-east-1.amazonaws.com.", RecordType::A)).unwrap();
+    let reply = answer(&plan, asker, &query("s3.us-east-1.amazonaws.com.", RecordType::A)).reply().unwrap();
     let reply = Message::from_bytes(&reply).unwrap();
     assert!(reply.metadata.truncation && reply.answers.is_empty());
     assert_eq!(reply.queries.len(), 1);

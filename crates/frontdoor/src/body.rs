@@ -1,7 +1,7 @@
 //! The bodies that pass through the door, and the trait of what answers whole HTTP requests.
 //!
-//! INVARIANT: a body that stops coming ends its request: every [`RequestBody`] made by the server fails after
-//! [`Limits::stall`](crate::server::Limits::stall) without a byte.
+//! INVARIANT: a body that stops coming ends its request, and so does one that trickles: every [`RequestBody`] made by
+//! the server fails when [`Limits::stall`](crate::server::Limits::stall) brings less than [`BODY_STEP_BYTES`].
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,7 +9,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -30,6 +31,25 @@ pub trait HttpService: Send + Sync {
     /// Answers one request. Its extensions hold the [`Origin`](crate::Origin) that the server put there, and nothing
     /// that a client could have.
     fn call<'a>(&'a self, request: Request<RequestBody>) -> Responding<'a>;
+
+    /// Answers a request that came in the clear where TLS is required. Nothing of it is served.
+    fn refuse_plain<'a>(&'a self, request: Request<RequestBody>) -> Responding<'a> {
+        drop(request);
+        Box::pin(std::future::ready(plain_refusal()))
+    }
+}
+
+/// What who speaks plain HTTP reads where TLS is required.
+pub(crate) fn plain_refusal() -> Response<ResponseBody> {
+    plain(StatusCode::BAD_REQUEST, "plain HTTP is not served at this address: use https://")
+}
+
+/// An answer to people rather than to AWS's clients.
+pub(crate) fn plain(status: StatusCode, text: impl Into<String>) -> Response<ResponseBody> {
+    let mut response = Response::new(full(text.into() + "\n"));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
 }
 
 /// A body of these bytes.
@@ -37,21 +57,27 @@ pub fn full(bytes: impl Into<Bytes>) -> ResponseBody {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A body that fails when nothing comes for a while.
+/// How much of a body has to come in the time in which it may stall: a client that is slower than any link holds its
+/// connection for nothing.
+pub const BODY_STEP_BYTES: usize = 1024;
+
+/// A body that fails when next to nothing comes for a while.
 pub(crate) struct Watched<B> {
     inner: B,
     limit: Duration,
+    /// Bytes since the deadline was set.
+    step: usize,
     deadline: Pin<Box<Sleep>>,
 }
 
 /// The sender of a body fell silent.
 #[derive(Debug, thiserror::Error)]
-#[error("nothing of the body came for {0:?}")]
+#[error("next to nothing of the body came for {0:?}")]
 pub struct Stalled(pub Duration);
 
 impl<B> Watched<B> {
     pub(crate) fn new(inner: B, limit: Duration) -> Self {
-        Self { inner, limit, deadline: Box::pin(sleep(limit)) }
+        Self { inner, limit, step: 0, deadline: Box::pin(sleep(limit)) }
     }
 }
 
@@ -70,7 +96,12 @@ where
         let this = &mut *self;
         match Pin::new(&mut this.inner).poll_frame(context) {
             Poll::Ready(frame) => {
-                this.deadline.as_mut().reset(Instant::now() + this.limit);
+                let came = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref().map(Bytes::len));
+                this.step = this.step.saturating_add(came.unwrap_or_default());
+                if this.step >= BODY_STEP_BYTES {
+                    this.step = 0;
+                    this.deadline.as_mut().reset(Instant::now() + this.limit);
+                }
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
             Poll::Pending => match this.deadline.as_mut().poll(context) {

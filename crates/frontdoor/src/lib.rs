@@ -24,8 +24,11 @@ pub mod server;
 pub mod service;
 pub mod tls;
 
+mod ambiguity;
 mod authenticate;
+mod places;
 mod route;
+mod stream;
 
 pub use audit::{Audit, Record, UserIdentity};
 pub use authorise::{Ask, Authoriser, Directory, EndpointPolicy, Permit, Refusal};
@@ -38,4 +41,5 @@ pub use pages::{Health, Pages};
 pub use random::request_id;
 pub use server::{Limits, OriginSource, ServeError, Server};
 pub use service::{Answer, QueryRequest, QueryService};
+pub use stream::AnswerHops;
 pub use tls::{Authority, TlsError};

@@ -42,6 +42,10 @@ pub enum Counter {
     PeerUnknown,
     /// A connection was closed because its sender had too many.
     PeerOverLimit,
+    /// A connection was closed because its interface had too many.
+    InterfaceOverLimit,
+    /// A connection was closed because its account had too many.
+    AccountOverLimit,
     /// The server waited because it had as many connections as it may.
     ConnectionsExhausted,
     /// A TLS handshake failed.
@@ -50,21 +54,29 @@ pub enum Counter {
     ConnectionBroken,
     /// A task of a connection panicked, which is a bug.
     TaskPanicked,
+    /// An audit record was written.
+    AuditWritten,
     /// An audit record could not be written.
     AuditLost,
+    /// The audit log was to be rotated and could not be: it goes on in the same file.
+    AuditNotRotated,
 }
 
 impl Counter {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::ConnectionAccepted,
         Self::PeerUnknown,
         Self::PeerOverLimit,
+        Self::InterfaceOverLimit,
+        Self::AccountOverLimit,
         Self::ConnectionsExhausted,
         Self::TlsFailed,
         Self::ConnectionBroken,
         Self::TaskPanicked,
+        Self::AuditWritten,
         Self::AuditLost,
+        Self::AuditNotRotated,
     ];
 
     /// The metric's name.
@@ -73,11 +85,15 @@ impl Counter {
             Self::ConnectionAccepted => "postern_frontdoor_connections_total",
             Self::PeerUnknown => "postern_frontdoor_unknown_peers_total",
             Self::PeerOverLimit => "postern_frontdoor_peer_connections_refused_total",
+            Self::InterfaceOverLimit => "postern_frontdoor_interface_connections_refused_total",
+            Self::AccountOverLimit => "postern_frontdoor_account_connections_refused_total",
             Self::ConnectionsExhausted => "postern_frontdoor_connections_exhausted_total",
             Self::TlsFailed => "postern_frontdoor_tls_failures_total",
             Self::ConnectionBroken => "postern_frontdoor_connections_broken_total",
             Self::TaskPanicked => "postern_frontdoor_panics_total",
+            Self::AuditWritten => "postern_frontdoor_audit_records_total",
             Self::AuditLost => "postern_frontdoor_audit_records_lost_total",
+            Self::AuditNotRotated => "postern_frontdoor_audit_rotations_failed_total",
         }
     }
 }
@@ -86,6 +102,11 @@ impl Metrics {
     /// One more of these.
     pub fn count(&self, counter: Counter) {
         self.counters[counter as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many more of these.
+    pub fn count_many(&self, counter: Counter, count: u64) {
+        self.counters[counter as usize].fetch_add(count, Ordering::Relaxed);
     }
 
     /// How many of these there were.

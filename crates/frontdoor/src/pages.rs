@@ -10,8 +10,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 
-use crate::body::{RequestBody, ResponseBody, full};
-use crate::door::plain;
+use crate::body::{RequestBody, ResponseBody, full, plain};
 use crate::metrics::Metrics;
 
 /// How the region is.
@@ -52,6 +51,7 @@ pub(crate) async fn page(
     pages: &dyn Pages,
     metrics: &Metrics,
     dev: bool,
+    id: &str,
     name: &str,
     parts: Parts,
     body: RequestBody,
@@ -67,7 +67,11 @@ pub(crate) async fn page(
         }
         ("reset", _, true) => match pages.reset().await {
             Ok(()) => plain(StatusCode::OK, "reset"),
-            Err(reason) => plain(StatusCode::INTERNAL_SERVER_ERROR, reason),
+            Err(reason) => {
+                tracing::error!(request_id = id, reason, "the region could not be reset");
+                let told = format!("the region could not be reset: its log says why, at the request id {id}");
+                plain(StatusCode::INTERNAL_SERVER_ERROR, told)
+            }
         },
         ("health" | "metrics" | "reset", _, _) => {
             plain(StatusCode::METHOD_NOT_ALLOWED, "this page is asked for in another way")
@@ -82,6 +86,13 @@ pub(crate) async fn page(
 fn health(health: &Health) -> Response<ResponseBody> {
     let status = if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     typed(status, "application/json", format!("{}\n", health.details))
+}
+
+/// Whether the region works, without saying more.
+pub(crate) fn brief_health(health: &Health) -> Response<ResponseBody> {
+    let (status, word) =
+        if health.ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
+    typed(status, "application/json", format!("{}\n", serde_json::json!({ "status": word })))
 }
 
 fn typed(status: StatusCode, content_type: &'static str, text: String) -> Response<ResponseBody> {

@@ -91,9 +91,13 @@ pub(crate) fn is_cross_site(parts: &Parts) -> bool {
         let host = origin.split_once("://").map(|(_, host)| host);
         host.is_some() && host == text(&parts.headers, HOST.as_str())
     };
-    let foreign_origin = text(&parts.headers, "origin").is_some_and(|origin| !same_host(origin));
-    let fetched = text(&parts.headers, "sec-fetch-site");
-    foreign_origin || fetched.is_some_and(|site| site != "same-origin" && site != "none")
+    // A header that is not text is none of ours; of several, each has to be.
+    let each = |name: &str, fits: &dyn Fn(&str) -> bool| {
+        parts.headers.get_all(name).iter().all(|value| value.to_str().is_ok_and(fits))
+    };
+    let own_origin = each("origin", &same_host);
+    let own_fetch = each("sec-fetch-site", &|site| site == "same-origin" || site == "none");
+    !own_origin || !own_fetch
 }
 
 /// Whether the host is one that only somebody on this machine, or with its address, can mean, or one of our own names:
@@ -181,5 +185,8 @@ mod tests {
         assert!(cross(&[("origin", "https://evil.example")]));
         assert!(cross(&[("origin", "null")]));
         assert!(cross(&[("sec-fetch-site", "cross-site")]));
+        assert!(cross(&[("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")]));
+        assert!(cross(&[("origin", "http://localhost:4566"), ("origin", "https://evil.example")]));
+        assert!(cross(&[("origin", "http://\u{e9}vil.example")]));
     }
 }

@@ -2,18 +2,19 @@
 //!
 //! INVARIANT: who is behind a connection is looked up once, when it is accepted, by the other end's address alone. An
 //! address inside the VPCs that stands for nobody gets no connection.
+//! INVARIANT: a request that was read is served to its end and recorded, though its client be gone by then: what it
+//! changed must not depend on who still listens, and nobody changes anything without a record. It keeps its
+//! connection's places as long.
 //! INVARIANT: everything waits for a bounded time: the first byte, the handshake, a header, a body that stalls, a
 //! reader that reads nothing. And there is a bounded number of everything.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -21,16 +22,18 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use postern_path::PeerLookup;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use crate::body::{HttpService, Watched};
+use crate::body::{HttpService, ResponseBody, Watched, plain};
 use crate::caller::Origin;
 use crate::metrics::{Counter, Metrics};
+use crate::places::{Place, Places};
+use crate::stream::{AnswerHops, GuardedStream};
 
 /// The first byte of a TLS handshake record (RFC 8446, section 5.1). No HTTP method starts with it.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -40,13 +43,18 @@ const TLS_HANDSHAKE: u8 = 0x16;
 pub struct Limits {
     /// Connections at a time: so many from inside the VPCs, and as many from outside.
     pub connections: usize,
-    /// Connections at a time from one address inside the VPCs.
+    /// Connections at a time from one address: inside the VPCs, or outside beyond loopback.
     pub connections_per_peer: usize,
+    /// Connections at a time from all addresses of one interface.
+    pub connections_per_interface: usize,
+    /// Connections at a time from all interfaces of one account.
+    pub connections_per_account: usize,
     /// How long the first byte and the TLS handshake may take, each.
     pub handshake: Duration,
     /// How long a header may take, and how long a connection may idle between requests.
     pub header: Duration,
-    /// How long a body may stall, and a client may read nothing of its answer.
+    /// How long a body may take over each further [`BODY_STEP_BYTES`](crate::body::BODY_STEP_BYTES), and how long a
+    /// client may read nothing of its answer.
     pub stall: Duration,
     /// Bytes of a header.
     pub header_bytes: usize,
@@ -61,12 +69,30 @@ impl Default for Limits {
         Self {
             connections: 4096,
             connections_per_peer: 512,
+            connections_per_interface: 1024,
+            connections_per_account: 2048,
             handshake: Duration::from_secs(10),
             header: Duration::from_secs(60),
             stall: Duration::from_secs(60),
             header_bytes: 64 * 1024,
             headers: 100,
             drain: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Limits {
+    /// The defaults, or less where a process has fewer descriptors. There are three sets of places (from inside the
+    /// VPCs, from outside, and instance metadata's), and a quarter is left for files.
+    pub fn within(descriptors: usize) -> Self {
+        let most = Self::default().connections;
+        let connections = (descriptors / 4).clamp(8, most);
+        Self {
+            connections,
+            connections_per_account: connections / 2,
+            connections_per_interface: connections / 4,
+            connections_per_peer: connections / 8,
+            ..Self::default()
         }
     }
 }
@@ -111,10 +137,7 @@ struct Shared {
     tls: Option<TlsAcceptor>,
     limits: Limits,
     metrics: Arc<Metrics>,
-    /// INVARIANT: whoever is inside the VPCs cannot take the places of those outside: each has its own.
-    inside: Arc<Semaphore>,
-    outside: Arc<Semaphore>,
-    per_peer: Mutex<HashMap<IpAddr, usize>>,
+    places: Arc<Places>,
     closing: watch::Sender<bool>,
 }
 
@@ -131,9 +154,7 @@ impl Server {
             tls: tls.map(TlsAcceptor::from),
             limits,
             metrics,
-            inside: Arc::new(Semaphore::new(limits.connections)),
-            outside: Arc::new(Semaphore::new(limits.connections)),
-            per_peer: Mutex::default(),
+            places: Places::new(limits),
             closing: watch::Sender::new(false),
         };
         Self { shared: Arc::new(shared) }
@@ -156,8 +177,8 @@ impl Server {
         }
         let loopback = listener.local_addr().map_err(ServeError::Listener)?.ip().is_loopback();
         let places = match source {
-            OriginSource::Outside => Arc::clone(&self.shared.outside),
-            OriginSource::Inside { .. } => Arc::clone(&self.shared.inside),
+            OriginSource::Outside => Arc::clone(&self.shared.places.outside),
+            OriginSource::Inside { .. } => Arc::clone(&self.shared.places.inside),
         };
         let mut closing = self.shared.closing.subscribe();
         let mut tasks = JoinSet::new();
@@ -190,8 +211,13 @@ impl Server {
 struct Admitted {
     origin: Origin,
     transport: Transport,
-    /// Its place among its sender's connections.
-    _place: Option<Place>,
+    place: Place,
+}
+
+/// The places that a connection has.
+struct Held {
+    _place: Place,
+    _slot: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Clone, Copy)]
@@ -200,24 +226,16 @@ enum Transport {
     Tls,
     /// The first byte tells.
     Either,
+    /// TLS; who speaks plain HTTP is told so.
+    TlsOrRefusal,
 }
 
-/// One of a peer's connections, counted while it lives.
-struct Place {
-    shared: Arc<Shared>,
-    address: IpAddr,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.shared.per_peer.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
-        }
-    }
+/// What a connection's requests meet.
+#[derive(Clone, Copy)]
+enum Manner {
+    Served,
+    /// They came in the clear where TLS is required.
+    Refused,
 }
 
 impl Shared {
@@ -247,21 +265,15 @@ impl Shared {
         }
     }
 
-    fn admit(
-        self: &Arc<Self>,
-        remote: SocketAddr,
-        source: &OriginSource,
-        loopback: bool,
-    ) -> Option<Admitted> {
-        match source {
+    fn admit(&self, remote: SocketAddr, source: &OriginSource, loopback: bool) -> Option<Admitted> {
+        let (peer, transport) = match source {
             OriginSource::Outside => {
                 let transport = match (&self.tls, loopback) {
                     (None, _) => Transport::Plain,
                     (Some(_), true) => Transport::Either,
-                    (Some(_), false) => Transport::Tls,
+                    (Some(_), false) => Transport::TlsOrRefusal,
                 };
-                let origin = Origin { peer: None, remote, secure: false };
-                Some(Admitted { origin, transport, _place: None })
+                (None, transport)
             }
             OriginSource::Inside { peers, tls } => {
                 let Some(peer) = peers.peer(remote.ip()) else {
@@ -269,26 +281,20 @@ impl Shared {
                     tracing::warn!(%remote, "a connection from an address that stands for nobody was closed");
                     return None;
                 };
-                let place = self.place(remote.ip())?;
-                let transport = if *tls { Transport::Tls } else { Transport::Plain };
-                let origin = Origin { peer: Some(peer), remote, secure: false };
-                Some(Admitted { origin, transport, _place: Some(place) })
+                (Some(peer), if *tls { Transport::Tls } else { Transport::Plain })
+            }
+        };
+        let origin = Origin { peer, remote, secure: false };
+        match self.places.take(&origin) {
+            Ok(place) => Some(Admitted { origin, transport, place }),
+            Err(counter) => {
+                self.metrics.count(counter);
+                None
             }
         }
     }
 
-    fn place(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let mut counts = self.per_peer.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_default();
-        if *count >= self.limits.connections_per_peer {
-            self.metrics.count(Counter::PeerOverLimit);
-            return None;
-        }
-        *count += 1;
-        Some(Place { shared: Arc::clone(self), address })
-    }
-
-    fn reap(&self, ended: &Result<(), tokio::task::JoinError>) {
+    fn reap<T>(&self, ended: &Result<T, tokio::task::JoinError>) {
         if ended.as_ref().is_err_and(tokio::task::JoinError::is_panic) {
             self.metrics.count(Counter::TaskPanicked);
             tracing::error!("a connection's task panicked");
@@ -297,21 +303,32 @@ impl Shared {
 }
 
 impl Admitted {
-    async fn serve(self, shared: Arc<Shared>, stream: TcpStream, _slot: Option<OwnedSemaphorePermit>) {
+    async fn serve(self, shared: Arc<Shared>, stream: TcpStream, slot: Option<OwnedSemaphorePermit>) {
         let _ = stream.set_nodelay(true);
-        let secure = match self.transport {
-            Transport::Plain => Some(false),
-            Transport::Tls => Some(true),
-            Transport::Either => {
-                first_byte(&stream, shared.limits.handshake).await.map(|b| b == TLS_HANDSHAKE)
+        let (secure, manner) = match self.transport {
+            Transport::Plain => (false, Manner::Served),
+            Transport::Tls => (true, Manner::Served),
+            Transport::Either | Transport::TlsOrRefusal => {
+                let Some(first) = first_byte(&stream, shared.limits.handshake).await else { return };
+                match (first == TLS_HANDSHAKE, self.transport) {
+                    (false, Transport::TlsOrRefusal) => (false, Manner::Refused),
+                    (secure, _) => (secure, Manner::Served),
+                }
             }
         };
-        let (Some(secure), origin) = (secure, self.origin) else { return };
-        let stream = StallGuard::new(stream, shared.limits.stall);
+        let hops = AnswerHops::default();
+        let conversation = Conversation {
+            shared: Arc::clone(&shared),
+            origin: Origin { secure, ..self.origin },
+            manner,
+            hops: hops.clone(),
+            held: Arc::new(Held { _place: self.place, _slot: slot }),
+        };
+        let stream = GuardedStream::new(stream, shared.limits.stall, hops);
         match (secure, &shared.tls) {
-            (false, _) => converse(&shared, stream, Origin { secure, ..origin }).await,
+            (false, _) => conversation.hold(stream).await,
             (true, Some(tls)) => match timeout(shared.limits.handshake, tls.accept(stream)).await {
-                Ok(Ok(stream)) => converse(&shared, stream, Origin { secure, ..origin }).await,
+                Ok(Ok(stream)) => conversation.hold(stream).await,
                 Ok(Err(_)) | Err(_) => shared.metrics.count(Counter::TlsFailed),
             },
             (true, None) => {}
@@ -334,106 +351,75 @@ async fn first_byte(stream: &TcpStream, limit: Duration) -> Option<u8> {
     }
 }
 
-/// Requests and answers, until one side ends it.
-async fn converse<S>(shared: &Arc<Shared>, stream: S, origin: Origin)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let limits = shared.limits;
-    let answer = service_fn(|request: Request<Incoming>| async move {
+/// Requests and answers on one connection.
+struct Conversation {
+    shared: Arc<Shared>,
+    origin: Origin,
+    manner: Manner,
+    hops: AnswerHops,
+    held: Arc<Held>,
+}
+
+impl Conversation {
+    async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let (mut parts, body) = request.into_parts();
-        parts.extensions.insert(origin);
-        let body = Watched::new(body, limits.stall).boxed_unsync();
-        Ok::<_, std::convert::Infallible>(shared.service.call(Request::from_parts(parts, body)).await)
-    });
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.header)
-        .max_buf_size(limits.header_bytes)
-        .max_headers(limits.headers)
-        .keep_alive(true);
-    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), answer));
-    let mut closing = shared.closing.subscribe();
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = closed(&mut closing) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+        parts.extensions.insert(self.origin);
+        parts.extensions.insert(self.hops.clone());
+        let body = Watched::new(body, self.shared.limits.stall).boxed_unsync();
+        let request = Request::from_parts(parts, body);
+        let (service, manner, held) = (Arc::clone(&self.shared.service), self.manner, Arc::clone(&self.held));
+        // A task of its own goes on when the connection ends.
+        let serving = tokio::spawn(async move {
+            let response = match manner {
+                Manner::Served => service.call(request).await,
+                Manner::Refused => service.refuse_plain(request).await,
+            };
+            drop(held);
+            response
+        });
+        let served = serving.await;
+        self.shared.reap(&served);
+        let failed = served.is_err();
+        let mut response = served
+            .unwrap_or_else(|_| plain(StatusCode::INTERNAL_SERVER_ERROR, "an internal error has occurred"));
+        let last = match manner {
+            Manner::Served => failed || self.hops.get().is_some(),
+            Manner::Refused => true,
+        };
+        if last {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-    };
-    if let Err(error) = ended {
-        shared.metrics.count(Counter::ConnectionBroken);
-        tracing::debug!(%error, remote = %origin.remote, "a connection broke");
-    }
-}
-
-/// A stream that fails when its reader takes nothing for a while.
-struct StallGuard {
-    inner: TcpStream,
-    limit: Duration,
-    waiting: Option<Pin<Box<Sleep>>>,
-}
-
-impl StallGuard {
-    fn new(inner: TcpStream, limit: Duration) -> Self {
-        Self { inner, limit, waiting: None }
+        response
     }
 
-    fn watch<T>(&mut self, context: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if done.is_ready() {
-            self.waiting = None;
-            return done;
+    /// Goes on until one side ends it.
+    async fn hold<S>(self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let limits = self.shared.limits;
+        let conversation = &self;
+        let answer = service_fn(|request: Request<Incoming>| async move {
+            Ok::<_, std::convert::Infallible>(conversation.answer(request).await)
+        });
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(limits.header)
+            .max_buf_size(limits.header_bytes)
+            .max_headers(limits.headers)
+            .keep_alive(true);
+        let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), answer));
+        let mut closing = self.shared.closing.subscribe();
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = closed(&mut closing) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            self.shared.metrics.count(Counter::ConnectionBroken);
+            tracing::debug!(%error, remote = %self.origin.remote, "a connection broke");
         }
-        let limit = self.limit;
-        let waiting =
-            self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
-        match waiting.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-impl AsyncRead for StallGuard {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for StallGuard {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.inner).poll_write(context, bytes);
-        self.watch(context, written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
-        self.watch(context, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.inner).poll_flush(context);
-        self.watch(context, flushed)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.inner).poll_shutdown(context);
-        self.watch(context, shut)
     }
 }

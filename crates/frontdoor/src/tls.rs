@@ -102,6 +102,21 @@ impl Authority {
         self.issuer.key().serialize_pem()
     }
 
+    /// A certificate, in DER, for a key that signs texts (RSA, as PKCS #8).
+    ///
+    /// # Errors
+    /// Where the key is none.
+    pub fn certify_signer(&self, name: &str, key: &[u8]) -> Result<Vec<u8>, TlsError> {
+        let key =
+            KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(key), &rcgen::PKCS_RSA_SHA256)?;
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name = named(name);
+        parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        parameters.use_authority_key_identifier_extension = true;
+        (parameters.not_before, parameters.not_after) = validity(AUTHORITY_DAYS);
+        Ok(parameters.signed_by(&key, &self.issuer)?.der().to_vec())
+    }
+
     fn leaf(&self, names: &[String]) -> Result<CertifiedKey, TlsError> {
         let key = KeyPair::generate()?;
         let mut parameters = CertificateParams::new(names)?;
@@ -194,17 +209,19 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-/// TLS for these names and those under `localhost`; whoever asks for another one, or none, gets the certificate of
-/// `localhost` and of `addresses`.
+/// TLS for these names and those under `localhost`; whoever asks for another one, or none, as clients do that connect
+/// to an address, gets the certificate of `localhost`, of `own_names` and of `addresses`.
 ///
 /// # Errors
 /// Where the TLS library refuses its own defaults.
 pub fn server_config(
     authority: Arc<Authority>,
     names: HostNames,
+    own_names: &HostNames,
     addresses: &[IpAddr],
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let mut others = vec!["localhost".to_owned()];
+    others.extend(own_names.iter().filter(|name| *name != "localhost").map(str::to_owned));
     others.extend(addresses.iter().filter(|address| !address.is_unspecified()).map(IpAddr::to_string));
     let certificates = Certificates { authority, names, others, made: Mutex::default() };
     let provider = Arc::new(aws_lc_rs::default_provider());

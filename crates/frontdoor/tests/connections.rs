@@ -173,12 +173,17 @@ async fn a_tls_door_takes_no_plain_requests() {
 
 #[tokio::test]
 async fn beyond_loopback_there_is_tls_only() {
-    let running = run(OriginSource::Outside, quick()).await;
+    let mut running = run(OriginSource::Outside, quick()).await;
     let listener = tokio::net::TcpListener::bind(("0.0.0.0", 0)).await.unwrap();
     let address = (Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port()).into();
     let door = running.door.clone();
     tokio::spawn(async move { door.serve_tcp(listener, OriginSource::Outside).await });
-    assert_eq!(summary(&talk(address, &Form::default().bytes()).await), "none -");
+    let told = talk(address, &Form::default().bytes()).await;
+    assert!(told.starts_with("HTTP/1.1 400 ") && told.contains("connection: close"), "{told}");
+    assert!(told.ends_with("plain HTTP is not served at this address: use https://\n"), "{told}");
+    let record = running.records.recv().await.unwrap();
+    assert_eq!(record.error_code.as_deref(), Some("SecureTransportRequired"));
+    assert_eq!(record.user_identity.access_key_id.as_deref(), Some("AKIDROOT"));
     let over = Running { address, ..running };
     assert_eq!(over_tls(&over, &over.authority, "localhost").await.as_deref(), Ok("200 served"));
 }

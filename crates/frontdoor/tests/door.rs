@@ -44,7 +44,7 @@ async fn signatures_decide_who_is_served() {
     while let Ok(record) = running.records.try_recv() {
         lines += &record.line();
     }
-    assert_eq!(lines.lines().count(), 16, "{lines}");
+    assert_eq!(lines.lines().count(), 17, "{lines}");
     for word in ["secret", "Signature=", "\"good\"", "\"bad\""] {
         assert!(!lines.contains(word), "{word} in {lines}");
     }
@@ -96,7 +96,9 @@ async fn a_body_has_its_bounds() {
     assert_eq!(summary(&talk(running.address, &bytes).await), "408 RequestTimeout");
     let stalled =
         "PUT /b/k HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\nconnection: close\r\n\r\nabc";
-    assert!(talk(running.address, stalled.as_bytes()).await.contains("s3 saw: nothing of the body came"));
+    assert!(
+        talk(running.address, stalled.as_bytes()).await.contains("s3 saw: next to nothing of the body came")
+    );
 }
 
 #[tokio::test]
@@ -175,34 +177,133 @@ async fn two_services_of_one_name_are_a_mistake() {
     assert!(matches!(FrontDoor::new(config), Err(FrontDoorError::ServiceTwice("iam"))));
 }
 
+/// A log in memory, or one that cannot be written.
+#[derive(Clone, Default)]
+struct Lines {
+    text: Arc<std::sync::Mutex<String>>,
+    broken: bool,
+}
+
+impl audit::Log for Lines {
+    fn append(&mut self, lines: &str) -> std::io::Result<()> {
+        if self.broken {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        self.text.lock().unwrap().push_str(lines);
+        Ok(())
+    }
+
+    fn settle(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 #[tokio::test]
 async fn records_are_written_as_lines() {
-    let metrics = Arc::new(Metrics::default());
-    let (audit, records) = Audit::channel(4, Arc::clone(&metrics));
     let mut running = run(OriginSource::Outside, Limits::default()).await;
     Form::default().send(running.address).await;
     let record = running.records.recv().await.unwrap();
-    let (reader, writer) = tokio::io::duplex(1 << 16);
-    let writing = tokio::spawn(audit::write(records, writer, Arc::clone(&metrics)));
-    for _ in 0..10 {
-        audit.record(record.clone()).await;
+    let patience = std::time::Duration::from_secs(10);
+    for (broken, counter) in [(false, Counter::AuditWritten), (true, Counter::AuditLost)] {
+        // A log that cannot be written loses records and says so; calls go on.
+        let lines = Lines { broken, ..Lines::default() };
+        let metrics = Arc::new(Metrics::default());
+        let (audit, records) = Audit::channel(4, Arc::clone(&metrics));
+        let writing = tokio::spawn(audit::write(records, lines.clone(), Arc::clone(&metrics)));
+        for _ in 0..10 {
+            audit.record(record.clone()).await;
+        }
+        assert!(audit.settled(patience).await);
+        assert_eq!(metrics.get(counter), 10);
+        drop(audit);
+        writing.await.unwrap();
+        let text = lines.text.lock().unwrap();
+        assert_eq!(text.lines().count(), if broken { 0 } else { 10 });
+        assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
     }
-    drop(audit);
-    writing.await.unwrap();
-    let mut text = String::new();
-    tokio::io::AsyncReadExt::read_to_string(&mut { reader }, &mut text).await.unwrap();
-    assert_eq!(text.lines().count(), 10);
-    assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
-    assert_eq!(metrics.get(Counter::AuditLost), 0);
-    // A writer that fails loses records and says so; calls go on.
-    let (audit, records) = Audit::channel(4, Arc::clone(&metrics));
-    let (reader, writer) = tokio::io::duplex(16);
-    drop(reader);
-    let writing = tokio::spawn(audit::write(records, writer, Arc::clone(&metrics)));
-    for _ in 0..10 {
-        audit.record(record.clone()).await;
+}
+
+/// What is recorded of requests that reach no service: who, how, what, and how it ended.
+fn told(record: &Record) -> String {
+    let record: serde_json::Value = serde_json::from_str(&record.line()).unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or("-").to_owned();
+    assert!(!text(&record["requestID"]).is_empty(), "{record}");
+    let more = &record["additionalEventData"];
+    [
+        text(&record["userIdentity"]["type"]),
+        text(&more["path"]),
+        text(&record["eventSource"]),
+        text(&record["eventName"]),
+        text(&more["decision"]),
+        text(&record["errorCode"]),
+    ]
+    .join(" ")
+}
+
+#[tokio::test]
+async fn what_reaches_no_service_is_recorded_too() {
+    let mut running = run(OriginSource::Outside, Limits::default()).await;
+    let at = running.address;
+    let form = "content-type: application/x-www-form-urlencoded\r\nconnection: close\r\ncontent-length: 35";
+    let json =
+        "x-amz-target: DynamoDB_20120810.ListTables\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+    let dynamodb = Form { service: "dynamodb", ..Form::default() }.bytes();
+    for (bytes, expected) in [
+        (
+            format!(
+                "POST / HTTP/1.1\r\nhost: localhost\r\n{form}\r\n\r\nAction=GetUser&Version=2010-05-08&A=1"
+            ),
+            "AWSAccount outside iam.amazonaws.com GetUser denied MissingAuthenticationToken",
+        ),
+        (
+            format!("POST / HTTP/1.1\r\nhost: localhost\r\n{json}"),
+            "AWSAccount outside unknown.amazonaws.com ListTables failed MissingAuthenticationTokenException",
+        ),
+        (
+            String::from_utf8(dynamodb).unwrap(),
+            "Unknown outside dynamodb.amazonaws.com unknown failed NotImplemented",
+        ),
+        (
+            "POST /_postern/reset HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".to_owned(),
+            "AWSAccount outside postern Reset denied 403",
+        ),
+        (
+            "GET /_postern/metrics HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n".to_owned(),
+            "AWSAccount outside postern unknown denied Forbidden",
+        ),
+        (
+            "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\nconnection: close\r\n\r\n".to_owned(),
+            "AWSAccount outside unknown.amazonaws.com unknown failed BadRequest",
+        ),
+    ] {
+        let answer = talk(at, bytes.as_bytes()).await;
+        let record = running.records.recv().await.unwrap();
+        assert_eq!(told(&record), expected, "{bytes}");
+        assert!(answer.contains(&record.request_id), "the answer carries the record's id: {answer}");
     }
-    drop(audit);
-    writing.await.unwrap();
-    assert_eq!(metrics.get(Counter::AuditLost), 10);
+    let dev = run_with(dev_keys(), OriginSource::Outside, Limits::default(), true).await;
+    let mut records = dev.records;
+    let reset = "POST /_postern/reset HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    talk(dev.address, reset.as_bytes()).await;
+    assert_eq!(told(&records.recv().await.unwrap()), "AWSAccount outside postern Reset allowed -");
+    let cross =
+        "GET / HTTP/1.1\r\nhost: localhost\r\norigin: http://evil.example\r\nconnection: close\r\n\r\n";
+    talk(dev.address, cross.as_bytes()).await;
+    assert_eq!(
+        told(&records.recv().await.unwrap()),
+        "AWSAccount outside unknown.amazonaws.com unknown denied CrossSiteRequest"
+    );
+}
+
+#[tokio::test]
+async fn a_services_failure_stays_in_the_log() {
+    let mut running = run(OriginSource::Outside, Limits::default()).await;
+    let body = "Action=Fail&Version=2010-05-08";
+    let answer = talk(running.address, &Form { body, ..Form::default() }.bytes()).await;
+    assert_eq!(summary(&answer), "500 InternalFailure");
+    assert!(!answer.contains("/var/lib"), "{answer}");
+    let record = running.records.recv().await.unwrap();
+    let told = format!("An internal error has occurred. Request ID: {}", record.request_id);
+    assert!(answer.contains(&told), "{answer}");
+    assert_eq!(record.error_message.as_deref(), Some(told.as_str()));
 }

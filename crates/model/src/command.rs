@@ -16,14 +16,17 @@ use crate::instance::{InstanceChange, InstanceState, Launch, NewKeyPair};
 use crate::interface::{InterfaceChange, NewInterface};
 use crate::network_acl::AclEntry;
 use crate::prefix_list::{NewPrefixList, PrefixListChange};
+use crate::quota::Quota;
 use crate::route::{RouteDestination, RouteTargetChoice};
 use crate::security_group::{NewRule, RuleChoice};
 use crate::state::{Resource, State};
 use crate::tag::{self, TagSet};
-use crate::txn::Txn;
+use crate::txn::{Admission, Txn};
 
 /// How many client tokens of an account are remembered. AWS keeps them for a day; the oldest go first here.
 const MAX_CLIENT_TOKENS: usize = 2_000;
+/// How many parts a batch may have: as many as the largest request names resources.
+const MAX_BATCH: usize = 1_000;
 
 /// One change that somebody wants, with everything that makes it replayable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,12 +66,20 @@ pub enum Action {
         id: String,
         secret: Secret,
     },
+    /// None makes the quota as usual again.
+    SetQuota {
+        quota: Quota,
+        limit: Option<usize>,
+    },
     Iam(IamAction),
+    /// All of these in this order, or none of them: what one request changes at several places.
+    Batch(Vec<Action>),
 
     CreateVpc {
         cidr: Ipv4Net,
         tags: TagSet,
     },
+    CreateDefaultVpc,
     DeleteVpc {
         vpc: VpcId,
     },
@@ -101,6 +112,9 @@ pub enum Action {
         cidr: Ipv4Net,
         zone: Option<String>,
         tags: TagSet,
+    },
+    CreateDefaultSubnet {
+        zone: String,
     },
     DeleteSubnet {
         subnet: SubnetId,
@@ -330,6 +344,26 @@ pub enum Action {
 /// The next state, and what changed. A command that repeats a client token changes nothing and reports what the
 /// first one did.
 pub fn apply(state: &State, command: &Command) -> Result<(State, Vec<Event>), ModelError> {
+    apply_as(state, command, Admission::Asked)
+}
+
+/// What a command of a log did: as [`apply`], but rules about which commands are accepted (quotas among them) are not
+/// asked again, for they may be stricter now than they were then.
+pub fn replay(state: &State, command: &Command) -> Result<(State, Vec<Event>), ModelError> {
+    apply_as(state, command, Admission::Given)
+}
+
+/// The seed of one part of a batch.
+pub fn seed_of_part(seed: u64, index: usize) -> u64 {
+    // Far apart, so that no part draws the numbers of another.
+    seed.wrapping_add(0x2545_f491_4f6c_dd1d_u64.wrapping_mul(index as u64 + 1))
+}
+
+fn apply_as(
+    state: &State,
+    command: &Command,
+    admission: Admission,
+) -> Result<(State, Vec<Event>), ModelError> {
     let creates_account = matches!(command.action, Action::CreateAccount { .. });
     if !creates_account && !state.accounts.contains_key(&command.account) {
         return Err(ModelError::AccountNotFound(command.account));
@@ -341,8 +375,8 @@ pub fn apply(state: &State, command: &Command) -> Result<(State, Vec<Event>), Mo
         }
         return Err(ModelError::TokenReused { token: command.client_token.clone().unwrap_or_default() });
     }
-    let mut txn = Txn::new(state.clone(), command.account, command.at, command.seed);
-    dispatch(&mut txn, command.action.clone())?;
+    let mut txn = Txn::new(state.clone(), command.account, command.at, command.seed, admission);
+    dispatch(&mut txn, command.action.clone(), command.seed)?;
     let Txn { mut state, events, .. } = txn;
     if let Some(token) = token {
         remember(&mut state, token, command, &events);
@@ -365,17 +399,32 @@ fn remember(state: &mut State, token: String, command: &Command, events: &[Event
     }
 }
 
-fn dispatch(txn: &mut Txn, action: Action) -> Result<(), ModelError> {
-    use crate::{account, endpoint, gateway, iam, instance, interface, network_acl, prefix_list, route};
-    use crate::{security_group, subnet, vpc};
+fn batch(txn: &mut Txn, actions: Vec<Action>, seed: u64) -> Result<(), ModelError> {
+    if actions.len() > MAX_BATCH {
+        return Err(ModelError::Limit { what: "parts of a batch", limit: MAX_BATCH });
+    }
+    actions.into_iter().enumerate().try_for_each(|(index, action)| {
+        let seed = seed_of_part(seed, index);
+        txn.part(seed, |txn| dispatch(txn, action, seed))
+    })
+}
+
+fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> {
+    use crate::{
+        account, default_vpc, endpoint, gateway, iam, instance, interface, network_acl, prefix_list,
+    };
+    use crate::{quota, route, security_group, subnet, vpc};
     match action {
         Action::CreateAccount { name, root_key } => {
             account::create(txn, name, root_key.map(|(id, s)| (id, s.0)))
         }
         Action::CreateRootKey { id, secret } => account::create_root_key(txn, (id, secret.0)),
+        Action::SetQuota { quota, limit } => quota::set(txn, quota, limit),
         Action::Iam(action) => iam::apply(txn, action),
+        Action::Batch(actions) => batch(txn, actions, seed),
 
-        Action::CreateVpc { cidr, tags } => vpc::create(txn, cidr, &tags),
+        Action::CreateVpc { cidr, tags } => vpc::create(txn, cidr, &tags).map(|_| ()),
+        Action::CreateDefaultVpc => default_vpc::create(txn),
         Action::DeleteVpc { vpc } => vpc::delete(txn, vpc),
         Action::SetVpcDns { vpc, support, hostnames } => vpc::set_dns(txn, vpc, support, hostnames),
         Action::AssociateVpcCidrBlock { vpc, cidr } => vpc::associate_block(txn, vpc, cidr),
@@ -385,8 +434,9 @@ fn dispatch(txn: &mut Txn, action: Action) -> Result<(), ModelError> {
         Action::DeleteDhcpOptions { options } => vpc::delete_dhcp_options(txn, options),
 
         Action::CreateSubnet { vpc, cidr, zone, tags } => {
-            subnet::create(txn, vpc, cidr, zone.as_deref(), &tags)
+            subnet::create(txn, vpc, cidr, zone.as_deref(), &tags).map(|_| ())
         }
+        Action::CreateDefaultSubnet { zone } => default_vpc::create_subnet(txn, &zone),
         Action::DeleteSubnet { subnet } => subnet::delete(txn, subnet),
         Action::SetMapPublicIpOnLaunch { subnet, on } => subnet::set_map_public_ip(txn, subnet, on),
 
@@ -405,7 +455,7 @@ fn dispatch(txn: &mut Txn, action: Action) -> Result<(), ModelError> {
             route::replace_association(txn, association, table)
         }
 
-        Action::CreateInternetGateway { tags } => gateway::create_internet_gateway(txn, &tags),
+        Action::CreateInternetGateway { tags } => gateway::create_internet_gateway(txn, &tags).map(|_| ()),
         Action::DeleteInternetGateway { gateway } => gateway::delete_internet_gateway(txn, gateway),
         Action::AttachInternetGateway { gateway, vpc } => gateway::attach(txn, gateway, vpc),
         Action::DetachInternetGateway { gateway, vpc } => gateway::detach(txn, gateway, vpc),

@@ -13,14 +13,15 @@ use serde::{Deserialize, Serialize};
 use crate::error::ModelError;
 use crate::id::*;
 use crate::prefix_list::PrefixList;
+use crate::quota::Quota;
 use crate::route::{Route, RouteDestination, RouteTable, RouteTarget};
 use crate::state::Region;
 use crate::tag::{self, TagSet, Tags};
 use crate::txn::Txn;
 use crate::vpc::Vpc;
 
-/// How many gateway endpoints an account may have in a Region ("Amazon VPC quotas").
-pub const MAX_GATEWAY_ENDPOINTS: usize = 20;
+/// How many gateway endpoints a VPC may have, however high the quota of the account is ("Amazon VPC quotas").
+pub const MAX_GATEWAY_ENDPOINTS_PER_VPC: usize = 255;
 
 /// A VPC endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,9 +212,7 @@ pub(crate) fn create_gateway(txn: &mut Txn, new: NewGatewayEndpoint) -> Result<(
     else {
         return Err(ModelError::EndpointType { service: new.service_name, kind: "Gateway" });
     };
-    if txn.state.visible::<VpcEndpoint>(txn.account).count() >= MAX_GATEWAY_ENDPOINTS {
-        return Err(ModelError::Limit { what: "gateway endpoints", limit: MAX_GATEWAY_ENDPOINTS });
-    }
+    check_count(txn, new.vpc)?;
     let id = txn.mint::<VpcEndpoint>(VpcEndpointId::from_number)?;
     let tags = tag::collect(&new.tags)?;
     txn.insert(VpcEndpoint {
@@ -229,6 +228,16 @@ pub(crate) fn create_gateway(txn: &mut Txn, new: NewGatewayEndpoint) -> Result<(
         tags,
     });
     new.route_tables.into_iter().try_for_each(|table| add_route_table(txn, id, list, table))
+}
+
+fn check_count(txn: &Txn, vpc: VpcId) -> Result<(), ModelError> {
+    let gateways = |txn: &Txn, only: Option<VpcId>| {
+        let endpoints = txn.state.visible::<VpcEndpoint>(txn.account);
+        endpoints.filter(|e| e.kind == EndpointKind::Gateway && only.is_none_or(|vpc| e.vpc == vpc)).count()
+    };
+    txn.within(Quota::GatewayEndpoints, |txn| gateways(txn, None) + 1)?;
+    let (what, limit) = ("gateway endpoints of a VPC", MAX_GATEWAY_ENDPOINTS_PER_VPC);
+    if gateways(txn, Some(vpc)) >= limit { Err(ModelError::Limit { what, limit }) } else { Ok(()) }
 }
 
 /// Puts the route to the service's prefix list into a table.
@@ -247,6 +256,7 @@ fn add_route_table(
     if table.routes.contains_key(&destination) {
         return Err(ModelError::RouteExists { table: table_id, destination });
     }
+    crate::route::check_room(txn, &table, destination)?;
     let route = Route { destination, target: RouteTarget::VpcEndpoint(id) };
     txn.update::<RouteTable>(table_id, |table| {
         table.routes.insert(destination, route);

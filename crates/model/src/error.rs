@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::id::*;
+use crate::quota::Quota;
 use crate::route::RouteDestination;
 
 /// Why a command was not applied. The state is as it was.
@@ -132,6 +133,10 @@ pub enum ModelError {
     EndpointAssociated { endpoint: VpcEndpointId, table: RouteTableId },
     #[error("{limit} {what} are allowed")]
     Limit { what: &'static str, limit: usize },
+    #[error("quota `{quota}` is {limit}")]
+    Quota { quota: Quota, limit: usize },
+    #[error("quota `{quota}` can be {most} at most, not `{given}`")]
+    QuotaTooHigh { quota: Quota, given: usize, most: usize },
     #[error("key pair `{0}` is there already")]
     KeyPairExists(String),
     #[error("there is no key pair `{0}`")]
@@ -156,6 +161,16 @@ pub enum ModelError {
     IdentityName { kind: &'static str, name: String },
     #[error("an instance profile holds one role")]
     ProfileHasRole,
+    #[error("instance profile `{path}{name}` of `{account}` holds no role")]
+    ProfileWithoutRole { account: AccountId, path: String, name: String },
+    #[error("there is a default VPC already: `{0}`")]
+    DefaultVpcExists(VpcId),
+    #[error("there is no default VPC")]
+    NoDefaultVpc,
+    #[error("`{subnet}` is the default subnet of `{zone}` already")]
+    DefaultSubnetExists { subnet: SubnetId, zone: String },
+    #[error("no block is left for a default subnet in `{0}`")]
+    NoBlockForDefaultSubnet(VpcId),
     #[error("tag key `{0}` is not between 1 and 128 characters or starts with `aws:`")]
     InvalidTagKey(String),
     #[error("tag value `{0}` is longer than 256 characters")]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::ModelError;
 use crate::id::*;
 use crate::interface::{Attachment, InterfaceKind, NetworkInterface, NewInterface};
+use crate::quota::Quota;
 use crate::state::{PublicAddress, State};
 use crate::subnet::Subnet;
 use crate::tag::{self, TagSet, Tags};
@@ -16,10 +17,6 @@ use crate::vpc::Vpc;
 /// Public addresses come from 198.18.0.0/16: half of the block that RFC 2544 sets aside, so that they look public to
 /// every program and collide with nothing on the real internet.
 pub const PUBLIC_POOL_BASE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
-/// How many elastic addresses an account may hold. AWS's default of 5 can be raised; this is the raised one.
-pub const MAX_ADDRESSES: usize = 1_000;
-/// How many NAT gateways a zone may have ("Amazon VPC quotas": 5, adjustable).
-pub const MAX_NAT_GATEWAYS: usize = 200;
 /// How long a NAT gateway is shown after its deletion.
 pub const DELETED_NAT_GATEWAY_SHOWN_MILLISECONDS: u64 = 3_600_000;
 
@@ -121,11 +118,12 @@ pub struct AddressAssociation {
     pub private_address: Ipv4Addr,
 }
 
-pub(crate) fn create_internet_gateway(txn: &mut Txn, tags: &TagSet) -> Result<(), ModelError> {
+pub(crate) fn create_internet_gateway(txn: &mut Txn, tags: &TagSet) -> Result<InternetGatewayId, ModelError> {
+    txn.room_for_one::<InternetGateway>(Quota::Vpcs)?;
     let id = txn.mint::<InternetGateway>(InternetGatewayId::from_number)?;
     let tags = tag::collect(tags)?;
     txn.insert(InternetGateway { id, owner: txn.account, vpc: None, tags });
-    Ok(())
+    Ok(id)
 }
 
 pub(crate) fn delete_internet_gateway(txn: &mut Txn, id: InternetGatewayId) -> Result<(), ModelError> {
@@ -193,9 +191,7 @@ pub(crate) fn pick_public_address(txn: &mut Txn) -> Result<Ipv4Addr, ModelError>
 }
 
 pub(crate) fn allocate_address(txn: &mut Txn, tags: &TagSet) -> Result<(), ModelError> {
-    if txn.state.visible::<Address>(txn.account).count() >= MAX_ADDRESSES {
-        return Err(ModelError::Limit { what: "Elastic IP addresses", limit: MAX_ADDRESSES });
-    }
+    txn.room_for_one::<Address>(Quota::ElasticAddresses)?;
     let id = txn.mint::<Address>(AllocationId::from_number)?;
     let public_address = pick_public_address(txn)?;
     let tags = tag::collect(tags)?;
@@ -297,6 +293,14 @@ pub(crate) fn disassociate_address(
     txn.update::<Address>(id, |address| address.association = None)
 }
 
+/// How many NAT gateways of the account live in a zone.
+fn live_in_zone(txn: &Txn, zone: &str) -> usize {
+    let counts = |gateway: &&std::sync::Arc<NatGateway>| {
+        gateway.state.is_live() && txn.get::<Subnet>(gateway.subnet).is_ok_and(|subnet| subnet.zone == zone)
+    };
+    txn.state.visible::<NatGateway>(txn.account).filter(counts).count()
+}
+
 pub(crate) fn create_nat_gateway(
     txn: &mut Txn,
     subnet: SubnetId,
@@ -306,10 +310,7 @@ pub(crate) fn create_nat_gateway(
 ) -> Result<(), ModelError> {
     let found = txn.get::<Subnet>(subnet)?;
     forget_deleted(txn)?;
-    let live = |gateway: &&std::sync::Arc<NatGateway>| gateway.state.is_live();
-    if txn.state.visible::<NatGateway>(txn.account).filter(live).count() >= MAX_NAT_GATEWAYS {
-        return Err(ModelError::Limit { what: "NAT gateways", limit: MAX_NAT_GATEWAYS });
-    }
+    txn.within(Quota::NatGateways, |txn| live_in_zone(txn, &found.zone) + 1)?;
     let public = match allocation {
         None => None,
         Some(id) => {
@@ -335,6 +336,7 @@ pub(crate) fn create_nat_gateway(
             description: format!("Interface for NAT Gateway {id}"),
             private_address,
             secondary_addresses: Vec::new(),
+            secondary_count: 0,
             groups: Some(Vec::new()),
             kind: InterfaceKind::NatGateway,
             tags: Vec::new(),

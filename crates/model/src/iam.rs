@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::ModelError;
 use crate::event::Event;
 use crate::id::{AccountId, Timestamp};
+use crate::policy_version::{self, Versions};
 use crate::state::State;
 use crate::tag::{self, TagSet, Tags};
 use crate::txn::Txn;
@@ -93,8 +94,11 @@ pub struct ManagedPolicy {
     pub unique_id: String,
     /// What it is for.
     pub description: String,
-    /// What it says.
+    /// What it says: the text of the default version.
     pub document: String,
+    /// Its versions.
+    #[serde(default)]
+    pub versions: Versions,
     /// Since when.
     pub created_at: Timestamp,
     /// What people wrote on it.
@@ -203,6 +207,24 @@ pub enum IamAction {
     DeletePolicy {
         arn: String,
     },
+    CreatePolicyVersion {
+        arn: String,
+        document: String,
+        set_default: bool,
+    },
+    SetDefaultPolicyVersion {
+        arn: String,
+        version: u32,
+    },
+    DeletePolicyVersion {
+        arn: String,
+        version: u32,
+    },
+    UpdateRole {
+        role: String,
+        description: Option<String>,
+        max_session_seconds: Option<u32>,
+    },
     CreateInstanceProfile {
         name: String,
         path: String,
@@ -241,6 +263,25 @@ pub enum IamAction {
         role: String,
         keys: Vec<String>,
     },
+    Tag {
+        what: Tagged,
+        tags: TagSet,
+    },
+    Untag {
+        what: Tagged,
+        keys: Vec<String>,
+    },
+}
+
+/// What else people write tags on; roles have actions of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tagged {
+    /// A user, by name.
+    User(String),
+    /// A policy of the account's own, by ARN.
+    Policy(String),
+    /// An instance profile, by name.
+    InstanceProfile(String),
 }
 
 /// A secret that no log shows.
@@ -269,6 +310,20 @@ pub fn profile<'a>(
 ) -> Result<&'a Arc<InstanceProfile>, ModelError> {
     let found = state.iam.get(&account).and_then(|iam| iam.instance_profiles.get(name));
     found.ok_or_else(|| ModelError::IdentityNotFound { kind: "instance profile", name: name.to_owned() })
+}
+
+/// The instance profile of this name, which an instance may get: "IAM Instance Profile has no associated IAM Roles" is
+/// what RunInstances says otherwise.
+pub(crate) fn profile_with_role(txn: &Txn, name: &str) -> Result<(), ModelError> {
+    let found = profile(&txn.state, txn.account, name)?;
+    txn.admit(|_| match found.role {
+        Some(_) => Ok(()),
+        None => Err(ModelError::ProfileWithoutRole {
+            account: txn.account,
+            path: found.path.clone(),
+            name: name.to_owned(),
+        }),
+    })
 }
 
 /// The access key of this id, and its account.
@@ -423,6 +478,25 @@ fn apply_to(iam: &mut Iam, txn: &mut Txn, action: IamAction) -> Result<(), Model
             create_policy(iam, txn, name, path, description, document, &tags)
         }
         IamAction::DeletePolicy { arn } => delete_policy(iam, &arn),
+        IamAction::CreatePolicyVersion { arn, document, set_default } => {
+            let at = txn.at;
+            edit("policy", &mut iam.policies, &arn, |policy| {
+                policy_version::create(policy, at, document, set_default)
+            })
+        }
+        IamAction::SetDefaultPolicyVersion { arn, version } => {
+            edit("policy", &mut iam.policies, &arn, |policy| policy_version::make_default(policy, version))
+        }
+        IamAction::DeletePolicyVersion { arn, version } => {
+            edit("policy", &mut iam.policies, &arn, |policy| policy_version::delete(policy, version))
+        }
+        IamAction::UpdateRole { role, description, max_session_seconds } => {
+            edit("role", &mut iam.roles, &role, |role| {
+                role.description = description.unwrap_or_else(|| role.description.clone());
+                role.max_session_seconds = max_session_seconds.unwrap_or(role.max_session_seconds);
+                Ok(())
+            })
+        }
         IamAction::CreateInstanceProfile { name, path, tags } => {
             check_name("instance profile", &name, 128)?;
             absent("instance profile", iam.instance_profiles.keys(), &name)?;
@@ -475,6 +549,25 @@ fn apply_to(iam: &mut Iam, txn: &mut Txn, action: IamAction) -> Result<(), Model
             role.tags.retain(|key, _| !keys.contains(key));
             Ok(())
         }),
+        IamAction::Tag { what, tags } => edit_tags(iam, &what, |existing| tag::put(existing, &tags)),
+        IamAction::Untag { what, keys } => edit_tags(iam, &what, |existing| {
+            existing.retain(|key, _| !keys.contains(key));
+            Ok(())
+        }),
+    }
+}
+
+fn edit_tags(
+    iam: &mut Iam,
+    what: &Tagged,
+    change: impl FnOnce(&mut Tags) -> Result<(), ModelError>,
+) -> Result<(), ModelError> {
+    match what {
+        Tagged::User(name) => edit("user", &mut iam.users, name, |user| change(&mut user.tags)),
+        Tagged::Policy(arn) => edit("policy", &mut iam.policies, arn, |policy| change(&mut policy.tags)),
+        Tagged::InstanceProfile(name) => {
+            edit("instance profile", &mut iam.instance_profiles, name, |profile| change(&mut profile.tags))
+        }
     }
 }
 
@@ -534,8 +627,17 @@ fn create_policy(
     let unique_id = unique_id(txn, "ANPA");
     let tags = tag::collect(tags)?;
     let created_at = txn.at;
-    let policy =
-        ManagedPolicy { arn: arn.clone(), name, path, unique_id, description, document, created_at, tags };
+    let policy = ManagedPolicy {
+        arn: arn.clone(),
+        name,
+        path,
+        unique_id,
+        description,
+        document,
+        versions: Versions::default(),
+        created_at,
+        tags,
+    };
     iam.policies.insert(arn, Arc::new(policy));
     Ok(())
 }
@@ -555,7 +657,12 @@ fn delete_policy(iam: &mut Iam, arn: &str) -> Result<(), ModelError> {
     if attached {
         return Err(in_use("policy", arn, "identities attached"));
     }
-    iam.policies.remove(arn).map(|_| ()).ok_or_else(|| missing("policy", arn))
+    let policy = iam.policies.get(arn).ok_or_else(|| missing("policy", arn))?;
+    if !policy.versions.others.is_empty() {
+        return Err(in_use("policy", arn, "versions"));
+    }
+    iam.policies.remove(arn);
+    Ok(())
 }
 
 fn delete_profile(iam: &mut Iam, txn: &Txn, name: &str) -> Result<(), ModelError> {

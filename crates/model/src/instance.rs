@@ -9,9 +9,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
+use crate::event::Event;
 use crate::gateway::{pick_public_address, release_automatic};
 use crate::id::*;
 use crate::interface::{Attachment, InterfaceKind, NetworkInterface, NewInterface};
+use crate::quota::Quota;
 use crate::state::{PublicAddress, State};
 use crate::subnet::Subnet;
 use crate::tag::{self, TagSet, Tags};
@@ -59,6 +61,10 @@ pub struct Instance {
     pub termination_protected: bool,
     /// When it was last started.
     pub launched_at: Timestamp,
+    /// Whether that was by `StartInstances` and not its launch: such a start that fails leaves it stopped, where a launch
+    /// that fails leaves nothing.
+    #[serde(default)]
+    pub restarted: bool,
     /// What people wrote on it.
     pub tags: Tags,
 }
@@ -125,6 +131,23 @@ impl InstanceState {
 }
 
 impl Instance {
+    /// Where it goes when it could not be started: "If the instance can't be started, it returns to the stopped state"
+    /// ("Troubleshoot instance launch issues"), and one that was launched goes "from pending to terminated".
+    pub fn state_after_failed_start(&self) -> InstanceState {
+        match (self.state, self.restarted) {
+            (InstanceState::Pending, false) => InstanceState::Terminated,
+            (InstanceState::Pending, true)
+            | (
+                InstanceState::Running
+                | InstanceState::Stopping
+                | InstanceState::Stopped
+                | InstanceState::ShuttingDown
+                | InstanceState::Terminated,
+                _,
+            ) => InstanceState::Stopped,
+        }
+    }
+
     /// Its interfaces, in the order of their ids.
     pub fn interfaces<'a>(
         &self,
@@ -167,6 +190,9 @@ pub struct KeyPair {
 pub struct Launch {
     /// How many.
     pub count: usize,
+    /// How many are enough, if there is no room for all; none given means all of them.
+    #[serde(default)]
+    pub least: Option<usize>,
     /// The image.
     pub image: String,
     /// The type.
@@ -224,22 +250,39 @@ pub(crate) fn launch(txn: &mut Txn, launch: &Launch) -> Result<(), ModelError> {
         find_key_pair(&txn.state, txn.account, name)?;
     }
     if let Some(name) = &launch.profile {
-        crate::iam::profile(&txn.state, txn.account, name)?;
+        crate::iam::profile_with_role(txn, name)?;
     }
     if launch.user_data.as_ref().is_some_and(|data| data.len() > MAX_USER_DATA_BYTES) {
         return Err(ModelError::Limit { what: "bytes of user data", limit: MAX_USER_DATA_BYTES });
     }
+    let count = room_for(txn, launch)?;
     let reservation = ReservationId::from_number(txn.id_number());
     let mut created = Vec::new();
-    for launch_index in 0..launch.count {
+    for launch_index in 0..count {
         created.push(launch_one(txn, launch, reservation, u32::try_from(launch_index).unwrap_or(0))?);
     }
     // The asked-for resources are reported first.
     txn.events.sort_by_key(|event| match event {
-        crate::Event::Created(ResourceId::Instance(id)) => created.iter().position(|c| c == id).unwrap_or(0),
-        _ => usize::MAX,
+        Event::Created(ResourceId::Instance(id)) => created.iter().position(|c| c == id).unwrap_or(0),
+        Event::Created(_) | Event::Changed(_) | Event::Deleted(_) | Event::IdentityChanged => usize::MAX,
     });
     Ok(())
+}
+
+/// As many as there is room for: "If you specify a value that is more capacity than Amazon EC2 can launch in the target
+/// Availability Zone, it launches the largest possible number above MinCount."
+fn room_for(txn: &Txn, launch: &Launch) -> Result<usize, ModelError> {
+    let least = launch.least.unwrap_or(launch.count).min(launch.count);
+    match &launch.interface {
+        LaunchInterface::Existing(_) => Ok(launch.count),
+        LaunchInterface::New { subnet, .. } => {
+            let room = txn.get::<Subnet>(*subnet)?.available_address_count(&txn.state);
+            if room < least {
+                return Err(ModelError::SubnetFull { subnet: *subnet });
+            }
+            Ok(launch.count.min(room))
+        }
+    }
 }
 
 fn launch_one(
@@ -272,6 +315,7 @@ fn launch_one(
         metadata: launch.metadata,
         termination_protected: launch.termination_protected,
         launched_at: txn.at,
+        restarted: false,
         tags,
     });
     let attachment = Attachment {
@@ -311,6 +355,7 @@ fn primary_interface(txn: &mut Txn, launch: &Launch) -> Result<(NetworkInterface
                     description: description.clone(),
                     private_address: *private_address,
                     secondary_addresses: Vec::new(),
+                    secondary_count: 0,
                     groups: groups.clone(),
                     kind: InterfaceKind::Interface,
                     tags: launch.interface_tags.clone(),
@@ -380,7 +425,10 @@ pub(crate) fn start(txn: &mut Txn, ids: &[InstanceId]) -> Result<(), ModelError>
 fn start_one(txn: &mut Txn, instance: &Instance) -> Result<(), ModelError> {
     set_state(txn, instance.id, InstanceState::Pending, "")?;
     let at = txn.at;
-    txn.update::<Instance>(instance.id, |instance| instance.launched_at = at)?;
+    txn.update::<Instance>(instance.id, |instance| {
+        instance.launched_at = at;
+        instance.restarted = true;
+    })?;
     // A public address that came with the launch is another one after each start ("Public IPv4 addresses").
     let primary = instance.primary_interface(&txn.state).cloned();
     match primary {
@@ -426,7 +474,9 @@ pub(crate) fn report(
             release_on_termination(txn, &instance)
         }
         (from, to) if from == to => Ok(()),
-        _ => Err(wrong_state(&instance, "in transition")),
+        (Pending | Running | Stopping | Stopped | ShuttingDown | Terminated, _) => {
+            Err(wrong_state(&instance, "in transition"))
+        }
     }
 }
 
@@ -470,13 +520,19 @@ pub enum InstanceChange {
     Metadata(MetadataOptions),
     /// The instance profile.
     Profile(Option<String>),
+    /// The instance profile, in the place of the one that is there.
+    ReplaceProfile(String),
 }
 
 pub(crate) fn modify(txn: &mut Txn, id: InstanceId, change: InstanceChange) -> Result<(), ModelError> {
     let instance = txn.get::<Instance>(id)?;
     let stopped = || match instance.state {
         InstanceState::Stopped => Ok(()),
-        _ => Err(wrong_state(&instance, "stopped")),
+        InstanceState::Pending
+        | InstanceState::Running
+        | InstanceState::Stopping
+        | InstanceState::ShuttingDown
+        | InstanceState::Terminated => Err(wrong_state(&instance, "stopped")),
     };
     match change {
         InstanceChange::TerminationProtection(on) => {
@@ -495,8 +551,13 @@ pub(crate) fn modify(txn: &mut Txn, id: InstanceId, change: InstanceChange) -> R
         }
         InstanceChange::Metadata(options) => txn.update::<Instance>(id, |i| i.metadata = options),
         InstanceChange::Profile(None) => txn.update::<Instance>(id, |i| i.profile = None),
+        InstanceChange::ReplaceProfile(name) => {
+            crate::iam::profile_with_role(txn, &name)?;
+            let association = IamInstanceProfileAssociationId::from_number(txn.id_number());
+            txn.update::<Instance>(id, |i| i.profile = Some((association, name)))
+        }
         InstanceChange::Profile(Some(name)) => {
-            crate::iam::profile(&txn.state, txn.account, &name)?;
+            crate::iam::profile_with_role(txn, &name)?;
             if let Some((_, current)) = &instance.profile {
                 return Err(ModelError::InUse { resource: id.into(), used_by: current.clone() });
             }
@@ -535,6 +596,7 @@ pub(crate) fn create_key_pair(txn: &mut Txn, new: NewKeyPair) -> Result<(), Mode
     if find_key_pair(&txn.state, txn.account, &new.name).is_ok() {
         return Err(ModelError::KeyPairExists(new.name));
     }
+    txn.room_for_one::<KeyPair>(Quota::KeyPairs)?;
     let id = txn.mint::<KeyPair>(KeyPairId::from_number)?;
     let tags = tag::collect(&new.tags)?;
     txn.insert(KeyPair {

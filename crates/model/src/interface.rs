@@ -8,14 +8,13 @@ use crate::error::ModelError;
 use crate::gateway::Address;
 use crate::id::*;
 use crate::instance::Instance;
+use crate::quota::Quota;
 use crate::security_group::SecurityGroup;
 use crate::subnet::{Subnet, pick_address};
 use crate::tag::{self, TagSet, Tags};
 use crate::txn::Txn;
 use crate::vpc::Vpc;
 
-/// How many groups an interface may have ("Amazon VPC quotas": 5, adjustable to 16).
-pub const MAX_GROUPS: usize = 16;
 /// How many private addresses an interface may have. AWS's limit is the instance type's, 50 at most.
 pub const MAX_PRIVATE_ADDRESSES: usize = 50;
 
@@ -113,6 +112,9 @@ pub struct NewInterface {
     pub private_address: Option<Ipv4Addr>,
     /// More addresses.
     pub secondary_addresses: Vec<Ipv4Addr>,
+    /// How many more that are free.
+    #[serde(default)]
+    pub secondary_count: usize,
     /// Its groups; none given means the VPC's default one.
     pub groups: Option<Vec<SecurityGroupId>>,
     /// What makes it.
@@ -128,16 +130,18 @@ pub(crate) fn insert(txn: &mut Txn, new: NewInterface) -> Result<NetworkInterfac
         InterfaceKind::Interface => resolve_groups(txn, subnet.vpc, new.groups)?,
         InterfaceKind::NatGateway => Vec::new(),
     };
+    txn.room_for_one::<NetworkInterface>(Quota::Interfaces)?;
     let id = txn.mint::<NetworkInterface>(NetworkInterfaceId::from_number)?;
-    let primary = pick_address(&txn.state, &subnet, new.private_address)?;
-    let mut private_addresses = vec![PrivateAddress { address: primary }];
-    txn.state.private_addresses.insert((subnet.vpc, primary.into()), id);
-    for wanted in new.secondary_addresses {
-        let address = pick_address(&txn.state, &subnet, Some(wanted))?;
+    check_address_count(new.secondary_addresses.len().saturating_add(new.secondary_count).saturating_add(1))?;
+    let secondary = new.secondary_addresses.into_iter().map(Some);
+    let chosen = [new.private_address].into_iter().chain(secondary);
+    let chosen = chosen.chain(std::iter::repeat_n(None, new.secondary_count));
+    let mut private_addresses = Vec::new();
+    for wanted in chosen {
+        let address = pick_address(&txn.state, &subnet, wanted)?;
         txn.state.private_addresses.insert((subnet.vpc, address.into()), id);
         private_addresses.push(PrivateAddress { address });
     }
-    check_address_count(private_addresses.len())?;
     let mac = mac_of(txn);
     let tags = tag::collect(&new.tags)?;
     txn.insert(NetworkInterface {
@@ -194,9 +198,7 @@ fn resolve_groups(
             groups.push(id);
         }
     }
-    if groups.len() > MAX_GROUPS {
-        return Err(ModelError::Limit { what: "security groups of an interface", limit: MAX_GROUPS });
-    }
+    txn.within(Quota::GroupsPerInterface, |_| groups.len())?;
     Ok(groups)
 }
 

@@ -13,6 +13,7 @@
 
 pub mod account;
 pub mod command;
+pub mod default_vpc;
 pub mod endpoint;
 pub mod error;
 pub mod event;
@@ -23,7 +24,9 @@ pub mod instance;
 pub mod interface;
 pub mod invariants;
 pub mod network_acl;
+pub mod policy_version;
 pub mod prefix_list;
+pub mod quota;
 pub mod route;
 pub mod security_group;
 pub mod state;
@@ -33,10 +36,11 @@ pub mod vpc;
 
 mod txn;
 
-pub use command::{Action, Command, apply};
+pub use command::{Action, Command, apply, replay};
 pub use error::ModelError;
 pub use event::Event;
 pub use id::*;
 pub use ipnet::{IpNet, Ipv4Net};
+pub use quota::Quota;
 pub use state::{Region, State, Zone};
 pub use tag::{TagSet, Tags};

@@ -8,14 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
 use crate::id::*;
+use crate::quota::Quota;
 use crate::security_group::Traffic;
 use crate::subnet::Subnet;
 use crate::tag::{self, TagSet, Tags};
 use crate::txn::Txn;
 use crate::vpc::Vpc;
 
-/// How many rules of a direction an ACL may have ("Amazon VPC quotas": 20, adjustable to 40).
-pub const MAX_ENTRIES: usize = 40;
 /// The highest rule number that people may use.
 pub const MAX_RULE_NUMBER: u16 = 32_766;
 
@@ -82,6 +81,9 @@ pub(crate) fn insert_default(txn: &mut Txn, id: NetworkAclId, vpc: VpcId) {
 pub(crate) fn create(txn: &mut Txn, vpc: VpcId, tags: &TagSet) -> Result<(), ModelError> {
     txn.get::<Vpc>(vpc)?;
     let id = txn.mint::<NetworkAcl>(NetworkAclId::from_number)?;
+    txn.within(Quota::NetworkAcls, |txn| {
+        txn.state.network_acls.values().filter(|acl| acl.vpc == vpc).count() + 1
+    })?;
     let tags = tag::collect(tags)?;
     txn.insert(NetworkAcl {
         id,
@@ -135,9 +137,7 @@ pub(crate) fn create_entry(
     if acl.entries(egress).contains_key(&entry.number) {
         return Err(ModelError::AclEntryExists { acl: id, number: entry.number });
     }
-    if acl.entries(egress).len() >= MAX_ENTRIES {
-        return Err(ModelError::Limit { what: "rules of a network ACL", limit: MAX_ENTRIES });
-    }
+    txn.within(Quota::NetworkAclRules, |_| acl.entries(egress).len() + 1)?;
     txn.update::<NetworkAcl>(id, |acl| {
         acl.entries_mut(egress).insert(entry.number, canonical(entry));
     })

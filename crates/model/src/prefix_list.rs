@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
 use crate::id::*;
-use crate::route::RouteDestination;
-use crate::security_group::Peer;
+use crate::quota::Quota;
+use crate::route::{RouteDestination, RouteTable};
+use crate::security_group::{Peer, SecurityGroup, heavier_family};
 use crate::state::State;
 use crate::tag::{self, TagSet, Tags};
 use crate::txn::Txn;
@@ -93,6 +94,10 @@ pub(crate) fn create(txn: &mut Txn, new: NewPrefixList) -> Result<(), ModelError
     if !(1..=MAX_SIZE).contains(&new.max_entries) {
         return Err(ModelError::PrefixListSize(new.max_entries));
     }
+    txn.within(Quota::PrefixLists, |txn| {
+        let lists = txn.state.visible::<PrefixList>(txn.account);
+        lists.filter(|list| list.owner == Some(txn.account)).count() + 1
+    })?;
     let id = txn.mint::<PrefixList>(PrefixListId::from_number)?;
     let mut entries = BTreeMap::new();
     for (cidr, description) in new.entries {
@@ -170,13 +175,45 @@ pub(crate) fn modify(txn: &mut Txn, id: PrefixListId, change: PrefixListChange) 
     if entries.len() > size(limit) {
         return Err(ModelError::PrefixListFull { list: id, limit });
     }
+    let grows = limit > list.max_entries;
     txn.update::<PrefixList>(id, |list| {
         if entries_change {
             replace_entries(list, entries);
         }
         list.name = change.name.unwrap_or_else(|| list.name.clone());
         list.max_entries = limit;
-    })
+    })?;
+    if grows { check_references(txn, id) } else { Ok(()) }
+}
+
+/// How much of the quota of a route table or a security group a reference to a list uses: "the maximum number of entries
+/// for the prefix list counts as the same number of rules or routes". The lists of S3 and DynamoDB weigh 1 ("AWS-managed
+/// prefix list weight").
+pub(crate) fn weight(state: &State, id: PrefixListId) -> usize {
+    let own = state.prefix_lists.get(&id).filter(|list| list.owner.is_some());
+    own.map_or(1, |list| size(list.max_entries))
+}
+
+/// A list that grew may be too much for what refers to it.
+fn check_references(txn: &Txn, id: PrefixListId) -> Result<(), ModelError> {
+    let state = &txn.state;
+    let destination = RouteDestination::PrefixList(id);
+    for table in state.visible::<RouteTable>(txn.account).filter(|t| t.routes.contains_key(&destination)) {
+        txn.within(Quota::Routes, |_| {
+            table.routes.keys().map(|destination| crate::route::weight(state, *destination)).sum()
+        })?;
+    }
+    for group in state.visible::<SecurityGroup>(txn.account) {
+        let rules = || group.rules.values().map(|rule| rule.permission);
+        for egress in [false, true] {
+            if rules().any(|rule| rule.egress == egress && rule.peer == Peer::PrefixList(id)) {
+                txn.within(Quota::SecurityGroupRules, |_| {
+                    heavier_family(state, rules().filter(|rule| rule.egress == egress))
+                })?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn replace_entries(list: &mut PrefixList, entries: BTreeMap<IpNet, String>) {
@@ -208,10 +245,10 @@ pub(crate) fn restore(
 
 /// What uses a list: route tables and security groups.
 pub fn associations(state: &State, account: AccountId, id: PrefixListId) -> Vec<ResourceId> {
-    let tables = state.visible::<crate::route::RouteTable>(account);
+    let tables = state.visible::<RouteTable>(account);
     let tables = tables.filter(|table| table.routes.contains_key(&RouteDestination::PrefixList(id)));
-    let groups = state.visible::<crate::security_group::SecurityGroup>(account);
-    let refers = |group: &std::sync::Arc<crate::security_group::SecurityGroup>| {
+    let groups = state.visible::<SecurityGroup>(account);
+    let refers = |group: &std::sync::Arc<SecurityGroup>| {
         group.rules.values().any(|rule| rule.permission.peer == Peer::PrefixList(id))
     };
     let groups = groups.filter(|group| refers(group));

@@ -16,16 +16,12 @@ use crate::id::*;
 use crate::instance::{Instance, InstanceState};
 use crate::interface::NetworkInterface;
 use crate::prefix_list::PrefixList;
+use crate::quota::Quota;
 use crate::state::State;
 use crate::subnet::Subnet;
 use crate::tag::{self, TagSet, Tags};
 use crate::txn::Txn;
 use crate::vpc::Vpc;
-
-/// How many routes a table may have. AWS's default is 500 (50 until 2025) and can be raised to 1,000.
-pub const MAX_ROUTES: usize = 1_000;
-/// How many route tables a VPC may have ("Amazon VPC quotas").
-pub const MAX_ROUTE_TABLES: usize = 200;
 
 /// A route table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -162,9 +158,9 @@ pub(crate) fn insert_table(
     vpc: VpcId,
     tags: Tags,
 ) -> Result<(), ModelError> {
-    if txn.state.route_tables.values().filter(|table| table.vpc == vpc).count() >= MAX_ROUTE_TABLES {
-        return Err(ModelError::Limit { what: "route tables of a VPC", limit: MAX_ROUTE_TABLES });
-    }
+    txn.within(Quota::RouteTables, |txn| {
+        txn.state.route_tables.values().filter(|table| table.vpc == vpc).count() + 1
+    })?;
     txn.insert(RouteTable { id, owner: txn.account, vpc, routes: OrdMap::new(), tags });
     Ok(())
 }
@@ -303,6 +299,21 @@ fn check_destination(txn: &Txn, table: &RouteTable, destination: RouteDestinatio
     }
 }
 
+/// Refuses one more route than the quota: a prefix list counts with its size.
+pub(crate) fn check_room(txn: &Txn, table: &RouteTable, new: RouteDestination) -> Result<(), ModelError> {
+    txn.within(Quota::Routes, |txn| {
+        table.routes.keys().chain([&new]).map(|destination| weight(&txn.state, *destination)).sum()
+    })
+}
+
+/// How much of the quota of a table a route uses.
+pub(crate) fn weight(state: &State, destination: RouteDestination) -> usize {
+    match destination {
+        RouteDestination::Cidr(_) => 1,
+        RouteDestination::PrefixList(list) => crate::prefix_list::weight(state, list),
+    }
+}
+
 pub(crate) fn create_route(
     txn: &mut Txn,
     id: RouteTableId,
@@ -320,9 +331,7 @@ pub(crate) fn create_route(
         }
         return Err(ModelError::RouteExists { table: id, destination });
     }
-    if table.routes.len() >= MAX_ROUTES {
-        return Err(ModelError::Limit { what: "routes of a route table", limit: MAX_ROUTES });
-    }
+    check_room(txn, &table, destination)?;
     txn.update::<RouteTable>(id, |table| {
         table.routes.insert(destination, Route { destination, target });
     })

@@ -9,13 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::ModelError;
 use crate::id::*;
 use crate::prefix_list::PrefixList;
+use crate::quota::Quota;
 use crate::state::State;
 use crate::tag::{self, TagSet, Tags};
 use crate::txn::Txn;
 use crate::vpc::Vpc;
-
-/// How many rules of a direction a group may have. AWS's default of 60 can be raised to 1,000.
-pub const MAX_RULES: usize = 1_000;
 
 /// A security group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -148,6 +146,7 @@ pub(crate) fn create(
     if groups.any(|group| group.vpc == vpc && group.name == name) {
         return Err(ModelError::GroupNameTaken { name, vpc });
     }
+    txn.room_for_one::<SecurityGroup>(Quota::SecurityGroups)?;
     let id = txn.mint::<SecurityGroup>(SecurityGroupId::from_number)?;
     let tags = tag::collect(tags)?;
     let rules = OrdMap::from_iter([new_rule(txn, ALLOW_ALL_OUT)]);
@@ -215,9 +214,7 @@ pub(crate) fn authorize(
         if group.rules.values().any(|rule| rule.permission == permission) {
             return Err(ModelError::RuleExists { rule: format!("{permission:?}"), group: id });
         }
-        if weight(txn, group.rules.values().map(|r| r.permission), permission) > MAX_RULES {
-            return Err(ModelError::Limit { what: "rules of a security group", limit: MAX_RULES });
-        }
+        check_room(txn, &group, None, permission)?;
         let rule_id = SecurityGroupRuleId::from_number(txn.id_number());
         let rule = SecurityGroupRule { id: rule_id, permission, description, tags: tags.clone() };
         group.rules.insert(rule_id, rule);
@@ -226,15 +223,34 @@ pub(crate) fn authorize(
     txn.update::<SecurityGroup>(id, |existing| *existing = group)
 }
 
-/// How much of the quota the rules of a direction use, a new one included: a prefix list counts with its size.
-fn weight(txn: &Txn, rules: impl Iterator<Item = Permission>, new: Permission) -> usize {
+/// Refuses one more rule than the quota, which is for each direction; `instead` of one that goes, if one goes.
+fn check_room(
+    txn: &Txn,
+    group: &SecurityGroup,
+    instead: Option<SecurityGroupRuleId>,
+    new: Permission,
+) -> Result<(), ModelError> {
+    let stays = |rule: &&SecurityGroupRule| Some(rule.id) != instead;
+    txn.within(Quota::SecurityGroupRules, |txn| {
+        let rules = group.rules.values().filter(stays).map(|rule| rule.permission);
+        heavier_family(&txn.state, rules.filter(|rule| rule.egress == new.egress).chain([new]))
+    })
+}
+
+/// How much of the quota rules of one direction use. "This quota is enforced separately for IPv4 rules and IPv6 rules":
+/// it is the family that uses more of it. A group counts for both, a prefix list for both and with its size.
+pub(crate) fn heavier_family(state: &State, rules: impl Iterator<Item = Permission>) -> usize {
     let of = |permission: Permission| match permission.peer {
-        Peer::Cidr(_) | Peer::Group(_) => 1,
+        Peer::Cidr(IpNet::V4(_)) => (1, 0),
+        Peer::Cidr(IpNet::V6(_)) => (0, 1),
+        Peer::Group(_) => (1, 1),
         Peer::PrefixList(list) => {
-            txn.state.prefix_lists.get(&list).map_or(1, |list| usize::try_from(list.max_entries).unwrap_or(1))
+            let weight = crate::prefix_list::weight(state, list);
+            (weight, weight)
         }
     };
-    rules.filter(|rule| rule.egress == new.egress).chain([new]).map(of).sum()
+    let (v4, v6) = rules.map(of).fold((0, 0), |(v4, v6), (more_v4, more_v6)| (v4 + more_v4, v6 + more_v6));
+    v4.max(v6)
 }
 
 /// Which rules to revoke.
@@ -291,6 +307,7 @@ pub(crate) fn modify_rule(
         return Err(ModelError::RuleNotFound { rule: rule.to_string(), group: id });
     }
     check_permission(txn, &group, new.permission)?;
+    check_room(txn, &group, Some(rule), new.permission)?;
     let taken = group.rules.values().any(|other| other.id != rule && other.permission == new.permission);
     if taken {
         return Err(ModelError::RuleExists { rule: format!("{:?}", new.permission), group: id });

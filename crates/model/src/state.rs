@@ -17,6 +17,7 @@ use crate::instance::{Instance, KeyPair};
 use crate::interface::NetworkInterface;
 use crate::network_acl::NetworkAcl;
 use crate::prefix_list::PrefixList;
+use crate::quota::Quotas;
 use crate::route::RouteTable;
 use crate::security_group::SecurityGroup;
 use crate::subnet::Subnet;
@@ -110,6 +111,9 @@ pub struct State {
     pub vpc_endpoints: OrdMap<VpcEndpointId, Arc<VpcEndpoint>>,
     pub instances: OrdMap<InstanceId, Arc<Instance>>,
     pub key_pairs: OrdMap<KeyPairId, Arc<KeyPair>>,
+    /// What the operator made of an account's quotas.
+    #[serde(default)]
+    pub quotas: OrdMap<AccountId, Arc<Quotas>>,
     /// Requests that may be repeated, by account, and the token that names them.
     pub client_tokens: OrdMap<String, Arc<TokenRecord>>,
     /// Who has an address of a VPC. Derived from `network_interfaces`.
@@ -214,6 +218,7 @@ impl State {
             vpc_endpoints: OrdMap::new(),
             instances: OrdMap::new(),
             key_pairs: OrdMap::new(),
+            quotas: OrdMap::new(),
             client_tokens: OrdMap::new(),
             private_addresses: OrdMap::new(),
             public_addresses: OrdMap::new(),

@@ -10,13 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::ModelError;
 use crate::id::*;
 use crate::interface::NetworkInterface;
+use crate::quota::Quota;
 use crate::state::State;
 use crate::tag::{self, TagSet, Tags};
 use crate::txn::Txn;
 use crate::vpc::{Vpc, check_block, overlap};
-
-/// How many subnets a VPC may have ("Amazon VPC quotas").
-pub const MAX_SUBNETS: usize = 200;
 
 /// A subnet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +37,9 @@ pub struct Subnet {
     pub network_acl: NetworkAclId,
     /// The link to that ACL.
     pub network_acl_association: NetworkAclAssociationId,
+    /// Whether it is the default subnet of its zone.
+    #[serde(default)]
+    pub default_for_zone: bool,
     /// What people wrote on it.
     pub tags: Tags,
 }
@@ -83,7 +84,7 @@ pub(crate) fn create(
     cidr: Ipv4Net,
     zone: Option<&str>,
     tags: &TagSet,
-) -> Result<(), ModelError> {
+) -> Result<SubnetId, ModelError> {
     let vpc = txn.get::<Vpc>(vpc)?;
     check_block(cidr)?;
     if !vpc.blocks.iter().any(|block| block.cidr.contains(&cidr)) {
@@ -93,9 +94,7 @@ pub(crate) fn create(
     if let Some(other) = others().find(|subnet| overlap(subnet.cidr, cidr)) {
         return Err(ModelError::BlockOverlap { cidr, other: other.cidr });
     }
-    if others().count() >= MAX_SUBNETS {
-        return Err(ModelError::Limit { what: "subnets of a VPC", limit: MAX_SUBNETS });
-    }
+    txn.within(Quota::Subnets, |_| others().count() + 1)?;
     let zones = &txn.state.region.zones;
     let found = match zone {
         None => zones.first(),
@@ -118,9 +117,10 @@ pub(crate) fn create(
         route_table: None,
         network_acl: vpc.default_network_acl,
         network_acl_association,
+        default_for_zone: false,
         tags,
     });
-    Ok(())
+    Ok(id)
 }
 
 pub(crate) fn delete(txn: &mut Txn, id: SubnetId) -> Result<(), ModelError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::error::ModelError;
 use crate::event::Event;
 use crate::id::{AccountId, Timestamp};
+use crate::quota::Quota;
 use crate::state::{Resource, State};
 
 pub(crate) struct Txn {
@@ -13,11 +14,57 @@ pub(crate) struct Txn {
     pub at: Timestamp,
     pub account: AccountId,
     random: u64,
+    admission: Admission,
+}
+
+/// Whether a command still has to be accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It is new.
+    Asked,
+    /// It was accepted once, and is applied again.
+    Given,
 }
 
 impl Txn {
-    pub fn new(state: State, account: AccountId, at: Timestamp, seed: u64) -> Self {
-        Self { state, events: Vec::new(), at, account, random: seed }
+    pub fn new(state: State, account: AccountId, at: Timestamp, seed: u64, admission: Admission) -> Self {
+        Self { state, events: Vec::new(), at, account, random: seed, admission }
+    }
+
+    /// Does one part of a command that has several, with a seed of its own; its events follow those that are there.
+    pub fn part(
+        &mut self,
+        seed: u64,
+        work: impl FnOnce(&mut Self) -> Result<(), ModelError>,
+    ) -> Result<(), ModelError> {
+        let random = std::mem::replace(&mut self.random, seed);
+        let mut events = std::mem::take(&mut self.events);
+        work(self)?;
+        events.append(&mut self.events);
+        (self.events, self.random) = (events, random);
+        Ok(())
+    }
+
+    /// Asks a rule about which commands are accepted. INVARIANT: such a rule changes nothing, and is not asked of what
+    /// was accepted before, so it may become stricter and old logs still read.
+    pub fn admit(&self, rule: impl FnOnce(&Self) -> Result<(), ModelError>) -> Result<(), ModelError> {
+        match self.admission {
+            Admission::Asked => rule(self),
+            Admission::Given => Ok(()),
+        }
+    }
+
+    /// Refuses more than the account's quota; `wanted` is how many there would be.
+    pub fn within(&self, quota: Quota, wanted: impl FnOnce(&Self) -> usize) -> Result<(), ModelError> {
+        self.admit(|txn| {
+            let limit = crate::quota::limit(&txn.state, txn.account, quota);
+            if wanted(txn) > limit { Err(ModelError::Quota { quota, limit }) } else { Ok(()) }
+        })
+    }
+
+    /// Refuses one more of a kind of resource than the account's quota.
+    pub fn room_for_one<R: Resource>(&self, quota: Quota) -> Result<(), ModelError> {
+        self.within(quota, |txn| txn.state.visible::<R>(txn.account).count() + 1)
     }
 
     /// The next pseudo-random number of this command (splitmix64): the same seed always gives the same ones.

@@ -12,15 +12,11 @@ use crate::error::ModelError;
 use crate::gateway::InternetGateway;
 use crate::id::*;
 use crate::network_acl::NetworkAcl;
+use crate::quota::Quota;
 use crate::route::RouteTable;
 use crate::security_group::SecurityGroup;
 use crate::tag::{self, TagSet, Tags};
 use crate::txn::Txn;
-
-/// How many blocks a VPC may have, its first included ("Amazon VPC quotas").
-const MAX_BLOCKS: usize = 5;
-/// How many VPCs an account may have in a Region. AWS's default is 5 and can be raised; this is the raised one.
-pub const MAX_VPCS: usize = 1_000;
 
 /// A VPC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +41,9 @@ pub struct Vpc {
     pub default_security_group: SecurityGroupId,
     /// The ACL of the subnets that name none.
     pub default_network_acl: NetworkAclId,
+    /// Whether it is the account's default one.
+    #[serde(default)]
+    pub is_default: bool,
     /// What people wrote on it.
     pub tags: Tags,
 }
@@ -127,12 +126,10 @@ pub fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
     a.contains(&b) || b.contains(&a)
 }
 
-pub(crate) fn create(txn: &mut Txn, cidr: Ipv4Net, tags: &TagSet) -> Result<(), ModelError> {
+pub(crate) fn create(txn: &mut Txn, cidr: Ipv4Net, tags: &TagSet) -> Result<VpcId, ModelError> {
     check_block(cidr)?;
     check_unrestricted(cidr)?;
-    if txn.state.visible::<Vpc>(txn.account).count() >= MAX_VPCS {
-        return Err(ModelError::Limit { what: "VPCs", limit: MAX_VPCS });
-    }
+    txn.room_for_one::<Vpc>(Quota::Vpcs)?;
     let id = txn.mint::<Vpc>(VpcId::from_number)?;
     let main_route_table = txn.mint::<RouteTable>(RouteTableId::from_number)?;
     let default_security_group = txn.mint::<SecurityGroup>(SecurityGroupId::from_number)?;
@@ -152,6 +149,7 @@ pub(crate) fn create(txn: &mut Txn, cidr: Ipv4Net, tags: &TagSet) -> Result<(), 
         main_association,
         default_security_group,
         default_network_acl,
+        is_default: false,
         tags,
     });
     crate::route::insert_table(txn, main_route_table, id, Tags::new())?;
@@ -162,7 +160,7 @@ pub(crate) fn create(txn: &mut Txn, cidr: Ipv4Net, tags: &TagSet) -> Result<(), 
     if let Some(position) = position {
         txn.events.swap(0, position);
     }
-    Ok(())
+    Ok(id)
 }
 
 /// The account's default DHCP options, made with its first VPC.
@@ -249,9 +247,7 @@ pub(crate) fn associate_block(txn: &mut Txn, id: VpcId, cidr: Ipv4Net) -> Result
             return Err(ModelError::RouteShadowsLocal { destination, local: cidr });
         }
     }
-    if vpc.blocks.len() >= MAX_BLOCKS {
-        return Err(ModelError::Limit { what: "blocks of a VPC", limit: MAX_BLOCKS });
-    }
+    txn.within(Quota::VpcBlocks, |_| vpc.blocks.len() + 1)?;
     let block = VpcBlock { association: VpcCidrAssociationId::from_number(txn.id_number()), cidr };
     txn.update::<Vpc>(id, |vpc| vpc.blocks.push(block))
 }
@@ -277,6 +273,7 @@ pub(crate) fn create_dhcp_options(
     options: BTreeMap<String, Vec<String>>,
     tags: &TagSet,
 ) -> Result<(), ModelError> {
+    txn.room_for_one::<DhcpOptions>(Quota::DhcpOptions)?;
     let id = txn.mint::<DhcpOptions>(DhcpOptionsId::from_number)?;
     let tags = tag::collect(tags)?;
     txn.insert(DhcpOptions { id, owner: txn.account, options, tags });

@@ -88,6 +88,7 @@ impl Build {
 fn launch(subnet: SubnetId, group: SecurityGroupId, count: usize) -> Launch {
     Launch {
         count,
+        least: None,
         image: "ami-1".to_owned(),
         instance_type: "t3.micro".to_owned(),
         interface: LaunchInterface::New {

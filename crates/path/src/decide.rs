@@ -4,11 +4,12 @@
 //! resource that it reads (absences included) is among the consulted stamps. What is missing is a refusal.
 
 mod back;
+mod internet;
 mod rules;
 
 use std::net::Ipv4Addr;
 
-use postern_model::{Ipv4Net, NetworkInterfaceId, ResourceId, RouteTableId, SubnetId, VpcId};
+use postern_model::{Ipv4Net, ResourceId, RouteTableId, SubnetId, VpcId};
 
 use crate::cover::{Cover, End, v4};
 use crate::decision::*;
@@ -455,72 +456,6 @@ impl<'a> Walk<'a> {
         let direction = Direction::answer(false);
         let direction = if sender.nat.is_some() { direction.nat_sender(sender.address) } else { direction };
         self.acl(sender.subnet, Stage::ReturnNetworkAcl, direction)
-    }
-
-    fn over_internet(
-        &mut self,
-        sender: Sender<'a>,
-        gateway: postern_model::InternetGatewayId,
-        destination: Ipv4Addr,
-        hops: Hops,
-    ) -> Walked<Action> {
-        let public = match (sender.nat, sender.interface) {
-            (Some((_, nat)), _) => nat.public,
-            (None, Some(interface)) => {
-                // A sender that does not check sources may use addresses that are not its own.
-                self.cover.pin(End::Source);
-                interface.public_of(sender.address)
-            }
-            (None, None) => None,
-        };
-        let Some(public) = public else { return self.refuse(DropReason::NoPublicAddress, gateway.into()) };
-        self.answer_into(sender)?;
-        self.pass(Stage::InternetGateway, Some(gateway.into()), None, Why::SourceBecomes(public.into()));
-        self.depend_on_key(SlotKey::Services);
-        let service = self.plan.services.find(u32::from(destination));
-        self.cover.keep_interval(End::Destination, service.low, service.high);
-        if service.value.is_some() {
-            let source = self.identity(sender, Through::Internet(public));
-            return Ok(self.deliver_at_front_door(sender, source, hops, INTERNET_MTU));
-        }
-        let pool = Ipv4Net::new_assert(postern_model::gateway::PUBLIC_POOL_BASE, 16);
-        let mut holder = None;
-        if self.cover.consult_block(End::Destination, pool.into()) {
-            self.cover.pin(End::Destination);
-            self.depend_on_key(SlotKey::PublicAddresses);
-            holder = self.plan.public.get(&destination).copied();
-        }
-        let Some((target, private)) = holder else {
-            let reply = Reply::NetworkUnreachable(self.plan.router_of(sender.subnet));
-            return self.refuse_by(DropReason::NoUplink, gateway.into(), None, reply);
-        };
-        self.in_again(sender, public, target, private, hops)
-    }
-
-    /// In again by another internet gateway (or the same one), to an interface with a public address.
-    fn in_again(
-        &mut self,
-        sender: Sender<'a>,
-        public: Ipv4Addr,
-        target: NetworkInterfaceId,
-        private: Ipv4Addr,
-        hops: Hops,
-    ) -> Walked<Action> {
-        let plan = self.plan;
-        let found = plan.interface(target).filter(|target| !target.nat_gateway);
-        let Some(target) = found else { return self.refuse(DropReason::NoSuchAddress, target.into()) };
-        self.consult(target.stamp);
-        if !target.attached {
-            return self.refuse(DropReason::TargetDown, target.id.into());
-        }
-        let source = match self.nat_source(sender, |nat| nat.public.unwrap_or(nat.private)) {
-            SourceRewrite::Keep => SourceRewrite::Address(public.into()),
-            through_nat => through_nat,
-        };
-        self.pass(Stage::Target, Some(target.id.into()), None, Why::DestinationBecomes(private.into()));
-        let from_outside = Sender { address: public, ..sender };
-        let arrival = Arrival { hops, source, destination: Some(private), mtu: INTERNET_MTU };
-        self.enter(from_outside, target, arrival)
     }
 
     fn deliver_inside(&mut self, sender: Sender<'a>, destination: Ipv4Addr, hops: Hops) -> Walked<Action> {

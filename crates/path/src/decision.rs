@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use crate::cover::Cover;
 use crate::stage::{DropReason, Stage};
+use crate::uplink::LinkName;
 
 /// What was decided about a flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,7 +128,7 @@ pub enum Deliver {
 }
 
 /// A door of Postern's own. Each has one fixed address in the doors' namespace, which packets are rewritten to; the
-/// ports stay.
+/// ports stay, but for [`Door::port`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Door {
     /// Where AWS's services are: S3, the EC2 API and the others.
@@ -136,11 +137,13 @@ pub enum Door {
     Resolver,
     /// Instance metadata.
     Metadata,
+    /// The way out of the region, over an interface of the host's.
+    Uplink,
 }
 
 impl Door {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::FrontDoor, Self::Resolver, Self::Metadata];
+    pub const ALL: [Self; 4] = [Self::FrontDoor, Self::Resolver, Self::Metadata, Self::Uplink];
 
     /// The door's own address. 240.0.0.0/4 is reserved (RFC 1112) and no VPC can have it; the lowest /24 of it is
     /// the doors', the rest are peers'.
@@ -149,6 +152,15 @@ impl Door {
             Self::FrontDoor => Ipv4Addr::new(240, 0, 0, 1),
             Self::Resolver => Ipv4Addr::new(240, 0, 0, 2),
             Self::Metadata => Ipv4Addr::new(240, 0, 0, 3),
+            Self::Uplink => Ipv4Addr::new(240, 0, 0, 4),
+        }
+    }
+
+    /// The port that TCP and UDP of all ports are rewritten to, for a door that takes any; none where ports stay.
+    pub const fn port(self) -> Option<u16> {
+        match self {
+            Self::FrontDoor | Self::Resolver | Self::Metadata => None,
+            Self::Uplink => Some(1),
         }
     }
 
@@ -158,6 +170,7 @@ impl Door {
             Self::FrontDoor => "front door",
             Self::Resolver => "resolver",
             Self::Metadata => "instance metadata",
+            Self::Uplink => "uplink",
         }
     }
 }
@@ -304,6 +317,8 @@ pub enum Why {
     InterfaceHas(NetworkInterfaceId),
     /// A public address of a service.
     ServiceAddress,
+    /// Nobody in the region has the address, and this interface of the host's leads on.
+    LeavesBy(LinkName),
     /// The endpoint is available; requests carry it as `aws:SourceVpce`.
     EndpointAvailable,
     /// Security groups and ACLs do not apply to link services.

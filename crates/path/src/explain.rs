@@ -49,6 +49,7 @@ pub fn name_line(name: &str, resolution: &Resolution) -> Line {
                 NameSource::Service(service) => format!("public addresses of {service}"),
                 NameSource::PrivateName => "the private name of an interface in the VPC".to_owned(),
                 NameSource::PublicName => "the public name of an interface".to_owned(),
+                NameSource::Outside => "what the host's resolvers say".to_owned(),
             };
             (true, format!("`{name}` is {list}: {source}"), None)
         }
@@ -58,6 +59,13 @@ pub fn name_line(name: &str, resolution: &Resolution) -> Line {
             false,
             format!("`{name}` is not a name that the VPC's resolver knows"),
             Some("use the name of a service of this region, or of an instance in the VPC".to_owned()),
+        ),
+        Resolution::Elsewhere => (
+            false,
+            format!(
+                "`{name}` is not a name of the region's, and the host's resolvers gave no address for it"
+            ),
+            None,
         ),
         Resolution::Off => (
             false,
@@ -121,6 +129,9 @@ fn pass_words(why: Why) -> String {
         Why::DestinationBecomes(address) => format!("the destination becomes {address}"),
         Why::InterfaceHas(id) => format!("{id} has the address"),
         Why::ServiceAddress => "a public address of an AWS service".to_owned(),
+        Why::LeavesBy(link) => {
+            format!("leaves the region by {link}; outside, the source is the host's own address there")
+        }
         Why::EndpointAvailable => {
             "requests carry this endpoint as aws:SourceVpce, and no aws:SourceIp".to_owned()
         }
@@ -143,7 +154,19 @@ fn lost_answer(flow: &Flow, by: Option<ResourceId>) -> (String, String) {
             format!("nobody in the VPC has {source}, so the answer goes nowhere"),
             "send from an address that an interface in the VPC has".to_owned(),
         ),
-        _ => (
+        Some(ResourceId::Subnet(_))
+| Some(ResourceId::RouteTable(_))
+| Some(ResourceId::InternetGateway(_))
+| Some(ResourceId::NatGateway(_))
+| Some(ResourceId::Address(_))
+| Some(ResourceId::NetworkInterface(_))
+| Some(ResourceId::SecurityGroup(_))
+| Some(ResourceId::SecurityGroupRule(_))
+| Some(ResourceId::NetworkAcl(_))
+| Some(ResourceId::PrefixList(_))
+| Some(ResourceId::Instance(_))
+| Some(ResourceId::DhcpOptions(_))
+| Some(ResourceId::KeyPair(_)) | None => (
             format!("the answer to {source} would not find its way back"),
             "in the receiver's route table, route answers to where the packets come from (over the internet, to the \
              internet gateway)"
@@ -168,6 +191,12 @@ fn refusal_words(flow: &Flow, reason: DropReason) -> String {
         DropReason::TargetDown => format!("{destination} is not plugged into anything that runs"),
         DropReason::NoPublicAddress => format!("{source} has no public address"),
         DropReason::NoUplink => format!("this region has no way to {destination} on the internet"),
+        DropReason::NotCarried => {
+            format!(
+                "{destination} is no address that the internet carries packets to, and nobody's in the region"
+            )
+        }
+        DropReason::UplinkProtocol => format!("the uplink does not carry {transport}"),
         DropReason::DestinationCheck => {
             "the interface checks destinations and the packet is not for it".to_owned()
         }
@@ -225,8 +254,10 @@ fn remedy(flow: &Flow, reason: DropReason) -> Option<String> {
             "turn the interface's source/destination check off, if it routes".to_owned()
         }
         DropReason::ResolverOff => "set the VPC's attribute enableDnsSupport to true".to_owned(),
+        DropReason::NoUplink => "start the region with an uplink (postern up --uplink IFACE)".to_owned(),
         DropReason::NoSuchAddress
-        | DropReason::NoUplink
+        | DropReason::NotCarried
+        | DropReason::UplinkProtocol
         | DropReason::MetadataOff
         | DropReason::NoSuchLinkService
         | DropReason::NatProtocol

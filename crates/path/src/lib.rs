@@ -18,6 +18,7 @@ pub mod flow;
 pub mod name;
 pub mod plan;
 pub mod stage;
+pub mod uplink;
 
 pub use cover::{Cover, End};
 pub use decision::*;
@@ -25,3 +26,4 @@ pub use flow::{Flow, Transport};
 pub use name::{NameSource, Question, Resolution};
 pub use plan::{Compiled, Diagnostic, InterfacePlan, Plan};
 pub use stage::{DropReason, Stage};
+pub use uplink::{LinkName, Uplink};

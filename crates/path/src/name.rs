@@ -8,6 +8,7 @@ use std::sync::Arc;
 use postern_model::VpcId;
 
 use crate::plan::Plan;
+use crate::uplink::is_carried;
 
 /// The public names of the region's services and of its instances.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,6 +17,10 @@ pub struct Names {
     pub private_domain: String,
     /// The domain of public instance names, such as `compute-1.amazonaws.com`.
     pub public_domain: String,
+    /// The domain of the region's services, such as `us-east-1.amazonaws.com`.
+    pub region_domain: String,
+    /// The domain of its endpoints, such as `us-east-1.vpce.amazonaws.com`.
+    pub endpoint_domain: String,
     /// Service names, lower case; a leading `*.` stands for any labels.
     pub services: Vec<(String, Arc<ServiceName>)>,
 }
@@ -43,8 +48,10 @@ pub enum Resolution {
     Pointer(String),
     /// There is such a name, but not with what was asked for.
     NoData,
-    /// The name is not known here. A resolver with an uplink asks further.
+    /// Nobody has the name.
     Unknown,
+    /// The name is not the region's, and there is an uplink: the host's resolvers are asked.
+    Elsewhere,
     /// The VPC's resolver is turned off.
     Off,
 }
@@ -58,6 +65,8 @@ pub enum NameSource {
     PrivateName,
     /// The public name of an interface; inside its own VPC it leads to the private address.
     PublicName,
+    /// The host's resolvers said so.
+    Outside,
 }
 
 /// How long an answer may be kept, in seconds. Short, so that a change of the network shows at once.
@@ -88,7 +97,12 @@ impl Plan {
         }
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         let found = match question {
-            Question::Pointer => return self.pointer(vpc, &name),
+            Question::Pointer => {
+                return match self.pointer(vpc, &name) {
+                    Resolution::Unknown => self.nobodys(&name),
+                    found => found,
+                };
+            }
             Question::Address | Question::Other => self
                 .service_addresses(&name)
                 .or_else(|| self.private_name(vpc, &name))
@@ -97,8 +111,27 @@ impl Plan {
         match (found, question) {
             (Some(found), Question::Address) => found,
             (Some(_), Question::Other | Question::Pointer) => Resolution::NoData,
-            (None, _) => Resolution::Unknown,
+            (None, _) => self.nobodys(&name),
         }
+    }
+
+    /// What is said of a name that nobody in the region has.
+    fn nobodys(&self, name: &str) -> Resolution {
+        if self.uplink.is_none() || self.is_own_name(name) {
+            Resolution::Unknown
+        } else {
+            Resolution::Elsewhere
+        }
+    }
+
+    /// Whether a name could only be the region's: nobody outside is asked about it, whether or not it is there.
+    fn is_own_name(&self, name: &str) -> bool {
+        let Names { private_domain, public_domain, region_domain, endpoint_domain, services } = &*self.names;
+        // RFC 6761 and 8375's kin: names that mean something on one host or in one network only.
+        let domains =
+            ["internal", "localhost", private_domain, public_domain, region_domain, endpoint_domain];
+        let services = services.iter().map(|(pattern, _)| pattern.strip_prefix("*.").unwrap_or(pattern));
+        domains.into_iter().chain(services).any(|domain| is_under(name, domain)) || is_private_reverse(name)
     }
 
     fn service_addresses(&self, name: &str) -> Option<Resolution> {
@@ -140,6 +173,24 @@ impl Plan {
             None => Resolution::Unknown,
         }
     }
+}
+
+/// Whether a name is a domain, or in it.
+fn is_under(name: &str, domain: &str) -> bool {
+    name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+/// Whether a name stands for an address, or a block of them, that is nobody's outside the region.
+fn is_private_reverse(name: &str) -> bool {
+    let Some(labels) = name.strip_suffix(".in-addr.arpa") else { return false };
+    let mut octets = [0; 4];
+    for (at, label) in octets.iter_mut().zip(labels.rsplit('.')) {
+        match octet(label) {
+            Some(number) => *at = number,
+            None => return false,
+        }
+    }
+    !is_carried(Ipv4Addr::from(octets))
 }
 
 /// A part of an address, in its one spelling: `010` and `+1` are other names.

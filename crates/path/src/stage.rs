@@ -38,6 +38,8 @@ stages! {
     NatGateway = "NAT gateway",
     /// The internet gateway takes it.
     InternetGateway = "internet gateway",
+    /// The host's uplink takes it.
+    Uplink = "uplink",
     /// Somebody has the address that it is for.
     Target = "target",
     /// The ACL of the receiver's subnet lets it in.
@@ -151,6 +153,10 @@ reasons! {
     UnknownPort = 33, "unknown-port";
     /// The receiving port could not take the packet.
     SendFailed = 34, "send-failed";
+    /// No internet gateway carries packets to the address: it is private, reserved, or the region's own and nobody's.
+    NotCarried = 35, "not-carried";
+    /// The uplink takes TCP, UDP and, where the host lets it, ICMP echo only.
+    UplinkProtocol = 36, "uplink-protocol";
 }
 
 impl DropReason {
@@ -173,6 +179,7 @@ impl DropReason {
                 Stage::Target
             }
             Self::NoPublicAddress | Self::NoUplink => Stage::InternetGateway,
+            Self::NotCarried | Self::UplinkProtocol => Stage::Uplink,
             Self::IngressNetworkAcl => Stage::IngressNetworkAcl,
             Self::IngressSecurityGroup => Stage::IngressSecurityGroup,
             Self::ReturnNetworkAcl => Stage::ReturnNetworkAcl,

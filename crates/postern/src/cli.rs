@@ -1,26 +1,38 @@
 //! The command line, as a newcomer reads it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use postern_path::LinkName;
+
+/// The heading of what every command takes.
+const EVERYWHERE: &str = "Options of every command";
+/// What a newcomer tries.
+const FIRST_STEPS: &str = "\
+First steps:
+  postern doctor                what this machine can do, and what to do about what it cannot
+  postern lab run gateway-s3    see it work in a region of its own, of which nothing is left
+  postern up                    a region of your own; then, in another terminal:
+  eval \"$(postern env)\"         and `aws ec2 create-vpc --cidr-block 10.0.0.0/16`";
 
 /// Private doors to services for isolated networks: VPC endpoints on your own machine.
 ///
 /// Start a region with `postern up`, point `aws` at it with `eval "$(postern env)"`, and use AWS's API: VPCs, subnets,
 /// endpoints and instances are real networks with real packets. `postern trace` says why a packet goes where it goes.
 #[derive(Debug, Parser)]
-#[command(name = "postern", version, max_term_width = 100)]
+#[command(name = "postern", version, max_term_width = 100, after_help = FIRST_STEPS)]
 pub struct Cli {
     /// Where the region keeps its state.
     ///
     /// Default: /var/lib/postern for root, ~/.local/state/postern otherwise.
-    #[arg(long, global = true, env = "POSTERN_STATE_DIR", value_name = "DIR")]
+    #[arg(long, global = true, env = "POSTERN_STATE_DIR", value_name = "DIR", help_heading = EVERYWHERE)]
     pub state_dir: Option<PathBuf>,
 
     /// How results are printed: tables for people, or JSON for programs.
-    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text, help_heading = EVERYWHERE)]
     pub output: Output,
 
     /// What to do.
@@ -44,7 +56,7 @@ pub enum Command {
     Up(UpArgs),
     /// Print the variables that point `aws` and the SDKs at the region: eval "$(postern env)".
     Env(EnvArgs),
-    /// Say whether the region runs, and how.
+    /// Say whether the region runs, and how: where its API is, whether packets move, how much there is in it.
     Status,
     /// Stop the running region. Its state stays.
     Down,
@@ -52,25 +64,40 @@ pub enum Command {
     #[command(subcommand)]
     Account(AccountCommand),
     /// Run a program in an instance: postern exec i-… -- aws s3 ls.
+    ///
+    /// It runs as the instance's user, in its home, with the instance's network, names and credentials, and gets nothing
+    /// of your environment but standard input, output and error; on a terminal it gets one of its own.
+    ///
+    /// Exit status: the program's own (128 and the signal's number if a signal ended it); 125 if Postern itself failed,
+    /// 126 if the program cannot be executed, 127 if there is no such program. What the program left running in the
+    /// background goes on in the instance.
     Exec(ExecArgs),
     /// Open a shell in an instance.
+    ///
+    /// Exit status: the shell's; 125, 126 and 127 as of `exec`.
     Shell {
-        /// The instance.
+        /// The instance: i-….
         #[arg(value_name = "INSTANCE")]
         instance: String,
     },
     /// Plug somebody else's container or virtual machine into a subnet, as a network interface of its own.
     Attach(AttachArgs),
     /// Explain where packets from an instance to a name or address go, stage by stage.
+    ///
+    /// Each line is a stage: whether the packet passes it, the resource and rule that decide, and why. Of the stage that
+    /// refuses it, also what would have to change. Exit status: 0, or 1 where --probe finds that reality does not agree.
     Trace(TraceArgs),
-    /// Show what was decided about flows, as it happens.
+    /// List the flows that live now, or show each flow as it is decided (--follow).
     Flows(FlowsArgs),
     /// Look at this machine: what the kernel can do, which tools are there, and what to do about what is not.
     Doctor,
     /// Run the labs that ship with Postern, or your own.
     #[command(subcommand)]
     Lab(LabCommand),
-    /// Write a copy of the running region's state to a file: all but what S3 holds and the audit log.
+    /// Write a copy of a region to a file: its state and what S3 holds, without the audit log.
+    ///
+    /// A running region goes on meanwhile; what was acknowledged before is in the copy, and every object whole. The file
+    /// holds keys: keep it safe.
     Backup {
         /// The file to write.
         file: PathBuf,
@@ -91,8 +118,16 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct UpArgs {
     /// Where the API listens, outside every VPC. A port of 0 takes a free one.
+    ///
+    /// On a loopback address it takes plain HTTP and TLS. On any other it takes TLS alone, with a certificate of the
+    /// region's own authority (ca.pem in the state directory), and every request has to be signed: no --dev.
     #[arg(long, default_value = "127.0.0.1:4566", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
+    /// A name or address that clients call this machine by; may be given several times.
+    ///
+    /// The certificate is good for it and, of a name, for the buckets below it; `postern env` says the first one.
+    #[arg(long = "listen-name", value_name = "NAME", value_parser = host_name)]
+    pub listen_names: Vec<String>,
     /// The region's name.
     #[arg(long, default_value = "us-east-1")]
     pub region: String,
@@ -102,12 +137,34 @@ pub struct UpArgs {
     /// Keep nothing: the state lives in memory and goes with the region.
     #[arg(long)]
     pub ephemeral: bool,
+    /// Lead packets for the internet out by this network interface of the host's, and ask the host's resolvers for names
+    /// that are not the region's. Without it, nothing leaves the region.
+    #[arg(long, value_name = "IFACE")]
+    pub uplink: Option<LinkName>,
     /// Folder with programs that instances should have on their PATH (`bin` in it), shown read-only.
     #[arg(long, env = "POSTERN_TOOLS", value_name = "DIR")]
     pub tools: Option<PathBuf>,
+    /// How long the audit log may get before it is put aside as audit.log.1.
+    #[arg(long, default_value = "64", value_name = "MIB")]
+    pub audit_log_size: NonZeroU32,
+    /// How many audit logs are kept that were put aside; the oldest goes.
+    #[arg(long, default_value = "8", value_name = "COUNT")]
+    pub audit_log_files: NonZeroU32,
     /// Carry packets by the forwarder alone, also where the kernel program could. `postern status` says which does.
     #[arg(long)]
     pub forwarder: bool,
+}
+
+/// A name in DNS or an address, in small letters.
+fn host_name(text: &str) -> Result<String, String> {
+    let of_label = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(of_label);
+    let named = text.len() <= 253 && text.split('.').all(label);
+    if named || text.parse::<IpAddr>().is_ok() {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(format!("`{text}` is neither a host's name nor an address"))
+    }
 }
 
 /// What to print of the environment.
@@ -136,12 +193,43 @@ pub enum AccountCommand {
         /// The account's twelve digits.
         account: String,
     },
+    /// Show how many of each kind of resource an account may have, or set that.
+    ///
+    /// A new account has AWS's usual quotas: 5 VPCs, 5 Elastic IP addresses and so on. What is there already stays when a
+    /// quota gets smaller.
+    Quota {
+        /// The account's twelve digits.
+        account: String,
+        /// The quota to set, by its name.
+        #[arg(requires = "limit")]
+        name: Option<String>,
+        /// How many there may be, or `usual`.
+        #[arg(value_parser = quota_limit)]
+        limit: Option<QuotaLimit>,
+    },
+}
+
+/// What a quota is set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuotaLimit {
+    /// What it is unless somebody changes it.
+    Usual,
+    /// So many.
+    Of(usize),
+}
+
+fn quota_limit(text: &str) -> Result<QuotaLimit, String> {
+    match (text, text.parse()) {
+        ("usual", _) => Ok(QuotaLimit::Usual),
+        (_, Ok(limit)) => Ok(QuotaLimit::Of(limit)),
+        (_, Err(_)) => Err(format!("`{text}` is neither a number nor `usual`")),
+    }
 }
 
 /// What to run in an instance.
 #[derive(Debug, Args)]
 pub struct ExecArgs {
-    /// The instance.
+    /// The instance: i-….
     pub instance: String,
     /// The program and its arguments, after `--`.
     #[arg(last = true, required = true, value_name = "COMMAND")]
@@ -158,7 +246,7 @@ pub struct AttachArgs {
     /// address comes by DHCP. Needs root.
     #[arg(long, value_name = "NAME")]
     pub tap: Option<String>,
-    /// The subnet.
+    /// The subnet: subnet-….
     #[arg(long, value_name = "SUBNET")]
     pub subnet: String,
     /// A security group; may be given several times. The VPC's default one if none is named.
@@ -173,10 +261,10 @@ pub struct AttachArgs {
 #[derive(Debug, Clone, Args)]
 pub struct TraceArgs {
     /// From which instance or interface: i-… or eni-….
-    #[arg(long)]
+    #[arg(long, value_name = "INSTANCE|INTERFACE")]
     pub from: String,
-    /// To which name or address, with a port: s3.us-east-1.amazonaws.com:443, 10.0.1.10:22.
-    #[arg(long)]
+    /// To which name or IPv4 address, with a port unless it is ICMP: s3.us-east-1.amazonaws.com:443, 10.0.1.10:22.
+    #[arg(long, value_name = "NAME|ADDRESS[:PORT]")]
     pub to: String,
     /// Which protocol.
     #[arg(long, value_enum, default_value_t = Protocol::Tcp)]
@@ -200,7 +288,7 @@ pub enum Protocol {
 /// Which flows to show.
 #[derive(Debug, Args)]
 pub struct FlowsArgs {
-    /// Go on showing new ones.
+    /// Show flows as they are decided, from now on, with the reason and the resource behind it.
     #[arg(long, short)]
     pub follow: bool,
     /// Only those of this interface.
@@ -213,24 +301,49 @@ pub struct FlowsArgs {
 pub enum LabCommand {
     /// List the labs.
     List,
-    /// Run a lab in a region of its own that goes when it is done.
-    Run {
-        /// A lab's name, or the path of a lab file.
-        name: String,
-        /// Run it in the running region of the state directory instead, and take down what it made.
-        #[arg(long)]
-        on: bool,
-        /// Leave out the step with this id, to see what depends on it.
-        #[arg(long, value_name = "STEP")]
-        without: Option<String>,
-        /// Run it once for each API step with that step left out, and require the right step to fail.
-        #[arg(long, conflicts_with_all = ["on", "without"])]
-        omissions: bool,
-        /// Which part of the omissions: for the processes that share them.
-        #[arg(long, hide = true, requires = "omissions")]
-        shard: Option<usize>,
-        /// Carry packets by the forwarder alone, also where the kernel program could.
-        #[arg(long, conflicts_with = "on")]
-        forwarder: bool,
-    },
+    /// Run a lab: in a region of its own that goes when it is done, or in a running one (--on).
+    ///
+    /// Exit status: 0 if every step held and all was taken down, 130 if the lab was interrupted, 1 otherwise. Ctrl-C ends
+    /// the lab and takes down what it made; a second one gives up at once and says what is left.
+    Run(LabRunArgs),
+}
+
+/// Which lab to run, and how.
+#[derive(Debug, Args)]
+pub struct LabRunArgs {
+    /// A lab's name (postern lab list), or the path of a lab file.
+    #[arg(value_name = "LAB")]
+    pub name: String,
+    /// Run it in the running region whose API is at this URL, and take down what it made: http://127.0.0.1:4566.
+    ///
+    /// The lab drives the API. Programs in instances, explanations, the front door's records and other accounts need the
+    /// region's control socket, too: the region must be of this machine and of this user (or you are root). Where the
+    /// socket can be opened, the lab is the root user of the region's first account; elsewhere who the environment says
+    /// (AWS_ACCESS_KEY_ID and so on, or AWS_PROFILE).
+    #[arg(long, value_name = "URL")]
+    pub on: Option<String>,
+    /// With --on: be who this profile of ~/.aws/credentials or ~/.aws/config says.
+    #[arg(long, value_name = "PROFILE", requires = "on")]
+    pub profile: Option<String>,
+    /// Give one of the lab's [variables] another value; may be given several times.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub set: Vec<(String, String)>,
+    /// Leave out the step with this id, to see what depends on it.
+    #[arg(long, value_name = "STEP")]
+    pub without: Option<String>,
+    /// Run it once for each API step with that step left out, and require the right step to fail.
+    #[arg(long, conflicts_with_all = ["on", "without"])]
+    pub omissions: bool,
+    /// Which part of the omissions: for the processes that share them.
+    #[arg(long, hide = true, requires = "omissions")]
+    pub shard: Option<usize>,
+    /// Carry packets by the forwarder alone, also where the kernel program could.
+    #[arg(long, conflicts_with = "on")]
+    pub forwarder: bool,
+}
+
+fn name_and_value(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = parts.ok_or_else(|| format!("`{text}` is not NAME=VALUE"))?;
+    Ok((name.to_owned(), value.to_owned()))
 }

@@ -15,27 +15,26 @@ use serde_json::Value;
 
 use crate::cli::Protocol;
 use crate::control::{Reply, Request, TraceRequest};
-use crate::lab::{CallError, Ran, Target};
-use crate::paths::StateDir;
+use crate::lab::{CallError, Ran, Started, Target};
 use crate::region_client::RegionClient;
+use crate::said::said;
 
 /// How much of a program's output is kept.
 const KEPT_BYTES: u64 = 1 << 20;
-/// How often a program outside is looked at.
+/// How often a program is looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A region that a lab runs in.
 pub struct RegionTarget {
     client: RegionClient,
-    state_dir: StateDir,
     /// Where the client programs are.
     tools: Option<PathBuf>,
 }
 
 impl RegionTarget {
-    /// The region of a state directory; programs outside have the `bin` of `tools` on their PATH.
-    pub fn connect(state_dir: &StateDir, tools: Option<PathBuf>) -> anyhow::Result<Self> {
-        Ok(Self { client: RegionClient::connect(state_dir)?, state_dir: state_dir.clone(), tools })
+    /// Programs outside have the `bin` of `tools` on their PATH.
+    pub fn new(client: RegionClient, tools: Option<PathBuf>) -> Self {
+        Self { client, tools }
     }
 
     /// Returns the region to its start.
@@ -46,53 +45,45 @@ impl RegionTarget {
         }
     }
 
-    /// As now; after a reset there are other keys.
-    fn fresh(&self) -> anyhow::Result<RegionClient> {
-        RegionClient::connect(&self.state_dir)
-    }
-
-    fn run_inside(
-        &self,
-        instance: &str,
-        argv: &[String],
-        input: Option<&str>,
-        timeout: Duration,
-    ) -> anyhow::Result<Ran> {
-        let (stdin, mut stdout, mut stderr) = (input_file(input)?, temporary()?, temporary()?);
+    fn run_inside(&self, instance: &str, program: &Started<'_>) -> anyhow::Result<Ran> {
+        let (stdin, mut stdout, mut stderr) = (input_file(program.input)?, temporary()?, temporary()?);
         let control = self.client.control()?;
-        control.set_patience(timeout)?;
-        let request = Request::Exec { instance: instance.to_owned(), argv: argv.to_vec(), terminal: None };
+        let argv = program.argv.to_vec();
+        let request = Request::Exec { instance: instance.to_owned(), argv, terminal: None };
         control.send(&request, &[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])?;
-        let deadline = Instant::now() + timeout;
-        let exit = loop {
-            match control.next() {
-                Ok(Some((Reply::Started, _))) => {}
-                Ok(Some((Reply::Exited(code), _))) => break Some(i32::from(code)),
-                Ok(Some((Reply::Failed(reason), _))) => bail!(reason),
-                Ok(Some((other, _))) => bail!("the region gave an answer to another question: {other:?}"),
-                Ok(None) => bail!("the region ended while the program ran"),
-                // Dropping the connection ends the program.
-                Err(_) if Instant::now() >= deadline => break None,
-                Err(error) => return Err(error),
+        let watch = Watch::over(program);
+        // Where it has to end before its time: dropping the connection ends the program.
+        let end = loop {
+            if let Some(end) = watch.cut_short() {
+                break end;
+            }
+            if !control.wait(LOOK)? {
+                continue;
+            }
+            match control.next()? {
+                Some((Reply::Started, _)) => {}
+                Some((Reply::Exited(code), _)) => break End::Itself(i32::from(code)),
+                Some((Reply::NotStarted { reason, .. } | Reply::Failed(reason), _)) => bail!(reason),
+                Some((other, _)) => bail!("the region gave an answer to another question: {other:?}"),
+                None => bail!("the region ended while the program ran"),
             }
         };
-        Ok(Ran {
-            exit: exit.unwrap_or(-1),
-            stdout: read_back(&mut stdout)?,
-            stderr: read_back(&mut stderr)?,
-            timed_out: exit.is_none(),
-        })
+        end.with(&mut stdout, &mut stderr)
     }
 
-    fn run_here(&self, argv: &[String], input: Option<&str>, timeout: Duration) -> anyhow::Result<Ran> {
-        let (program, arguments) = argv.split_first().context("no program is named")?;
+    fn run_here(&self, program: &Started<'_>) -> anyhow::Result<Ran> {
+        let (name, arguments) = program.argv.split_first().context("no program is named")?;
         let (mut stdout, mut stderr) = (temporary()?, temporary()?);
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(input_file(input)?).stdout(Stdio::from(stdout.try_clone()?));
+        let mut command = Command::new(name);
+        command.args(arguments).stdin(input_file(program.input)?).stdout(Stdio::from(stdout.try_clone()?));
         command.stderr(Stdio::from(stderr.try_clone()?));
-        for (name, value) in self.fresh()?.environment() {
-            command.env(name, value);
+        // What the caller's shell says of some other account or endpoint must not get between.
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| name.starts_with("AWS_")) {
+                command.env_remove(name);
+            }
         }
+        command.envs(self.client.environment(None)?);
         if let Some(tools) = &self.tools {
             let path = std::env::var_os("PATH").unwrap_or_default();
             let folders = std::iter::once(tools.join("bin")).chain(std::env::split_paths(&path));
@@ -100,27 +91,64 @@ impl RegionTarget {
         }
         // What it starts ends with it.
         command.process_group(0);
-        let mut child = command.spawn().with_context(|| format!("cannot run `{program}`"))?;
-        let deadline = Instant::now() + timeout;
-        let status = loop {
+        let mut child = command.spawn().with_context(|| format!("cannot run `{name}`"))?;
+        let watch = Watch::over(program);
+        let end = loop {
             if let Some(status) = child.try_wait()? {
-                break Some(status);
+                break End::Itself(status.code().unwrap_or(-1));
             }
-            if Instant::now() >= deadline {
+            if let Some(end) = watch.cut_short() {
                 let group =
                     Pid::from_raw(i32::try_from(child.id()).context("the program has no process id")?);
                 killpg(group, Signal::SIGKILL)?;
                 child.wait()?;
-                break None;
+                break end;
             }
             std::thread::sleep(LOOK);
         };
-        Ok(Ran {
-            exit: status.and_then(|status| status.code()).unwrap_or(-1),
-            stdout: read_back(&mut stdout)?,
-            stderr: read_back(&mut stderr)?,
-            timed_out: status.is_none(),
-        })
+        end.with(&mut stdout, &mut stderr)
+    }
+}
+
+/// How a program came to its end.
+#[derive(Clone, Copy)]
+enum End {
+    /// By itself, with this status.
+    Itself(i32),
+    /// Its time was over.
+    TimedOut,
+    /// Somebody interrupted the lab.
+    Interrupted,
+}
+
+impl End {
+    fn with(self, stdout: &mut File, stderr: &mut File) -> anyhow::Result<Ran> {
+        let (exit, timed_out, interrupted) = match self {
+            Self::Itself(status) => (status, false, false),
+            Self::TimedOut => (-1, true, false),
+            Self::Interrupted => (-1, false, true),
+        };
+        Ok(Ran { exit, stdout: read_back(stdout)?, stderr: read_back(stderr)?, timed_out, interrupted })
+    }
+}
+
+/// Whether a program has to end before it does so by itself.
+struct Watch<'a> {
+    program: &'a Started<'a>,
+    deadline: Instant,
+}
+
+impl<'a> Watch<'a> {
+    /// From now on.
+    fn over(program: &'a Started<'a>) -> Self {
+        Self { program, deadline: Instant::now() + program.timeout }
+    }
+
+    fn cut_short(&self) -> Option<End> {
+        if self.program.is_interrupted() {
+            return Some(End::Interrupted);
+        }
+        (Instant::now() >= self.deadline).then_some(End::TimedOut)
     }
 }
 
@@ -151,25 +179,19 @@ impl Target for &RegionTarget {
         operation: &str,
         parameters: &Value,
     ) -> Result<Value, CallError> {
-        let transport = |error: anyhow::Error| CallError::Transport(format!("{error:#}"));
-        let answer = self.fresh().and_then(|client| client.call(account, service, operation, parameters));
-        answer
+        let transport = |error: anyhow::Error| CallError::Transport(said(&error));
+        self.client
+            .call(account, service, operation, parameters)
             .map_err(transport)?
             .map_err(|refusal| CallError::Aws { code: refusal.code, message: refusal.message })
     }
 
-    fn run(
-        &self,
-        instance: &str,
-        argv: &[String],
-        input: Option<&str>,
-        timeout: Duration,
-    ) -> Result<Ran, String> {
-        self.run_inside(instance, argv, input, timeout).map_err(|error| format!("{error:#}"))
+    fn run(&self, instance: &str, program: &Started<'_>) -> Result<Ran, String> {
+        self.run_inside(instance, program).map_err(|error| said(&error))
     }
 
-    fn run_outside(&self, argv: &[String], input: Option<&str>, timeout: Duration) -> Result<Ran, String> {
-        self.run_here(argv, input, timeout).map_err(|error| format!("{error:#}"))
+    fn run_outside(&self, program: &Started<'_>) -> Result<Ran, String> {
+        self.run_here(program).map_err(|error| said(&error))
     }
 
     fn trace(&self, from: &str, to: &str, protocol: &str, probe: bool) -> Result<Value, String> {
@@ -186,7 +208,7 @@ impl Target for &RegionTarget {
                 other => bail!("the region gave an answer to another question: {other:?}"),
             }
         };
-        trace().map_err(|error| format!("{error:#}"))
+        trace().map_err(|error| said(&error))
     }
 
     fn records(&self, after: u64) -> Result<Vec<Value>, String> {
@@ -194,10 +216,10 @@ impl Target for &RegionTarget {
             Reply::Records(records) => Ok(records),
             other => bail!("the region gave an answer to another question: {other:?}"),
         };
-        records().map_err(|error| format!("{error:#}"))
+        records().map_err(|error| said(&error))
     }
 
     fn region(&self) -> String {
-        self.client.variable("AWS_DEFAULT_REGION").unwrap_or_default().to_owned()
+        self.client.region().to_owned()
     }
 }

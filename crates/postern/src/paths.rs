@@ -60,9 +60,20 @@ impl StateDir {
     }
 
     fn holds_foreign_files(&self) -> std::io::Result<bool> {
-        let own = [self.ledger(), self.s3(), self.runtime(), self.ca_bundle(), self.audit_log()];
+        let own = [
+            self.ledger(),
+            self.s3(),
+            self.runtime(),
+            self.ca_bundle(),
+            self.identity_certificate(),
+            self.audit_log(),
+            self.unfinished(),
+        ];
         for entry in std::fs::read_dir(&self.0)? {
-            if !own.contains(&entry?.path()) {
+            let path = entry?.path();
+            // Audit logs that were put aside: audit.log.1 and so on.
+            let put_aside = path.with_extension("") == self.audit_log();
+            if !put_aside && !own.contains(&path) {
                 return Ok(true);
             }
         }
@@ -87,6 +98,12 @@ impl StateDir {
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("cannot lock `{}`", path.display()));
             }
+        }
+        if self.unfinished().exists() {
+            bail!(
+                "`{}` is incomplete: a restore into it was cut short; remove the directory and restore again",
+                self.0.display()
+            );
         }
         let told = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
         told.with_context(|| format!("cannot write `{}`", path.display()))?;
@@ -118,6 +135,11 @@ impl StateDir {
         self.0.join("run")
     }
 
+    /// Says that a restore into it has not ended.
+    pub fn unfinished(&self) -> PathBuf {
+        self.0.join("restore-unfinished")
+    }
+
     /// Where the region listens for its own commands.
     pub fn control_socket(&self) -> PathBuf {
         self.runtime().join("control.sock")
@@ -126,6 +148,11 @@ impl StateDir {
     /// The region's certificate authority, for clients.
     pub fn ca_bundle(&self) -> PathBuf {
         self.0.join("ca.pem")
+    }
+
+    /// The certificate of what signs instances' identity documents, for whoever verifies them.
+    pub fn identity_certificate(&self) -> PathBuf {
+        self.0.join("instance-identity.pem")
     }
 
     /// What the API was asked, a line for each request.

@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 pub struct DevGate;
 
 impl Gate for DevGate {
-    fn secret(&self, access_key: &str) -> Option<SecretLookup> {
+    fn secret(&self, access_key: &str, _token: Option<&str>) -> Option<SecretLookup> {
         let (secret, account, token, expired) = match access_key {
             "AKIAOWNER" => ("owner-secret", "111122223333", None, false),
             "AKIALIMITED" => ("limited-secret", "111122223333", None, false),

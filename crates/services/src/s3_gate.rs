@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use http::header::{AUTHORIZATION, HOST, HeaderValue, USER_AGENT};
+use http::header::{HOST, HeaderValue, USER_AGENT};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -18,19 +18,15 @@ use postern_frontdoor::{
 };
 use postern_policy::{Context, Kind, NamedPolicy, PolicyDocument, Value, unenforceable};
 use postern_wire::query::percent::{self, Plus};
-use postern_wire::sigv4::{self, Payload, RequestParts, Rules, SecretAccessKey, Signer};
+use postern_wire::sigv4::{self, SecretAccessKey};
 
 use crate::directory::cache::PolicyCache;
 use crate::directory::condition_keys;
 use crate::directory::session::KEY_PREFIX;
 use crate::s3::host::Hosts;
+use crate::s3::pieces::{self, Keep, Pieces};
+use crate::s3::signing::{Key, signed_parts};
 use crate::s3::{Ask, Caller, Gate, Permit, PolicyCheck, Refusal, S3Service, SecretLookup};
-
-tokio::task_local! {
-    /// The session token that came with the request under way. S3 asks for the secret of a key without it, and no
-    /// token is kept anywhere to compare with.
-    static TOKEN: Option<String>;
-}
 
 /// A token that no client can send, so that none is the right one: it has a line end in it.
 const NO_TOKEN: &str = "\n";
@@ -102,19 +98,19 @@ fn denied() -> Refusal {
 }
 
 impl Gate for S3Gate {
-    fn secret(&self, access_key: &str) -> Option<SecretLookup> {
-        let token = TOKEN.try_with(Clone::clone).ok().flatten();
+    fn secret(&self, access_key: &str, token: Option<&str>) -> Option<SecretLookup> {
+        let given = || token.map(str::to_owned);
         let looked_up = |secret_key: String, account: String, session_token, expired| {
             Some(SecretLookup { secret_key, account, session_token, expired })
         };
         let temporary = access_key.starts_with(KEY_PREFIX);
-        match self.authoriser.directory().credential(access_key, token.as_deref()) {
+        match self.authoriser.directory().credential(access_key, token) {
             Ok(known) => {
                 let account = known.caller.account?.to_string();
                 // A token that came with the key and was accepted is the right one.
-                looked_up(known.secret, account, token, false)
+                looked_up(known.secret, account, given(), false)
             }
-            Err(CredentialError::Expired(_)) => looked_up(String::new(), String::new(), token, true),
+            Err(CredentialError::Expired(_)) => looked_up(String::new(), String::new(), given(), true),
             // S3 tells a wrong token, or none, from a key that is not there.
             Err(CredentialError::InvalidToken(_)) => {
                 let expected = temporary.then(|| NO_TOKEN.to_owned());
@@ -193,14 +189,19 @@ impl S3Door {
         let (mut parts, body) = request.into_parts();
         let claim = sigv4::parse(&signed_parts(&parts)).ok().flatten();
         let token = claim.as_ref().and_then(|claim| claim.session_token.clone());
-        let visit = Arc::new(Visit { origin, token: token.clone(), caller: Mutex::default() });
+        let visit = Arc::new(Visit { origin, token, caller: Mutex::default() });
         parts.extensions.insert(Arc::clone(&visit));
         let about = About::of(&parts, &self.hosts);
         let agent = parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned);
-        if let (Some(claim), false) = (&claim, self.authoriser.directory().checks_signatures()) {
-            self.sign_anew(&mut parts, claim);
-        }
-        let answered = TOKEN.scope(token, self.service.call(Request::from_parts(parts, body))).await;
+        let checked = self.authoriser.directory().checks_signatures();
+        let in_pieces = match &claim {
+            Some(claim) if !checked => self.sign_anew(&mut parts, claim),
+            Some(_) | None => None,
+        };
+        let answered = match in_pieces {
+            Some(keep) => self.service.call(Request::from_parts(parts, Pieces::new(body, keep))).await,
+            None => self.service.call(Request::from_parts(parts, body)).await,
+        };
         let (head, body) = answered.into_parts();
         let error = error_of(head.status, &body);
         let code = error.as_ref().map_or("OK", |(code, _)| code.as_str());
@@ -226,72 +227,26 @@ impl S3Door {
     }
 
     /// Where signatures are not checked, S3 still checks them: a request whose signature is not right gets one that
-    /// is. Bodies whose pieces are signed keep their signatures, so those are still checked.
-    fn sign_anew(&self, parts: &mut Parts, claim: &sigv4::Unverified) {
+    /// is. Says what to keep of a body that comes in pieces whose signatures have to go.
+    fn sign_anew(&self, parts: &mut Parts, claim: &sigv4::Unverified) -> Option<Keep> {
         let directory = self.authoriser.directory();
         let Ok(known) = directory.credential(&claim.access_key_id, claim.session_token.as_deref()) else {
-            return;
+            return None;
         };
         let secret = SecretAccessKey::new(known.secret);
-        let rules = Rules { service: "s3", regions: &[&self.region] };
-        let now = directory.now();
-        if claim.verify(&signed_parts(parts), Payload::Streamed, &rules, &secret, now).is_ok() {
-            return;
+        let key = Key { claim, secret: &secret, region: &self.region, now: directory.now() };
+        // The signature of each piece rests on the one before and so on the head's, which may be wrong.
+        let in_pieces = pieces::announce(parts);
+        if in_pieces.is_some() || !key.holds(parts) {
+            key.sign(parts);
         }
-        let payload = parts.headers.get("x-amz-content-sha256").and_then(|value| value.to_str().ok());
-        let payload = payload.unwrap_or("UNSIGNED-PAYLOAD").to_owned();
-        let query = parts.uri.query().unwrap_or_default();
-        let kept: Vec<&str> = query.split('&').filter(|pair| !is_of_signature(pair)).collect();
-        let query = kept.join("&");
-        let path = parts.uri.path().to_owned();
-        let target = if query.is_empty() { path.clone() } else { format!("{path}?{query}") };
-        let Ok(uri) = target.parse() else { return };
-        parts.headers.remove(AUTHORIZATION);
-        let signer = Signer {
-            access_key_id: &claim.access_key_id,
-            secret: &secret,
-            session_token: claim.session_token.as_deref(),
-            region: &self.region,
-            service: "s3",
-        };
-        let signed = RequestParts {
-            method: parts.method.as_str(),
-            path: &path,
-            query: &query,
-            headers: &parts.headers,
-        };
-        if let Ok(signed) = signer.sign(&signed, &payload, now) {
-            parts.headers.extend(signed.headers);
-            parts.uri = uri;
-        }
+        in_pieces
     }
 }
 
 impl HttpService for S3Door {
     fn call<'a>(&'a self, request: Request<RequestBody>) -> Responding<'a> {
         Box::pin(self.answer(request))
-    }
-}
-
-fn is_of_signature(pair: &&str) -> bool {
-    const NAMES: [&str; 7] = [
-        "X-Amz-Algorithm",
-        "X-Amz-Credential",
-        "X-Amz-Date",
-        "X-Amz-Expires",
-        "X-Amz-SignedHeaders",
-        "X-Amz-Signature",
-        "X-Amz-Security-Token",
-    ];
-    NAMES.contains(&pair.split('=').next().unwrap_or_default())
-}
-
-fn signed_parts(parts: &Parts) -> RequestParts<'_> {
-    RequestParts {
-        method: parts.method.as_str(),
-        path: parts.uri.path(),
-        query: parts.uri.query().unwrap_or_default(),
-        headers: &parts.headers,
     }
 }
 
@@ -336,31 +291,68 @@ impl About {
     }
 }
 
-/// AWS's name of the operation, by method, target and the words in the query string.
+/// The names of operations that only look, by the word in the query string that makes them so; of a bucket and, where
+/// there is one, of an object.
+const LOOKS: [(&str, &str, Option<&str>); 20] = [
+    ("accelerate", "GetBucketAccelerateConfiguration", None),
+    ("acl", "GetBucketAcl", Some("GetObjectAcl")),
+    ("attributes", "unknown", Some("GetObjectAttributes")),
+    ("cors", "GetBucketCors", None),
+    ("encryption", "GetBucketEncryption", None),
+    ("legal-hold", "unknown", Some("GetObjectLegalHold")),
+    ("lifecycle", "GetBucketLifecycleConfiguration", None),
+    ("location", "GetBucketLocation", None),
+    ("logging", "GetBucketLogging", None),
+    ("notification", "GetBucketNotificationConfiguration", None),
+    ("object-lock", "GetObjectLockConfiguration", None),
+    ("ownershipControls", "GetBucketOwnershipControls", None),
+    ("policy", "GetBucketPolicy", None),
+    ("publicAccessBlock", "GetPublicAccessBlock", None),
+    ("replication", "GetBucketReplication", None),
+    ("requestPayment", "GetBucketRequestPayment", None),
+    ("retention", "unknown", Some("GetObjectRetention")),
+    ("tagging", "GetBucketTagging", Some("GetObjectTagging")),
+    ("versioning", "GetBucketVersioning", None),
+    ("website", "GetBucketWebsite", None),
+];
+
+/// AWS's name of the operation, by method, target and the words in the query string; `unknown` for those that are not
+/// served.
 fn operation(parts: &Parts, bucket: bool, key: bool) -> &'static str {
     let query = parts.uri.query().unwrap_or_default();
     let has = |word: &str| query.split('&').any(|pair| pair.split('=').next() == Some(word));
     let copies = parts.headers.contains_key("x-amz-copy-source");
+    let look = LOOKS.iter().find(|(word, ..)| has(word));
     match (parts.method.clone(), bucket, key) {
         (Method::GET, false, _) => "ListBuckets",
+        (Method::GET, true, key) if look.is_some() => {
+            look.map_or(
+                "unknown",
+                |(_, of_bucket, of_object)| {
+                    if key { of_object.unwrap_or("unknown") } else { of_bucket }
+                },
+            )
+        }
         (Method::GET, true, true) if has("uploadId") => "ListParts",
         (Method::GET, true, true) => "GetObject",
-        (Method::GET, true, false) if has("policy") => "GetBucketPolicy",
-        (Method::GET, true, false) if has("location") => "GetBucketLocation",
         (Method::GET, true, false) if has("uploads") => "ListMultipartUploads",
+        (Method::GET, true, false) if has("versions") => "ListObjectVersions",
         (Method::GET, true, false) if has("list-type") => "ListObjectsV2",
         (Method::GET, true, false) => "ListObjects",
+        (Method::PUT | Method::DELETE, true, false) if has("policy") => match parts.method == Method::PUT {
+            true => "PutBucketPolicy",
+            false => "DeleteBucketPolicy",
+        },
+        (Method::PUT | Method::DELETE, true, _) if look.is_some() => "unknown",
         (Method::HEAD, true, true) => "HeadObject",
         (Method::HEAD, true, false) => "HeadBucket",
         (Method::PUT, true, true) if has("partNumber") && copies => "UploadPartCopy",
         (Method::PUT, true, true) if has("partNumber") => "UploadPart",
         (Method::PUT, true, true) if copies => "CopyObject",
         (Method::PUT, true, true) => "PutObject",
-        (Method::PUT, true, false) if has("policy") => "PutBucketPolicy",
         (Method::PUT, true, false) => "CreateBucket",
         (Method::DELETE, true, true) if has("uploadId") => "AbortMultipartUpload",
         (Method::DELETE, true, true) => "DeleteObject",
-        (Method::DELETE, true, false) if has("policy") => "DeleteBucketPolicy",
         (Method::DELETE, true, false) => "DeleteBucket",
         (Method::POST, true, true) if has("uploads") => "CreateMultipartUpload",
         (Method::POST, true, true) if has("uploadId") => "CompleteMultipartUpload",
@@ -394,6 +386,10 @@ mod tests {
         assert_eq!(about("GET", "127.0.0.1:4566", "/"), "ListBuckets  ");
         assert_eq!(about("PUT", path, "/logs/a?partNumber=1&uploadId=u"), "UploadPart logs a");
         assert_eq!(about("POST", path, "/logs?delete"), "DeleteObjects logs ");
+        assert_eq!(about("GET", path, "/logs?acl"), "GetBucketAcl logs ");
+        assert_eq!(about("GET", path, "/logs/a?acl"), "GetObjectAcl logs a");
+        assert_eq!(about("PUT", path, "/logs/a?tagging"), "unknown logs a");
+        assert_eq!(about("DELETE", path, "/logs?policy"), "DeleteBucketPolicy logs ");
         assert_eq!(about("OPTIONS", path, "/logs"), "unknown logs ");
     }
 }

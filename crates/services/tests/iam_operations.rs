@@ -244,11 +244,108 @@ async fn accounts_do_not_see_each_other() {
     }
 }
 
+#[tokio::test]
+async fn a_policy_says_what_its_default_version_says_and_has_five_at_most() {
+    let world = World::new();
+    let root = world.root();
+    let policy = "arn:aws:iam::111122223333:policy/own";
+    let call = async |operation: &str, parameters: Json| world.iam(&root, operation, parameters).await;
+    let version = |version: &str| json!({ "PolicyArn": policy, "VersionId": version });
+    let text = |action: &str| allow(&format!("\"s3:{action}\""));
+    let create = |action: &str, default: bool| json!({ "PolicyArn": policy, "PolicyDocument": text(action), "SetAsDefault": default });
+    call("CreatePolicy", json!({ "PolicyName": "own", "PolicyDocument": text("GetObject") })).await.unwrap();
+    // What the policies of a user say follows the default version.
+    let user = world.user("ana", None).await;
+    call("AttachUserPolicy", json!({ "UserName": "ana", "PolicyArn": policy })).await.unwrap();
+    let made = call(
+        "CreatePolicyVersion",
+        json!({ "PolicyArn": policy, "PolicyDocument": allow(r#""iam:ListUsers""#) }),
+    );
+    assert_eq!(made.await.unwrap()["PolicyVersion"]["IsDefaultVersion"], false);
+    assert!(refusal(world.iam(&user, "ListUsers", json!({})).await).starts_with("AccessDenied"));
+    call("SetDefaultPolicyVersion", version("v2")).await.unwrap();
+    world.iam(&user, "ListUsers", json!({})).await.unwrap();
+    let shown = call("GetPolicy", json!({ "PolicyArn": policy })).await.unwrap();
+    assert_eq!(shown["Policy"]["DefaultVersionId"], "v2");
+    let first = call("GetPolicyVersion", version("v1")).await.unwrap();
+    assert_eq!(first["PolicyVersion"]["IsDefaultVersion"], false);
+    for action in ["PutObject", "DeleteObject", "ListBucket"] {
+        call("CreatePolicyVersion", create(action, true)).await.unwrap();
+    }
+    let listed = call("ListPolicyVersions", json!({ "PolicyArn": policy })).await.unwrap();
+    let ids: Vec<_> = listed["Versions"].as_array().unwrap().iter().map(|v| v["VersionId"].clone()).collect();
+    assert_eq!(ids, ["v5", "v4", "v3", "v2", "v1"]);
+    for (operation, parameters, expected) in [
+        (
+            "CreatePolicyVersion",
+            create("PutObject", false),
+            "LimitExceeded: A managed policy can have up to 5 versions. Before you create a new version, you must \
+             delete an existing version.",
+        ),
+        (
+            "DeletePolicyVersion",
+            version("v5"),
+            "DeleteConflict: Cannot delete the default version of a policy.",
+        ),
+        (
+            "DeletePolicyVersion",
+            version("v9"),
+            "NoSuchEntity: Policy arn:aws:iam::111122223333:policy/own version v9 does not exist or is not attachable.",
+        ),
+    ] {
+        let error = call(operation, parameters).await.unwrap_err();
+        assert_eq!(format!("{}: {}", error.code, error.message), expected, "{operation}");
+    }
+    call("DetachUserPolicy", json!({ "UserName": "ana", "PolicyArn": policy })).await.unwrap();
+    let error = call("DeletePolicy", json!({ "PolicyArn": policy })).await.unwrap_err();
+    assert!(error.message.starts_with("This policy has more than one version."), "{error}");
+    for old in ["v1", "v2", "v3", "v4"] {
+        call("DeletePolicyVersion", version(old)).await.unwrap();
+    }
+    // A number is never used again.
+    let made = call("CreatePolicyVersion", create("PutObject", false)).await.unwrap();
+    assert_eq!(made["PolicyVersion"]["VersionId"], "v6");
+    call("DeletePolicyVersion", version("v6")).await.unwrap();
+    call("DeletePolicy", json!({ "PolicyArn": policy })).await.unwrap();
+}
+
+#[tokio::test]
+async fn tags_are_put_shown_and_removed() {
+    let world = World::new();
+    let root = world.root();
+    let call =
+        async |operation: &str, parameters: Json| world.iam(&root, operation, parameters).await.unwrap();
+    let arn = "arn:aws:iam::111122223333:policy/own";
+    call("CreateUser", json!({ "UserName": "ana" })).await;
+    call("CreatePolicy", json!({ "PolicyName": "own", "PolicyDocument": allow(r#""s3:*""#) })).await;
+    call("CreateInstanceProfile", json!({ "InstanceProfileName": "app" })).await;
+    let two = json!([{ "Key": "a", "Value": "1" }, { "Key": "b", "Value": "2" }]);
+    for (kind, member, name) in [
+        ("User", "UserName", "ana"),
+        ("Policy", "PolicyArn", arn),
+        ("InstanceProfile", "InstanceProfileName", "app"),
+    ] {
+        let named = json!({ member: name });
+        let with = |key: &str, value: Json| {
+            let mut parameters = named.clone();
+            parameters[key] = value;
+            parameters
+        };
+        call(&format!("Tag{kind}"), with("Tags", two.clone())).await;
+        assert_eq!(call(&format!("List{kind}Tags"), named.clone()).await["Tags"], two, "{kind}");
+        assert_eq!(call(&format!("Get{kind}"), named.clone()).await[kind]["Tags"], two, "{kind}");
+        call(&format!("Untag{kind}"), with("TagKeys", json!(["a"]))).await;
+        let left = json!([{ "Key": "b", "Value": "2" }]);
+        assert_eq!(call(&format!("List{kind}Tags"), named.clone()).await["Tags"], left, "{kind}");
+    }
+}
+
 /// A user, two roles, a policy, two profiles, all with something in them.
 async fn prepare(world: &World) {
     let root = world.root();
     let own = "arn:aws:iam::111122223333:policy/own";
     let text = allow(r#""s3:GetObject""#);
+    let two = json!([{ "Key": "a", "Value": "1" }, { "Key": "b", "Value": "2" }]);
     for (operation, parameters) in [
         ("CreateUser", json!({ "UserName": "ana" })),
         ("CreateUser", json!({ "UserName": "bob", "Path": "/sub/" })),
@@ -261,6 +358,7 @@ async fn prepare(world: &World) {
         ),
         ("CreatePolicy", json!({ "PolicyName": "own", "PolicyDocument": text })),
         ("CreatePolicy", json!({ "PolicyName": "free", "Path": "/sub/", "PolicyDocument": text })),
+        ("CreatePolicyVersion", json!({ "PolicyArn": own, "PolicyDocument": text })),
         ("CreateInstanceProfile", json!({ "InstanceProfileName": "app" })),
         ("CreateInstanceProfile", json!({ "InstanceProfileName": "second", "Path": "/sub/" })),
         ("CreateInstanceProfile", json!({ "InstanceProfileName": "empty" })),
@@ -270,6 +368,9 @@ async fn prepare(world: &World) {
             "TagRole",
             json!({ "RoleName": "app", "Tags": [{ "Key": "a", "Value": "1" }, { "Key": "b", "Value": "2" }] }),
         ),
+        ("TagUser", json!({ "UserName": "ana", "Tags": two })),
+        ("TagPolicy", json!({ "PolicyArn": own, "Tags": two })),
+        ("TagInstanceProfile", json!({ "InstanceProfileName": "app", "Tags": two })),
     ] {
         world.iam(&root, operation, parameters).await.unwrap();
     }
@@ -329,8 +430,22 @@ fn baseline(_: &World, operation: &str) -> Json {
         }
         "TagRole" => json!({ "RoleName": "app", "Tags": [{ "Key": "c", "Value": "3" }] }),
         "UntagRole" => json!({ "RoleName": "app", "TagKeys": ["a"] }),
+        "TagUser" => json!({ "UserName": "ana", "Tags": [{ "Key": "c", "Value": "3" }] }),
+        "UntagUser" => json!({ "UserName": "ana", "TagKeys": ["a"] }),
+        "ListUserTags" | "ListGroupsForUser" => json!({ "UserName": "ana" }),
+        "TagPolicy" => json!({ "PolicyArn": own, "Tags": [{ "Key": "c", "Value": "3" }] }),
+        "UntagPolicy" => json!({ "PolicyArn": own, "TagKeys": ["a"] }),
+        "ListPolicyTags" => json!({ "PolicyArn": own }),
+        "TagInstanceProfile" => {
+            json!({ "InstanceProfileName": "app", "Tags": [{ "Key": "c", "Value": "3" }] })
+        }
+        "UntagInstanceProfile" => json!({ "InstanceProfileName": "app", "TagKeys": ["a"] }),
+        "ListInstanceProfileTags" => json!({ "InstanceProfileName": "app" }),
         "GetPolicy" | "ListPolicyVersions" => json!({ "PolicyArn": own }),
         "GetPolicyVersion" => json!({ "PolicyArn": own, "VersionId": "v1" }),
+        "CreatePolicyVersion" => json!({ "PolicyArn": own, "PolicyDocument": document }),
+        "DeletePolicyVersion" | "SetDefaultPolicyVersion" => json!({ "PolicyArn": own, "VersionId": "v2" }),
+        "UpdateRole" => json!({ "RoleName": "app", "Description": "changed" }),
         "DeletePolicy" => json!({ "PolicyArn": "arn:aws:iam::111122223333:policy/lone" }),
         "GetInstanceProfile" => json!({ "InstanceProfileName": "app" }),
         "DeleteInstanceProfile" => json!({ "InstanceProfileName": "empty" }),
@@ -353,6 +468,7 @@ fn another(operation: &str, member: &Member) -> Json {
             json!("other")
         }
         (_, "RoleName") if operation.starts_with("Create") => json!("other"),
+        ("ListGroupsForUser", "UserName") => json!("nobody"),
         (_, "UserName") => json!("bob"),
         (_, "RoleName") => json!("zoo"),
         ("CreateInstanceProfile", "InstanceProfileName") => json!("other"),
@@ -372,12 +488,16 @@ fn another(operation: &str, member: &Member) -> Json {
         (_, "PermissionsBoundary") => json!("arn:aws:iam::aws:policy/AmazonS3FullAccess"),
         (_, "Tags") => json!([{ "Key": "z", "Value": "26" }]),
         (_, "TagKeys") => json!(["b"]),
-        ("ListPolicyVersions", "Marker") => sorted_first("v1"),
+        // Versions are paged by what sorts the newest first.
+        ("ListPolicyVersions", "Marker") => sorted_first("9999999999"),
+        ("ListGroupsForUser", "Marker") => json!("*"),
         (_, "Marker") => sorted_first("zzz"),
-        // There is one version of a policy, so that no number of items makes a difference.
-        ("ListPolicyVersions", "MaxItems") => json!(0),
+        // A user is in no group, so that only what cannot be makes a difference.
+        ("ListGroupsForUser", "MaxItems") => json!(0),
         (_, "MaxItems") => json!(1),
-        (_, "VersionId") => json!("v2"),
+        ("GetPolicyVersion", "VersionId") => json!("v2"),
+        (_, "VersionId") => json!("v3"),
+        (_, "SetAsDefault") => json!(true),
         (_, "AccessKeyId") => json!("AKIASECONDSECONDSEC2"),
         (_, "Status") => json!("Active"),
         (_, "OnlyAttached") => json!(true),

@@ -7,15 +7,18 @@ mod iam_support;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::Request;
 use http_body_util::BodyExt as _;
 use iam_support::*;
-use postern_frontdoor::{HttpService, Limits, Metrics, Origin, OriginSource, Server};
+use postern_frontdoor::{AnswerHops, Authority, HttpService, Limits, Metrics, Origin, OriginSource, Server};
 use postern_model::instance::{InstanceChange, Launch, LaunchInterface, MetadataOptions, NewKeyPair};
 use postern_model::{Action, Event, InstanceId, ResourceId};
 use postern_path::{Peer, PeerLookup, Through};
 use postern_services::commands::{Commands as _, Done};
 use postern_services::imds::Imds;
+use postern_services::imds::identity::{self, IdentitySigner};
 use serde_json::{Value as Json, json};
 
 const EC2: &str = r#"{"Service":"ec2.amazonaws.com"}"#;
@@ -25,6 +28,8 @@ struct Lab {
     world: World,
     imds: Arc<Imds>,
     instance: InstanceId,
+    /// Of the key that signs identity documents.
+    certificate: String,
 }
 
 fn created(done: &Done) -> ResourceId {
@@ -64,6 +69,7 @@ impl Lab {
         }));
         let launch = Launch {
             count: 1,
+            least: None,
             image: "ami-1".to_owned(),
             instance_type: "t3.micro".to_owned(),
             interface: LaunchInterface::New {
@@ -84,8 +90,13 @@ impl Lab {
         };
         let ResourceId::Instance(instance) = run(Action::RunInstances(launch)) else { panic!("an instance") };
         let commands = Arc::clone(&world.memory) as _;
-        let imds = Arc::new(Imds::new(commands, Arc::clone(&world.sessions), Arc::new(Metrics::default())));
-        Self { world, imds, instance }
+        let key = identity::new_key().unwrap();
+        let authority = Authority::generate("us-east-1").unwrap();
+        let certificate = authority.certify_signer("Instance identity", &key).unwrap();
+        let signer = IdentitySigner::new(&key, &certificate).unwrap();
+        let imds = Imds::new(commands, Arc::clone(&world.sessions), Arc::new(Metrics::default()));
+        let imds = Arc::new(imds.signing(signer));
+        Self { world, imds, instance, certificate: identity::certificate_pem(&certificate) }
     }
 
     fn peer(&self) -> Peer {
@@ -116,6 +127,7 @@ impl Lab {
         let mut request = request.body(postern_frontdoor::body::full("")).unwrap();
         let remote = SocketAddr::from(([240, 0, 1, 1], 5));
         request.extensions_mut().insert(Origin { peer, remote, secure: false });
+        request.extensions_mut().insert(AnswerHops::default());
         let response = self.imds.call(request).await;
         let status = response.status().as_u16();
         (status, response.into_body().collect().await.unwrap().to_bytes().to_vec())
@@ -214,6 +226,9 @@ async fn the_tree_tells_the_instance() {
         (&format!("{of_mac}subnet-ipv4-cidr-block"), "10.0.1.0/24".to_owned()),
         (&format!("{of_mac}vpc-ipv4-cidr-blocks"), "10.0.0.0/16".to_owned()),
         (&format!("{of_mac}interface-id"), interface.id.to_string()),
+        ("ami-manifest-path", "(unknown)".to_owned()),
+        ("events/maintenance/", "history\nscheduled".to_owned()),
+        ("events/maintenance/history", "[]".to_owned()),
         (&format!("{of_mac}device-number"), "0".to_owned()),
         (&format!("{of_mac}owner-id"), "111122223333".to_owned()),
     ] {
@@ -222,7 +237,10 @@ async fn the_tree_tells_the_instance() {
     assert_eq!(lab.text("/").await, "latest/");
     assert_eq!(lab.text("/latest").await, "dynamic/\nmeta-data/\nuser-data");
     let root = lab.text("/latest/meta-data/").await;
-    assert!(root.starts_with("ami-id\nami-launch-index\nhostname\niam/\n"), "{root}");
+    assert!(
+        root.starts_with("ami-id\nami-launch-index\nami-manifest-path\nevents/\nhostname\niam/\n"),
+        "{root}"
+    );
     assert!(!root.contains("public-ipv4"), "there is none");
     for path in [
         "/latest/meta-data/public-ipv4",
@@ -231,7 +249,6 @@ async fn the_tree_tells_the_instance() {
         "/latest/meta-data/instance-id/x",
         "/latest/meta-data//instance-id",
         "/latest/dynamic/instance-identity/pkcs7",
-        "/latest/dynamic/instance-identity/signature",
         "/1999/meta-data/",
     ] {
         assert_eq!(lab.get(path).await.0, 404, "{path}");
@@ -245,6 +262,41 @@ async fn the_tree_tells_the_instance() {
     let headers = [("x-aws-ec2-metadata-token", token.as_str())];
     let (_, data) = lab.ask(Some(lab.peer()), "GET", "/latest/user-data", &headers).await;
     assert_eq!(data, b"#!/bin/sh\necho \xff\n");
+}
+
+/// Verified as AWS's documentation says, with its own tool where it is there: "Verify the instance identity document".
+#[tokio::test]
+async fn the_identity_document_is_signed() {
+    let lab = Lab::new(Memory::new()).await;
+    let of = |name: &str| format!("/latest/dynamic/instance-identity/{name}");
+    assert_eq!(lab.text(&of("")).await, "document\nrsa2048\nsignature");
+    assert_eq!(lab.text("/latest/dynamic/fws/instance-monitoring").await, "disabled");
+    let document = lab.text(&of("document")).await;
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let signature = lab.text(&of("signature")).await.replace('\n', "");
+    std::fs::write(at("signature"), STANDARD.decode(signature).unwrap()).unwrap();
+    std::fs::write(at("document"), &document).unwrap();
+    std::fs::write(at("certificate"), &lab.certificate).unwrap();
+    let message = lab.text(&of("rsa2048")).await;
+    std::fs::write(at("message"), format!("-----BEGIN PKCS7-----\n{message}\n-----END PKCS7-----\n"))
+        .unwrap();
+    let openssl = |arguments: &str| {
+        let mut command = std::process::Command::new("openssl");
+        let output = command.args(arguments.split(' ')).current_dir(directory.path()).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (_, key) = openssl("x509 -in certificate -pubkey -noout");
+    std::fs::write(at("key"), key).unwrap();
+    let by_key = "dgst -sha256 -verify key -signature signature document";
+    let by_message = "smime -verify -in message -inform PEM -certfile certificate -noverify";
+    assert!(openssl(by_key).0);
+    assert_eq!(openssl(by_message), (true, document.clone()), "the message holds the document");
+    std::fs::write(at("document"), document.replace("10.0.1.5", "10.0.1.6")).unwrap();
+    assert!(!openssl(by_key).0, "another document");
+    let forged = Lab::new(Memory::new()).await;
+    std::fs::write(at("certificate"), &forged.certificate).unwrap();
+    assert!(!openssl(by_message).0, "another region's key");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ import urllib.parse
 import urllib.request
 import zlib
 from datetime import datetime, timedelta, timezone
+from xml.etree import ElementTree
 
 import boto3
 from boto3.s3.transfer import TransferConfig
@@ -260,6 +261,8 @@ def copies():
             refused(f"copy {list(more)}", "PreconditionFailed", call, 412)
         else:
             check(f"copy {list(more)}", call()["CopyObjectResult"]["ETag"] == etag)
+    refused("copy where something is", "PreconditionFailed",
+            lambda: s3.copy_object(Bucket="bkt-one", Key="dst", CopySource={"Bucket": "bkt-one", "Key": "src é"}, IfNoneMatch="*"), 412)
     refused("copy out of another's", "AccessDenied", lambda: other.copy_object(Bucket="bkt-a4", Key="x", CopySource="bkt-one/dst"))
     refused("copy into another's", "AccessDenied", lambda: s3.copy_object(Bucket="bkt-a4", Key="x", CopySource="bkt-one/dst"))
     refused("source owner", "AccessDenied",
@@ -595,10 +598,10 @@ def refusals():
     check("unknown header", status == 501 and b"x-amz-no-such-thing" in body, (status, body))
     refused("nothing stored", "404", lambda: s3.head_object(Bucket="bkt-one", Key="no"))
     for name, call in [("versioning", lambda: s3.put_bucket_versioning(Bucket="bkt-one", VersioningConfiguration={"Status": "Enabled"})),
-                       ("tagging", lambda: s3.get_bucket_tagging(Bucket="bkt-one")),
+                       ("tagging", lambda: s3.put_bucket_tagging(Bucket="bkt-one", Tagging={"TagSet": []})),
                        ("acl", lambda: s3.put_object_acl(Bucket="bkt-one", Key="acl", ACL="private")),
-                       ("attributes", lambda: s3.get_object_attributes(Bucket="bkt-one", Key="acl", ObjectAttributes=["ETag"])),
-                       ("lifecycle", lambda: s3.get_bucket_lifecycle_configuration(Bucket="bkt-one"))]:
+                       ("status", lambda: s3.get_bucket_policy_status(Bucket="bkt-one")),
+                       ("lifecycle", lambda: s3.delete_bucket_lifecycle(Bucket="bkt-one"))]:
         refused(f"operation {name}", "NotImplemented", call, 501)
     refused("object lock", "NotImplemented", lambda: s3.create_bucket(Bucket="bkt-lock", ObjectLockEnabledForBucket=True), 501)
     refused("bucket acl", "AccessControlListNotSupported", lambda: s3.create_bucket(Bucket="bkt-lock", ACL="public-read"))
@@ -614,7 +617,121 @@ def refusals():
     check("too large", status == 400 and b"EntityTooLarge" in body, (status, body))
 
 
-for group in [buckets, objects, conditions, copies, listings, multipart, checksums, identities, presigned, virtual_hosts, policies, refusals]:
+def odd_names():
+    """Every way to name a key, through every kind of request and answer that carries one."""
+    s3.create_bucket(Bucket="bkt-odd")
+    v4 = client(signature_version="s3v4")
+    keys = ["a b", "a+b", "a%20b", "a%2Fb", "%", "%zz", "+", "?", "#", "?acl", "?uploads", "acl?", "a=b&c", "&<>\"'", "/lead", "//two",
+            "a//b", "x/", "./y", "../z", "a/../b", "~", "\\", "a:b", "\t", "\n", "\r", "a\rb\r\n", "\u007f", "é", "e\u0301", "ü✓",
+            "\U0001f600", "\ufeff", "\u200b", "!*'()", ";,@$|`^{}[]", "k" * 1024, "ü" * 512]
+    for key in keys:
+        what = repr(key[:12])
+        where = {"Bucket": "bkt-odd", "Key": key}
+        s3.put_object(**where, Body=key.encode())
+        copy = {"Bucket": "bkt-odd", "Key": "copy" + key[:500]}
+        s3.copy_object(**copy, CopySource=where)
+        for at in (where, copy):
+            same(f"{what} in {at['Key'][:4]}", s3.get_object(**at)["Body"].read(), key.encode())
+        url = v4.generate_presigned_url("get_object", where)
+        same(f"{what} presigned", http("GET", url)[2], key.encode())
+        upload = {"Bucket": "bkt-odd", "Key": "mp" + key[:500]}
+        begun = s3.create_multipart_upload(**upload)
+        same(f"{what} in an upload", begun["Key"], upload["Key"])
+        part = s3.upload_part(**upload, UploadId=begun["UploadId"], PartNumber=1, Body=b"")
+        listed = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+        done = s3.complete_multipart_upload(**upload, UploadId=begun["UploadId"], MultipartUpload=listed)
+        same(f"{what} completed", done["Key"], upload["Key"])
+    wanted = sorted([prefix + key[:500 if prefix else 1024] for prefix in ("", "copy", "mp") for key in keys], key=str.encode)
+    for operation, entries in [("list_objects", "Contents"), ("list_objects_v2", "Contents"), ("list_object_versions", "Versions")]:
+        pages = s3.get_paginator(operation).paginate(Bucket="bkt-odd", PaginationConfig={"PageSize": 7})
+        same(f"{operation} of odd names", [entry["Key"] for page in pages for entry in page.get(entries, [])], wanted)
+    status, _, body = signed("GET", "/bkt-odd?list-type=2")
+    plain = [entry.text for entry in ElementTree.fromstring(body).iter("{http://s3.amazonaws.com/doc/2006-03-01/}Key")]
+    same("plain names", plain, wanted)
+    versions = s3.list_object_versions(Bucket="bkt-odd")["Versions"]
+    gone = s3.delete_objects(Bucket="bkt-odd", Delete={"Objects": [{"Key": v["Key"], "VersionId": v["VersionId"]} for v in versions]})
+    same("deleted by version", ([entry["Key"] for entry in gone["Deleted"]], gone.get("Errors")), (wanted, None))
+    s3.delete_bucket(Bucket="bkt-odd")
+
+
+def many_keys():
+    """Listings that roll up, page by page, in every way there is to list."""
+    s3.create_bucket(Bucket="bkt-many")
+
+    def put(first):
+        mine = client()
+        for number in range(first, 1200, 6):
+            mine.put_object(Bucket="bkt-many", Key=f"d{number % 40:02}/e{number % 10}/f{number:05}", Body=b"")
+
+    threads = [threading.Thread(target=put, args=(first,)) for first in range(6)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    for operation, entries in [("list_objects", "Contents"), ("list_objects_v2", "Contents"), ("list_object_versions", "Versions")]:
+        def listed(size, **more):
+            pages = list(s3.get_paginator(operation).paginate(Bucket="bkt-many", PaginationConfig={"PageSize": size}, **more))
+            keys = [entry["Key"] for page in pages for entry in page.get(entries, [])]
+            return keys, [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])]
+        keys, _ = listed(1000)
+        same(f"{operation} of all", (len(keys), len(set(keys)), keys), (1200, 1200, sorted(keys)))
+        for size in (3, 17, 1000):
+            same(f"{operation} by {size}", listed(size, Delimiter="/"), ([], [f"d{n:02}/" for n in range(40)]))
+            same(f"{operation} below, by {size}", listed(size, Delimiter="/", Prefix="d1"), ([], [f"d1{n}/" for n in range(10)]))
+            same(f"{operation} inside, by {size}", listed(size, Delimiter="/", Prefix="d12/"), ([], ["d12/e2/"]))
+
+
+def hard_ways():
+    """Ranges over the edges of parts, connections that are cut, many writers of one key."""
+    bodies = [bytes([number]) * (5 << 20) for number in (1, 2)] + [b"tail"]
+    whole = b"".join(bodies)
+    upload = {"Bucket": "bkt-one", "Key": "edges"}
+    upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]
+    parts = [{"PartNumber": n, "ETag": s3.upload_part(**upload, PartNumber=n, Body=body)["ETag"]} for n, body in enumerate(bodies, 1)]
+    s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+    for edge in (0, 5 << 20, 10 << 20):
+        for first in range(max(edge - 2, 0), min(edge + 3, len(whole))):
+            for length in (1, 3, 5 << 20, 11 << 20):
+                got = s3.get_object(Bucket="bkt-one", Key="edges", Range=f"bytes={first}-{first + length - 1}")["Body"].read()
+                check(f"range {first}+{length}", got == whole[first:first + length], len(got))
+    check("suffix longer than all", s3.get_object(Bucket="bkt-one", Key="edges", Range="bytes=-99999999")["Body"].read() == whole)
+    refused("suffix of nothing", "InvalidRange", lambda: s3.get_object(Bucket="bkt-one", Key="edges", Range="bytes=-0"))
+    for sent in (0, 1000, 3_000_000):
+        url = urllib.parse.urlsplit(client(signature_version="s3v4").generate_presigned_url("put_object", {"Bucket": "bkt-one", "Key": "cut"}))
+        with socket.create_connection(("127.0.0.1", PORT)) as connection:
+            head = f"PUT {url.path}?{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: 9000000\r\n\r\n"
+            connection.sendall(head.encode() + bytes(sent))
+    request = AWSRequest(method="PUT", url=f"{PATH_URL}/bkt-none/key", data=b"0123456789", headers={"Expect": "100-continue"})
+    S3SigV4Auth(Credentials("AKIAOWNER", "owner-secret"), "s3", "us-east-1").add_auth(request)
+    with socket.create_connection(("127.0.0.1", PORT), timeout=20) as connection:
+        lines = "".join(f"{name}: {value}\r\n" for name, value in {**dict(request.headers.items()), "Content-Length": 10}.items())
+        connection.sendall(f"PUT /bkt-none/key HTTP/1.1\r\nHost: 127.0.0.1:{PORT}\r\n{lines}\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    check("content that was not sent is not waited for", answer.startswith(b"HTTP/1.1 404") and b"connection: close" in answer, answer)
+    torn, over = [], threading.Event()
+
+    def write(number):
+        mine = client()
+        for _ in range(12):
+            mine.put_object(Bucket="bkt-one", Key="contended", Body=b"%02d" % number * 100_000)
+
+    def read():
+        mine = client()
+        while not over.is_set():
+            body = mine.get_object(Bucket="bkt-one", Key="contended")["Body"].read()
+            if body != body[:2] * 100_000:
+                torn.append(len(body))
+
+    write(0)
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    [thread.start() for thread in readers + writers]
+    [thread.join() for thread in writers]
+    over.set()
+    [thread.join() for thread in readers]
+    same("no reader saw a mixture", torn, [])
+    refused("what was cut is not there", "404", lambda: s3.head_object(Bucket="bkt-one", Key="cut"))
+
+
+for group in [buckets, objects, conditions, copies, listings, multipart, checksums, identities, presigned, virtual_hosts, policies, refusals, odd_names, many_keys, hard_ways]:
     before = checks
     group()
     print(f"{group.__name__}: {checks - before}")

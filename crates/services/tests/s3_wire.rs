@@ -45,6 +45,8 @@ impl Server {
                 break port.trim().parse().unwrap();
             }
         };
+        // The test runner says so when a test takes long, and would end if nobody listened.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         Self { child, port }
     }
 
@@ -112,6 +114,62 @@ fn boto3_is_served_as_by_aws() {
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     let held = said.lines().last().and_then(|line| line.split(' ').next()?.parse::<u32>().ok());
     assert!(held.is_some_and(|held| held > 300), "{said}");
+}
+
+/// What `aws s3` makes of names that are hard to carry.
+#[test]
+fn the_aws_command_carries_odd_names() {
+    let venv = clients();
+    let (directory, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = Server::start(directory.path());
+    let aws = |arguments: &[&str]| {
+        let mut command = client(&venv, "aws", home.path());
+        command.env("PYTHONUTF8", "1").args(["--endpoint-url", &server.url()]).args(arguments);
+        let output = command.current_dir(home.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "aws {arguments:?}: {said}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let names = [
+        "a b",
+        "a+b",
+        "a%20b",
+        "a%2Fb",
+        "a&b=c",
+        "ü✓",
+        "q?x#y",
+        "tilde~'(x)!*",
+        "semi;colon,comma",
+        "<tag>",
+        "\"q\"",
+    ];
+    let tree = home.path().join("tree/dir with space/ünï");
+    std::fs::create_dir_all(&tree).unwrap();
+    for name in names {
+        std::fs::write(tree.join(name), name).unwrap();
+    }
+    std::fs::write(tree.join("empty"), "").unwrap();
+    // As on AWS, which takes no other signatures for buckets of today.
+    aws(&["configure", "set", "default.s3.signature_version", "s3v4"]);
+    aws(&["s3", "mb", "s3://odd"]);
+    aws(&["s3", "sync", "tree", "s3://odd/up"]);
+    assert_eq!(aws(&["s3", "sync", "tree", "s3://odd/up"]), "", "nothing is left to do");
+    aws(&["s3", "sync", "s3://odd/up", "s3://odd/copy"]);
+    aws(&["s3", "mv", "--recursive", "s3://odd/copy", "s3://odd/moved"]);
+    aws(&["s3", "sync", "s3://odd/moved", "back"]);
+    for name in names {
+        let back = home.path().join("back/dir with space/ünï").join(name);
+        assert_eq!(std::fs::read_to_string(back).unwrap(), name);
+        let url = aws(&["s3", "presign", &format!("s3://odd/up/dir with space/ünï/{name}")]);
+        let fetch = "import sys, urllib.request as u; sys.stdout.buffer.write(u.urlopen(sys.argv[1]).read())";
+        let got = client(&venv, "python", home.path()).args(["-c", fetch, url.trim()]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&got.stdout), name, "{}", String::from_utf8_lossy(&got.stderr));
+    }
+    assert_eq!(std::fs::read(home.path().join("back/dir with space/ünï/empty")).unwrap(), b"");
+    aws(&["s3", "rm", "--recursive", "s3://odd/moved"]);
+    let left = aws(&["s3", "ls", "--recursive", "s3://odd"]);
+    assert_eq!(left.lines().count(), names.len() + 1, "{left}");
+    aws(&["s3", "rb", "--force", "s3://odd"]);
 }
 
 #[test]
@@ -195,6 +253,56 @@ fn memory_stays_bounded_over_a_large_object() {
     let grown = grown_by(mebibytes);
     println!("{mebibytes} MiB: the server grew by {} KiB", grown >> 10);
     assert!(grown < 64 << 20, "{mebibytes} MiB: the server grew by {grown} bytes");
+}
+
+#[test]
+fn one_large_piece_takes_no_more_memory_than_small_ones() {
+    let venv = clients();
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let server = Server::start(directory.path());
+    // The whole content is one unsigned piece.
+    let script = r#"
+import base64, http.client, sys, zlib, boto3
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+url, size = sys.argv[1], int(sys.argv[2]) << 20
+class Signer(S3SigV4Auth):
+    def payload(self, request): return "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+s3 = boto3.client("s3", endpoint_url=url)
+if sys.argv[3] == "warm":
+    s3.create_bucket(Bucket="piece-bucket"); s3.put_object(Bucket="piece-bucket", Key="warm", Body=bytes(3 << 20)); sys.exit()
+headers = {"x-amz-trailer": "x-amz-checksum-crc32", "x-amz-decoded-content-length": str(size), "content-encoding": "aws-chunked",
+           "x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER"}
+request = AWSRequest(method="PUT", url=url + "/piece-bucket/piece", data=b"", headers=headers)
+Signer(Credentials("AKIAOWNER", "owner-secret"), "s3", "us-east-1").add_auth(request)
+crc, block = 0, bytes(1 << 20)
+for _ in range(size >> 20): crc = zlib.crc32(block, crc)
+head = b"%x\r\n" % size
+tail = b"\r\n0\r\nx-amz-checksum-crc32:" + base64.b64encode(crc.to_bytes(4, "big")) + b"\r\n\r\n"
+connection = http.client.HTTPConnection(url.split("//")[1])
+connection.putrequest("PUT", "/piece-bucket/piece", skip_host=True, skip_accept_encoding=True)
+connection.putheader("Host", url.split("//")[1])
+for name, value in request.headers.items(): connection.putheader(name, value)
+connection.putheader("Content-Length", str(len(head) + size + len(tail)))
+connection.endheaders()
+connection.send(head)
+for _ in range(size >> 20): connection.send(block)
+connection.send(tail)
+answer = connection.getresponse()
+assert answer.status == 200, answer.read()
+assert s3.head_object(Bucket="piece-bucket", Key="piece")["ContentLength"] == size
+"#;
+    let run = |phase: &str| {
+        let mut command = client(&venv, "python", directory.path());
+        let output = command.args(["-c", script, &server.url(), "200", phase]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    run("warm");
+    let before = server.resident_bytes();
+    run("send");
+    let grown = server.resident_bytes().saturating_sub(before);
+    assert!(grown < 64 << 20, "the server grew by {grown} bytes");
 }
 
 #[test]

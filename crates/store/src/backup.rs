@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
 use crate::medium::{Directory, Medium};
-use crate::store::{Blobs, FORMAT, MAX_BLOBS, PlainBlobs, Store, check_blob, revive};
+use crate::store::{Blobs, FORMAT, MAX_BLOBS, OLDEST_FORMAT, PlainBlobs, Store, check_blob, revive};
 
 /// How long a line may be.
 const MAX_LINE_BYTES: u64 = 1 << 30;
@@ -90,7 +90,7 @@ pub fn restore(from: &mut dyn Read, directory: &Path) -> Result<Restored, StoreE
 fn read(from: &mut dyn Read) -> Result<(State, Blobs), StoreError> {
     let mut lines = Lines { from: io::BufReader::new(from), number: 0 };
     let header: Header = lines.next()?;
-    if header.postern_backup != FORMAT {
+    if !(OLDEST_FORMAT..=FORMAT).contains(&header.postern_backup) {
         let place = "the backup".to_owned();
         return Err(StoreError::UnknownFormat { place, found: header.postern_backup, known: FORMAT });
     }

@@ -13,6 +13,7 @@
 //!
 //! **Must never know.** AWS's wire formats, packets, what a policy means.
 
+mod archive;
 mod backup;
 mod error;
 mod ledger;
@@ -23,6 +24,7 @@ mod store;
 mod watch;
 mod writer;
 
+pub use archive::{ArchiveReader, ArchiveWriter, MAGIC as ARCHIVE_MAGIC};
 pub use backup::{Restored, restore};
 pub use error::{CommitError, StoreError};
 pub use ledger::{Committed, Ledger};

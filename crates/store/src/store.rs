@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use postern_model::{Command, Event, Region, State, apply};
+use postern_model::{Command, Event, Region, State, replay};
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +19,11 @@ use crate::error::StoreError;
 use crate::medium::{Directory, Medium};
 use crate::record::{self, Name, RecordError};
 
-/// The format that this version writes, and the newest that it reads.
-pub const FORMAT: u64 = 1;
+/// The format that this version writes, and the newest that it reads. It goes up when an earlier version could not read
+/// what this one writes, so that the earlier one says so by the number: 2 has batches, quotas and default VPCs.
+pub const FORMAT: u64 = 2;
+/// The oldest format that this version reads. What is opened goes on in the newest.
+pub const OLDEST_FORMAT: u64 = 1;
 /// How large a blob may be.
 pub const MAX_BLOB_BYTES: usize = 1 << 20;
 /// How many blobs there may be.
@@ -117,19 +120,30 @@ impl Store {
         Self::open_or_make(Arc::new(medium), options, &state, &Blobs::new())
     }
 
+    /// The region that a directory holds; none if there is no store in it.
+    pub fn region_in(directory: &Path) -> Result<Option<Region>, StoreError> {
+        let nameless = Region { name: String::new(), zones: Vec::new() };
+        if !directory.exists() {
+            return Ok(None);
+        }
+        let mut store = Self::closed(Arc::new(Directory::take(directory)?), Options::new(nameless));
+        store.guarded(|store| match store.open_database()? {
+            None => Ok(None),
+            Some(database) => {
+                store.check_format(&database)?;
+                store.meta(&database, "region", Name::Region).map(Some)
+            }
+        })
+    }
+
     /// Makes a store that begins with a state.
     pub(crate) fn make(directory: Directory, state: &State, blobs: &Blobs) -> Result<Self, StoreError> {
         let options = Options::new(state.region.clone());
         Self::open_or_make(Arc::new(directory), options, state, blobs).map(|(store, _)| store)
     }
 
-    fn open_or_make(
-        medium: Arc<dyn Medium>,
-        options: Options,
-        first: &State,
-        blobs: &Blobs,
-    ) -> Result<(Self, State), StoreError> {
-        let mut store = Self {
+    fn closed(medium: Arc<dyn Medium>, options: Options) -> Self {
+        Self {
             medium,
             options,
             database: None,
@@ -138,13 +152,26 @@ impl Store {
             blobs: Blobs::new(),
             log: (0, 0),
             snapshot: (0, 0),
-        };
+        }
+    }
+
+    fn open_or_make(
+        medium: Arc<dyn Medium>,
+        options: Options,
+        first: &State,
+        blobs: &Blobs,
+    ) -> Result<(Self, State), StoreError> {
+        let mut store = Self::closed(medium, options);
         let state = store.guarded(|store| {
             let database = match store.open_database()? {
                 Some(database) => database,
                 None => store.build(first, blobs)?,
             };
+            let format = store.check_format(&database)?;
             let state = store.load(&database)?;
+            if format != FORMAT {
+                store.mark_format(&database)?;
+            }
             store.database = Some(database);
             Ok(state)
         })?;
@@ -389,9 +416,24 @@ impl Store {
         database.ok_or_else(|| self.damage(Name::Head, "the new database is gone".to_owned()))
     }
 
-    fn initialise(&self, database: &Database, state: &State, blobs: &Blobs) -> Result<(), StoreError> {
+    fn format_record(&self) -> Result<Vec<u8>, StoreError> {
         let format = serde_json::to_vec(&Format { format: FORMAT });
-        let format = format.map_err(|error| self.damaged(Name::Region, &error.into()))?;
+        format.map_err(|error| self.damaged(Name::Region, &error.into()))
+    }
+
+    /// Says of a store of an earlier format that what follows is of this one.
+    fn mark_format(&self, database: &Database) -> Result<(), StoreError> {
+        let record = self.format_record()?;
+        let transaction = database.begin_write().map_err(|e| self.fault(e))?;
+        {
+            let mut meta = transaction.open_table(META).map_err(|e| self.fault(e))?;
+            meta.insert("format", record.as_slice()).map_err(|e| self.fault(e))?;
+        }
+        transaction.commit().map_err(|e| self.fault(e))
+    }
+
+    fn initialise(&self, database: &Database, state: &State, blobs: &Blobs) -> Result<(), StoreError> {
+        let format = self.format_record()?;
         let region = self.sealed(Name::Region, &state.region)?;
         let head = self.sealed(Name::Head, &Head { revision: state.revision })?;
         let snapshot = self.sealed(Name::Snapshot(state.revision), state)?;
@@ -414,7 +456,6 @@ impl Store {
     }
 
     fn load(&mut self, database: &Database) -> Result<State, StoreError> {
-        self.check_format(database)?;
         let region: Region = self.meta(database, "region", Name::Region)?;
         if region.name != self.options.region.name {
             return Err(StoreError::OtherRegion {
@@ -462,7 +503,7 @@ impl Store {
             return Err(self.damage(missing, format!("it is missing; revision {revision} is next")));
         }
         let logged: Logged = record::read(name, record).map_err(|error| self.damaged(name, &error))?;
-        let (next, events) = apply(state, &logged.command)
+        let (next, events) = replay(state, &logged.command)
             .map_err(|error| self.damage(name, format!("it is refused when it is replayed: {error}")))?;
         if events != logged.events || next.revision != revision {
             return Err(self.damage(name, "it does something else when it is replayed".to_owned()));
@@ -482,18 +523,18 @@ impl Store {
         Ok(blobs)
     }
 
-    fn check_format(&self, database: &Database) -> Result<(), StoreError> {
+    fn check_format(&self, database: &Database) -> Result<u64, StoreError> {
         let record = self.meta_bytes(database, "format", Name::Region)?;
         let Format { format } =
             serde_json::from_slice(&record).map_err(|error| self.damaged(Name::Region, &error.into()))?;
-        if format != FORMAT {
+        if !(OLDEST_FORMAT..=FORMAT).contains(&format) {
             return Err(StoreError::UnknownFormat {
                 place: self.medium.name(),
                 found: format,
                 known: FORMAT,
             });
         }
-        Ok(())
+        Ok(format)
     }
 
     fn meta<T: serde::de::DeserializeOwned>(

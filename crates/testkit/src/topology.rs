@@ -20,6 +20,7 @@
 //!   0.0.0.0/0 -> nat n
 //!   pl corp -> i1
 //! endpoint a.s3 s3 tables=t1,main
+//! uplink eth0 echo
 //! then stop i1
 //! account two
 //! ```

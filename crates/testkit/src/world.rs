@@ -1,5 +1,6 @@
 //! A state under construction: runs commands one after the other.
 
+use postern_model::quota::highest;
 use postern_model::{
     AccountId, Action, Command, Event, ModelError, Region, ResourceId, State, Timestamp, apply,
 };
@@ -35,6 +36,8 @@ impl World {
         for account in accounts() {
             let action = Action::CreateAccount { name: account.to_string(), root_key: None };
             world.run(account, action).expect("an account");
+            // Worlds are about packets, not about how much of a network an account may have.
+            world.state.quotas.insert(account, highest());
         }
         world
     }

@@ -59,6 +59,12 @@ pub fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<ExitCode>
 
     println!("\n[2/2] Building in release mode (some minutes the first time), then measuring");
     let tools = workspace.tools_dir()?;
+    let mut command = cargo();
+    command.args(["build", "--release", "--package", "postern"]).current_dir(workspace.root());
+    anyhow::ensure!(
+        command.status().context("cargo cannot be started")?.success(),
+        "postern cannot be built"
+    );
     // Not through a pipe: progress is for the terminal, and Ctrl-C must reach the benchmarks, which clean up.
     let mut command = cargo();
     command.args(["run", "--release", "--package", "postern-bench", "--"]);

@@ -1,25 +1,26 @@
-//! The object store beside s3s-fs: processor time of the server for each request.
+//! S3 beside s3s-fs: processor time of the server for each request.
 //!
-//! Both stand behind the same protocol library, server loop and runtime, on loopback over plain HTTP, check the same
-//! signature and the same hash of the body. s3s-fs answers a write before it is on disk; Postern after.
+//! Postern is the whole program, front door, policies and audit log included; s3s-fs has a server loop around it and
+//! nothing else. Both stand behind the same protocol library, on loopback over plain HTTP, check the same signature
+//! and the same hash of the body. s3s-fs answers a write before it is on disk; Postern after.
 
-mod client;
 pub mod server;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context;
 use nix::unistd::Pid;
 
 use crate::Options;
+use crate::client::{Caller, Client};
 use crate::cpu;
+use crate::program::Program;
 use crate::report::{Goal, Outcome, Table, fixed};
 use crate::stats::median;
-use client::Client;
-use server::Kind;
 
 /// Different objects of a size.
 const OBJECTS: usize = 16;
@@ -32,59 +33,86 @@ const ASKS: [(&str, &str, usize, usize); 4] = [
     ("GET 1 MiB", "GET", 1 << 20, 128),
 ];
 
-/// A server in a process of its own. It ends when its standard input does.
-struct Server {
-    child: Child,
-    client: Client,
+/// Who is measured.
+enum Server {
+    Postern(Program, Client),
+    S3sFs(Sample, Client),
 }
 
+/// s3s-fs in a process of its own. It ends when its standard input does.
+struct Sample(Child);
+
 impl Server {
-    fn start(kind: Kind, place: &Path) -> anyhow::Result<Self> {
-        let directory = place.join(kind.name());
+    fn postern(program: &Path, place: &Path) -> anyhow::Result<Self> {
+        let program = Program::start(program, &place.join("region-s3"))?;
+        let client = program.client("s3")?;
+        Self::Postern(program, client).with_bucket()
+    }
+
+    fn s3s_fs(place: &Path) -> anyhow::Result<Self> {
+        let directory = place.join("s3s-fs");
         std::fs::create_dir(&directory)?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["serve-s3", kind.name()]).arg(&directory).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().context("an S3 server cannot be started")?;
+        command.arg("serve-s3").arg(&directory).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut sample = Sample(command.spawn().context("s3s-fs cannot be started")?);
         let mut line = String::new();
-        BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
-        let address: SocketAddr =
-            line.trim().parse().with_context(|| format!("`{}` did not start", kind.name()))?;
-        let mut client = Client::connect(address)?;
-        client.request("PUT", "/bench", &[])?;
-        Ok(Self { child, client })
+        BufReader::new(sample.0.stdout.take().context("no output")?).read_line(&mut line)?;
+        let address: SocketAddr = line.trim().parse().context("s3s-fs did not start")?;
+        let (access_key, secret) = (server::ACCESS_KEY.to_owned(), server::SECRET.to_owned());
+        let client = Client::connect(address, Caller { access_key, secret, service: "s3" })?;
+        Self::S3sFs(sample, client).with_bucket()
+    }
+
+    fn with_bucket(mut self) -> anyhow::Result<Self> {
+        self.client().request("PUT", "/bench", &[])?;
+        Ok(self)
+    }
+
+    fn client(&mut self) -> &mut Client {
+        match self {
+            Self::Postern(_, client) | Self::S3sFs(_, client) => client,
+        }
+    }
+
+    fn cpu(&self) -> anyhow::Result<Duration> {
+        match self {
+            Self::Postern(program, _) => program.cpu(),
+            Self::S3sFs(sample, _) => cpu::used_by(Pid::from_raw(i32::try_from(sample.0.id())?)),
+        }
     }
 
     /// Microseconds of processor time for each request.
     fn measure(&mut self, (_, method, bytes, count): (&str, &str, usize, usize)) -> anyhow::Result<f64> {
         let content = vec![b's'; bytes];
         let body = if method == "PUT" { content.as_slice() } else { &[] };
+        let client = self.client();
         let prepared: Vec<_> = (0..OBJECTS)
-            .map(|n| self.client.prepare(method, &format!("/bench/{bytes}-{n}"), body))
+            .map(|n| client.prepare(method, &format!("/bench/{bytes}-{n}"), body))
             .collect::<anyhow::Result<_>>()?;
         for one in &prepared {
-            self.client.send(one, body)?;
+            client.send(one, body)?;
         }
-        let pid = Pid::from_raw(i32::try_from(self.child.id())?);
-        let before = cpu::used_by(pid)?;
+        let before = self.cpu()?;
+        let client = self.client();
         for one in prepared.iter().cycle().take(count) {
-            let got = self.client.send(one, body)?;
+            let got = client.send(one, body)?;
             anyhow::ensure!(method == "PUT" || got == bytes, "`{got}` bytes came instead of `{bytes}`");
         }
-        let used = cpu::used_by(pid)?.saturating_sub(before);
+        let used = self.cpu()?.saturating_sub(before);
         Ok(used.as_secs_f64() * 1e6 / count as f64)
     }
 }
 
-impl Drop for Server {
+impl Drop for Sample {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
 /// Measures all of it.
 pub fn run(place: &Path, options: &Options) -> anyhow::Result<Outcome> {
-    let mut servers = [Server::start(Kind::Postern, place)?, Server::start(Kind::S3sFs, place)?];
+    let mut servers = [Server::postern(&options.program()?, place)?, Server::s3s_fs(place)?];
     let mut rounds: Vec<[[f64; 2]; ASKS.len()]> = Vec::new();
     for round in 0..options.rounds {
         eprintln!("s3: round {} of {}", round + 1, options.rounds);
@@ -116,9 +144,9 @@ fn outcome(rounds: &[[[f64; 2]; ASKS.len()]]) -> Outcome {
         raw.insert((*name).to_owned(), serde_json::json!(pairs));
     }
     table.note(
-        "One connection, plain HTTP on loopback, a signature over the body's hash that both check. Postern's object \
-         store behind a gate that always permits; the front door's own work is not in it. s3s-fs does not wait for \
-         the disk, Postern does."
+        "One connection, plain HTTP on loopback, a signature over the body's hash that both check. Postern is the \
+         whole program: front door, policies, audit log. s3s-fs has nothing of that, and does not wait for the disk; \
+         Postern does."
             .to_owned(),
     );
     Outcome { tables: vec![table], goals, raw: raw.into() }

@@ -27,6 +27,12 @@ impl Volume {
         self.packets += other.packets;
         self.bytes += other.bytes;
     }
+
+    /// One packet less: it comes again.
+    pub const fn take_back(&mut self, bytes: usize) {
+        self.packets = self.packets.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes as u64);
+    }
 }
 
 const REASONS: usize = 64;

@@ -18,7 +18,9 @@ use super::live::Live;
 use super::nat::SpaceKey;
 use super::packet::Tuple;
 use super::phase::{Direction, Phase};
+use super::uplink::UplinkKey;
 use super::verdict::Verdict;
+use crate::host::VirtioNetHdr;
 
 /// A flow's place in the table, and which of the flows that had it one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,6 +54,31 @@ pub struct FlowEntry {
     pub peer: Option<Ipv4Addr>,
     /// Where its gateway or endpoint is counted.
     pub gateway: Option<usize>,
+    /// What it looks like at the uplink's door, if it leaves the region.
+    pub uplink: Option<UplinkKey>,
+    /// Whether it waits for the other side, outside the region.
+    pub opening: Opening,
+}
+
+/// How far a connection that leaves the region is with the other side.
+#[derive(Debug, Clone, Default)]
+pub enum Opening {
+    /// There is nothing to wait for.
+    #[default]
+    Done,
+    /// The other side is to be asked.
+    Wanted,
+    /// It was asked, and this first packet waits for what it says.
+    Asked(Box<Held>),
+}
+
+/// A packet that waits, as it came.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// Its bytes.
+    pub frame: Vec<u8>,
+    /// Its offload state.
+    pub header: VirtioNetHdr,
 }
 
 impl FlowEntry {
@@ -248,6 +275,8 @@ mod tests {
             space: None,
             peer: None,
             gateway: None,
+            uplink: None,
+            opening: Opening::Done,
         };
         let (ours, theirs, other) = (key(1, 1, 2), key(2, 2, 1), key(3, 3, 1));
         let id = table.insert(entry(ours, theirs)).unwrap();

@@ -11,6 +11,7 @@
 //! is to be done. [`Forwarder`] is the thread around it that reads and writes frames.
 //!
 //! **Invariants.**
+//! - The first packet of a connection that leaves the region waits for the other side, if somebody asks it.
 //! - A packet passes only by a flow, and a flow comes only of a decision that still holds.
 //! - Packets looked up after a change was reported effective use nothing that was decided before it.
 //! - Every table is bounded and accounted to the interface that fills it; where a bound bites, a counter says so.
@@ -36,6 +37,7 @@ mod run;
 mod step;
 mod tables;
 mod template;
+mod uplink;
 mod verdict;
 
 pub use clock::Clock;
@@ -52,6 +54,7 @@ pub use port::Owner;
 pub use run::{Forwarder, ForwarderError, Options, Pending, Stopped};
 pub use step::{Effects, Fate, Frame, step};
 pub use tables::Tables;
+pub use uplink::{Opened, UplinkDirectory, UplinkFlow, UplinkKey};
 
 #[cfg(test)]
 mod tests;

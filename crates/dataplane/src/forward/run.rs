@@ -18,7 +18,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use postern_model::{Mac, NetworkInterfaceId};
 use postern_path::{DropReason, PeerLookup, Stamp};
 use smallvec::SmallVec;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::clock::Clock;
 use super::counters::Counters;
@@ -30,8 +30,9 @@ use super::link::{ARP_EVENT, Closer, End, GivenUp};
 use super::log::{FlowRecord, LiveFlow};
 use super::peer::PeerDirectory;
 use super::port::Owner;
-use super::step::{Effects, Fate, Frame, step};
+use super::step::{Effects, Fate, Frame, opened, step};
 use super::tables::Tables;
+use super::uplink::{Opened, UplinkDirectory, UplinkKey};
 use crate::host::{FrameBatch, FrameMeta, MAX_BATCH, PacketSocket, VirtioNetHdr};
 use crate::kernel::KernelProgram;
 
@@ -112,6 +113,8 @@ enum Command {
     AddPort { owner: Owner, mac: Mac, end: End, reply: oneshot::Sender<Result<(), Stopped>> },
     RemovePort { owner: Owner, reply: oneshot::Sender<bool> },
     Publish { decider: Arc<dyn Decider>, changed: Vec<Stamp>, reply: oneshot::Sender<()> },
+    Opener { opener: mpsc::Sender<UplinkKey>, reply: oneshot::Sender<()> },
+    Opened { key: UplinkKey, opened: Opened },
     Counters { reply: oneshot::Sender<Counters> },
     Flows { most: usize, reply: oneshot::Sender<Vec<LiveFlow>> },
     Shutdown,
@@ -124,6 +127,7 @@ pub struct Forwarder {
     wake: Arc<EventFd>,
     log: broadcast::Sender<FlowRecord>,
     peers: Arc<PeerDirectory>,
+    uplink: Arc<UplinkDirectory>,
     generations: Arc<Generations>,
     clock: Clock,
     program: Option<Arc<KernelProgram>>,
@@ -168,6 +172,7 @@ impl Forwarder {
             wake: Arc::clone(&wake),
             log: log.clone(),
             peers: tables.peers.directory(),
+            uplink: Arc::clone(&tables.uplink),
             generations: tables.generations(),
             clock: options.clock.clone(),
             program,
@@ -242,6 +247,23 @@ impl Forwarder {
     /// Who is behind the addresses that the doors see.
     pub fn peers(&self) -> Arc<dyn PeerLookup> {
         Arc::clone(&self.peers) as Arc<dyn PeerLookup>
+    }
+
+    /// Where flows that came to the uplink's door were for.
+    pub fn uplink(&self) -> Arc<UplinkDirectory> {
+        Arc::clone(&self.uplink)
+    }
+
+    /// Lets the first packet of each connection that leaves the region wait until [`Forwarder::opened`] says what came of
+    /// it outside. Gives the connections to be made, of which so many may wait to be looked at.
+    pub fn open_outside_first(&self, waiting: usize) -> (mpsc::Receiver<UplinkKey>, Pending<()>) {
+        let (opener, wanted) = mpsc::channel(waiting);
+        (wanted, self.ask(|reply| Command::Opener { opener, reply }))
+    }
+
+    /// What came of a connection outside.
+    pub fn opened(&self, key: UplinkKey, opened: Opened) {
+        self.send(Command::Opened { key, opened });
     }
 
     /// The generation array.
@@ -395,6 +417,11 @@ impl Worker {
                 self.tables.plan_changed(&changed);
                 let _ = reply.send(());
             }
+            Command::Opener { opener, reply } => {
+                self.tables.opener = Some(opener);
+                let _ = reply.send(());
+            }
+            Command::Opened { key, opened } => self.go_on(&key, opened),
             Command::Counters { reply } => {
                 self.count_overruns();
                 let counters = Counters { log_lost: self.log_lost, ..self.tables.counters() };
@@ -404,6 +431,19 @@ impl Worker {
                 let _ = reply.send(self.tables.live_flows(self.clock.now(), most));
             }
             Command::Shutdown => {}
+        }
+    }
+
+    /// What came of a connection outside the region: its first packet goes on, or its sender is told.
+    fn go_on(&mut self, key: &UplinkKey, outcome: Opened) {
+        let now = self.clock.now();
+        let done = opened(&mut self.tables, &*self.decider, key, outcome, now);
+        let Some((port, held, Effects { fate, emitted })) = done else { return };
+        if let Fate::Deliver(exit) = fate {
+            self.send(port, exit, &[(held.header, &held.frame)]);
+        }
+        for (exit, frame) in emitted {
+            self.send(port, exit, &[(VirtioNetHdr::default(), &frame)]);
         }
     }
 
@@ -473,7 +513,7 @@ impl Worker {
             let Effects { fate, emitted: more } = effects;
             exits.push(match fate {
                 Fate::Deliver(exit) => Some(exit),
-                Fate::DeliverPieces(_) | Fate::Answered | Fate::Drop { .. } => None,
+                Fate::DeliverPieces(_) | Fate::Answered | Fate::Held | Fate::Drop { .. } => None,
             });
             emitted.extend(more);
         }

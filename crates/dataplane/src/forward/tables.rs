@@ -8,10 +8,12 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use postern_model::ResourceId;
-use postern_path::{Action, Deliver, DropReason, Peer, SourceRewrite, Stamp, Through};
+use postern_path::{Action, Deliver, Door, DropReason, Peer, SourceRewrite, Stamp, Through};
+
+use tokio::sync::mpsc::Sender;
 
 use super::counters::{Counters, GatewayReport, Gateways, PortCounters, PortReport};
-use super::flow::{FlowEntry, FlowId, FlowTable, KeyTaken};
+use super::flow::{FlowEntry, FlowId, FlowTable, KeyTaken, Opening};
 use super::generation::Generations;
 use super::key::{Address, FlowKey, KeyHash, PortNumber};
 use super::limit::Limits;
@@ -22,6 +24,7 @@ use super::packet::{ipv4, protocol};
 use super::peer::{Peers, Variant};
 use super::phase::{Direction, Phase};
 use super::port::{Owner, Ports};
+use super::uplink::{UplinkDirectory, UplinkKey};
 use super::verdict::Verdict;
 use crate::kernel::{KernelTables, Maps};
 
@@ -47,6 +50,9 @@ pub struct Tables {
     pub(crate) peers: Peers,
     pub(crate) nat: NatPorts,
     pub(crate) generations: Arc<Generations>,
+    pub(crate) uplink: Arc<UplinkDirectory>,
+    /// Who asks the other side of connections that leave the region; nobody, and they wait for nothing.
+    pub(crate) opener: Option<Sender<UplinkKey>>,
     pub(crate) unknown_port: u64,
     /// Where the kernel program carries flows too.
     kernel: Option<KernelTables>,
@@ -89,6 +95,8 @@ impl Tables {
             peers: Peers::new(limits.peers, limits.peers_per_port),
             nat: NatPorts::new(hash),
             generations: Arc::new(Generations::with(maps.map(Arc::clone))),
+            uplink: Arc::default(),
+            opener: None,
             unknown_port: 0,
             kernel: maps.map(|maps| KernelTables::new(Arc::clone(maps))),
             gateways: Gateways::default(),
@@ -149,9 +157,9 @@ impl Tables {
             Deliver::Door(door) => door.address().into(),
             Deliver::Interface(_) => new.action.destination.map_or(new.key.destination, Address::from),
         };
+        let to_port = destination_port(new);
         let seen_from = |address: Address, port: u16| {
-            FlowKey::from_parts(exit, address, destination, new.key.protocol, port, new.key.destination_port)
-                .answer(exit)
+            FlowKey::from_parts(exit, address, destination, new.key.protocol, port, to_port).answer(exit)
         };
         let source = self.source(new, exit, destination, &seen_from, now)?;
         let reverse = seen_from(source.address, source.port);
@@ -189,8 +197,11 @@ impl Tables {
             space: source.space,
             peer: source.peer,
             gateway,
+            uplink: None,
+            opening: Opening::Done,
         });
         let id = id.map_err(|KeyTaken(_)| DropReason::PortAllocation)?;
+        self.announce(id, new.action);
         if let Some(address) = source.peer {
             self.peers.hold(address);
         }
@@ -207,6 +218,34 @@ impl Tables {
         }
         self.log_accepted(id, new.action);
         Ok(id)
+    }
+
+    /// Makes known where a flow that leaves the region was for.
+    fn announce(&mut self, id: FlowId, action: &Action) {
+        let (Deliver::Door(Door::Uplink), Some(peer)) = (action.deliver, peer(action)) else { return };
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        let seen = flow.rewritten(Direction::Forward);
+        let key =
+            UplinkKey { stand_in: seen.source, port: seen.source_port, protocol: flow.forward.protocol };
+        let port = match flow.forward.protocol {
+            protocol::TCP | protocol::UDP => flow.forward.destination_port,
+            _ => 0,
+        };
+        flow.uplink = Some(key);
+        if self.opener.is_some() && flow.forward.protocol == protocol::TCP {
+            flow.opening = Opening::Wanted;
+        }
+        self.uplink.begin(key, peer, (flow.forward.destination.v4(), port));
+    }
+
+    /// The flow of a connection that leaves the region, by what it looks like at the door.
+    pub(crate) fn leaving(&self, key: &UplinkKey) -> Option<FlowId> {
+        let doors = self.ports.of(Owner::Doors)?;
+        let port = Door::Uplink.port()?;
+        let (door, stand_in) = (Door::Uplink.address().into(), key.stand_in.into());
+        let seen = FlowKey::from_parts(doors, door, stand_in, key.protocol, port, key.port);
+        let (id, _) = self.flows.find(&seen)?;
+        Some(id).filter(|id| self.flows.get(*id).is_some_and(|flow| flow.uplink == Some(*key)))
     }
 
     /// What the source becomes.
@@ -245,7 +284,7 @@ impl Tables {
             SourceRewrite::Identity { peer, gateway: _ } => {
                 let address = self.stand_in(
                     &peer,
-                    new.key.destination,
+                    told_apart_by(new),
                     |address| seen_from(address, new.key.source_port),
                     now,
                 )?;
@@ -261,7 +300,7 @@ impl Tables {
     fn stand_in(
         &mut self,
         peer: &Peer,
-        destination: Address,
+        destination: (Address, u16),
         reverse: impl Fn(Address) -> FlowKey,
         now: u64,
     ) -> Result<Ipv4Addr, DropReason> {
@@ -385,6 +424,9 @@ impl Tables {
         }
         if let Some(address) = flow.peer {
             self.peers.release(address, now);
+        }
+        if let Some(key) = flow.uplink {
+            self.uplink.end(&key);
         }
         if let Some(port) = self.ports.get_mut(flow.forward.port) {
             port.counters.flows = port.counters.flows.saturating_sub(1);
@@ -543,6 +585,22 @@ impl Tables {
             through: through(action),
         })
     }
+}
+
+/// What tells the flows of one port of a peer's apart at a door: the address that they are for, and the port where the
+/// door has one for all.
+fn told_apart_by(new: &NewFlow<'_>) -> (Address, u16) {
+    let hidden = destination_port(new) != new.key.destination_port;
+    (new.key.destination, if hidden { new.key.destination_port } else { 0 })
+}
+
+/// The port that the receiver is spoken to at, or what stands in its place: a door may have one for all.
+fn destination_port(new: &NewFlow<'_>) -> u16 {
+    let of_door = match (new.action.deliver, new.key.protocol) {
+        (Deliver::Door(door), protocol::TCP | protocol::UDP) => door.port(),
+        (Deliver::Door(_) | Deliver::Interface(_), _) => None,
+    };
+    of_door.unwrap_or(new.key.destination_port)
 }
 
 /// NAT gateways take TCP, UDP and ICMP queries ("NAT gateway basics").

@@ -82,7 +82,17 @@ pub enum SpawnError {
         /// In which instance.
         instance: String,
     },
-    /// It is there but cannot be run, or there is no room for it.
+    /// It is there and cannot be executed: no permission, a directory, no format that the system knows.
+    #[error("`{program}` in the instance `{instance}` cannot be executed: {reason}")]
+    NotExecutable {
+        /// Which program.
+        program: String,
+        /// In which instance.
+        instance: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// It could not be started, such as where there is no room for it.
     #[error("{step} in the instance `{instance}`: {reason}")]
     Failed {
         /// In which instance.
@@ -399,6 +409,22 @@ impl Line {
         let starting = failure.step == format!("starting `{name}`");
         if starting && failure.errno == Some(libc::ENOENT) {
             return SpawnError::NotFound { program: name, instance: self.instance.clone() };
+        }
+        let of_the_file = [
+            libc::EACCES,
+            libc::ENOEXEC,
+            libc::EISDIR,
+            libc::EPERM,
+            libc::ENOTDIR,
+            libc::ELOOP,
+            libc::ENAMETOOLONG,
+            libc::E2BIG,
+            libc::ETXTBSY,
+            libc::ELIBBAD,
+        ];
+        if starting && failure.errno.is_some_and(|errno| of_the_file.contains(&errno)) {
+            let (instance, reason) = (self.instance.clone(), failure.reason);
+            return SpawnError::NotExecutable { program: name, instance, reason };
         }
         SpawnError::Failed { instance: self.instance.clone(), step: failure.step, reason: failure.reason }
     }

@@ -26,6 +26,7 @@ mod instance;
 mod keeper;
 mod namespace;
 mod netlink;
+pub mod outside;
 mod packet;
 mod port;
 mod probe;

@@ -128,7 +128,7 @@ impl Namespace {
         self.run(|| UdpSocket::bind(address))?.map_err(|source| self.socket_error(address, source))
     }
 
-    fn socket_error(&self, address: SocketAddr, source: io::Error) -> NamespaceError {
+    pub(super) fn socket_error(&self, address: SocketAddr, source: io::Error) -> NamespaceError {
         NamespaceError::Socket { name: self.name.to_string(), address, source }
     }
 }

@@ -157,8 +157,29 @@ impl Netlink {
         self.ask(request)
     }
 
+    /// What kind of route the kernel would take to an address (`RTN_UNICAST` and its kin).
+    pub(super) fn route_kind(&mut self, address: IpAddr) -> io::Result<u8> {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let mut request = Request::new(libc::RTM_GETROUTE, 0);
+        request.bytes(&[family(address), bits, 0, 0, 0, 0, 0, 0]);
+        request.bytes(&0_u32.to_ne_bytes());
+        request.address(libc::RTA_DST, address);
+        let mut kind = None;
+        self.ask_for(request, |message| {
+            if u16_at(message, 4) == Some(libc::RTM_NEWROUTE) {
+                kind = message.get(HEADER_BYTES + 7).copied();
+            }
+        })?;
+        kind.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the kernel named no route"))
+    }
+
     /// Sends a request and waits for its acknowledgement.
     fn ask(&mut self, request: Request) -> io::Result<()> {
+        self.ask_for(request, |_| ())
+    }
+
+    /// The same, with all that is said of it before.
+    fn ask_for(&mut self, request: Request, mut heard: impl FnMut(&[u8])) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
         let message = request.finish(self.sequence);
         send(self.socket.as_raw_fd(), &message, MsgFlags::empty())?;
@@ -169,6 +190,9 @@ impl Netlink {
                 Err(nix::Error::EINTR) => continue,
                 Err(errno) => return Err(errno.into()),
             };
+            messages(&buffer[..length])
+                .filter(|message| u32_at(message, 8) == Some(self.sequence))
+                .for_each(&mut heard);
             if let Some(answer) = acknowledgement(&buffer[..length], self.sequence) {
                 return answer;
             }
@@ -281,10 +305,7 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 
 /// The answer to the request with this sequence number, where it is in this packet.
 fn acknowledgement(packet: &[u8], sequence: u32) -> Option<io::Result<()>> {
-    let mut rest = packet;
-    while let Some(length) = u32_at(rest, 0) {
-        let length = usize::try_from(length).ok()?;
-        let message = rest.get(..length).filter(|_| length >= HEADER_BYTES)?;
+    for message in messages(packet) {
         let (kind, flags) = (u16_at(message, 4)?, u16_at(message, 6)?);
         if i32::from(kind) == libc::NLMSG_ERROR && u32_at(message, 8)? == sequence {
             let errno = u32_at(message, HEADER_BYTES)?.cast_signed().checked_neg()?;
@@ -293,9 +314,19 @@ fn acknowledgement(packet: &[u8], sequence: u32) -> Option<io::Result<()>> {
                 _ => Err(explain(errno, flags, message)),
             });
         }
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
     }
     None
+}
+
+/// The messages in a packet, up to one that is not whole.
+fn messages(packet: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = packet;
+    std::iter::from_fn(move || {
+        let length = usize::try_from(u32_at(rest, 0)?).ok().filter(|length| *length >= HEADER_BYTES)?;
+        let message = rest.get(..length)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
+        Some(message)
+    })
 }
 
 /// The system's error; where the kernel added a sentence, with that.

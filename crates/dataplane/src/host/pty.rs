@@ -5,12 +5,18 @@
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
 use super::spec::WindowSize;
 use super::sys;
+
+/// How long nothing must come from the terminal of a program that has ended, and how long it may take in all.
+const REST_PAUSE_MILLISECONDS: u8 = 50;
+const REST_AT_MOST: Duration = Duration::from_millis(500);
 
 /// What a terminal reads as the end of input.
 const END_OF_INPUT: u8 = 4;
@@ -48,16 +54,18 @@ impl Drop for RawMode<'_> {
     }
 }
 
-/// Joins standard input and output to the program's terminal until the program (and whoever else has it open) closes
-/// it. A change of the window's size is passed on. To be called from the main thread while it is the only one, so
-/// that the signal for that reaches it.
-pub fn pty_relay(master: OwnedFd) -> io::Result<()> {
+/// Joins standard input and output to the program's terminal until nobody has it open any more, or `ended` becomes
+/// readable: the program has ended, and only what it left in the background keeps the terminal. A change of the
+/// window's size is passed on. To be called from the main thread while it is the only one, so that the signal for that
+/// reaches it.
+pub fn pty_relay(master: OwnedFd, ended: BorrowedFd<'_>) -> io::Result<()> {
     let stdin = io::stdin();
     let raw = RawMode::enter(stdin.as_fd())?;
     let signals = sys::signal_descriptor(&[libc::SIGWINCH])?;
     let flags = OFlag::from_bits_truncate(fcntl(&master, FcntlArg::F_GETFL)?);
     fcntl(&master, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-    let relay = Relay { stdin: stdin.as_fd(), master, signals, to_program: Vec::new(), input_open: true };
+    let relay =
+        Relay { stdin: stdin.as_fd(), master, signals, ended, to_program: Vec::new(), input_open: true };
     let result = relay.run();
     drop(raw);
     result
@@ -67,6 +75,8 @@ struct Relay<'a> {
     stdin: BorrowedFd<'a>,
     master: OwnedFd,
     signals: OwnedFd,
+    /// Readable once the program has ended.
+    ended: BorrowedFd<'a>,
     /// Read from standard input and not yet taken by the program: at most one buffer.
     to_program: Vec<u8>,
     input_open: bool,
@@ -76,7 +86,10 @@ impl Relay<'_> {
     fn run(mut self) -> io::Result<()> {
         let mut buffer = vec![0_u8; 16 * 1024];
         loop {
-            let [input, output, resized] = self.wait()?;
+            let [input, output, resized, ended] = self.wait()?;
+            if ended {
+                return self.copy_rest(&mut buffer);
+            }
             if resized {
                 sys::drain_signals(self.signals.as_fd());
                 if let Some(size) = window_size() {
@@ -93,8 +106,8 @@ impl Relay<'_> {
         }
     }
 
-    /// Waits for something to do: input, output, a new size.
-    fn wait(&self) -> io::Result<[bool; 3]> {
+    /// Waits for something to do: input, output, a new size, the program's end.
+    fn wait(&self) -> io::Result<[bool; 4]> {
         let wants_input = self.input_open && self.to_program.is_empty();
         let poll = |fd: i32, events| libc::pollfd { fd, events, revents: 0 };
         let output = if self.to_program.is_empty() { libc::POLLIN } else { libc::POLLIN | libc::POLLOUT };
@@ -102,14 +115,33 @@ impl Relay<'_> {
             poll(if wants_input { self.stdin.as_raw_fd() } else { -1 }, libc::POLLIN),
             poll(self.master.as_raw_fd(), output),
             poll(self.signals.as_raw_fd(), libc::POLLIN),
+            poll(self.ended.as_raw_fd(), libc::POLLIN),
         ];
-        // SAFETY: the kernel reads and writes the three records given.
-        match sys::check(unsafe { libc::poll(fds.as_mut_ptr(), 3, -1) }) {
+        // SAFETY: the kernel reads and writes the four records given.
+        match sys::check(unsafe { libc::poll(fds.as_mut_ptr(), 4, -1) }) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
         Ok(fds.map(|entry| entry.revents & !libc::POLLOUT != 0))
+    }
+
+    /// Copies what the program wrote before it ended. That may still be on its way through the terminal; and what it left
+    /// in the background may go on writing, which is not waited for.
+    fn copy_rest(&self, buffer: &mut [u8]) -> io::Result<()> {
+        let deadline = Instant::now() + REST_AT_MOST;
+        while Instant::now() < deadline {
+            let mut polled = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut polled, REST_PAUSE_MILLISECONDS) {
+                Ok(0) => return Ok(()),
+                Ok(_) | Err(nix::Error::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            if !self.copy_output(buffer)? {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     fn read_input(&mut self, buffer: &mut [u8]) -> io::Result<()> {

@@ -8,11 +8,11 @@ use postern_dataplane::forward::PortCounters;
 use postern_model::interface::{InterfaceChange, InterfaceKind};
 use postern_model::route::RouteTarget;
 use postern_model::{Mac, NetworkInterfaceId, State};
-use postern_path::{Action, DropReason, Flow, Plan, SourceRewrite, Transport};
+use postern_path::{Action, DropReason, Flow, Plan, SourceRewrite, Transport, Uplink};
 use postern_testkit::{Random, draw};
 
 use crate::drawn::{self, Drawn};
-use crate::expect::{Expect, Receiver, Taken, check_arrival, expect, may_send, receiver};
+use crate::expect::{Expect, Receiver, Taken, check_arrival, check_directory, expect, may_send, receiver};
 use crate::fault::Fault;
 use crate::frames::{ACK, Id, SYN, Seen, TTL, Tuple, build, v4};
 use crate::world::{DOORS_MAC, INTERFACES, World};
@@ -78,13 +78,17 @@ pub fn one(world: &mut World, run: &mut Run, seed: u64, fault: Option<Fault>) ->
     let random = &mut Random::new(seed);
     let mut topology = draw::topology(random);
     let (mut drawn, mut taken, mut packets) = (Drawn::new(), Taken::default(), 0);
+    let mut uplink = draw::uplink(random);
     world.plug(&[]);
-    publish(world, topology.state.clone(), fault);
+    publish(world, topology.state.clone(), uplink, fault);
     world.plug(&interfaces(&world.plan, &world.state));
     for round in 0..2 {
         if round > 0 {
             change(random, &mut topology);
-            publish(world, topology.state.clone(), fault);
+            if random.chance(30) {
+                uplink = draw::uplink(random);
+            }
+            publish(world, topology.state.clone(), uplink, fault);
         }
         let sent = draw_flows(world, random, &mut taken, &mut drawn);
         first_packets(world, run, &mut packets, &sent)?;
@@ -117,9 +121,9 @@ fn change(random: &mut Random, topology: &mut postern_testkit::World) {
     }
 }
 
-fn publish(world: &mut World, state: State, fault: Option<Fault>) {
+fn publish(world: &mut World, state: State, uplink: Option<Uplink>, fault: Option<Fault>) {
     let told = state.clone();
-    world.publish(state, |plan| match fault {
+    world.publish(state, uplink, |plan| match fault {
         None => Arc::new(plan.clone()),
         Some(fault) => fault.decider(plan, &told),
     });
@@ -245,7 +249,7 @@ fn first_packets(world: &mut World, run: &mut Run, packets: &mut u32, sent: &[Se
         }
     }
     let mut arrived = exchange(world, frames, &moves).map_err(|why| explained(world, sent, &why))?;
-    let peers = world.forwarder.peers();
+    let (peers, directory) = (world.forwarder.peers(), world.forwarder.uplink());
     let mut to_answer = Vec::new();
     for (at, sent) in sent.iter().enumerate() {
         let seen = arrived.remove(&id(at)).unwrap_or_default();
@@ -255,6 +259,7 @@ fn first_packets(world: &mut World, run: &mut Run, packets: &mut u32, sent: &[Se
             (Expect::Arrive(action), [(place, seen)]) if *place == receiver(action) => {
                 to_answer.push((at, *action, *place, *seen));
                 check_arrival(&sent.flow, action, seen, &*peers)
+                    .and_then(|()| check_directory(&sent.flow, action, seen, &directory))
             }
             (_, seen) => Err(format!("it came out as {seen:?}")),
         };

@@ -26,6 +26,8 @@ const fn is_decided(reason: DropReason) -> bool {
         | DropReason::TargetDown
         | DropReason::NoPublicAddress
         | DropReason::NoUplink
+        | DropReason::NotCarried
+        | DropReason::UplinkProtocol
         | DropReason::IngressNetworkAcl
         | DropReason::IngressSecurityGroup
         | DropReason::ReturnNetworkAcl
@@ -64,6 +66,7 @@ pub const fn is_passed(stage: Stage) -> bool {
         | Stage::Route
         | Stage::NatGateway
         | Stage::InternetGateway
+        | Stage::Uplink
         | Stage::Target
         | Stage::IngressNetworkAcl
         | Stage::IngressSecurityGroup

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use postern_dataplane::forward::packet::ipv4::is_error;
+use postern_dataplane::forward::{UplinkDirectory, UplinkKey};
 use postern_model::NetworkInterfaceId;
 use postern_path::{
     Action, Deliver, Door, DropReason, Flow, Outcome, Peer, PeerLookup, Plan, Reply, SourceRewrite, Transport,
@@ -111,7 +112,49 @@ pub fn check_arrival(
         }
         SourceRewrite::Identity { peer, gateway: _ } => check_peer(tuple, &peer, peers)?,
     }
-    same("the transport", transport.to_string(), flow.transport.to_string())
+    same("the transport", transport.to_string(), at_receiver(flow.transport, action).to_string())
+}
+
+/// What the receiver finds it to carry: a door may take all ports at one.
+fn at_receiver(transport: Transport, action: &Action) -> Transport {
+    let port = match action.deliver {
+        Deliver::Door(door) => door.port(),
+        Deliver::Interface(_) => None,
+    };
+    match (transport, port) {
+        (Transport::Tcp { source_port, .. }, Some(destination_port)) => {
+            Transport::Tcp { source_port, destination_port }
+        }
+        (Transport::Udp { source_port, .. }, Some(destination_port)) => {
+            Transport::Udp { source_port, destination_port }
+        }
+        (transport, _) => transport,
+    }
+}
+
+/// What leaves the region is known by what it was for.
+pub fn check_directory(
+    flow: &Flow,
+    action: &Action,
+    seen: &Seen,
+    directory: &UplinkDirectory,
+) -> Result<(), String> {
+    let key = UplinkKey {
+        stand_in: seen.tuple.source,
+        port: number(seen.tuple.transport),
+        protocol: flow.transport.protocol(),
+    };
+    let found = directory.flow(&key).map(|found| (found.peer.interface, found.destination, found.port));
+    let port = match flow.transport {
+        Transport::Tcp { destination_port, .. } | Transport::Udp { destination_port, .. } => destination_port,
+        Transport::Icmp { .. } | Transport::Other { .. } => 0,
+    };
+    let should =
+        (action.deliver == Deliver::Door(Door::Uplink)).then_some((flow.entry, v4(flow.destination), port));
+    if should.is_none() || found == should {
+        return Ok(());
+    }
+    Err(format!("the directory says {found:?} and should say {should:?}"))
 }
 
 fn check_peer(tuple: &Tuple, peer: &Peer, peers: &dyn PeerLookup) -> Result<(), String> {

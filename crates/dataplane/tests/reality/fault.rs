@@ -42,7 +42,8 @@ impl Fault {
                 Arc::make_mut(interface).source_dest_check = false;
             }
         }
-        Arc::new(Faulty { stage: self.0, plan: plan.clone(), open: Plan::compile(&open).plan })
+        let open = Plan::compile_with_uplink(&open, plan.uplink()).plan;
+        Arc::new(Faulty { stage: self.0, plan: plan.clone(), open })
     }
 }
 
@@ -118,6 +119,11 @@ impl Decider for Faulty {
                     refusal.reply = Reply::Silence;
                 }
             }
+            Stage::Uplink => change(&mut decision, |action| {
+                if action.deliver == Deliver::Door(Door::Uplink) {
+                    action.deliver = Deliver::Door(Door::FrontDoor);
+                }
+            }),
             Stage::Target => change(&mut decision, |action| {
                 if action.source == SourceRewrite::Keep {
                     action.deliver = Deliver::Interface(flow.entry);

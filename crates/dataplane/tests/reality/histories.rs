@@ -245,7 +245,9 @@ impl History {
                 self.dropped(from, tuple, reason);
                 Ok(())
             }
-            Fate::DeliverPieces(_) | Fate::Answered => Err(format!("{fate:?} of a small packet")),
+            Fate::DeliverPieces(_) | Fate::Answered | Fate::Held => {
+                Err(format!("{fate:?} of a small packet"))
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use postern_dataplane::host::{
 };
 use postern_dataplane::kernel::{KernelError, KernelProgram, Size};
 use postern_model::{NetworkInterfaceId, State};
-use postern_path::{Plan, Stamp};
+use postern_path::{Plan, Stamp, Uplink};
 
 use crate::expect::Receiver;
 use crate::frames::{Seen, read};
@@ -131,10 +131,16 @@ impl World {
     }
 
     /// Another state, and what is said of it.
-    pub fn publish(&mut self, state: State, decider: impl FnOnce(&Plan) -> Arc<dyn Decider>) {
+    pub fn publish(
+        &mut self,
+        state: State,
+        uplink: Option<Uplink>,
+        decider: impl FnOnce(&Plan) -> Arc<dyn Decider>,
+    ) {
         let compiled = self.plan.advance(&self.state, &state);
-        (self.plan, self.state) = (compiled.plan, state);
-        self.announce(decider(&self.plan), compiled.changed);
+        let other = compiled.plan.with_uplink(uplink);
+        (self.plan, self.state) = (other.plan, state);
+        self.announce(decider(&self.plan), [compiled.changed, other.changed].concat());
     }
 
     fn announce(&self, decider: Arc<dyn Decider>, changed: Vec<Stamp>) {

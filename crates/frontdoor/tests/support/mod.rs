@@ -133,6 +133,15 @@ impl QueryService for Echo {
         permits: Vec<Permit>,
     ) -> Serving<'a> {
         Box::pin(async move {
+            match request.operation.as_str() {
+                "Slow" => tokio::time::sleep(Duration::from_millis(300)).await,
+                "Panic" => panic!("as the test asked"),
+                _ => {}
+            }
+            if request.operation == "Fail" {
+                let detail = "`/var/lib/postern/ledger` cannot be written";
+                return Err(AwsError::new("InternalFailure", detail).with_status(500));
+            }
             assert_eq!(permits[0].action(), format!("iam:{}", request.operation));
             Ok(Answer { body: "<served/>".to_owned() })
         })

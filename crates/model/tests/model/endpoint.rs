@@ -91,12 +91,13 @@ fn only_s3_and_dynamodb_have_gateway_endpoints() {
 #[test]
 fn a_region_has_twenty_gateway_endpoints_of_an_account() {
     let mut world = World::new();
+    world.raise(Quota::Vpcs);
     let vpcs: Vec<_> = (0..10).map(|_| world.vpc("10.0.0.0/16")).collect();
     let mut endpoints = Vec::new();
     for vpc in &vpcs {
         endpoints.extend(["s3", "dynamodb"].map(|service| world.endpoint(*vpc, service, &[])));
     }
-    let limit = ModelError::Limit { what: "gateway endpoints", limit: 20 };
+    let limit = ModelError::Quota { quota: Quota::GatewayEndpoints, limit: 20 };
     assert_eq!(world.refusal(new_endpoint(vpcs[0], "s3", &[])), limit);
     world.run(Action::DeleteVpcEndpoint { endpoint: endpoints[0] });
     world.endpoint(vpcs[0], "s3", &[]);

@@ -1,7 +1,7 @@
 //! "IAM identifiers", "IAM and AWS STS quotas" and the delete conflicts in the IAM user guide.
 
 use postern_model::iam::{IamAction, Identity, Secret, find_key};
-use postern_model::instance::Launch;
+use postern_model::instance::{InstanceChange, Launch};
 use postern_model::*;
 
 use crate::world::{World, launch};
@@ -161,7 +161,20 @@ fn a_profile_holds_one_role_and_keeps_it() {
         Action::Iam(IamAction::RemoveRoleFromInstanceProfile { profile, role })
     };
     assert_eq!(world.refusal(add("none")), missing("role", "none"));
+    let with_profile = || Action::RunInstances(Launch { profile: Some("box".to_owned()), ..launch(subnet) });
+    let unused: InstanceId = world.make(Action::RunInstances(launch(subnet)));
+    let give = |change| Action::ModifyInstance { instance: unused, change };
+    // An instance gets no profile that has no role, by whatever way.
+    for action in [
+        with_profile(),
+        give(InstanceChange::Profile(Some("box".to_owned()))),
+        give(InstanceChange::ReplaceProfile("box".to_owned())),
+    ] {
+        let (account, path, name) = (world.account, "/".to_owned(), "box".to_owned());
+        assert_eq!(world.refusal(action), ModelError::ProfileWithoutRole { account, path, name });
+    }
     world.run(add("web"));
+    let instance: InstanceId = world.make(with_profile());
     assert_eq!(world.refusal(add("db")), ModelError::ProfileHasRole);
     let delete_role = || Action::Iam(IamAction::DeleteRole { name: "web".to_owned() });
     let delete = || Action::Iam(IamAction::DeleteInstanceProfile { name: "box".to_owned() });
@@ -171,8 +184,6 @@ fn a_profile_holds_one_role_and_keeps_it() {
     world.run(remove("web"));
     world.run(delete_role());
 
-    let with_profile = Launch { profile: Some("box".to_owned()), ..launch(subnet) };
-    let instance: InstanceId = world.make(Action::RunInstances(with_profile));
     assert_eq!(world.refusal(delete()), in_use("instance profile", "box", "instances"));
     world.run(Action::TerminateInstances { instances: vec![instance] });
     world.run(delete());

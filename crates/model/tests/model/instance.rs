@@ -150,6 +150,30 @@ fn a_protected_instance_is_not_terminated() {
 }
 
 #[test]
+fn a_launch_that_fails_ends_it_and_a_start_that_fails_leaves_it_stopped() {
+    let (mut world, _, subnet) = World::with_subnet();
+    let failing = |world: &mut World, instance| {
+        let state = world.get::<Instance>(instance).state_after_failed_start();
+        let reason = "no room".to_owned();
+        world.run(Action::ReportInstance { instance, state, reason });
+        let instance = world.get::<Instance>(instance);
+        (instance.state, instance.state_reason.clone())
+    };
+    let launched: InstanceId = world.make(Action::RunInstances(launch(subnet)));
+    assert_eq!(failing(&mut world, launched), (InstanceState::Terminated, "no room".to_owned()));
+    let instance = world.instance(subnet);
+    for _ in 0..2 {
+        world.run(Action::StopInstances { instances: vec![instance] });
+        world.report(instance, InstanceState::Stopped);
+        world.run(Action::StartInstances { instances: vec![instance] });
+        assert_eq!(failing(&mut world, instance), (InstanceState::Stopped, "no room".to_owned()));
+        // It can be started again, and then runs.
+        world.run(Action::StartInstances { instances: vec![instance] });
+        world.report(instance, InstanceState::Running);
+    }
+}
+
+#[test]
 fn some_things_change_only_while_it_is_stopped() {
     let (mut world, _, subnet) = World::with_subnet();
     let instance = world.instance(subnet);

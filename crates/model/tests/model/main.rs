@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod batch;
+mod default_vpc;
 mod draw;
 mod endpoint;
 mod gateway;
@@ -12,6 +14,7 @@ mod instance;
 mod network_acl;
 mod prefix_list;
 mod properties;
+mod quota;
 mod route;
 mod security_group;
 mod subnet;

@@ -49,14 +49,16 @@ fn a_number_is_taken_once_in_a_direction() {
 }
 
 #[test]
-fn forty_rules_a_direction() {
+fn twenty_rules_a_direction_and_forty_at_most() {
     let (mut world, _, _, acl) = world();
-    for number in 1..=40 {
-        world.run(Action::CreateNetworkAclEntry { acl, egress: true, entry: entry(number) });
-    }
-    let limit = ModelError::Limit { what: "rules of a network ACL", limit: 40 };
-    assert_eq!(world.refusal(Action::CreateNetworkAclEntry { acl, egress: true, entry: entry(41) }), limit);
-    world.run(Action::CreateNetworkAclEntry { acl, egress: false, entry: entry(41) });
+    let outward = |number| Action::CreateNetworkAclEntry { acl, egress: true, entry: entry(number) };
+    let full = |limit| ModelError::Quota { quota: Quota::NetworkAclRules, limit };
+    (1..=20).for_each(|number| world.run(outward(number)));
+    assert_eq!(world.refusal(outward(21)), full(20));
+    world.run(Action::CreateNetworkAclEntry { acl, egress: false, entry: entry(21) });
+    world.raise(Quota::NetworkAclRules);
+    (21..=40).for_each(|number| world.run(outward(number)));
+    assert_eq!(world.refusal(outward(41)), full(40));
 }
 
 #[test]

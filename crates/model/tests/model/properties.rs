@@ -63,7 +63,9 @@ fn accounts() -> [AccountId; 2] {
 fn history(seed: u64, counts: &mut Counts) {
     let _seed = Seed(seed);
     let mut random = Random(seed);
-    let start = State::new(Region::new("us-east-1").unwrap());
+    let mut start = State::new(Region::new("us-east-1").unwrap());
+    // The other account has the usual ones.
+    start.quotas.insert(accounts()[0], quota::highest());
     let mut state = start.clone();
     let mut log = Vec::new();
     for account in accounts() {
@@ -82,6 +84,9 @@ fn history(seed: u64, counts: &mut Counts) {
         let at = Timestamp(1_000 + step as u64 * 300_000);
         let command = Command { account, at, seed: random.next(), client_token, action };
         let outcome = apply(&state, &command);
+        if let Action::Batch(parts) = &command.action {
+            check_batch(&state, &command, parts, &outcome);
+        }
         let count = counts.entry(kind(&command.action)).or_default();
         count.0 += 1;
         count.1 += usize::from(outcome.is_ok());
@@ -117,6 +122,42 @@ fn check_success(before: &State, after: &State, command: &Command) {
     }
 }
 
+/// A batch does what its parts do one after the other, and nothing if one of them is refused.
+fn check_batch(
+    state: &State,
+    batch: &Command,
+    parts: &[Action],
+    outcome: &Result<(State, Vec<Event>), ModelError>,
+) {
+    // A batch that repeats a token does nothing, and is not what this is about.
+    let known = |token: &String| state.client_tokens.contains_key(&format!("{}/{token}", batch.account));
+    if batch.client_token.as_ref().is_some_and(known) || !state.accounts.contains_key(&batch.account) {
+        return;
+    }
+    let mut after = state.clone();
+    let mut events = Vec::new();
+    for (index, part) in parts.iter().enumerate() {
+        let seed = command::seed_of_part(batch.seed, index);
+        let command = Command { seed, client_token: None, action: part.clone(), ..batch.clone() };
+        match apply(&after, &command) {
+            Ok((next, more)) => {
+                after = next;
+                events.extend(more);
+            }
+            Err(refusal) => {
+                assert_eq!(outcome.as_ref().err(), Some(&refusal), "{batch:?}");
+                return;
+            }
+        }
+    }
+    let (mut state_of_batch, events_of_batch) = outcome.clone().unwrap();
+    assert_eq!(state_of_batch.revision, state.revision + 1, "{batch:?} is not one revision");
+    assert_eq!(events_of_batch, events, "{batch:?}");
+    state_of_batch.revision = after.revision;
+    state_of_batch.client_tokens = after.client_tokens.clone();
+    assert!(state_of_batch == after, "{batch:?} does something else than its parts");
+}
+
 /// A command of another account leaves all of this one's as it was.
 fn check_untouched(before: &State, after: &State, account: AccountId, command: &Command) {
     fn same<R: Resource + PartialEq>(before: &State, after: &State, account: AccountId) -> bool {
@@ -144,6 +185,7 @@ fn check_untouched(before: &State, after: &State, account: AccountId, command: &
         same::<KeyPair>(before, after, account),
         before.accounts.get(&account) == after.accounts.get(&account),
         before.iam.get(&account) == after.iam.get(&account),
+        before.quotas.get(&account) == after.quotas.get(&account),
         before.services == after.services,
         tokens(before) == tokens(after),
     ];
@@ -200,6 +242,6 @@ fn differing_tables(a: &State, b: &State) -> Vec<&'static str> {
 }
 
 fn check_replay(start: State, log: &[Command], end: &State) {
-    let replayed = log.iter().fold(start, |state, command| apply(&state, command).unwrap().0);
+    let replayed = log.iter().fold(start, |state, command| replay(&state, command).unwrap().0);
     assert!(replayed == *end, "replaying the commands gives another state");
 }

@@ -123,14 +123,36 @@ fn a_prefix_list_weighs_as_many_rules_as_it_may_have_entries() {
     let list: PrefixListId = world.make(Action::CreateManagedPrefixList(prefix_list::NewPrefixList {
         name: "big".to_owned(),
         ipv6: false,
-        max_entries: 1_000,
+        max_entries: 59,
         entries: Vec::new(),
         tags: Vec::new(),
     }));
     world.run(authorize(group, https(false, Peer::PrefixList(list))));
-    let limit = ModelError::Limit { what: "rules of a security group", limit: 1_000 };
-    assert_eq!(world.refusal(authorize(group, https(false, anywhere()))), limit);
+    let limit = ModelError::Quota { quota: Quota::SecurityGroupRules, limit: 60 };
+    let all = |cidr: &str| Peer::Cidr(cidr.parse().unwrap());
+    world.run(authorize(group, https(false, anywhere())));
+    assert_eq!(world.refusal(authorize(group, https(false, all("10.0.0.0/8")))), limit);
+    assert_eq!(world.refusal(authorize(group, https(false, Peer::Group(group)))), limit);
+    // "This quota is enforced separately for IPv4 rules and IPv6 rules", and for each direction.
+    world.run(authorize(group, https(false, all("::/0"))));
+    assert_eq!(world.refusal(authorize(group, https(false, all("fd00::/8")))), limit);
     world.run(authorize(group, https(true, anywhere())));
+    // A list cannot grow out of what refers to it, and a rule cannot turn into too much either.
+    let grow = |max_entries| Action::ModifyManagedPrefixList {
+        list,
+        change: prefix_list::PrefixListChange { max_entries: Some(max_entries), ..Default::default() },
+    };
+    assert_eq!(world.refusal(grow(60)), limit);
+    world.raise(Quota::SecurityGroupRules);
+    world.run(grow(60));
+    let rules = world.get::<SecurityGroup>(group).rules.clone();
+    let rule = rules.values().find(|rule| rule.permission == https(true, anywhere())).unwrap().id;
+    let new = NewRule { permission: https(true, Peer::PrefixList(list)), description: String::new() };
+    let into_list = Action::ModifySecurityGroupRule { group, rule, new };
+    world.run(Action::SetQuota { quota: Quota::SecurityGroupRules, limit: None });
+    assert_eq!(world.refusal(into_list.clone()), limit);
+    world.raise(Quota::SecurityGroupRules);
+    world.run(into_list);
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn an_accounts_tokens_are_forgotten_oldest_first_and_its_own_only() {
     let mut state =
         run(&world.state, other, 0, Action::CreateAccount { name: String::new(), root_key: None });
     for n in 1..=2_001 {
-        state = run(&state, world.account, n, Action::CreateInternetGateway { tags: Vec::new() });
+        state = run(&state, world.account, n, Action::Batch(Vec::new()));
     }
     let known = |n: u64, account| state.client_tokens.contains_key(&format!("{account}/token-{n}"));
     assert!(known(0, other) && !known(1, world.account));

@@ -70,7 +70,7 @@ fn secondary_blocks_do_not_overlap_and_keep_to_their_range() {
     }
     assert_eq!(
         world.refusal(associate("10.3.0.0/16")),
-        ModelError::Limit { what: "blocks of a VPC", limit: 5 }
+        ModelError::Quota { quota: Quota::VpcBlocks, limit: 5 }
     );
 }
 

@@ -71,6 +71,11 @@ impl World {
         self.attempt(action).unwrap_err()
     }
 
+    /// Raises a quota as far as it goes.
+    pub fn raise(&mut self, quota: Quota) {
+        self.run(Action::SetQuota { quota, limit: Some(quota.most()) });
+    }
+
     pub fn get<R: Resource>(&self, id: R::Id) -> Arc<R> {
         self.state.get::<R>(self.account, id).unwrap()
     }
@@ -146,6 +151,7 @@ pub fn new_interface(subnet: SubnetId) -> NewInterface {
         description: String::new(),
         private_address: None,
         secondary_addresses: Vec::new(),
+        secondary_count: 0,
         groups: None,
         kind: InterfaceKind::Interface,
         tags: Vec::new(),
@@ -155,6 +161,7 @@ pub fn new_interface(subnet: SubnetId) -> NewInterface {
 pub fn launch(subnet: SubnetId) -> Launch {
     Launch {
         count: 1,
+        least: None,
         image: "ami-1".to_owned(),
         instance_type: "t3.micro".to_owned(),
         interface: LaunchInterface::New {

@@ -144,7 +144,10 @@ impl Walk<'_> {
             {
                 Some((low, high))
             }
-            _ => None,
+            (
+                Traffic::All | Traffic::Tcp(..) | Traffic::Udp(..) | Traffic::Icmp(..) | Traffic::Protocol(_),
+                _,
+            ) => None,
         }
     }
 

@@ -67,6 +67,7 @@ impl Plan {
             ("endpoints", same(&self.endpoints, &other.endpoints)),
             ("services", self.services == other.services),
             ("names", self.names == other.names),
+            ("uplink", self.uplink == other.uplink),
         ];
         tables.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
     }

@@ -29,6 +29,7 @@ use super::{
 };
 use crate::decision::Stamp;
 use crate::name::{Names, ServiceName, public_domain};
+use crate::uplink::Uplink;
 
 /// A plan, and how it differs from the one before.
 #[derive(Debug, Clone)]
@@ -179,14 +180,31 @@ impl Dirty {
 }
 
 impl Plan {
-    /// Compiles a state from nothing.
+    /// Compiles a state from nothing, in a region that no packet leaves.
     pub fn compile(state: &State) -> Compiled {
+        Self::compile_with_uplink(state, None)
+    }
+
+    /// Compiles a state from nothing, in a region that packets leave by this uplink.
+    pub fn compile_with_uplink(state: &State, uplink: Option<Uplink>) -> Compiled {
         let nothing = State {
             services: OrdMap::new(),
             prefix_lists: OrdMap::new(),
             ..State::new(state.region.clone())
         };
-        Self::default().advance(&nothing, state)
+        Self { uplink, ..Self::default() }.advance(&nothing, state)
+    }
+
+    /// The same plan with another uplink, or none. Plans that are advanced from it have that one.
+    pub fn with_uplink(&self, uplink: Option<Uplink>) -> Compiled {
+        let mut plan = self.clone();
+        let mut changed = Vec::new();
+        if plan.uplink != uplink {
+            plan.uplink = uplink;
+            plan.generation += 1;
+            changed.push(plan.slots.bump(SlotKey::Uplink, plan.generation));
+        }
+        Compiled { plan, changed, diagnostics: Vec::new() }
     }
 
     /// The plan of `new`, from this one, which is `old`'s. Costs as much as the two states differ.
@@ -195,6 +213,7 @@ impl Plan {
         let mut plan = self.clone();
         plan.generation += 1;
         let mut compiler = Compiler { plan, changed: Vec::new(), diagnostics: Vec::new(), state: new };
+        compiler.keep(SlotKey::Uplink);
         compiler.lists(&dirty.lists);
         compiler.services(dirty.services);
         dirty.vpcs.union(&dirty.members).for_each(|id| compiler.vpc(*id, dirty.members.contains(id)));
@@ -525,6 +544,8 @@ fn names(state: &State) -> Names {
     Names {
         private_domain: postern_model::vpc::domain_name(region),
         public_domain: public_domain(region),
+        region_domain: format!("{region}.amazonaws.com"),
+        endpoint_domain: format!("{region}.vpce.amazonaws.com"),
         services,
     }
 }

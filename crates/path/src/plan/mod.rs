@@ -28,6 +28,7 @@ use slots::Slots;
 
 use crate::decision::Stamp;
 use crate::name::Names;
+use crate::uplink::Uplink;
 
 /// A persistent hash table.
 pub type Table<K, V> = GenericHashMap<K, V, FxBuildHasher, DefaultSharedPtr>;
@@ -51,6 +52,7 @@ pub struct Plan {
     pub(crate) endpoints: Table<VpcEndpointId, EndpointPlan>,
     pub(crate) services: Arc<IntervalMap<u16>>,
     pub(crate) names: Arc<Names>,
+    pub(crate) uplink: Option<Uplink>,
     slots: Slots,
 }
 
@@ -205,6 +207,11 @@ impl Plan {
     /// All interfaces, in no order.
     pub fn interfaces(&self) -> impl Iterator<Item = &InterfacePlan> {
         self.interfaces.values().map(AsRef::as_ref)
+    }
+
+    /// How packets leave the region, if they can.
+    pub fn uplink(&self) -> Option<Uplink> {
+        self.uplink
     }
 
     /// All generations that are in use.

@@ -21,6 +21,8 @@ pub enum SlotKey {
     PublicAddresses,
     /// Where the services are.
     Services,
+    /// How packets leave the region.
+    Uplink,
 }
 
 /// All slots.

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use postern_model::State;
-use postern_path::{Decision, DropReason, Flow, Outcome, Plan, SourceRewrite, Stage, Through, Verdict};
+use postern_path::{
+    Decision, Deliver, Door, DropReason, Flow, Outcome, Plan, SourceRewrite, Stage, Through, Uplink, Verdict,
+};
 use postern_testkit::{Random, draw};
 
 use crate::oracle::{self, Answer, Way};
@@ -46,6 +48,8 @@ pub fn is_decided(reason: DropReason) -> bool {
         | DropReason::TargetDown
         | DropReason::NoPublicAddress
         | DropReason::NoUplink
+        | DropReason::NotCarried
+        | DropReason::UplinkProtocol
         | DropReason::IngressNetworkAcl
         | DropReason::IngressSecurityGroup
         | DropReason::ReturnNetworkAcl
@@ -84,6 +88,7 @@ pub fn is_passed(stage: Stage) -> bool {
         | Stage::Route
         | Stage::NatGateway
         | Stage::InternetGateway
+        | Stage::Uplink
         | Stage::Target
         | Stage::IngressNetworkAcl
         | Stage::IngressSecurityGroup
@@ -104,9 +109,14 @@ pub fn wanted() -> Drawn {
 }
 
 /// Where the two do not say the same.
-pub fn disagreement(state: &State, plan: &Plan, flow: &Flow) -> Option<(Answer, Decision)> {
+pub fn disagreement(
+    state: &State,
+    uplink: Option<Uplink>,
+    plan: &Plan,
+    flow: &Flow,
+) -> Option<(Answer, Decision)> {
     let decision = plan.decide(flow);
-    let answer = oracle::answer(state, flow);
+    let answer = oracle::answer(state, uplink, flow);
     (said(&decision) != answer).then_some((answer, decision))
 }
 
@@ -117,7 +127,7 @@ struct Seen {
     ways: BTreeMap<&'static str, usize>,
 }
 
-const WAYS: [&str; 8] = [
+const WAYS: [&str; 10] = [
     "link",
     "endpoint",
     "endpoint behind NAT",
@@ -126,6 +136,8 @@ const WAYS: [&str; 8] = [
     "inside",
     "inside behind NAT",
     "internet to an interface",
+    "out of the region",
+    "out of the region behind NAT",
 ];
 
 fn way(way: &Way) -> &'static str {
@@ -137,19 +149,24 @@ fn way(way: &Way) -> &'static str {
             (Through::Link, _) => "link",
             (Through::Endpoint(..), None) => "endpoint",
             (Through::Endpoint(..), Some(_)) => "endpoint behind NAT",
-            (Through::Internet(_), None) => "internet to a service",
-            (Through::Internet(_), Some(_)) => "internet to a service behind NAT",
+            (Through::Internet(_), gateway) => match (way.deliver, gateway) {
+                (Deliver::Door(Door::Uplink), None) => "out of the region",
+                (Deliver::Door(Door::Uplink), Some(_)) => "out of the region behind NAT",
+                (_, None) => "internet to a service",
+                (_, Some(_)) => "internet to a service behind NAT",
+            },
         },
     }
 }
 
 fn compare(random: &mut Random) -> Seen {
     let state = draw::topology(random).state;
-    let plan = Plan::compile(&state).plan;
+    let uplink = draw::uplink(random);
+    let plan = Plan::compile_with_uplink(&state, uplink).plan;
     let mut seen = Seen::default();
     for _ in 0..FLOWS {
         let Some(flow) = draw::flow(random, &state) else { continue };
-        if let Some((answer, decision)) = disagreement(&state, &plan, &flow) {
+        if let Some((answer, decision)) = disagreement(&state, uplink, &plan, &flow) {
             let words = postern_path::explain::explain(&flow, &decision);
             panic!("the oracle says {answer:#?}\nof\n{words}\n{:#?}", said(&decision));
         }

@@ -140,7 +140,7 @@ fn check_box(random: &mut Random, plan: &Plan, flow: &Flow) {
 fn inside_a_cover_everything_is_decided_the_same() {
     seeds::each(TOPOLOGIES, |_, random| {
         let state = draw::topology(random).state;
-        let plan = Plan::compile(&state).plan;
+        let plan = Plan::compile_with_uplink(&state, draw::uplink(random)).plan;
         for _ in 0..FLOWS {
             if let Some(flow) = draw::flow(random, &state) {
                 check_box(random, &plan, &flow);
@@ -231,7 +231,7 @@ struct Counts {
 
 fn history(random: &mut Random, counts: &mut Counts) {
     let mut world: World = draw::topology(random);
-    let first = Plan::compile(&world.state);
+    let first = Plan::compile_with_uplink(&world.state, draw::uplink(random));
     let mut now = Generations::default();
     now.store(&first.changed);
     let mut plan = first.plan;
@@ -249,6 +249,11 @@ fn history(random: &mut Random, counts: &mut Counts) {
         let next = plan.advance(&before, &world.state);
         now.store(&next.changed);
         plan = next.plan;
+        if random.chance(10) {
+            let other = plan.with_uplink(draw::uplink(random));
+            now.store(&other.changed);
+            plan = other.plan;
+        }
         for one in &mut kept {
             one.check(random, &plan, &now, counts);
         }

@@ -8,7 +8,7 @@ use postern_model::network_acl::AclEntry;
 use postern_model::route::{Route, RouteDestination};
 use postern_model::security_group::{Peer, Traffic};
 use postern_model::{IpNet, Ipv4Net, State};
-use postern_path::{Decision, Plan, Stage};
+use postern_path::{Decision, Plan, Stage, Uplink};
 use postern_testkit::{Random, draw};
 
 use crate::agreement::{disagreement, is_passed};
@@ -20,7 +20,7 @@ const FLOWS: usize = 300;
 struct Fault {
     stage: Stage,
     what: &'static str,
-    plant: fn(&mut State),
+    plant: fn(&mut State, &mut Option<Uplink>),
 }
 
 fn each<K: Ord + Copy, T: Clone>(table: &mut OrdMap<K, Arc<T>>, change: impl Fn(&mut T)) {
@@ -54,17 +54,17 @@ const FAULTS: &[Fault] = &[
     Fault {
         stage: Stage::Source,
         what: "sources are not checked",
-        plant: |state| each(&mut state.network_interfaces, |x| x.source_dest_check = false),
+        plant: |state, _| each(&mut state.network_interfaces, |x| x.source_dest_check = false),
     },
     Fault {
         stage: Stage::Link,
         what: "enableDnsSupport is ignored",
-        plant: |state| each(&mut state.vpcs, |x| x.dns_support = true),
+        plant: |state, _| each(&mut state.vpcs, |x| x.dns_support = true),
     },
     Fault {
         stage: Stage::EgressSecurityGroup,
         what: "an outbound rule is dropped",
-        plant: |state| {
+        plant: |state, _| {
             each(&mut state.security_groups, |x| {
                 let first = x.rules.values().find(|rule| rule.permission.egress).map(|rule| rule.id);
                 first.into_iter().for_each(|id| {
@@ -76,12 +76,12 @@ const FAULTS: &[Fault] = &[
     Fault {
         stage: Stage::EgressNetworkAcl,
         what: "outbound entries that deny are taken to allow",
-        plant: |state| each(&mut state.network_acls, |x| x.egress = opened(&x.egress)),
+        plant: |state, _| each(&mut state.network_acls, |x| x.egress = opened(&x.egress)),
     },
     Fault {
         stage: Stage::Route,
         what: "routes are one bit too long",
-        plant: |state| {
+        plant: |state, _| {
             each(&mut state.route_tables, |x| {
                 let shifted = x.routes.values().map(|route| match route.destination {
                     RouteDestination::Cidr(block) => {
@@ -96,7 +96,7 @@ const FAULTS: &[Fault] = &[
     Fault {
         stage: Stage::NatGateway,
         what: "a NAT gateway's address is the next one",
-        plant: |state| {
+        plant: |state, _| {
             each(&mut state.nat_gateways, |x| {
                 x.private_address = (u32::from(x.private_address) + 1).into();
             });
@@ -105,12 +105,17 @@ const FAULTS: &[Fault] = &[
     Fault {
         stage: Stage::InternetGateway,
         what: "automatic public addresses are forgotten",
-        plant: |state| each(&mut state.network_interfaces, |x| x.automatic_public_address = None),
+        plant: |state, _| each(&mut state.network_interfaces, |x| x.automatic_public_address = None),
+    },
+    Fault {
+        stage: Stage::Uplink,
+        what: "echoes are carried where the host sends none, and not where it does",
+        plant: |_, uplink| uplink.iter_mut().for_each(|uplink| uplink.echo = !uplink.echo),
     },
     Fault {
         stage: Stage::Target,
         what: "secondary addresses are forgotten, and attachments",
-        plant: |state| {
+        plant: |state, _| {
             each(&mut state.network_interfaces, |x| {
                 x.private_addresses.truncate(1);
                 x.attachment = None;
@@ -120,12 +125,12 @@ const FAULTS: &[Fault] = &[
     Fault {
         stage: Stage::IngressNetworkAcl,
         what: "inbound entries that deny are taken to allow",
-        plant: |state| each(&mut state.network_acls, |x| x.ingress = opened(&x.ingress)),
+        plant: |state, _| each(&mut state.network_acls, |x| x.ingress = opened(&x.ingress)),
     },
     Fault {
         stage: Stage::IngressSecurityGroup,
         what: "an inbound range misses its first port, and blocks are half as large",
-        plant: |state| {
+        plant: |state, _| {
             each(&mut state.security_groups, |x| {
                 for id in x.rules.keys().copied().collect::<Vec<_>>() {
                     let Some(rule) = x.rules.get_mut(&id).filter(|rule| !rule.permission.egress) else {
@@ -142,7 +147,7 @@ const FAULTS: &[Fault] = &[
     Fault {
         stage: Stage::Endpoint,
         what: "an endpoint is taken for another VPC's",
-        plant: |state| {
+        plant: |state, _| {
             let all: Vec<_> = state.vpcs.keys().copied().collect();
             each(&mut state.vpc_endpoints, |x| {
                 x.vpc = all.iter().copied().find(|vpc| *vpc != x.vpc).unwrap_or(x.vpc);
@@ -152,7 +157,7 @@ const FAULTS: &[Fault] = &[
     Fault {
         stage: Stage::ReturnNetworkAcl,
         what: "ACLs are not asked about answers: what denies a range of ports is gone",
-        plant: |state| {
+        plant: |state, _| {
             let ranges = |entries: &OrdMap<u16, AclEntry>| {
                 let kept = entries.iter().filter(|(_, entry)| matches!(entry.traffic, Traffic::All));
                 kept.map(|(number, entry)| (*number, *entry)).collect::<OrdMap<_, _>>()
@@ -166,7 +171,7 @@ const FAULTS: &[Fault] = &[
     Fault {
         stage: Stage::ReturnRoute,
         what: "the default routes of one account are forgotten",
-        plant: |state| {
+        plant: |state, _| {
             let owner = postern_testkit::world::accounts()[1];
             each(&mut state.route_tables, |x| {
                 if x.owner == owner {
@@ -178,7 +183,7 @@ const FAULTS: &[Fault] = &[
     Fault {
         stage: Stage::Delivered,
         what: "an interface is taken for another account's",
-        plant: |state| {
+        plant: |state, _| {
             let other = postern_testkit::world::accounts();
             each(&mut state.network_interfaces, |x| {
                 x.owner = if x.owner == other[0] { other[1] } else { other[0] };
@@ -201,11 +206,13 @@ fn parts_at(stage: Stage, one: &Decision, other: &Decision) -> bool {
 fn is_caught(fault: &Fault, seed: u64) -> bool {
     let random = &mut Random::new(seed);
     let state = draw::topology(random).state;
-    let mut broken = state.clone();
-    (fault.plant)(&mut broken);
-    let (plan, faulty) = (Plan::compile(&state).plan, Plan::compile(&broken).plan);
+    let uplink = draw::uplink(random);
+    let (mut broken, mut other) = (state.clone(), uplink);
+    (fault.plant)(&mut broken, &mut other);
+    let plan = Plan::compile_with_uplink(&state, uplink).plan;
+    let faulty = Plan::compile_with_uplink(&broken, other).plan;
     (0..FLOWS).filter_map(|_| draw::flow(random, &state)).any(|flow| {
-        let disagree = disagreement(&state, &faulty, &flow);
+        let disagree = disagreement(&state, uplink, &faulty, &flow);
         disagree.is_some_and(|(_, said)| parts_at(fault.stage, &plan.decide(&flow), &said))
     })
 }

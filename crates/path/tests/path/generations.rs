@@ -234,3 +234,34 @@ table a.main
     let other = Change::new(topology, "i1 -> public(i2):443 tcp", "then stop i3");
     assert!(other.voids && !other.cuts && other.new.outcome == other.before.outcome);
 }
+
+#[test]
+fn another_uplink_ends_what_left_by_it() {
+    let topology = "
+vpc a 10.0.0.0/16
+subnet a.pub 10.0.0.0/24 public-ip
+igw a
+instance i1 in a.pub ip=10.0.0.10
+instance i2 in a.pub ip=10.0.0.11
+table a.t1 subnets=pub
+  0.0.0.0/0 -> igw
+uplink up0 echo
+";
+    let world = Topology::read(topology).unwrap_or_else(|why| panic!("{why}"));
+    let decided =
+        |flow: &str| world.probe(flow).unwrap_or_else(|why| panic!("{why}")).decided.expect("it is");
+    let (leaves, before) = decided("i1 -> 203.0.113.9:443 tcp");
+    let (stays, beside) = decided("i1 -> s3:443 tcp");
+    assert!(passes(&before) && passes(&beside));
+    let none = world.plan.with_uplink(None);
+    assert!(is_changed(&before.consulted, &none.changed) && is_changed(&before.cut, &none.changed));
+    assert!(!is_changed(&beside.consulted, &none.changed), "a service is reached without");
+    assert!(!passes(&none.plan.decide_again(&leaves, &before.cut)));
+    assert!(passes(&none.plan.decide(&stays)));
+    // And back again: the refusal rests on it as well.
+    let refused = none.plan.decide(&leaves);
+    let again = none.plan.with_uplink(world.plan.uplink());
+    assert!(is_changed(&refused.consulted, &again.changed));
+    assert!(passes(&again.plan.decide(&leaves)));
+    assert!(world.plan.with_uplink(world.plan.uplink()).changed.is_empty(), "the same is no change");
+}

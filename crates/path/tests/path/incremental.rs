@@ -12,7 +12,8 @@ const COMMANDS: usize = 60;
 fn advancing_is_compiling_anew() {
     let applied = seeds::each(TOPOLOGIES, |_, random| {
         let mut world = draw::topology(random);
-        let mut plan = Plan::compile(&world.state).plan;
+        let uplink = draw::uplink(random);
+        let mut plan = Plan::compile_with_uplink(&world.state, uplink).plan;
         let mut applied = 0;
         for _ in 0..COMMANDS {
             let before = world.state.clone();
@@ -22,7 +23,7 @@ fn advancing_is_compiling_anew() {
             }
             applied += 1;
             plan = plan.advance(&before, &world.state).plan;
-            let differ = plan.differences(&Plan::compile(&world.state).plan);
+            let differ = plan.differences(&Plan::compile_with_uplink(&world.state, uplink).plan);
             assert!(differ.is_empty(), "after {action:?}: {differ:?} are not as compiled anew");
         }
         applied

@@ -17,7 +17,9 @@ use postern_model::vpc::Vpc;
 use postern_model::{
     IpNet, Ipv4Net, NatGatewayId, NetworkAclId, ResourceId, SecurityGroupId, State, SubnetId, VpcId,
 };
-use postern_path::{Action, Deliver, Door, DropReason, Flow, Peer, SourceRewrite, Through, Transport};
+use postern_path::{
+    Action, Deliver, Door, DropReason, Flow, Peer, SourceRewrite, Through, Transport, Uplink,
+};
 
 /// What becomes of a flow.
 pub type Answer = Result<Way, (DropReason, ResourceId)>;
@@ -76,7 +78,7 @@ struct Sender<'a> {
     nat: Option<&'a NatGateway>,
 }
 
-pub fn answer(state: &State, flow: &Flow) -> Answer {
+pub fn answer(state: &State, uplink: Option<Uplink>, flow: &Flow) -> Answer {
     let (IpAddr::V4(from), IpAddr::V4(to)) = (flow.source, flow.destination) else { panic!("only IPv4") };
     let Some(own) = state.network_interfaces.values().find(|x| x.id == flow.entry) else {
         return Err((DropReason::UnknownPort, flow.entry.into()));
@@ -91,11 +93,12 @@ pub fn answer(state: &State, flow: &Flow) -> Answer {
         Transport::Icmp { kind, code, identifier: _ } => Kind::Icmp(kind, code),
         Transport::Other { protocol } => Kind::Other(protocol),
     };
-    Oracle { state, own, packet: Packet { from, to, kind } }.answer()
+    Oracle { state, uplink, own, packet: Packet { from, to, kind } }.answer()
 }
 
 struct Oracle<'a> {
     state: &'a State,
+    uplink: Option<Uplink>,
     own: &'a NetworkInterface,
     packet: Packet,
 }
@@ -349,6 +352,32 @@ impl<'a> Oracle<'a> {
         self.to_service(sender, through, hops, 8500)
     }
 
+    /// Out of the region, where there is a way. Nobody on the internet has a private or reserved address (RFC 6890).
+    fn out(&self, sender: Sender<'a>, public: Ipv4Addr, gateway: ResourceId, hops: Vec<Ipv4Addr>) -> Answer {
+        let Some(uplink) = self.uplink else { return Err((DropReason::NoUplink, gateway)) };
+        let to = sender.packet.to;
+        let [a, b, c, _] = to.octets();
+        let nobodys = to.is_private()
+            || to.is_loopback()
+            || to.is_link_local()
+            || matches!(a, 0 | 224..=255)
+            || (a == 100 && (64..128).contains(&b))
+            || (a == 198 && (b == 18 || b == 19))
+            || (a, b, c) == (192, 0, 0);
+        if nobodys {
+            return Err((DropReason::NotCarried, gateway));
+        }
+        match sender.packet.kind {
+            Kind::Tcp { .. } | Kind::Udp { .. } => {}
+            Kind::Icmp(8, 0) if uplink.echo => {}
+            Kind::Icmp(..) | Kind::Other(_) => return Err((DropReason::UplinkProtocol, gateway)),
+        }
+        let through = Through::Internet(public);
+        let source = self.identity(sender.packet.from, through, sender.nat.map(|nat| nat.id));
+        let destination = Some(Door::Uplink.address().into());
+        Ok(Way { source, destination, deliver: Deliver::Door(Door::Uplink), hops, mtu: 1500 })
+    }
+
     /// "Internet gateways": one to one between a private address and the public one that stands for it.
     fn internet(&self, sender: Sender<'a>, gateway: ResourceId, hops: Vec<Ipv4Addr>) -> Answer {
         let public = match sender.nat {
@@ -370,7 +399,7 @@ impl<'a> Oracle<'a> {
         });
         let pool = to.octets()[0..2] == PUBLIC_POOL_BASE.octets()[0..2];
         let Some((target, private)) = holder.filter(|_| pool) else {
-            return Err((DropReason::NoUplink, gateway));
+            return self.out(sender, public, gateway, hops);
         };
         if target.kind == InterfaceKind::NatGateway {
             return Err((DropReason::NoSuchAddress, target.id.into()));

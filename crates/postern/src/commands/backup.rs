@@ -11,15 +11,24 @@ use anyhow::{Context, bail};
 use crate::control::Request;
 use crate::control::client::Client;
 use crate::paths::StateDir;
+use crate::region::backup::{self, Copied, Unfinished};
 
-/// Writes a copy of a running region's state.
+/// Writes a copy of a region: of a running one through it, of one that does not run from its directory.
 pub fn backup(state_dir: &StateDir, file: &Path) -> anyhow::Result<ExitCode> {
-    let client = Client::connect(state_dir)?;
+    let running = match Client::connect(state_dir) {
+        Ok(client) => Ok(client),
+        Err(_) if state_dir.ledger().exists() => Err(state_dir.take()?),
+        Err(error) => return Err(error),
+    };
     // INVARIANT: keys are in it, so nobody else may read it.
     let copy = File::options().create_new(true).write(true).mode(0o600).open(file);
     let copy = copy.with_context(|| format!("cannot make `{}`", file.display()))?;
-    match client.ask(&Request::Backup, &[copy.as_fd()]) {
-        Ok(_) => Ok(ExitCode::SUCCESS),
+    let written = match running {
+        Ok(client) => client.ask(&Request::Backup, &[copy.as_fd()]).map(|_| ()),
+        Err(_taken) => backup::write_stopped(state_dir, &copy),
+    };
+    match written {
+        Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
             // Half a copy is worse than none.
             let _ = std::fs::remove_file(file);
@@ -30,17 +39,31 @@ pub fn backup(state_dir: &StateDir, file: &Path) -> anyhow::Result<ExitCode> {
 
 /// Makes a state directory from a copy.
 pub fn restore(state_dir: &StateDir, file: &Path) -> anyhow::Result<ExitCode> {
-    let mut copy = File::open(file).with_context(|| format!("cannot open `{}`", file.display()))?;
+    let copy = File::open(file).with_context(|| format!("cannot open `{}`", file.display()))?;
     state_dir.create()?;
     let _taken = state_dir.take()?;
     refuse_occupied(state_dir)?;
-    let restored = postern_store::restore(&mut copy, &state_dir.ledger()).inspect_err(|_| {
-        // The directory was empty, and is to be for the next try.
-        if let Err(error) = std::fs::remove_dir_all(state_dir.ledger()) {
-            eprintln!("postern: `{}` is left over: {error}", state_dir.ledger().display());
+    let unfinished = Unfinished::mark(state_dir)?;
+    let Copied { state, objects } = match backup::read(state_dir, copy) {
+        Ok(copied) => {
+            unfinished.done()?;
+            copied
         }
-    })?;
-    println!("restored revision {} of {}", restored.revision, restored.region.name);
+        Err(error) => {
+            // The directory was empty, and is to be for the next try.
+            if let Err(left) = unfinished.undo() {
+                eprintln!("postern: {left:#}");
+            }
+            return Err(error);
+        }
+    };
+    let (revision, region) = (state.revision, state.region.name);
+    match objects {
+        Some((buckets, objects)) => {
+            println!("restored revision {revision} of {region}, with {objects} objects in {buckets} buckets");
+        }
+        None => println!("restored revision {revision} of {region}; what S3 held is not in this copy"),
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -34,7 +34,7 @@ pub fn run(output: Output) -> anyhow::Result<ExitCode> {
     let healthy = findings.iter().all(|finding| finding.ok || !finding.required);
     match output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&findings)?),
-        Output::Text => findings.iter().for_each(print),
+        Output::Text => print(&findings),
     }
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -62,14 +62,17 @@ fn tool(name: &str, remedy: &str) -> Finding {
     }
 }
 
-fn print(finding: &Finding) {
-    let mark = match (finding.ok, finding.required) {
-        (true, _) => "ok     ",
-        (false, true) => "MISSING",
-        (false, false) => "absent ",
-    };
-    println!("{mark}  {:<28} {}", finding.name, finding.detail);
-    if let Some(remedy) = &finding.remedy {
-        println!("{:>39}{remedy}", "-> ");
+fn print(findings: &[Finding]) {
+    let width = findings.iter().map(|finding| finding.name.chars().count()).max().unwrap_or_default();
+    for finding in findings {
+        let mark = match (finding.ok, finding.required) {
+            (true, _) => "ok     ",
+            (false, true) => "MISSING",
+            (false, false) => "absent ",
+        };
+        println!("{mark}  {:<width$}  {}", finding.name, finding.detail);
+        if let Some(remedy) = &finding.remedy {
+            println!("{:9}{:<width$}  -> {remedy}", "", "");
+        }
     }
 }

@@ -17,6 +17,8 @@ pub fn run(state_dir: &StateDir, args: &EnvArgs, output: Output) -> anyhow::Resu
     };
     match output {
         Output::Text => {
+            // Left over from some other account, it would not fit the key.
+            println!("unset AWS_SESSION_TOKEN");
             for (name, value) in variables {
                 println!("export {name}={}", quoted(&value));
             }

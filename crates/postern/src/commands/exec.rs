@@ -12,8 +12,17 @@ use postern_dataplane::host::{pty_relay, window_size};
 
 use crate::cli::ExecArgs;
 use crate::control::client::Client;
-use crate::control::{Reply, Request};
+use crate::control::{Reply, Request, exit_code};
 use crate::paths::StateDir;
+use crate::said::said;
+
+/// Says what went wrong, if something did: the exit status tells that apart from the program's own.
+pub fn passing_status(run: impl FnOnce() -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    Ok(run().unwrap_or_else(|error| {
+        eprintln!("postern: {}", said(&error));
+        ExitCode::from(exit_code::POSTERN_FAILED)
+    }))
+}
 
 /// Runs a program.
 pub fn exec(state_dir: &StateDir, args: ExecArgs) -> anyhow::Result<ExitCode> {
@@ -41,11 +50,16 @@ fn start(state_dir: &StateDir, instance: String, argv: Vec<String>) -> anyhow::R
             Some((Reply::Started, mut fds)) => {
                 if let Some(master) = fds.pop() {
                     held = Some(master.try_clone().context("keeping the terminal open")?);
-                    pty_relay(master).context("relaying the terminal")?;
+                    // Until the program has ended: what it left in the background may keep the terminal open.
+                    pty_relay(master, client.as_fd()).context("relaying the terminal")?;
                 }
             }
             Some((Reply::Exited(code), _)) => {
                 drop(held);
+                return Ok(ExitCode::from(code));
+            }
+            Some((Reply::NotStarted { code, reason }, _)) => {
+                eprintln!("postern: {reason}");
                 return Ok(ExitCode::from(code));
             }
             Some((Reply::Failed(reason), _)) => bail!(reason),

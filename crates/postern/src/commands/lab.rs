@@ -1,16 +1,24 @@
 //! `postern lab`: the labs that ship with Postern, and the user's own.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::up;
-use crate::cli::{LabCommand, Output, UpArgs};
-use crate::lab::{self, JsonReporter, Lab, Reporter, Shard, TextReporter};
+use crate::cli::{LabCommand, LabRunArgs, Output, UpArgs};
+use crate::interrupt::{self, Came, INTERRUPTED};
+use crate::lab::{self, JsonReporter, Lab, LeftOver, Leftovers, Reporter, Shard, TextReporter};
 use crate::lab_target::RegionTarget;
 use crate::paths::StateDir;
 use crate::region::Region;
+use crate::region_client::RegionClient;
 
 /// How many regions share the runs with a step left out.
 const OMISSION_REGIONS: usize = 6;
@@ -22,40 +30,116 @@ const SHIPPED: [(&str, &str); 2] = [
 ];
 
 /// Lists or runs labs.
-pub fn run(state_dir: Option<&Path>, command: LabCommand, output: Output) -> anyhow::Result<ExitCode> {
+pub fn run(command: LabCommand, output: Output) -> anyhow::Result<ExitCode> {
     match command {
         LabCommand::List => list(output),
-        LabCommand::Run { name, on: true, without, omissions: _, shard: _, forwarder: _ } => {
-            let lab = load(&name)?;
-            let target = RegionTarget::connect(&StateDir::resolve(state_dir)?, tools())?;
-            run_one(&lab, &target, without, true, output)
-        }
-        LabCommand::Run { name, on: false, without: _, omissions: true, shard: None, forwarder } => {
-            verify(&name, forwarder, output)
-        }
-        LabCommand::Run { name, on: false, without: _, omissions: true, shard: Some(index), forwarder } => {
-            let lab = load(&name)?;
-            in_own_region(forwarder, move |target| {
-                verify_shard(&lab, Shard { index, of: OMISSION_REGIONS }, target, output)
-            })
-        }
-        LabCommand::Run { name, on: false, without, omissions: false, shard: _, forwarder } => {
-            let lab = load(&name)?;
-            in_own_region(forwarder, move |target| run_one(&lab, target, without, false, output))
+        LabCommand::Run(args) => run_lab(args, output),
+    }
+}
+
+fn run_lab(args: LabRunArgs, output: Output) -> anyhow::Result<ExitCode> {
+    let LabRunArgs { name, on, profile, set, without, omissions, shard, forwarder } = args;
+    let lab = load(&name)?;
+    let order = Order { lab, variables: variables(&set)?, leave_out: without, output };
+    // INVARIANT: nothing is started for a lab that cannot be run.
+    lab::check(&order.lab, &order.options())?;
+    let tools = tools()?;
+    match (on, omissions, shard) {
+        (Some(url), _, _) => run_on(&order, &url, profile.as_deref(), tools),
+        (None, false, _) => in_own_region(tools, forwarder, move |target, interrupt| {
+            let options = lab::Options { interrupt: Some(interrupt), ..order.options() };
+            let outcome = lab::run(&order.lab, &target, &mut *reporter(output), &options);
+            Ok(code_of(&outcome))
+        }),
+        (None, true, None) => verify(&name, &set, forwarder, output),
+        (None, true, Some(index)) => in_own_region(tools, forwarder, move |target, interrupt| {
+            verify_shard(&order, Shard { index, of: OMISSION_REGIONS }, target, interrupt)
+        }),
+    }
+}
+
+/// What is to be run.
+struct Order {
+    lab: Lab,
+    variables: BTreeMap<String, String>,
+    leave_out: Option<String>,
+    output: Output,
+}
+
+impl Order {
+    fn options(&self) -> lab::Options<'static> {
+        lab::Options {
+            leave_out: self.leave_out.clone(),
+            variables: self.variables.clone(),
+            ..lab::Options::default()
         }
     }
 }
 
-fn run_one(
-    lab: &Lab,
-    target: &RegionTarget,
-    leave_out: Option<String>,
-    cleanup: bool,
-    output: Output,
+/// The variables of `--set NAME=VALUE`, each given once.
+fn variables(set: &[(String, String)]) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut variables = BTreeMap::new();
+    for (name, value) in set {
+        if variables.insert(name.clone(), value.clone()).is_some() {
+            bail!("the variable `{name}` is set twice");
+        }
+    }
+    Ok(variables)
+}
+
+fn code_of(outcome: &lab::Outcome) -> ExitCode {
+    match (outcome.interrupted, outcome.passed()) {
+        (true, _) => ExitCode::from(INTERRUPTED),
+        (false, true) => ExitCode::SUCCESS,
+        (false, false) => ExitCode::FAILURE,
+    }
+}
+
+/// Runs a lab in the region at a URL, and takes down what it made: also when a step fails, and when it is interrupted.
+fn run_on(
+    order: &Order,
+    url: &str,
+    profile: Option<&str>,
+    tools: Option<PathBuf>,
 ) -> anyhow::Result<ExitCode> {
-    let options = lab::Options { leave_out, cleanup, ..lab::Options::default() };
-    let outcome = lab::run(lab, &target, &mut *reporter(output), &options);
-    Ok(if outcome.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let client = RegionClient::at(url, profile)?;
+    if let Some(why) = client.without_control()
+        && let Some((step, what)) = order.lab.first_beyond_the_api(order.leave_out.as_deref())
+    {
+        bail!("step `{step}` {what}, which needs the region's control socket: {why}");
+    }
+    let (interrupt, leftovers) = (Arc::new(AtomicBool::new(false)), Arc::new(Leftovers::default()));
+    let (flag, left) = (Arc::clone(&interrupt), Arc::clone(&leftovers));
+    interrupt::watch(move |_, before| {
+        if before == 0 {
+            flag.store(true, Ordering::Relaxed);
+            eprintln!("postern: interrupted: what the lab made is taken down; once more gives up at once");
+            return;
+        }
+        eprintln!("postern: given up; {}", left_in_words(&left.list()));
+        std::process::exit(INTERRUPTED.into());
+    })?;
+    let options = lab::Options {
+        cleanup: true,
+        interrupt: Some(&interrupt),
+        leftovers: Some(&leftovers),
+        ..order.options()
+    };
+    let target = RegionTarget::new(client, tools);
+    let outcome = lab::run(&order.lab, &&target, &mut *reporter(order.output), &options);
+    let left = leftovers.list();
+    if !left.is_empty() {
+        eprintln!("postern: {}", left_in_words(&left));
+    }
+    Ok(code_of(&outcome))
+}
+
+fn left_in_words(left: &[LeftOver]) -> String {
+    if left.is_empty() {
+        return "nothing is known to be left".to_owned();
+    }
+    let lines: Vec<String> = left.iter().map(|left| format!("\n  {}", left.command)).collect();
+    format!("still to be taken down, in this order:{}", lines.concat())
 }
 
 fn list(output: Output) -> anyhow::Result<ExitCode> {
@@ -96,8 +180,7 @@ fn reporter(output: Output) -> Box<dyn Reporter> {
 
 /// Runs the lab without each of its API steps in turn. Most of the time is spent waiting for what does not come, so
 /// several regions share the runs, each in a process of its own.
-fn verify(name: &str, forwarder: bool, output: Output) -> anyhow::Result<ExitCode> {
-    load(name)?;
+fn verify(name: &str, set: &[(String, String)], forwarder: bool, output: Output) -> anyhow::Result<ExitCode> {
     let program = std::env::current_exe().context("this program cannot be found")?;
     let start = |index: usize| {
         let mut command = Command::new(&program);
@@ -105,12 +188,26 @@ fn verify(name: &str, forwarder: bool, output: Output) -> anyhow::Result<ExitCod
         if forwarder {
             command.arg("--forwarder");
         }
+        for (name, value) in set {
+            command.arg("--set").arg(format!("{name}={value}"));
+        }
         if output == Output::Json {
             command.args(["--output", "json"]);
         }
         command.spawn().context("cannot start a region of its own")
     };
     let mut children = (0..OMISSION_REGIONS).map(start).collect::<anyhow::Result<Vec<_>>>()?;
+    let numbers: Vec<Pid> = children.iter().filter_map(number).collect();
+    interrupt::watch(move |came, _| match came {
+        // It came to the regions as well: they take themselves down, and are waited for.
+        Came::Interrupt => {}
+        Came::Terminate => {
+            for pid in &numbers {
+                // One that has ended is not waited for before all have.
+                let _ = kill(*pid, Signal::SIGTERM);
+            }
+        }
+    })?;
     let mut passed = true;
     for child in &mut children {
         passed &= child.wait()?.success();
@@ -118,24 +215,35 @@ fn verify(name: &str, forwarder: bool, output: Output) -> anyhow::Result<ExitCod
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+fn number(child: &Child) -> Option<Pid> {
+    i32::try_from(child.id()).ok().map(Pid::from_raw)
+}
+
 /// A part of the runs, in one region, which is reset in between.
-fn verify_shard(lab: &Lab, shard: Shard, target: &RegionTarget, output: Output) -> anyhow::Result<ExitCode> {
+fn verify_shard(
+    order: &Order,
+    shard: Shard,
+    target: &RegionTarget,
+    interrupt: &AtomicBool,
+) -> anyhow::Result<ExitCode> {
     let mut make_target = || {
-        target.reset().map_err(|error| format!("{error:#}"))?;
+        target.reset().map_err(|error| crate::said::said(&error))?;
         Ok(target)
     };
-    let mut observe = |omission: &lab::Omission| match output {
+    let mut observe = |omission: &lab::Omission| match order.output {
         Output::Text => println!("{omission}"),
         Output::Json => println!("{}", serde_json::json!(omission)),
     };
-    let report = lab::verify_omissions_of(lab, shard, &mut make_target, &mut observe);
+    let options = lab::Options { interrupt: Some(interrupt), ..order.options() };
+    let report = lab::verify_omissions_of(&order.lab, shard, &options, &mut make_target, &mut observe);
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Starts a region that goes when `lab` is done.
+/// Starts a region that goes when `lab` is done, or was interrupted.
 fn in_own_region(
+    tools: Option<PathBuf>,
     forwarder: bool,
-    lab: impl FnOnce(&RegionTarget) -> anyhow::Result<ExitCode> + Send + 'static,
+    lab: impl FnOnce(&RegionTarget, &AtomicBool) -> anyhow::Result<ExitCode> + Send + 'static,
 ) -> anyhow::Result<ExitCode> {
     if std::env::var_os("RUST_LOG").is_some() {
         up::log_to_stderr();
@@ -144,10 +252,14 @@ fn in_own_region(
         tempfile::Builder::new().prefix("postern-lab-").tempdir().context("cannot make a directory")?;
     let args = UpArgs {
         listen: "127.0.0.1:0".parse()?,
+        listen_names: Vec::new(),
         region: "us-east-1".to_owned(),
         dev: false,
         ephemeral: true,
-        tools: tools(),
+        uplink: None,
+        tools: tools.clone(),
+        audit_log_size: NonZeroU32::MIN,
+        audit_log_files: NonZeroU32::MIN,
         forwarder,
     };
     let options = up::options(StateDir::resolve(Some(directory.path()))?, args)?;
@@ -156,19 +268,44 @@ fn in_own_region(
     if let Err(error) = &host {
         bail!("a lab needs packets: {error}");
     }
+    let interrupt = Arc::new(AtomicBool::new(false));
+    end_on_signal(Arc::clone(&interrupt), directory.path().to_owned())?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     runtime.block_on(async {
         let region = Region::start(host, options).await?;
-        let ran =
-            tokio::task::spawn_blocking(move || lab(&RegionTarget::connect(&state_dir, tools())?)).await;
+        let run = move || lab(&RegionTarget::new(RegionClient::connect(&state_dir)?, tools), &interrupt);
+        let ran = tokio::task::spawn_blocking(run).await;
         region.shutdown().await?;
         ran.context("the lab ended early")?
     })
 }
 
+/// The first signal ends the lab, and the region with it; the second one ends this process, and the kernel takes down
+/// what hangs on it.
+fn end_on_signal(interrupt: Arc<AtomicBool>, directory: PathBuf) -> anyhow::Result<()> {
+    interrupt::watch(move |_, before| {
+        if before == 0 {
+            interrupt.store(true, Ordering::Relaxed);
+            eprintln!("postern: interrupted: the lab's region is taken down; once more gives up at once");
+            return;
+        }
+        match std::fs::remove_dir_all(&directory) {
+            Ok(()) => eprintln!("postern: given up; nothing is left"),
+            Err(error) => eprintln!("postern: given up; `{}` is left: {error}", directory.display()),
+        }
+        std::process::exit(INTERRUPTED.into());
+    })
+}
+
 /// Where the client programs are: as told, or where `cargo xtask install` puts them.
-fn tools() -> Option<PathBuf> {
-    let told = std::env::var_os("POSTERN_TOOLS").map(PathBuf::from);
-    told.or_else(|| std::env::current_dir().ok().map(|here| here.join("target/tools")))
-        .filter(|path| path.is_dir())
+fn tools() -> anyhow::Result<Option<PathBuf>> {
+    if let Some(told) = std::env::var_os("POSTERN_TOOLS").filter(|told| !told.is_empty()) {
+        let told = PathBuf::from(told);
+        if !told.is_dir() {
+            bail!("POSTERN_TOOLS: `{}` is not a directory", told.display());
+        }
+        return Ok(Some(told));
+    }
+    let here = std::env::current_dir().ok().map(|here| here.join("target/tools"));
+    Ok(here.filter(|path| path.is_dir()))
 }

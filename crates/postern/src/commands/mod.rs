@@ -29,18 +29,18 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         _ => postern_dataplane::host::end_with_closed_pipes(),
     }
     match command {
-        Command::Up(args) => up::run(resolve()?, args),
+        Command::Up(args) => up::run(resolve()?, args, output),
         Command::Env(args) => env::run(&resolve()?, &args, output),
         Command::Status => status::run(&resolve()?, output),
         Command::Down => status::down(&resolve()?),
         Command::Account(command) => account::run(&resolve()?, command, output),
-        Command::Exec(args) => exec::exec(&resolve()?, args),
-        Command::Shell { instance } => exec::shell(&resolve()?, instance),
+        Command::Exec(args) => exec::passing_status(|| exec::exec(&resolve()?, args)),
+        Command::Shell { instance } => exec::passing_status(|| exec::shell(&resolve()?, instance)),
         Command::Attach(args) => attach::run(&resolve()?, args, output),
         Command::Trace(args) => trace::run(&resolve()?, args, output),
         Command::Flows(args) => flows::run(&resolve()?, &args, output),
         Command::Doctor => doctor::run(output),
-        Command::Lab(command) => lab::run(state_dir.as_deref(), command, output),
+        Command::Lab(command) => lab::run(command, output),
         Command::Backup { file } => backup::backup(&resolve()?, &file),
         Command::Restore { file } => backup::restore(&resolve()?, &file),
         Command::Completions { shell } => {

@@ -24,6 +24,7 @@ pub fn run(state_dir: &StateDir, output: Output) -> anyhow::Result<ExitCode> {
             println!("region    {} (Postern {}, process {})", status.region, status.version, status.pid);
             println!("API       {}", status.url);
             println!("packets   {}", status.packets);
+            println!("uplink    {}", status.uplink.as_deref().unwrap_or("none: nothing leaves the region"));
             println!("revision  {}", status.revision);
             for (what, count) in &status.counts {
                 println!("{what:<9} {count}");

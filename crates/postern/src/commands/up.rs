@@ -1,25 +1,32 @@
 //! `postern up`: a region until it is told to stop.
 
 use std::io::IsTerminal;
+use std::num::NonZeroU64;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use postern_dataplane::host::{self, Host, HostError, StartOptions};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::UpArgs;
+use crate::cli::{Output, UpArgs};
 use crate::paths::StateDir;
-use crate::region::{Options, Region};
+use crate::region::{Options, Region, Rotation};
+use crate::supervisor::{self, News};
+
+const MIB: NonZeroU64 = NonZeroU64::new(1 << 20).unwrap();
 
 /// Runs it.
-pub fn run(state_dir: StateDir, args: UpArgs) -> anyhow::Result<ExitCode> {
+pub fn run(state_dir: StateDir, args: UpArgs, output: Output) -> anyhow::Result<ExitCode> {
     log_to_stderr();
     let options = options(state_dir, args)?;
     let host = start_host(&options);
+    raise_descriptors();
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     runtime.block_on(async {
         let region = Region::start(host, options).await?;
-        announce(&region);
+        announce(&region, output);
+        supervisor::tell(News::Ready);
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         tokio::select! {
@@ -27,6 +34,7 @@ pub fn run(state_dir: StateDir, args: UpArgs) -> anyhow::Result<ExitCode> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        supervisor::tell(News::Stopping);
         tracing::info!("ending");
         region.shutdown().await
     })?;
@@ -35,20 +43,56 @@ pub fn run(state_dir: StateDir, args: UpArgs) -> anyhow::Result<ExitCode> {
 
 /// What the arguments mean; the state directory exists afterwards.
 pub fn options(state_dir: StateDir, args: UpArgs) -> anyhow::Result<Options> {
-    let UpArgs { listen, region, dev, ephemeral, tools, forwarder } = args;
-    if !listen.ip().is_loopback() {
+    let UpArgs {
+        listen,
+        listen_names,
+        region,
+        dev,
+        ephemeral,
+        uplink,
+        tools,
+        audit_log_size,
+        audit_log_files,
+        forwarder,
+    } = args;
+    if dev && !listen.ip().is_loopback() {
         anyhow::bail!(
-            "the API listens on loopback addresses only, and `{}` is none: clients elsewhere need TLS, which is not \
-             required of them yet",
+            "with --dev whoever reaches the API is root, so it listens on loopback addresses only, and `{}` is none",
             listen.ip()
         );
     }
+    if let Some(link) = &uplink {
+        host::outside::check_link(link.as_str())?;
+    }
+    let bytes = NonZeroU64::from(audit_log_size).saturating_mul(MIB);
+    let audit_log = Rotation { bytes, kept: audit_log_files };
     let tools = tools
-        .map(|tools| tools.canonicalize().with_context(|| format!("`{}`", tools.display())))
+        .map(|tools| tools.canonicalize().with_context(|| format!("--tools: `{}`", tools.display())))
         .transpose()?;
     let region = postern_model::Region::new(&region)?;
     state_dir.create()?;
-    Ok(Options { state_dir, listen, region, dev, ephemeral, tools, forwarder_only: forwarder })
+    Ok(Options {
+        state_dir,
+        listen,
+        listen_names,
+        region,
+        dev,
+        ephemeral,
+        uplink,
+        tools,
+        audit_log,
+        forwarder_only: forwarder,
+    })
+}
+
+/// Connections are descriptors, and what a process gets by default is little. Called after the host side has started:
+/// programs in instances keep the limit that they know.
+fn raise_descriptors() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the number of descriptors stays as it is: fewer connections are taken at a time");
+    }
 }
 
 /// Starts the host side. INVARIANT: called before any thread exists.
@@ -71,7 +115,13 @@ pub fn log_to_stderr() {
     }
 }
 
-fn announce(region: &Region) {
-    println!("ready: {} (packets: {})", region.url(), region.packets_in_words());
-    println!("point aws at it:  eval \"$(postern env)\"");
+fn announce(region: &Region, output: Output) {
+    let (url, packets) = (region.url(), region.packets_in_words());
+    match output {
+        Output::Text => {
+            println!("ready: {url} (packets: {packets})");
+            println!("point aws at it:  eval \"$(postern env)\"");
+        }
+        Output::Json => println!("{}", serde_json::json!({ "url": url, "packets": packets })),
+    }
 }

@@ -1,9 +1,13 @@
 //! The caller's side of the control socket.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use postern_dataplane::host::fdpass;
 
 use super::{Reply, Request};
@@ -12,16 +16,36 @@ use crate::paths::StateDir;
 /// A connection to a region.
 pub struct Client(UnixStream);
 
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl Client {
     /// Connects to the region of a state directory.
     pub fn connect(state_dir: &StateDir) -> anyhow::Result<Self> {
-        let path = state_dir.control_socket();
-        match UnixStream::connect(&path) {
-            Ok(stream) => Ok(Self(stream)),
-            Err(error) => Err(anyhow::Error::new(error).context(format!(
+        Self::connect_to(&state_dir.control_socket()).map_err(|error| {
+            anyhow::Error::new(error).context(format!(
                 "no region runs with the state directory `{}`: start one with `postern up`",
                 state_dir.root().display()
-            ))),
+            ))
+        })
+    }
+
+    /// Connects to a control socket.
+    pub fn connect_to(socket: &Path) -> std::io::Result<Self> {
+        UnixStream::connect(socket).map(Self)
+    }
+
+    /// Waits at most so long until a reply begins to come, or the end of them.
+    pub fn wait(&self, patience: Duration) -> anyhow::Result<bool> {
+        let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        match poll(&mut polled, timeout) {
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::EINTR) => Ok(false),
+            Err(error) => Err(error).context("waiting for the region"),
         }
     }
 
@@ -33,11 +57,6 @@ impl Client {
             Ok(Some((Reply::Failed(reason), _))) => bail!(reason),
             Ok(_) | Err(_) => Err(anyhow::Error::new(error).context("the region does not listen")),
         })
-    }
-
-    /// How long a reply may take from now on.
-    pub fn set_patience(&self, patience: std::time::Duration) -> anyhow::Result<()> {
-        Ok(self.0.set_read_timeout(Some(patience))?)
     }
 
     /// The next reply, with its descriptors; none when there are no more.

@@ -4,9 +4,21 @@
 pub mod client;
 pub mod server;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Protocol;
+
+/// What `exec` and `shell` end with where it is not the program's own status, as `env` and `docker exec` do.
+pub mod exit_code {
+    /// Postern itself failed: there is no region, no such instance, or something went wrong on the way.
+    pub const POSTERN_FAILED: u8 = 125;
+    /// The program is there and cannot be executed.
+    pub const NOT_EXECUTABLE: u8 = 126;
+    /// There is no such program.
+    pub const NOT_FOUND: u8 = 127;
+}
 
 /// What a command asks.
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,6 +58,13 @@ pub enum Request {
     CreateRootKey {
         /// The account.
         account: String,
+    },
+    /// The quotas of an account, after a change if there is one.
+    Quotas {
+        /// The account.
+        account: String,
+        /// What to change.
+        change: Option<QuotaChange>,
     },
     /// What points clients at the region, with the first key of an account's root user.
     Environment {
@@ -94,6 +113,13 @@ pub enum Reply {
     Failed(String),
     /// How the region is.
     Status(Status),
+    /// The program could not be started.
+    NotStarted {
+        /// What the caller ends with: one of [`exit_code`].
+        code: u8,
+        /// Why.
+        reason: String,
+    },
     /// The program runs. On a terminal, its master comes with this.
     Started,
     /// The program ended, with this status.
@@ -106,6 +132,8 @@ pub enum Reply {
     Accounts(Vec<AccountInfo>),
     /// A new key.
     Key(KeyInfo),
+    /// The quotas of an account.
+    Quotas(Vec<QuotaInfo>),
     /// Variables.
     Environment(Vec<(String, String)>),
     /// What was recorded.
@@ -121,6 +149,28 @@ pub enum Reply {
     },
 }
 
+/// Another value of a quota.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct QuotaChange {
+    /// What it is called.
+    pub name: String,
+    /// How many there may be; none for as many as is usual.
+    pub limit: Option<usize>,
+}
+
+/// How many of something an account may have.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct QuotaInfo {
+    /// What it is called.
+    pub name: String,
+    /// How many there may be now.
+    pub limit: usize,
+    /// How many there may be unless somebody changes it.
+    pub usual: usize,
+    /// How far it can be raised.
+    pub most: usize,
+}
+
 /// How a region is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
@@ -128,6 +178,8 @@ pub struct Status {
     pub version: String,
     /// The process.
     pub pid: u32,
+    /// What no other run of a region is called, be it on another machine.
+    pub run: String,
     /// Its name.
     pub region: String,
     /// Where the API listens.
@@ -136,8 +188,11 @@ pub struct Status {
     pub revision: u64,
     /// Whether packets move, and how.
     pub packets: String,
+    /// How packets leave the region, if they can.
+    #[serde(default)]
+    pub uplink: Option<String>,
     /// How many accounts, VPCs, instances, interfaces and endpoints there are.
-    pub counts: Vec<(String, usize)>,
+    pub counts: BTreeMap<String, usize>,
 }
 
 /// An account.

@@ -14,6 +14,7 @@ use postern_dataplane::host::fdpass;
 
 use super::{Reply, Request};
 use crate::paths::StateDir;
+use crate::said::said;
 
 /// How many callers are served at once.
 const MAX_CALLERS: usize = 256;
@@ -85,7 +86,7 @@ pub fn listen(state_dir: &StateDir, controlled: Arc<impl Controlled>) -> anyhow:
             let (controlled, callers) = (Arc::clone(&controlled), Arc::clone(&callers));
             let serve = move || {
                 if let Err(error) = serve_caller(&*controlled, Caller(stream)) {
-                    tracing::debug!(error = format!("{error:#}"), "a command ended early");
+                    tracing::debug!(error = said(&error), "a command ended early");
                 }
                 callers.fetch_sub(1, Ordering::Relaxed);
             };
@@ -105,7 +106,7 @@ pub fn listen(state_dir: &StateDir, controlled: Arc<impl Controlled>) -> anyhow:
 fn refuse(stream: UnixStream) {
     let reason = format!("{MAX_CALLERS} commands speak to the region already");
     if let Err(error) = Caller(stream).send(&Reply::Failed(reason), &[]) {
-        tracing::debug!(error = format!("{error:#}"), "a command was refused and had gone");
+        tracing::debug!(error = said(&error), "a command was refused and had gone");
     }
 }
 
@@ -117,7 +118,7 @@ fn serve_caller(controlled: &impl Controlled, caller: Caller) -> anyhow::Result<
                 Err(anyhow::Error::new(error).context("the region runs another version of Postern"))
             }
         };
-        let reply = reply.unwrap_or_else(|error| Reply::Failed(format!("{error:#}")));
+        let reply = reply.unwrap_or_else(|error| Reply::Failed(said(&error)));
         caller.send(&reply, &[])?;
     }
     Ok(())

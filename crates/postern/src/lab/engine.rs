@@ -13,13 +13,15 @@ use serde_json::Value;
 use super::clock::{Clock, SystemClock};
 use super::expect::{Difference, Wanted};
 use super::format::Lab;
+use super::leftovers::{LeftOver, Leftovers};
 use super::made_up::made_up;
+use super::outcome::{Outcome, Problem, StepOutcome, StepResult};
 use super::path::Path;
 use super::report::{Event, Reporter};
-use super::say::Doing;
+use super::say::{Doing, Filled};
 use super::seen::{Seen, shown_at};
 use super::step::{Action, Step};
-use super::target::{CallError, Target};
+use super::target::{CallError, Started, Target};
 use super::template::Variables;
 
 /// The pause before a step is tried again, growing by half each time up to the longest.
@@ -39,6 +41,8 @@ pub struct Options<'a> {
     pub variables: BTreeMap<String, String>,
     /// When this becomes true no further step is begun, except for the clean-up.
     pub interrupt: Option<&'a AtomicBool>,
+    /// Where it is written what the clean-up still has to do.
+    pub leftovers: Option<&'a Leftovers>,
 }
 
 /// Why a lab was not begun.
@@ -46,20 +50,24 @@ pub struct Options<'a> {
 #[serde(rename_all = "snake_case", tag = "reason")]
 pub enum RunError {
     /// The step to be left out is not there.
-    #[error("the lab `{lab}` has no step `{step}`")]
+    #[error("the lab `{lab}` has no step `{step}`; its steps are {}", listed(.steps))]
     NoSuchStep {
         /// Which lab.
         lab: String,
         /// Which step.
         step: String,
+        /// Those that are there.
+        steps: Vec<String>,
     },
     /// A variable was given that the lab does not declare.
-    #[error("the lab `{lab}` declares no variable `{variable}`")]
+    #[error("the lab `{lab}` declares no variable `{variable}`; its variables are {}", listed(.variables))]
     NoSuchVariable {
         /// Which lab.
         lab: String,
         /// Which variable.
         variable: String,
+        /// Those that are there.
+        variables: Vec<String>,
     },
     /// The left-out step would have set a variable for which no value can be made up.
     #[error("step `{step}` of lab `{lab}` needs `made_up = {{ {variable} = \"…\" }}` to be left out")]
@@ -73,82 +81,21 @@ pub enum RunError {
     },
 }
 
-/// What became of a lab.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Outcome {
-    /// Every step, in order.
-    pub steps: Vec<StepOutcome>,
-    /// The clean-up steps that failed.
-    pub cleanup_failed: Vec<StepOutcome>,
-    /// Why no step was done at all.
-    pub not_begun: Option<RunError>,
-    /// Whether it was interrupted.
-    pub interrupted: bool,
-    /// How long it took.
-    #[serde(rename = "seconds", serialize_with = "seconds")]
-    pub elapsed: Duration,
+/// Names as a sentence lists them.
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { format!("`{}`", names.join("`, `")) }
 }
 
-/// What became of a step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct StepOutcome {
-    /// Which one.
-    pub id: String,
-    /// How it came out.
-    #[serde(flatten)]
-    pub result: StepResult,
-    /// How long it took.
-    #[serde(rename = "seconds", serialize_with = "seconds")]
-    pub elapsed: Duration,
-}
-
-fn seconds<S: serde::Serializer>(elapsed: &Duration, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_f64(elapsed.as_secs_f64())
-}
-
-/// How a step came out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case", tag = "result")]
-pub enum StepResult {
-    /// As expected.
-    Held,
-    /// Otherwise.
-    Failed(Problem),
-    /// It was left out on request.
-    LeftOut,
-    /// The lab ended before it.
-    NotReached,
-    /// A clean-up step for something that was never made.
-    NothingToDo,
-}
-
-/// Why a step failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Problem {
-    /// What differed in the last attempt.
-    pub differences: Vec<Difference>,
-    /// How often it was tried.
-    pub attempts: u32,
-}
-
-impl Outcome {
-    /// Whether every step held, and the clean-up too.
-    pub fn passed(&self) -> bool {
-        self.not_begun.is_none()
-            && !self.interrupted
-            && self.failed_step().is_none()
-            && self.cleanup_failed.is_empty()
+/// Whether a lab can be run like this: to be asked before a region is started for it.
+pub fn check(lab: &Lab, options: &Options<'_>) -> Result<(), RunError> {
+    if let Some(unknown) = options.variables.keys().find(|name| !lab.variables.contains_key(*name)) {
+        return Err(RunError::NoSuchVariable {
+            lab: lab.name.clone(),
+            variable: unknown.clone(),
+            variables: lab.variables.keys().cloned().collect(),
+        });
     }
-
-    /// The first step that failed.
-    pub fn failed_step(&self) -> Option<&StepOutcome> {
-        self.steps.iter().find(|step| matches!(step.result, StepResult::Failed(_)))
-    }
-
-    /// How many steps held.
-    pub fn held(&self) -> usize {
-        self.steps.iter().filter(|step| step.result == StepResult::Held).count()
-    }
+    check_left_out(lab, options)
 }
 
 /// Runs a lab.
@@ -164,12 +111,7 @@ pub(super) fn run_by(
     clock: &dyn Clock,
 ) -> Outcome {
     let began = clock.now();
-    let ready = first_variables(lab, target, options)
-        .and_then(|variables| check_left_out(lab, options).map(|()| variables));
-    let (variables, not_begun) = match ready {
-        Ok(variables) => (variables, None),
-        Err(why) => (Variables::new(), Some(why)),
-    };
+    let not_begun = check(lab, options).err();
     let mut run = Run {
         lab,
         target,
@@ -177,8 +119,9 @@ pub(super) fn run_by(
         options,
         clock,
         interrupt: options.interrupt,
-        variables,
+        variables: first_variables(lab, target, options),
         done: BTreeSet::new(),
+        cleaned: BTreeSet::new(),
         cursor: 0,
     };
     run.reporter.event(&Event::LabBegins {
@@ -195,25 +138,20 @@ pub(super) fn run_by(
     outcome
 }
 
-fn first_variables(lab: &Lab, target: &dyn Target, options: &Options<'_>) -> Result<Variables, RunError> {
-    let mut variables: Variables =
-        lab.variables.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
-    for (name, value) in &options.variables {
-        let Some(variable) = variables.get_mut(name) else {
-            return Err(RunError::NoSuchVariable { lab: lab.name.clone(), variable: name.clone() });
-        };
-        *variable = value.as_str().into();
-    }
+fn first_variables(lab: &Lab, target: &dyn Target, options: &Options<'_>) -> Variables {
+    let given = lab.variables.iter().chain(&options.variables);
+    let mut variables: Variables = given.map(|(name, value)| (name.clone(), value.as_str().into())).collect();
     variables.insert("lab".to_owned(), lab.name.as_str().into());
     variables.insert("region".to_owned(), target.region().into());
-    Ok(variables)
+    variables
 }
 
 fn check_left_out(lab: &Lab, options: &Options<'_>) -> Result<(), RunError> {
     let Some(id) = options.leave_out.as_deref() else { return Ok(()) };
     let lab_name = || lab.name.clone();
     let Some(step) = lab.steps.iter().find(|step| step.id == id) else {
-        return Err(RunError::NoSuchStep { lab: lab_name(), step: id.to_owned() });
+        let steps = lab.steps.iter().map(|step| step.id.clone()).collect();
+        return Err(RunError::NoSuchStep { lab: lab_name(), step: id.to_owned(), steps });
     };
     match step.save.keys().find(|variable| made_up(step, variable).is_none()) {
         None => Ok(()),
@@ -232,8 +170,11 @@ struct Run<'a> {
     clock: &'a dyn Clock,
     interrupt: Option<&'a AtomicBool>,
     variables: Variables,
-    /// The steps that were done, whatever was expected of them.
+    /// The steps that were done, whatever was expected of them, and those of which nobody knows: the region was asked
+    /// and did not answer.
     done: BTreeSet<String>,
+    /// The clean-up steps that came out well.
+    cleaned: BTreeSet<String>,
     /// The last record that was there before the last program was run.
     cursor: u64,
 }
@@ -262,8 +203,9 @@ impl Run<'_> {
             stopped |= matches!(result, StepResult::Failed(_)) && !self.options.keep_going;
             let elapsed = self.clock.now().saturating_sub(began);
             outcomes.push(StepOutcome { id: step.id.clone(), result, elapsed });
+            self.note_leftovers();
         }
-        (outcomes, interrupted)
+        (outcomes, interrupted || self.is_interrupted())
     }
 
     fn leave_out(&mut self, step: &Step, place: usize) {
@@ -326,7 +268,8 @@ impl Run<'_> {
         loop {
             attempts += 1;
             let seen = self.attempt(doing, watched);
-            if seen.was_done() {
+            let unknown = matches!((doing, &seen), (Doing::Call { .. }, Seen::Unreachable(_)));
+            if seen.was_done() || unknown {
                 self.done.insert(step.id.clone());
             }
             let mut differences = wanted.differences(&seen);
@@ -340,6 +283,9 @@ impl Run<'_> {
             }
             self.reporter.event(&Event::TriesAgain { id: &step.id, attempts, differences: &differences });
             self.clock.sleep(pause.min(left));
+            if self.is_interrupted() {
+                return Tried { attempts, seen: Some(seen), found, differences };
+            }
             pause = (pause * 3 / 2).min(LONGEST_PAUSE);
         }
     }
@@ -357,16 +303,25 @@ impl Run<'_> {
                     Err(error @ CallError::Transport(_)) => Seen::Unreachable(error.to_string()),
                 }
             }
-            Doing::Run { instance, program } => target
-                .run(instance, &program.argv, program.input.as_deref(), program.timeout)
-                .map_or_else(Seen::Nothing, Seen::Ran),
-            Doing::RunOutside { program } => target
-                .run_outside(&program.argv, program.input.as_deref(), program.timeout)
-                .map_or_else(Seen::Nothing, Seen::Ran),
+            Doing::Run { instance, program } => {
+                target.run(instance, &self.started(program)).map_or_else(Seen::Nothing, Seen::Ran)
+            }
+            Doing::RunOutside { program } => {
+                target.run_outside(&self.started(program)).map_or_else(Seen::Nothing, Seen::Ran)
+            }
             Doing::Trace { from, to, protocol, probe } => {
                 target.trace(from, to, protocol, *probe).map_or_else(Seen::Nothing, Seen::Trace)
             }
             Doing::Record { wanted } => self.records(wanted),
+        }
+    }
+
+    fn started<'p>(&'p self, program: &'p Filled) -> Started<'p> {
+        Started {
+            argv: &program.argv,
+            input: program.input.as_deref(),
+            timeout: program.timeout,
+            interrupt: self.interrupt,
         }
     }
 
@@ -429,6 +384,10 @@ impl Run<'_> {
             let result = self.clean_up_step(step);
             let elapsed = self.clock.now().saturating_sub(began);
             self.reporter.event(&Event::CleanedUp { id: &step.id, result: &result });
+            if matches!(result, StepResult::Held) {
+                self.cleaned.insert(step.id.clone());
+            }
+            self.note_leftovers();
             if matches!(result, StepResult::Failed(_)) {
                 failed.push(StepOutcome { id: step.id.clone(), result, elapsed });
             }
@@ -436,8 +395,26 @@ impl Run<'_> {
         failed
     }
 
+    /// Writes down what the clean-up still has to do.
+    fn note_leftovers(&self) {
+        let Some(leftovers) = self.options.leftovers else { return };
+        let open = self.lab.cleanup.iter().rev().filter(|step| !self.cleaned.contains(&step.id));
+        let takes_down = open.filter(|step| step.action.may_change_something() && self.has_to_undo(step));
+        // A variable that was never set names something that was never made.
+        let left = takes_down.filter_map(|step| {
+            let doing = Doing::fill(&step.action, &self.variables).ok()?;
+            Some(LeftOver { id: step.id.clone(), command: doing.typed() })
+        });
+        leftovers.set(left.collect());
+    }
+
+    /// Whether what a clean-up step undoes was done.
+    fn has_to_undo(&self, step: &Step) -> bool {
+        step.undoes.as_ref().is_none_or(|undone| self.done.contains(undone))
+    }
+
     fn clean_up_step(&mut self, step: &Step) -> StepResult {
-        if step.undoes.as_ref().is_some_and(|undone| !self.done.contains(undone)) {
+        if !self.has_to_undo(step) {
             return StepResult::NothingToDo;
         }
         // A variable that was never set names something that was never made.

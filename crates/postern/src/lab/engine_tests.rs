@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::engine::{Options, Outcome, RunError, StepResult, run_by};
+use super::engine::{Options, RunError, run_by};
 use super::fake::{Answer, Fake, FakeClock};
 use super::format::Lab;
 use super::omission::{OmissionReport, OmissionResult, Shard, verify_omissions_of};
+use super::outcome::{Outcome, StepResult};
 use super::report::{JsonReporter, Silent, TextReporter};
+use super::target::Started;
 
 fn lab(steps: &str) -> Lab {
     let text = format!("title = 't'\nsummary = 's'\n[variables]\nname = 'first'\n{steps}");
@@ -382,11 +384,11 @@ impl super::target::Target for Little {
         }
     }
 
-    fn run(&self, _: &str, _: &[String], _: Option<&str>, _: Duration) -> Result<super::Ran, String> {
+    fn run(&self, _: &str, _: &Started<'_>) -> Result<super::Ran, String> {
         Err("no".to_owned())
     }
 
-    fn run_outside(&self, _: &[String], _: Option<&str>, _: Duration) -> Result<super::Ran, String> {
+    fn run_outside(&self, _: &Started<'_>) -> Result<super::Ran, String> {
         Err("no".to_owned())
     }
 
@@ -409,9 +411,13 @@ fn omissions(steps: &str, make: impl Fn(usize) -> Result<Little, String>) -> Omi
         count += 1;
         make(count)
     };
-    let report = verify_omissions_of(&lab(steps), Shard::WHOLE, &mut make_next, &mut |omission| {
-        told.push(omission.clone())
-    });
+    let report = verify_omissions_of(
+        &lab(steps),
+        Shard::WHOLE,
+        &Options::default(),
+        &mut make_next,
+        &mut |omission| told.push(omission.clone()),
+    );
     assert_eq!(told, report.omissions);
     report
 }

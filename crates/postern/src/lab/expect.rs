@@ -149,6 +149,10 @@ impl Wanted {
     }
 
     fn check_program(&self, ran: &Ran, differences: &mut Vec<Difference>) {
+        if ran.interrupted {
+            differences.push(Difference::new("end", "ends by itself", "it was interrupted"));
+            return;
+        }
         match (self.timed_out, ran.timed_out) {
             (true, true) => return,
             (true, false) => {
@@ -331,7 +335,13 @@ mod tests {
     }
 
     fn ran(exit: i32, stdout: &str, timed_out: bool) -> Seen {
-        Seen::Ran(Ran { exit, stdout: stdout.to_owned(), stderr: "err\n".to_owned(), timed_out })
+        Seen::Ran(Ran {
+            exit,
+            stdout: stdout.to_owned(),
+            stderr: "err\n".to_owned(),
+            timed_out,
+            interrupted: false,
+        })
     }
 
     fn refused(code: &str) -> Seen {

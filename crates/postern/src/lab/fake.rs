@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::clock::Clock;
-use super::target::{CallError, Ran, Target};
+use super::target::{CallError, Ran, Started, Target};
 
 /// What it answers to one question.
 #[derive(Debug, Clone)]
@@ -52,9 +52,10 @@ impl Fake {
         if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() }
     }
 
-    fn ran(&self, argv: &[String], details: &str) -> Result<Ran, String> {
-        let question = argv.join(" ");
-        let answer = self.answer(&question, details);
+    fn ran(&self, program: &Started<'_>, place: &str) -> Result<Ran, String> {
+        let question = program.argv.join(" ");
+        let details = format!(" {place} reading {:?} for {}", program.input, program.timeout.as_secs());
+        let answer = self.answer(&question, &details);
         let mut records = self.records.borrow_mut();
         for record in self.recorded_by.get(&question).into_iter().flatten() {
             let mut record = record.clone();
@@ -62,9 +63,13 @@ impl Fake {
             records.push(record);
         }
         match answer {
-            Answer::Ran(exit, stdout) => {
-                Ok(Ran { exit, stdout: stdout.to_owned(), stderr: String::new(), timed_out: false })
-            }
+            Answer::Ran(exit, stdout) => Ok(Ran {
+                exit,
+                stdout: stdout.to_owned(),
+                stderr: String::new(),
+                timed_out: false,
+                interrupted: false,
+            }),
             Answer::NoInstance => Err("there is no such instance".to_owned()),
             other => panic!("{other:?} is no end of a program"),
         }
@@ -88,18 +93,12 @@ impl Target for Fake {
         }
     }
 
-    fn run(
-        &self,
-        instance: &str,
-        argv: &[String],
-        input: Option<&str>,
-        timeout: Duration,
-    ) -> Result<Ran, String> {
-        self.ran(argv, &format!(" in {instance} reading {input:?} for {}", timeout.as_secs()))
+    fn run(&self, instance: &str, program: &Started<'_>) -> Result<Ran, String> {
+        self.ran(program, &format!("in {instance}"))
     }
 
-    fn run_outside(&self, argv: &[String], input: Option<&str>, timeout: Duration) -> Result<Ran, String> {
-        self.ran(argv, &format!(" outside reading {input:?} for {}", timeout.as_secs()))
+    fn run_outside(&self, program: &Started<'_>) -> Result<Ran, String> {
+        self.ran(program, "outside")
     }
 
     fn trace(&self, from: &str, to: &str, protocol: &str, probe: bool) -> Result<Value, String> {

@@ -93,6 +93,12 @@ impl Lab {
         Ok(lab)
     }
 
+    /// The first step, but for the one that is left out, that needs more of a region than its API, and for what.
+    pub fn first_beyond_the_api(&self, leave_out: Option<&str>) -> Option<(&str, &'static str)> {
+        let steps = self.steps.iter().filter(|step| Some(step.id.as_str()) != leave_out);
+        steps.chain(&self.cleanup).find_map(|step| Some((step.id.as_str(), step.action.beyond_the_api()?)))
+    }
+
     /// What can only be said of the lab as a whole.
     fn check(&self, file: &str) -> Result<(), LabError> {
         let whole = |problem: String| LabError { file: file.to_owned(), line: 1, step: None, problem };

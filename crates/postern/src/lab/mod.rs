@@ -9,6 +9,8 @@
 //! INVARIANT: whatever a lab file says is either honoured or refused when the file is read.
 
 mod aws_command;
+#[cfg(test)]
+mod cleanup_tests;
 mod clock;
 mod engine;
 #[cfg(test)]
@@ -20,8 +22,10 @@ mod format;
 #[cfg(test)]
 mod format_tests;
 mod keys;
+mod leftovers;
 mod made_up;
 mod omission;
+mod outcome;
 mod path;
 mod report;
 mod say;
@@ -32,8 +36,10 @@ mod step;
 mod target;
 mod template;
 
-pub use engine::{Options, run};
+pub use engine::{Options, check, run};
 pub use format::Lab;
+pub use leftovers::{LeftOver, Leftovers};
 pub use omission::{Omission, Shard, verify_omissions_of};
+pub use outcome::Outcome;
 pub use report::{JsonReporter, Reporter, TextReporter};
-pub use target::{CallError, Ran, Target};
+pub use target::{CallError, Ran, Started, Target};

@@ -4,12 +4,14 @@
 //! names the step that needs it (`needed_by`), and this runs the lab once without it and requires the failure there.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use super::engine::{Options, StepResult, run};
+use super::engine::{Options, run};
 use super::expect::Difference;
 use super::format::Lab;
+use super::outcome::StepResult;
 use super::report::Silent;
 use super::target::Target;
 
@@ -132,10 +134,12 @@ impl Shard {
 
 /// Runs a lab with nothing left out and then without each API step that changes or saves something and each other step
 /// that has a `needed_by`, as far as they are in the shard; each time in a fresh region from `make_target`, which goes
-/// when it is dropped. `observe` is told of each run's end. Where the whole lab fails the rest is not run.
+/// when it is dropped, with these options but for what is left out. `observe` is told of each run's end. Where the
+/// whole lab fails the rest is not run.
 pub fn verify_omissions_of<T: Target>(
     lab: &Lab,
     shard: Shard,
+    options: &Options<'_>,
     make_target: &mut dyn FnMut() -> Result<T, String>,
     observe: &mut dyn FnMut(&Omission),
 ) -> OmissionReport {
@@ -147,16 +151,20 @@ pub fn verify_omissions_of<T: Target>(
     };
     let mut goes_on = true;
     if shard.has(0) {
-        let whole = one_run(lab, make_target, None, None);
+        let whole = one_run(lab, make_target, options, None, None);
         goes_on = whole == OmissionResult::Right;
         add(None, whole);
     }
     let steps = lab.steps.iter().filter(|step| step.can_be_needed());
     let mine = (1..).zip(steps).filter(|(run, _)| goes_on && shard.has(*run)).map(|(_, step)| step);
     for step in mine {
+        if options.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+            add(Some(&step.id), OmissionResult::NotRun { why: "interrupted".to_owned() });
+            break;
+        }
         let result = match &step.needed_by {
             None => OmissionResult::Undeclared,
-            Some(needed_by) => one_run(lab, make_target, Some(&step.id), Some(needed_by)),
+            Some(needed_by) => one_run(lab, make_target, options, Some(&step.id), Some(needed_by)),
         };
         add(Some(&step.id), result);
     }
@@ -166,6 +174,7 @@ pub fn verify_omissions_of<T: Target>(
 fn one_run<T: Target>(
     lab: &Lab,
     make_target: &mut dyn FnMut() -> Result<T, String>,
+    options: &Options<'_>,
     leave_out: Option<&str>,
     needed_by: Option<&str>,
 ) -> OmissionResult {
@@ -173,10 +182,13 @@ fn one_run<T: Target>(
         Ok(target) => target,
         Err(why) => return OmissionResult::NotRun { why },
     };
-    let options = Options { leave_out: leave_out.map(str::to_owned), ..Options::default() };
+    let options = Options { leave_out: leave_out.map(str::to_owned), ..options.clone() };
     let outcome = run(lab, &target, &mut Silent, &options);
     if let Some(why) = &outcome.not_begun {
         return OmissionResult::NotRun { why: why.to_string() };
+    }
+    if outcome.interrupted {
+        return OmissionResult::NotRun { why: "interrupted".to_owned() };
     }
     let failed = outcome.failed_step().map(|step| {
         let differences = match &step.result {

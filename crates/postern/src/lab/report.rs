@@ -4,8 +4,8 @@ use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
-use super::engine::{Outcome, StepResult};
 use super::expect::Difference;
+use super::outcome::{Outcome, StepResult};
 
 /// How much of what was seen people are shown, where the step held and where it failed.
 const LINES_HELD: usize = 12;

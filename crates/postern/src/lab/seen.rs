@@ -209,8 +209,13 @@ mod tests {
 
     #[test]
     fn a_program_is_searched_in_both_outputs() {
-        let ran =
-            |stdout: &str| Ran { exit: 1, stdout: stdout.into(), stderr: "oh\n".into(), timed_out: false };
+        let ran = |stdout: &str| Ran {
+            exit: 1,
+            stdout: stdout.into(),
+            stderr: "oh\n".into(),
+            timed_out: false,
+            interrupted: false,
+        };
         assert_eq!(Seen::Ran(ran("a\n")).text(), "a\noh");
         let documents = Seen::Ran(ran("{\"a\": 1}\n")).documents();
         assert_eq!(documents, [json!({"exit": 1, "stdout": "{\"a\": 1}", "stderr": "oh", "json": {"a": 1}})]);

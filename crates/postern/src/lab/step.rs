@@ -118,6 +118,22 @@ impl Action {
         }
     }
 
+    /// What it does that no client of AWS's API can.
+    pub(super) fn beyond_the_api(&self) -> Option<&'static str> {
+        match self {
+            Self::Call { account: None, .. } | Self::RunOutside { .. } => None,
+            Self::Call { account: Some(_), .. } => Some("acts as another account"),
+            Self::Run { .. } => Some("runs a program in an instance"),
+            Self::Trace { .. } => Some("asks for an explanation"),
+            Self::Record { .. } => Some("looks at the front door's records"),
+        }
+    }
+
+    /// Whether it may change something: a call by its name, and programs may do anything.
+    pub(super) fn may_change_something(&self) -> bool {
+        self.changes_something() || self.runs_a_program()
+    }
+
     /// Whether it runs a program, after which records are looked for anew.
     pub(super) fn runs_a_program(&self) -> bool {
         match self {

@@ -1,5 +1,6 @@
 //! A region as a lab sees it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -18,18 +19,11 @@ pub trait Target {
         parameters: &Value,
     ) -> Result<Value, CallError>;
 
-    /// Runs a program in an instance, with `input` as its standard input (none means nothing to read), and waits.
-    /// After `timeout` it is killed with all that it started.
-    fn run(
-        &self,
-        instance: &str,
-        argv: &[String],
-        input: Option<&str>,
-        timeout: Duration,
-    ) -> Result<Ran, String>;
+    /// Runs a program in an instance and waits.
+    fn run(&self, instance: &str, program: &Started<'_>) -> Result<Ran, String>;
 
     /// The same on the caller's machine, with the environment that points `aws` at the region.
-    fn run_outside(&self, argv: &[String], input: Option<&str>, timeout: Duration) -> Result<Ran, String>;
+    fn run_outside(&self, program: &Started<'_>) -> Result<Ran, String>;
 
     /// Explains: the JSON of `postern_path::explain::Explanation`, and with `probe` a member `probe`, an object whose
     /// member `agrees` says whether a real packet fared as explained.
@@ -58,10 +52,30 @@ pub enum CallError {
     Transport(String),
 }
 
+/// A program that is to be run.
+#[derive(Debug, Clone, Copy)]
+pub struct Started<'a> {
+    /// The program and its arguments.
+    pub argv: &'a [String],
+    /// Its standard input; none means nothing to read.
+    pub input: Option<&'a str>,
+    /// After this it is killed with all that it started.
+    pub timeout: Duration,
+    /// And so it is when this becomes true.
+    pub interrupt: Option<&'a AtomicBool>,
+}
+
+impl Started<'_> {
+    /// Whether somebody wants it to end before its time.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed))
+    }
+}
+
 /// How a program ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ran {
-    /// Its exit status as a shell gives it. Without meaning where it was killed for taking too long.
+    /// Its exit status as a shell gives it. Without meaning where it was killed before it had ended.
     pub exit: i32,
     /// What it wrote.
     pub stdout: String,
@@ -69,6 +83,8 @@ pub struct Ran {
     pub stderr: String,
     /// Whether it was killed for taking too long.
     pub timed_out: bool,
+    /// Whether it was killed because somebody interrupted the lab.
+    pub interrupted: bool,
 }
 
 impl<T: Target + ?Sized> Target for &T {
@@ -82,18 +98,12 @@ impl<T: Target + ?Sized> Target for &T {
         (**self).call(account, service, operation, parameters)
     }
 
-    fn run(
-        &self,
-        instance: &str,
-        argv: &[String],
-        input: Option<&str>,
-        timeout: Duration,
-    ) -> Result<Ran, String> {
-        (**self).run(instance, argv, input, timeout)
+    fn run(&self, instance: &str, program: &Started<'_>) -> Result<Ran, String> {
+        (**self).run(instance, program)
     }
 
-    fn run_outside(&self, argv: &[String], input: Option<&str>, timeout: Duration) -> Result<Ran, String> {
-        (**self).run_outside(argv, input, timeout)
+    fn run_outside(&self, program: &Started<'_>) -> Result<Ran, String> {
+        (**self).run_outside(program)
     }
 
     fn trace(&self, from: &str, to: &str, protocol: &str, probe: bool) -> Result<Value, String> {

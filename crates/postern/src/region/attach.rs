@@ -48,6 +48,7 @@ pub async fn attach(region: &Region, guest: Guest, subnet: &str, groups: &[Strin
         description: "attached by postern attach".to_owned(),
         private_address: None,
         secondary_addresses: Vec::new(),
+        secondary_count: 0,
         groups: Some(groups).filter(|groups| !groups.is_empty()),
         kind: InterfaceKind::Interface,
         tags: Vec::new(),
@@ -97,7 +98,7 @@ async fn give_up(commands: &RegionCommands, owner: AccountId, interface: Network
     let detach = attachment.map(|attachment| Action::DetachNetworkInterface { attachment: attachment.id });
     for action in detach.into_iter().chain([Action::DeleteNetworkInterface { interface }]) {
         if let Err(error) = execute(commands, owner, action).await {
-            tracing::warn!(%interface, error = format!("{error:#}"), "an interface is left over");
+            tracing::warn!(%interface, error = crate::said::said(&error), "an interface is left over");
         }
     }
 }

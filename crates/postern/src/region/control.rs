@@ -5,9 +5,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use postern_dataplane::host::{Child, ProgramSpec, Stdio, WindowSize};
+use postern_dataplane::host::{Child, ProgramSpec, SpawnError, Stdio, WindowSize};
 use postern_model::iam::{KeyOwner, Secret};
-use postern_model::{AccountId, Action};
+use postern_model::{AccountId, Action, VpcId};
+use postern_path::{NameSource, Resolution};
 use postern_services::commands::Commands;
 use postern_services::directory::session::{new_key_id, new_secret};
 
@@ -15,7 +16,7 @@ use super::attach::{Guest, attach};
 use super::command::RegionCommands;
 use super::{Packets, Region, execute, trace};
 use crate::control::server::{Caller, Controlled};
-use crate::control::{AccountInfo, KeyInfo, Reply, Request, Status, TraceRequest};
+use crate::control::{AccountInfo, KeyInfo, Reply, Request, Status, TraceRequest, exit_code};
 
 /// How long a program whose caller has gone has to end by itself.
 const CALLER_GRACE: Duration = Duration::from_secs(2);
@@ -53,7 +54,7 @@ impl Controlled for Control {
             Request::Exec { instance, argv, terminal } => {
                 self.exec(region.packets()?, &instance, argv, terminal, fds, caller)
             }
-            Request::Trace(request) => region.trace(&request).map(Reply::Trace),
+            Request::Trace(request) => region.trace(&self.runtime, &request).map(Reply::Trace),
             Request::Flows { follow } => super::flows::send(&region, follow, caller),
             Request::CreateAccount { name, id } => {
                 let id = id.map(|id| id.parse::<AccountId>()).transpose()?;
@@ -70,6 +71,9 @@ impl Controlled for Control {
                 self.runtime.block_on(execute(commands, account, action))?;
                 Ok(Reply::Key(key))
             }
+            Request::Quotas { account, change } => {
+                self.runtime.block_on(super::quotas::quotas(commands, &account, change)).map(Reply::Quotas)
+            }
             Request::Environment { account } => {
                 region.environment(account.as_deref()).map(Reply::Environment)
             }
@@ -80,9 +84,7 @@ impl Controlled for Control {
             }
             Request::Backup => {
                 let file = fds.into_iter().next().context("no file came with the request")?;
-                let mut file = std::fs::File::from(file);
-                commands.ledger().backup(&mut file)?;
-                file.sync_all()?;
+                super::backup::write(commands.ledger(), &region.s3, &std::fs::File::from(file))?;
                 Ok(Reply::Done)
             }
         }
@@ -112,7 +114,10 @@ impl Control {
         if terminal.is_some() {
             program.environment.push(("TERM".to_owned(), "xterm-256color".to_owned()));
         }
-        let mut child = sandbox.spawn(&program, stdio)?;
+        let mut child = match sandbox.spawn(&program, stdio) {
+            Ok(child) => child,
+            Err(error) => return Ok(Reply::NotStarted { code: code_of(&error), reason: error.to_string() }),
+        };
         let master: Vec<OwnedFd> = child.terminal.take().into_iter().collect();
         if let Err(error) = caller.send(&Reply::Started, &master) {
             // A program that nobody heard of must not stay either.
@@ -122,6 +127,19 @@ impl Control {
         drop(master);
         let status = self.runtime.block_on(wait(&mut child, caller))?;
         Ok(Reply::Exited(status))
+    }
+}
+
+/// What a caller of a program that could not be started ends with, as `env` and `docker exec` do.
+/// <https://www.gnu.org/software/coreutils/manual/html_node/env-invocation.html>
+fn code_of(error: &SpawnError) -> u8 {
+    match error {
+        SpawnError::NotFound { .. } => exit_code::NOT_FOUND,
+        SpawnError::NotExecutable { .. } => exit_code::NOT_EXECUTABLE,
+        SpawnError::NoInstance(_)
+        | SpawnError::Spec(_)
+        | SpawnError::Failed { .. }
+        | SpawnError::Ended(_) => exit_code::POSTERN_FAILED,
     }
 }
 
@@ -204,10 +222,12 @@ impl Region {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
+            run: self.run.clone(),
             region: self.options.region.name.clone(),
             url: self.url(),
             revision: state.revision,
             packets: self.packets_in_words(),
+            uplink: self.uplink_in_words().map(str::to_owned),
             counts: counts.into_iter().map(|(what, count)| (what.to_owned(), count)).collect(),
         }
     }
@@ -248,9 +268,25 @@ impl Region {
         ])
     }
 
-    fn trace(&self, request: &TraceRequest) -> anyhow::Result<serde_json::Value> {
+    /// What the host's resolvers say of a name.
+    fn look_up(&self, runtime: &tokio::runtime::Handle, vpc: VpcId, name: &str) -> Resolution {
+        let Some(way) = &self.uplink else { return Resolution::Unknown };
+        match runtime.block_on(way.resolvers.addresses(vpc, name)) {
+            Some(addresses) if !addresses.is_empty() => {
+                Resolution::Addresses { addresses, source: NameSource::Outside }
+            }
+            Some(_) | None => Resolution::Elsewhere,
+        }
+    }
+
+    fn trace(
+        &self,
+        runtime: &tokio::runtime::Handle,
+        request: &TraceRequest,
+    ) -> anyhow::Result<serde_json::Value> {
         let planned = self.planner.current();
-        let (explanation, flow) = trace::trace(&planned, request)?;
+        let look_up = |vpc, name: &str| self.look_up(runtime, vpc, name);
+        let (explanation, flow) = trace::trace(&planned, request, look_up)?;
         let probe = match flow.filter(|_| request.probe) {
             None => None,
             Some(flow) => {

@@ -4,9 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context;
+use nix::sys::resource::{Resource, getrlimit};
 use postern_dataplane::forward::{self, Forwarder};
 use postern_dataplane::host::{self, Host, PortRoute, PortSpec, Prefix};
-use postern_dns::Resolver;
+use postern_dns::{Resolver, Upstream};
 use postern_frontdoor::pages::Pages;
 use postern_frontdoor::{
     Audit, Authoriser, Authority, Config, FrontDoor, HostNames, HttpService, Limits, Metrics, Mount,
@@ -20,6 +21,7 @@ use postern_services::directory::session::SessionKeys;
 use postern_services::ec2::Ec2Service;
 use postern_services::iam::IamService;
 use postern_services::imds::Imds;
+use postern_services::imds::identity::IdentitySigner;
 use postern_services::s3::host::Hosts;
 use postern_services::s3::storage::Store;
 use postern_services::s3::{self, S3Service};
@@ -68,7 +70,7 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
     let metrics = Arc::clone(parts.metrics);
     let (audit, records) = Audit::channel(AUDIT_QUEUE, Arc::clone(&metrics));
     tokio::spawn(audit::write(records, parts.recorder.clone(), Arc::clone(&metrics)));
-    let s3 = s3(parts.s3, parts.authoriser, &region, &audit, &metrics);
+    let s3 = s3(parts.s3, parts.authoriser, &region, &parts.options.listen_names, &audit, &metrics);
     Ok(FrontDoor::new(Config {
         region: region.clone(),
         authoriser: Arc::clone(parts.authoriser),
@@ -83,24 +85,33 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
             hosts: HostNames::of_s3(&region),
             service: Arc::new(s3),
         }],
-        names: vec!["localhost".to_owned()],
+        names: [&["localhost".to_owned()], &parts.options.listen_names[..]].concat(),
         addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), parts.options.listen.ip()],
         audit,
         metrics,
         pages: parts.pages,
         dev: parts.options.dev,
-        limits: Limits::default(),
+        limits: limits(),
     })?)
+}
+
+/// As many connections as this process has descriptors for.
+fn limits() -> Limits {
+    let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    Limits::within(usize::try_from(descriptors).unwrap_or(usize::MAX))
 }
 
 fn s3(
     store: Store,
     authoriser: &Arc<Authoriser>,
     region: &str,
+    names: &[String],
     audit: &Audit,
     metrics: &Arc<Metrics>,
 ) -> S3Door {
-    let hosts = Hosts::new(region, []);
+    // Buckets are below names, not below addresses.
+    let names = names.iter().filter(|name| name.parse::<IpAddr>().is_err());
+    let hosts = Hosts::new(region, names.cloned());
     let options = s3::Options {
         region: region.to_owned(),
         hosts: hosts.clone(),
@@ -122,7 +133,7 @@ impl postern_services::ec2::Consoles for Consoles {
 }
 
 /// Runs a listener; if it ends by itself, health says so.
-fn keep<E: std::fmt::Display>(
+pub fn keep<E: std::fmt::Display>(
     name: &'static str,
     ailments: &Arc<Ailments>,
     listener: impl Future<Output = Result<(), E>> + Send + 'static,
@@ -155,14 +166,19 @@ pub struct Inside<'a> {
     pub commands: &'a Arc<dyn Commands>,
     /// What session tokens are made with.
     pub sessions: &'a Arc<SessionKeys>,
+    /// What signs instances' identity documents.
+    pub identity: IdentitySigner,
     /// Where requests are counted.
     pub metrics: &'a Arc<Metrics>,
     /// Who is told of a listener that ends.
     pub ailments: &'a Arc<Ailments>,
+    /// Who is asked for names that are not the region's, if anybody.
+    pub resolvers: Option<Arc<Upstream>>,
 }
 
-/// Opens the doors inside: gives the forwarder its port, and listens at every door's address.
-pub async fn open(inside: Inside<'_>) -> anyhow::Result<()> {
+/// Opens the doors inside: gives the forwarder its port, and listens at every door's address but the uplink's. Returns
+/// what the resolver counts.
+pub async fn open(inside: Inside<'_>) -> anyhow::Result<Arc<postern_dns::Metrics>> {
     let Inside { host, forwarder, ailments, .. } = inside;
     let (for_port, to) = (Arc::clone(host), Arc::clone(forwarder));
     tokio::task::spawn_blocking(move || connect(&for_port, &to)).await??;
@@ -173,25 +189,24 @@ pub async fn open(inside: Inside<'_>) -> anyhow::Result<()> {
         let (front_door, origin) = (inside.front_door.clone(), origin(tls));
         keep(name, ailments, async move { front_door.serve_tcp(listener, origin).await });
     }
-    let metadata: Arc<dyn HttpService> = Arc::new(Imds::new(
-        Arc::clone(inside.commands),
-        Arc::clone(inside.sessions),
-        Arc::clone(inside.metrics),
-    ));
-    let metadata = Server::new(metadata, None, Limits::default(), Arc::clone(inside.metrics));
+    let metadata =
+        Imds::new(Arc::clone(inside.commands), Arc::clone(inside.sessions), Arc::clone(inside.metrics));
+    let metadata: Arc<dyn HttpService> = Arc::new(metadata.signing(inside.identity));
+    let metadata = Server::new(metadata, None, limits(), Arc::clone(inside.metrics));
     let (listener, plain) = (listen(host, Door::Metadata, 80)?, origin(false));
     keep("instance metadata", ailments, async move { metadata.serve_tcp(listener, plain).await });
 
-    let resolver = Arc::new(Resolver::new(peers, Arc::clone(inside.planner) as _));
+    let resolver = Resolver::new(peers, Arc::clone(inside.planner) as _);
+    let resolver = Arc::new(resolver.with_upstream(inside.resolvers));
+    let counted = resolver.metrics();
     let tcp = listen(host, Door::Resolver, 53)?;
     let udp =
         host.doors().bind_udp(address(Door::Resolver, 53)).context("cannot bind the resolver's address")?;
     udp.set_nonblocking(true)?;
     let udp = tokio::net::UdpSocket::from_std(udp)?;
-    let by_udp = Arc::clone(&resolver);
-    keep("resolver, UDP", ailments, async move { by_udp.serve_udp(udp).await });
+    keep("resolver, UDP", ailments, Arc::clone(&resolver).serve_udp(udp));
     keep("resolver, TCP", ailments, resolver.serve_tcp(tcp));
-    Ok(())
+    Ok(counted)
 }
 
 fn address(door: Door, port: u16) -> SocketAddr {

@@ -1,6 +1,6 @@
 //! The sandboxes and ports that stand for instances, and the reconciler that keeps them as the state says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use postern_services::commands::Commands;
 
 use super::attach::Guest;
 use super::console::Consoles;
-use super::reconcile::{Actual, Task, difference};
+use super::reconcile::{Actual, Task, difference, reads_alike};
 use super::sandbox::{self, Furnishings};
 
 /// How long programs of a stopped instance have to end by themselves.
@@ -40,8 +40,8 @@ struct There {
     machines: BTreeMap<InstanceId, Machine>,
     /// Ports of somebody else's namespaces.
     attached: BTreeMap<NetworkInterfaceId, (Port, Namespace)>,
-    /// Instances that could not be built, so that each failure is told once.
-    failed: BTreeSet<InstanceId>,
+    /// Instances that could not be built, and at which start, so that each failure is told once.
+    failed: BTreeMap<InstanceId, Timestamp>,
 }
 
 struct Machine {
@@ -87,22 +87,41 @@ impl Machines {
 
     /// Keeps the machines as the state says, until the future is dropped.
     pub async fn reconcile(self: Arc<Self>, commands: Arc<dyn Commands>, changed: Arc<tokio::sync::Notify>) {
+        // The state in which nothing was left to do, unless that was long ago.
+        let mut settled: Option<Arc<State>> = None;
         loop {
-            if !self.step(&commands).await {
-                // A change that came meanwhile is not missed: `Notify` keeps one.
-                let _ = tokio::time::timeout(PERIOD, changed.notified()).await;
+            let state = commands.state();
+            if self.step(&commands, &state, settled.as_deref()).await {
+                settled = None;
+                continue;
+            }
+            settled = Some(state);
+            // A change that came meanwhile is not missed: `Notify` keeps one.
+            if tokio::time::timeout(PERIOD, changed.notified()).await.is_err() {
+                settled = None;
             }
         }
     }
 
-    /// Does everything that is to be done now; whether there was any of it.
-    async fn step(self: &Arc<Self>, commands: &Arc<dyn Commands>) -> bool {
-        let state = commands.state();
+    /// Does everything that is to be done now; whether there was any of it. What concerns machines is compared with
+    /// the whole state, unless it is as in `settled`, where nothing was left to do.
+    async fn step(
+        self: &Arc<Self>,
+        commands: &Arc<dyn Commands>,
+        state: &Arc<State>,
+        settled: Option<&State>,
+    ) -> bool {
         let machines = Arc::clone(self);
-        if let Err(error) = tokio::task::spawn_blocking(move || machines.forget_ended()).await {
+        let ended = tokio::task::spawn_blocking(move || machines.forget_ended()).await;
+        let ended = ended.unwrap_or_else(|error| {
             tracing::error!(%error, "looking after sandboxes that ended failed");
+            true
+        });
+        let resets = self.consoles.take_resets();
+        if !ended && resets.is_empty() && settled.is_some_and(|settled| reads_alike(settled, state)) {
+            return false;
         }
-        for id in self.consoles.take_resets() {
+        for id in resets {
             self.consoles.note(id, "reboot");
             let machines = Arc::clone(self);
             // What is running is missing afterwards, and so made anew.
@@ -111,17 +130,18 @@ impl Machines {
                 tracing::error!(%error, instance = %id, "its reboot ended early");
             }
         }
-        let tasks = difference(&state, &self.actual(), true, Timestamp(commands.now_milliseconds()));
+        self.there().failed.retain(|id, _| state.instances.contains_key(id));
+        let tasks = difference(state, &self.actual(), true, Timestamp(commands.now_milliseconds()));
         let mut did = false;
         for task in tasks {
             if let Task::Build(id) = task
-                && self.there().failed.contains(&id)
+                && self.has_failed(state, id)
             {
                 continue;
             }
             did = true;
             let machines = Arc::clone(self);
-            let for_task = Arc::clone(&state);
+            let for_task = Arc::clone(state);
             let applied = tokio::task::spawn_blocking(move || machines.apply(&for_task, task)).await;
             for (account, action) in applied.unwrap_or_default() {
                 if let Err(error) = commands.execute(account, None, action).await {
@@ -133,17 +153,24 @@ impl Machines {
         did
     }
 
-    /// Sandboxes whose init has died are taken for gone.
-    fn forget_ended(&self) {
+    /// Whether the start of an instance that the state speaks of was tried and failed.
+    fn has_failed(&self, state: &State, id: InstanceId) -> bool {
+        let started_at = state.instances.get(&id).map(|instance| instance.launched_at);
+        started_at.is_some() && self.there().failed.get(&id).copied() == started_at
+    }
+
+    /// Sandboxes whose init has died are taken for gone; whether there were any.
+    fn forget_ended(&self) -> bool {
         let ended: Vec<_> = {
             let there = self.there();
             there.machines.iter().filter(|(_, m)| m.instance.has_ended()).map(|(id, _)| *id).collect()
         };
-        for id in ended {
+        for id in &ended {
             tracing::warn!(instance = %id, "its sandbox ended by itself and is made anew");
-            self.consoles.note(id, "the sandbox ended by itself and is made anew");
-            self.destroy(id);
+            self.consoles.note(*id, "the sandbox ended by itself and is made anew");
+            self.destroy(*id);
         }
+        !ended.is_empty()
     }
 
     /// Applies one task; gives what is to be reported.
@@ -164,7 +191,7 @@ impl Machines {
             }
             Task::Plug(id, interface) => {
                 if let Err(error) = self.plug(state, id, interface) {
-                    tracing::error!(instance = %id, %interface, error = format!("{error:#}"), "cannot plug it in");
+                    tracing::error!(instance = %id, %interface, error = crate::said::said(&error), "cannot plug it in");
                 }
                 Vec::new()
             }
@@ -187,18 +214,13 @@ impl Machines {
             }
             Ok(()) => Vec::new(),
             Err(error) => {
-                let reason = format!("{error:#}");
+                let reason = crate::said::said(&error);
                 tracing::error!(instance = %id, reason, "cannot be started");
-                self.consoles.note(id, &format!("cannot be started: {reason}"));
+                self.consoles.note(id, "cannot be started: the region's log says why");
                 self.destroy(id);
-                self.there().failed.insert(id);
-                // As AWS does when a launch fails: the instance goes to `terminated` with a reason.
-                let state = if instance.state == InstanceState::Pending {
-                    InstanceState::Terminated
-                } else {
-                    InstanceState::Stopped
-                };
-                report(state, reason)
+                self.there().failed.insert(id, instance.launched_at);
+                // The reason tells of this machine, which whoever asks the API has no business to know.
+                report(instance.state_after_failed_start(), "Internal error on launch".to_owned())
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::Region;
+use super::uplink::{Carried, Meter, Refused};
 
 /// All of them, read now.
 pub fn render(region: &Region) -> String {
@@ -17,7 +18,11 @@ pub fn render(region: &Region) -> String {
     for (name, help, value) in gauges {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
     }
+    if let Some(way) = &region.uplink {
+        uplink(&mut text, &way.meter);
+    }
     if let Ok(packets) = &region.packets {
+        resolver(&mut text, &packets.dns);
         // Waiting for the forwarder must not hold up the runtime's other tasks.
         match tokio::task::block_in_place(|| packets.forwarder.counters().wait()) {
             Ok(counters) => data_plane(&mut text, &counters),
@@ -25,6 +30,38 @@ pub fn render(region: &Region) -> String {
         }
     }
     text
+}
+
+/// A family of one label.
+fn family<'a>(
+    text: &mut String,
+    (name, kind, help): (&str, &str, &str),
+    label: &str,
+    values: impl IntoIterator<Item = (&'a str, u64)>,
+) {
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    for (labelled, value) in values {
+        let _ = writeln!(text, "{name}{{{label}=\"{labelled}\"}} {value}");
+    }
+}
+
+fn resolver(text: &mut String, metrics: &postern_dns::Metrics) {
+    let results = postern_dns::QueryResult::ALL.iter().map(|result| (result.name(), metrics.get(*result)));
+    let of = ("postern_dns_queries_total", "counter", "DNS queries, by what became of them.");
+    family(text, of, "result", results);
+}
+
+fn uplink(text: &mut String, meter: &Meter) {
+    let each = |value: fn(&Meter, Carried) -> u64| Carried::ALL.map(|what| (what.name(), value(meter, what)));
+    let begun = ("postern_uplink_flows_total", "counter", "Connections and flows that left the region.");
+    family(text, begun, "protocol", each(Meter::begun));
+    let open = ("postern_uplink_flows", "gauge", "Connections and flows that are carried now.");
+    family(text, open, "protocol", each(Meter::open));
+    let [out, back] = meter.bytes();
+    let bytes = ("postern_uplink_bytes_total", "counter", "Bytes that left the region, and that came back.");
+    family(text, bytes, "direction", [("out", out), ("in", back)]);
+    let refused = ("postern_uplink_refusals_total", "counter", "What was not carried, by reason.");
+    family(text, refused, "reason", Refused::ALL.map(|why| (why.name(), meter.refused(why))));
 }
 
 fn count(length: usize) -> u64 {

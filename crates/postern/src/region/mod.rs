@@ -10,6 +10,8 @@
 
 mod ailments;
 mod attach;
+mod audit_log;
+pub mod backup;
 mod carrier;
 mod command;
 mod console;
@@ -20,10 +22,12 @@ mod machines;
 mod metrics;
 mod pages;
 mod planner;
+mod quotas;
 mod reconcile;
 mod recorder;
 mod sandbox;
 mod trace;
+mod uplink;
 mod without_packets;
 
 use std::net::SocketAddr;
@@ -34,16 +38,20 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use postern_dataplane::forward::Forwarder;
 use postern_dataplane::host::{Host, HostError};
+use postern_dns::Upstream;
 use postern_frontdoor::{Authoriser, Authority, FrontDoor, Metrics};
 use postern_model::{AccountId, Action, Region as RegionName, State};
+use postern_path::LinkName;
 use postern_services::commands::Commands;
 use postern_services::directory::RegionDirectory;
 use postern_services::directory::session::SessionKeys;
+use postern_services::imds::identity::{self, IdentitySigner};
 use postern_services::s3::storage::Store;
 use postern_store::{Ledger, Sources};
 use tokio::sync::{Notify, watch};
 
 use crate::paths::{StateDir, Taken};
+use crate::said::said;
 use ailments::Ailments;
 use carrier::{Carrier, How};
 use command::RegionCommands;
@@ -52,13 +60,15 @@ use machines::Machines;
 use planner::{Planned, Planner};
 use recorder::Recorder;
 use sandbox::Furnishings;
+use uplink::Uplink;
 
+pub use audit_log::Rotation;
 pub use command::now_milliseconds;
 
 /// How long everything may take to end.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
-/// The account of a development region ("--dev": unknown keys act as its root).
-const DEV_ACCOUNT: u64 = 123_456_789_012;
+/// Where the host's resolvers are named.
+const RESOLVERS: &str = "/etc/resolv.conf";
 
 /// How a region is started.
 #[derive(Debug, Clone)]
@@ -67,14 +77,20 @@ pub struct Options {
     pub state_dir: StateDir,
     /// Where the API listens.
     pub listen: SocketAddr,
+    /// What clients call this machine, besides its address.
+    pub listen_names: Vec<String>,
     /// Its name.
     pub region: RegionName,
     /// Signatures are not checked.
     pub dev: bool,
     /// Nothing is kept.
     pub ephemeral: bool,
+    /// The host's interface by which packets leave it.
+    pub uplink: Option<LinkName>,
     /// Programs for instances.
     pub tools: Option<PathBuf>,
+    /// How much is kept of the audit log.
+    pub audit_log: Rotation,
     /// Packets are carried by the forwarder alone.
     pub forwarder_only: bool,
 }
@@ -82,11 +98,14 @@ pub struct Options {
 /// A running region.
 pub struct Region {
     options: Options,
+    /// What no other run of a region is called.
+    run: String,
     /// Where the API really listens.
     listen: SocketAddr,
     commands: Arc<RegionCommands>,
     planner: Arc<Planner>,
     packets: Result<Packets, String>,
+    uplink: Option<Way>,
     front_door: FrontDoor,
     recorder: Recorder,
     ailments: Arc<Ailments>,
@@ -96,6 +115,13 @@ pub struct Region {
     _taken: Taken,
 }
 
+/// The way out of the region.
+struct Way {
+    words: String,
+    meter: Arc<uplink::Meter>,
+    resolvers: Arc<Upstream>,
+}
+
 /// What moves packets.
 struct Packets {
     host: Arc<Host>,
@@ -103,6 +129,7 @@ struct Packets {
     how: How,
     machines: Arc<Machines>,
     reconciler: tokio::task::AbortHandle,
+    dns: Arc<postern_dns::Metrics>,
 }
 
 impl Region {
@@ -111,7 +138,17 @@ impl Region {
         let taken = options.state_dir.take()?;
         let ledger = open_ledger(&options)?;
         let host = host.map(Arc::new).map_err(|error| error.to_string());
-        let planned = Planned::new(ledger.state());
+        let uplink = match (&host, options.uplink) {
+            (Ok(host), Some(link)) => Some(Uplink::open(host, link)?),
+            // Where no packets move, none leave.
+            (Err(_), Some(_)) | (_, None) => None,
+        };
+        let way = uplink.as_ref().map(|uplink| Way {
+            words: uplink.in_words(),
+            meter: Arc::clone(&uplink.meter),
+            resolvers: Arc::new(Upstream::of_file(Path::new(RESOLVERS))),
+        });
+        let planned = Planned::new(ledger.state(), uplink.as_ref().map(Uplink::setting));
         let (forwarder, how) = match &host {
             Ok(host) => {
                 let carrier = Carrier::start(&planned, host, options.forwarder_only)?;
@@ -128,6 +165,7 @@ impl Region {
         let authority = Arc::new(authority(&commands, &options.region.name)?);
         std::fs::write(options.state_dir.ca_bundle(), authority.certificate_pem())
             .context("cannot write the region's CA")?;
+        let identity = identity(&commands, &authority, &options)?;
         ensure_account(&commands, options.dev).await?;
         attach::forget_guests(&commands).await;
 
@@ -138,15 +176,11 @@ impl Region {
         let authoriser =
             Arc::new(Authoriser::new(Arc::clone(&directory) as _).in_region(&options.region.name));
         let consoles = Consoles::new(Arc::clone(&changed));
-        let recorder = if options.ephemeral {
-            Recorder::default()
-        } else {
-            Recorder::appending(&options.state_dir.audit_log())?
-        };
+        let metrics = Arc::new(Metrics::default());
+        let recorder = recorder(&options, &metrics)?;
         let s3_directory = s3_directory(&options)?;
         let s3 = Store::open(&s3_directory)
             .with_context(|| format!("cannot open what S3 holds in `{}`", s3_directory.display()))?;
-        let metrics = Arc::new(Metrics::default());
         let pages = Arc::new(pages::RegionPages::default());
         let front_door = doors::front_door(doors::Parts {
             options: &options,
@@ -170,22 +204,27 @@ impl Region {
             Furnishings { ca_bundle: authority.certificate_pem().to_owned(), tools: options.tools.clone() };
         let packets = match (host, forwarder.zip(how)) {
             (Ok(host), Some((forwarder, how))) => {
-                doors::open(doors::Inside {
+                let dns = doors::open(doors::Inside {
                     host: &host,
                     forwarder: &forwarder,
                     front_door: &front_door,
                     planner: &planner,
                     commands: &as_commands,
                     sessions: &sessions,
+                    identity,
                     metrics: &metrics,
                     ailments: &ailments,
+                    resolvers: way.as_ref().map(|way| Arc::clone(&way.resolvers)),
                 })
                 .await?;
+                if let Some(uplink) = uplink {
+                    uplink.serve(&host, &forwarder, &ailments).await?;
+                }
                 let machines =
                     Arc::new(Machines::new(Arc::clone(&host), Arc::clone(&forwarder), consoles, furnishings));
                 let reconciler =
                     tokio::spawn(Arc::clone(&machines).reconcile(as_commands, changed)).abort_handle();
-                Ok(Packets { host, forwarder, how, machines, reconciler })
+                Ok(Packets { host, forwarder, how, machines, reconciler, dns })
             }
             (Err(reason), _) => {
                 tokio::spawn(without_packets::reconcile(as_commands, changed, reason.clone()));
@@ -195,10 +234,12 @@ impl Region {
         };
         let region = Arc::new(Self {
             options,
+            run: postern_frontdoor::request_id(),
             listen,
             commands,
             planner,
             packets,
+            uplink: way,
             front_door,
             recorder,
             ailments,
@@ -213,8 +254,22 @@ impl Region {
     }
 
     /// Where the API listens.
+    ///
+    /// Beyond loopback it speaks TLS alone. Where it listens at every address, this machine's own programs find it at
+    /// `localhost`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.listen)
+        let (address, port) = (self.listen.ip(), self.listen.port());
+        if address.is_loopback() {
+            return format!("http://{}", self.listen);
+        }
+        match self.options.listen_names.first() {
+            Some(name) => match name.parse::<std::net::Ipv6Addr>() {
+                Ok(address) => format!("https://[{address}]:{port}"),
+                Err(_) => format!("https://{name}:{port}"),
+            },
+            None if address.is_unspecified() => format!("https://localhost:{port}"),
+            None => format!("https://{}", self.listen),
+        }
     }
 
     /// Whether packets move, and how; or why not.
@@ -223,6 +278,11 @@ impl Region {
             Ok(packets) => packets.how.to_string(),
             Err(reason) => format!("none move: {reason}"),
         }
+    }
+
+    /// How packets leave the region, if they can.
+    pub fn uplink_in_words(&self) -> Option<&str> {
+        self.uplink.as_ref().map(|way| way.words.as_str())
     }
 
     /// Waits until somebody asks it to stop.
@@ -257,7 +317,10 @@ impl Region {
         if self.options.ephemeral
             && let Err(error) = remove_directory(&self.options.state_dir.ephemeral_s3())
         {
-            tracing::warn!(error = format!("{error:#}"), "what S3 held is left over");
+            tracing::warn!(error = said(&error), "what S3 held is left over");
+        }
+        if !self.front_door.settled(SHUTDOWN_GRACE).await {
+            tracing::error!("the last audit records could not be written in time");
         }
         outcome.context("taking the host side down")
     }
@@ -277,6 +340,16 @@ impl Region {
         self.s3.clear().await?;
         ensure_account(&self.commands, self.options.dev).await
     }
+}
+
+/// What keeps the records: in memory, and on disk unless nothing is kept.
+fn recorder(options: &Options, metrics: &Arc<Metrics>) -> anyhow::Result<Recorder> {
+    if options.ephemeral {
+        return Ok(Recorder::in_memory(Arc::clone(metrics)));
+    }
+    let path = options.state_dir.audit_log();
+    Recorder::appending(&path, options.audit_log, Arc::clone(metrics))
+        .with_context(|| format!("cannot open the audit log `{}`", path.display()))
 }
 
 fn open_ledger(options: &Options) -> anyhow::Result<Ledger> {
@@ -302,6 +375,31 @@ fn authority(commands: &RegionCommands, region: &str) -> anyhow::Result<Authorit
     }
 }
 
+/// What signs the identity documents of instances: the stored key, or a new one at the first start. Its certificate is
+/// beside the region's CA, for whoever verifies them.
+fn identity(
+    commands: &RegionCommands,
+    authority: &Authority,
+    options: &Options,
+) -> anyhow::Result<IdentitySigner> {
+    let ledger = commands.ledger();
+    let (key, certificate) = match (ledger.get_blob("identity-key"), ledger.get_blob("identity-certificate"))
+    {
+        (Some(key), Some(certificate)) => (key.to_vec(), certificate.to_vec()),
+        (_, _) => {
+            let key = identity::new_key()?;
+            let name = format!("Postern {} instance identity", options.region.name);
+            let certificate = authority.certify_signer(&name, &key)?;
+            ledger.put_blob_blocking("identity-key", &key)?;
+            ledger.put_blob_blocking("identity-certificate", &certificate)?;
+            (key, certificate)
+        }
+    };
+    std::fs::write(options.state_dir.identity_certificate(), identity::certificate_pem(&certificate))
+        .context("cannot write the certificate of instance identities")?;
+    Ok(IdentitySigner::new(&key, &certificate)?)
+}
+
 /// What session tokens are made with: the stored key, or a new one at the first start.
 fn session_keys(commands: &RegionCommands) -> anyhow::Result<SessionKeys> {
     let ledger = commands.ledger();
@@ -320,7 +418,7 @@ async fn ensure_account(commands: &RegionCommands, dev: bool) -> anyhow::Result<
     if !commands.state().accounts.is_empty() {
         return Ok(());
     }
-    let id = if dev { AccountId::from_number(DEV_ACCOUNT) } else { None };
+    let id = if dev { RegionDirectory::dev_account() } else { None };
     control::create_account(commands, "default".to_owned(), id).await.map(|_| ())
 }
 

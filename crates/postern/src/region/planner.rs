@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use postern_dataplane::forward::{Forwarder, Stopped};
 use postern_dns::Views;
 use postern_model::State;
-use postern_path::Plan;
+use postern_path::{Plan, Uplink};
 
 /// A state and its plan.
 #[derive(Debug)]
@@ -65,9 +65,9 @@ fn report(diagnostics: &[postern_path::Diagnostic]) {
 }
 
 impl Planned {
-    /// A state, compiled from nothing.
-    pub fn new(state: Arc<State>) -> Self {
-        let compiled = Plan::compile(&state);
+    /// A state, compiled from nothing, in a region that packets leave by this uplink.
+    pub fn new(state: Arc<State>, uplink: Option<Uplink>) -> Self {
+        let compiled = Plan::compile_with_uplink(&state, uplink);
         report(&compiled.diagnostics);
         Self { state, plan: Arc::new(compiled.plan) }
     }

@@ -1,35 +1,42 @@
 //! What the front door recorded: the audit log on disk, and its last lines in memory for labs and `postern`.
 
 use std::collections::VecDeque;
-use std::io::Write;
-use std::pin::Pin;
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 
-use tokio::io::AsyncWrite;
+use postern_frontdoor::audit::Log;
+use postern_frontdoor::{Counter, Metrics};
+
+use super::audit_log::{AuditLog, Rotation};
 
 /// How many records are kept in memory.
 const KEPT: usize = 4_096;
 
 /// The last records, numbered from one.
-#[derive(Debug, Clone, Default)]
-pub struct Recorder(Arc<Mutex<Records>>);
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    records: Arc<Mutex<Records>>,
+    metrics: Arc<Metrics>,
+}
 
 #[derive(Debug, Default)]
 struct Records {
-    /// A line that is not complete yet.
-    partial: Vec<u8>,
     last: u64,
     kept: VecDeque<(u64, serde_json::Value)>,
-    log: Option<std::fs::File>,
+    log: Option<AuditLog>,
 }
 
 impl Recorder {
+    /// One that keeps the last records in memory alone.
+    pub fn in_memory(metrics: Arc<Metrics>) -> Self {
+        Self { records: Arc::default(), metrics }
+    }
+
     /// One that also appends to a file.
-    pub fn appending(path: &std::path::Path) -> std::io::Result<Self> {
-        use std::os::unix::fs::OpenOptionsExt;
-        let log = std::fs::File::options().create(true).append(true).mode(0o600).open(path)?;
-        Ok(Self(Arc::new(Mutex::new(Records { log: Some(log), ..Records::default() }))))
+    pub fn appending(path: &Path, rotation: Rotation, metrics: Arc<Metrics>) -> io::Result<Self> {
+        let records = Records { log: Some(AuditLog::open(path, rotation)?), ..Records::default() };
+        Ok(Self { records: Arc::new(Mutex::new(records)), metrics })
     }
 
     /// The records after a number, each with its `sequence`.
@@ -49,49 +56,36 @@ impl Recorder {
 
     fn lock(&self) -> MutexGuard<'_, Records> {
         // Nothing in here panics half way.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Records {
-    fn take(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        let written = self.append(bytes);
-        self.partial.extend_from_slice(bytes);
-        while let Some(end) = self.partial.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.partial.drain(..=end).collect();
-            if let Ok(record) = serde_json::from_slice(&line) {
-                self.last += 1;
-                self.kept.push_back((self.last, record));
-            }
+    fn keep(&mut self, lines: &str) {
+        for record in lines.lines().filter_map(|line| serde_json::from_str(line).ok()) {
+            self.last += 1;
+            self.kept.push_back((self.last, record));
         }
         let surplus = self.kept.len().saturating_sub(KEPT);
         self.kept.drain(..surplus);
-        written
-    }
-
-    /// INVARIANT: the log holds whole lines. What did not fit goes from it again, so that the next line begins one.
-    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        let Some(log) = &mut self.log else { return Ok(()) };
-        let before = log.metadata()?.len();
-        log.write_all(bytes).inspect_err(|_| {
-            if let Err(error) = log.set_len(before) {
-                tracing::error!(%error, "half a line is left in the audit log");
-            }
-        })
     }
 }
 
-impl AsyncWrite for Recorder {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        Poll::Ready(self.lock().take(bytes).map(|()| bytes.len()))
+impl Log for Recorder {
+    fn append(&mut self, lines: &str) -> io::Result<()> {
+        let mut records = self.lock();
+        records.keep(lines);
+        let Some(log) = &mut records.log else { return Ok(()) };
+        let (written, rotated) = log.append(lines.as_bytes());
+        if let Err(error) = rotated {
+            self.metrics.count(Counter::AuditNotRotated);
+            tracing::error!(%error, "the audit log cannot be rotated and goes on in one file");
+        }
+        written
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn settle(&mut self) -> io::Result<()> {
+        self.lock().log.as_mut().map_or(Ok(()), AuditLog::settle)
     }
 }
 
@@ -100,11 +94,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_numbered_however_they_come() {
-        let recorder = Recorder::default();
-        for part in ["{\"a\":1}\n{\"a\"", ":2}\n", "not json\n", "{\"a\":3}\n"] {
-            recorder.lock().take(part.as_bytes()).unwrap();
-        }
+    fn records_are_numbered() {
+        let mut recorder = Recorder::in_memory(Arc::default());
+        recorder.append("{\"a\":1}\n{\"a\":2}\n").unwrap();
+        recorder.append("{\"a\":3}\n").unwrap();
         let later: Vec<_> =
             recorder.after(1).iter().map(|r| (r["sequence"].clone(), r["a"].clone())).collect();
         assert_eq!(later, [(2.into(), 2.into()), (3.into(), 3.into())]);

@@ -1,13 +1,13 @@
 //! `postern trace`: from a name to where its packets end, by the plan that packets follow, and by trying.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use postern_dataplane::forward::Drops;
 use postern_dataplane::host::Namespace;
-use postern_model::{InstanceId, NetworkInterfaceId};
+use postern_model::{InstanceId, NetworkInterfaceId, VpcId};
 use postern_path::explain::{Explanation, explain, name_line};
 use postern_path::{DropReason, Flow, InterfacePlan, Plan, Question, Resolution, Transport};
 use serde::Serialize;
@@ -46,8 +46,12 @@ pub struct Probe {
     pub agrees: bool,
 }
 
-/// Explains a flow.
-pub fn trace(planned: &Planned, request: &TraceRequest) -> anyhow::Result<(Explanation, Option<Flow>)> {
+/// Explains a flow. `look_up` asks the host's resolvers, as the VPC's resolver does for names that are not the region's.
+pub fn trace(
+    planned: &Planned,
+    request: &TraceRequest,
+    look_up: impl FnOnce(VpcId, &str) -> Resolution,
+) -> anyhow::Result<(Explanation, Option<Flow>)> {
     let plan = &planned.plan;
     let source = find_source(planned, &request.from)?;
     let (host, port) = split_target(&request.to, request.protocol)?;
@@ -55,13 +59,20 @@ pub fn trace(planned: &Planned, request: &TraceRequest) -> anyhow::Result<(Expla
     let destination = match host.parse::<Ipv4Addr>() {
         Ok(address) => address,
         Err(_) => {
-            let resolution = plan.resolve(source.vpc, host, Question::Address);
+            let resolution = match plan.resolve(source.vpc, host, Question::Address) {
+                Resolution::Elsewhere => look_up(source.vpc, host),
+                known => known,
+            };
             stages.push(name_line(host, &resolution));
             match resolution {
                 Resolution::Addresses { addresses, source: _ } => {
                     addresses.first().copied().context("the name has no address")?
                 }
-                Resolution::Pointer(_) | Resolution::NoData | Resolution::Unknown | Resolution::Off => {
+                Resolution::Pointer(_)
+                | Resolution::NoData
+                | Resolution::Unknown
+                | Resolution::Elsewhere
+                | Resolution::Off => {
                     let flow = format!("{} -> {host}", source.id);
                     return Ok((Explanation { flow, arrives: false, stages }, None));
                 }
@@ -91,22 +102,55 @@ fn find_source<'a>(planned: &'a Planned, from: &str) -> anyhow::Result<&'a Inter
         }
         Err(_) => from
             .parse()
-            .with_context(|| format!("`{from}` is neither an instance nor a network interface"))?,
+            .map_err(|_| anyhow!("`{from}` is neither an instance (i-…) nor a network interface (eni-…)"))?,
     };
     plan.interface(id).with_context(|| format!("there is no `{from}`"))
 }
 
 /// `name:port`, `address:port`, or either without a port where the protocol has none.
 fn split_target(to: &str, protocol: Protocol) -> anyhow::Result<(&str, u16)> {
-    match (to.rsplit_once(':'), protocol) {
-        (Some((host, port)), Protocol::Tcp | Protocol::Udp) => {
-            let port = port.parse().with_context(|| format!("`{port}` is not a port"))?;
-            Ok((host, port))
-        }
-        (None, Protocol::Icmp) => Ok((to, 0)),
+    if is_ipv6(to) {
+        bail!("`{to}` is an IPv6 address, and the networks here have IPv4 only");
+    }
+    if to.contains("://") {
+        bail!("`{to}` is a URL: write its host and a port, such as `s3.us-east-1.amazonaws.com:443`");
+    }
+    let (host, port) = match (to.rsplit_once(':'), protocol) {
+        (Some((host, port)), Protocol::Tcp | Protocol::Udp) => match port.parse() {
+            Ok(number @ 1..) => (host, number),
+            Ok(0) | Err(_) => bail!("`{port}`, the port of `{to}`, is not a number from 1 to 65535"),
+        },
+        (None, Protocol::Icmp) => (to, 0),
         (None, Protocol::Tcp | Protocol::Udp) => bail!("`{to}` names no port: write `{to}:443`"),
         (Some(_), Protocol::Icmp) => bail!("`{to}` names a port, and ICMP has none"),
+    };
+    if !is_name_or_address(host) {
+        bail!("`{host}` is neither a name nor an IPv4 address");
     }
+    Ok((host, port))
+}
+
+/// Whether a target is an IPv6 address: alone, or in brackets, behind which there may be a port.
+fn is_ipv6(to: &str) -> bool {
+    let bracketed = to.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(address, _)| address);
+    let address = bracketed.unwrap_or(to);
+    // A zone may stand behind it: `fe80::1%eth0`.
+    address.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
+}
+
+/// Whether it can be a name in DNS (RFC 1123; underscores are in use) or is an address. What has a number at its end is
+/// no name (RFC 3696, section 2), so it must be an address.
+fn is_name_or_address(host: &str) -> bool {
+    if host.parse::<Ipv4Addr>().is_ok() {
+        return true;
+    }
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let last = name.rsplit('.').next().unwrap_or_default();
+    name.len() <= 253 && name.split('.').all(label) && !last.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Tries a flow from inside the source's network namespace, and says what the socket saw and what `drops` counted for
@@ -244,6 +288,43 @@ pub fn text(explanation: &Explanation, probe: Option<&Probe>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_target_is_a_name_or_an_address_with_a_port() {
+        let split = |to: &'static str, protocol| {
+            split_target(to, protocol).map_err(|error| crate::said::said(&error))
+        };
+        let s3 = "s3.us-east-1.amazonaws.com";
+        assert_eq!(split("s3.us-east-1.amazonaws.com:443", Protocol::Tcp), Ok((s3, 443)));
+        assert_eq!(split("10.0.1.10:53", Protocol::Udp), Ok(("10.0.1.10", 53)));
+        assert_eq!(
+            split("ip-10-0-1-10.ec2.internal.", Protocol::Icmp),
+            Ok(("ip-10-0-1-10.ec2.internal.", 0))
+        );
+        let refusals = [
+            ("::1", "IPv6"),
+            ("[::1]:443", "IPv6"),
+            ("[fe80::1%eth0]:443", "IPv6"),
+            ("2001:db8::1", "IPv6"),
+            ("https://example.com/", "is a URL"),
+            ("", "names no port"),
+            (":443", "``"),
+            ("host:", "the port of `host:`"),
+            ("host:0", "`0`"),
+            ("host:65536", "`65536`"),
+            ("host:http", "`http`"),
+            ("a:b:443", "`a:b`"),
+            ("300.1.1.1:443", "`300.1.1.1`"),
+            ("10.0.0:443", "`10.0.0`"),
+            ("two words:443", "`two words`"),
+            ("a..b:443", "`a..b`"),
+        ];
+        for (to, words) in refusals {
+            let said = split(to, Protocol::Tcp).unwrap_err();
+            assert!(said.contains(words) && !said.contains("invalid"), "{to}: {said}");
+        }
+        assert!(split("10.0.1.10:443", Protocol::Icmp).unwrap_err().contains("ICMP has none"));
+    }
 
     #[test]
     fn an_echo_is_known_by_its_answer() {

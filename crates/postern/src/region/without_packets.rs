@@ -13,11 +13,13 @@ use super::reconcile::{Actual, Task, difference};
 
 /// Keeps the state as it can be without packets, for this reason, until the future is dropped.
 pub async fn reconcile(commands: Arc<dyn Commands>, changed: Arc<Notify>, reason: String) {
+    // The reason tells of this machine, so it goes to the log and not into the state that the API shows.
+    tracing::warn!(reason, "no packets move here, and no programs run");
     loop {
         let state = commands.state();
         let tasks = difference(&state, &Actual::default(), true, Timestamp(commands.now_milliseconds()));
         let mut did = false;
-        for (account, action) in tasks.into_iter().filter_map(|task| answer(&state, task, &reason)) {
+        for (account, action) in tasks.into_iter().filter_map(|task| answer(&state, task)) {
             match commands.execute(account, None, action).await {
                 Ok(_) => did = true,
                 // The state went on meanwhile; the next look sees how.
@@ -32,7 +34,7 @@ pub async fn reconcile(commands: Arc<dyn Commands>, changed: Arc<Notify>, reason
 }
 
 /// What is reported instead of doing a task.
-fn answer(state: &State, task: Task, reason: &str) -> Option<(AccountId, Action)> {
+fn answer(state: &State, task: Task) -> Option<(AccountId, Action)> {
     let report = |id, to, reason: String| {
         let owner = state.instances.get(&id)?.owner;
         Some((owner, Action::ReportInstance { instance: id, state: to, reason }))
@@ -41,7 +43,7 @@ fn answer(state: &State, task: Task, reason: &str) -> Option<(AccountId, Action)
         Task::Build(id) => {
             let pending = state.instances.get(&id)?.state == InstanceState::Pending;
             let to = if pending { InstanceState::Terminated } else { InstanceState::Stopped };
-            report(id, to, format!("no packets move here, and no programs run: {reason}"))
+            report(id, to, "no packets move here, and no programs run".to_owned())
         }
         Task::Destroy(id, to) => report(id, to?, "User initiated".to_owned()),
         Task::Report(account, action) => Some((account, *action)),

@@ -118,6 +118,12 @@ impl Aws {
         self.request("s3", method, path, query, &[], body, now_milliseconds())
     }
 
+    /// A request to S3 with one more header and no body.
+    pub fn with_header(&self, method: &str, path: &str, header: (&'static str, &str)) -> Answer {
+        let sent = self.request("s3", method, path, "", &[header], b"", now_milliseconds());
+        sent.expect("an answer")
+    }
+
     /// What to ask S3 for under this host name, signed in the URL for ten minutes.
     pub fn presigned(&self, host: &str, path: &str) -> String {
         let mut headers = HeaderMap::new();

@@ -26,18 +26,60 @@ struct Done {
     /// By key.
     objects: BTreeMap<String, Written>,
     buckets: BTreeSet<String>,
+    /// The port of the rules that was last acknowledged, and the one that was being set.
+    ports: (i64, i64),
     calls: usize,
 }
+
+/// A writer's part of the network: a VPC, and a group with two rules that always change together.
+struct Part {
+    vpc: String,
+    group: String,
+    rules: Vec<String>,
+}
+
+impl Part {
+    fn new(aws: &Aws, writer: usize) -> Self {
+        let made = aws.ec2("CreateVpc", json!({ "CidrBlock": format!("10.{writer}.0.0/16") }));
+        let vpc = text(&made["Vpc"]["VpcId"]);
+        let pair = json!({ "VpcId": vpc, "GroupName": "pair", "Description": "rules that change together" });
+        let group = text(&aws.ec2("CreateSecurityGroup", pair)["GroupId"]);
+        let rule = |cidr: &str| json!({ "IpProtocol": "tcp", "FromPort": 0, "ToPort": 0, "IpRanges": [{ "CidrIp": cidr }] });
+        let rules = json!({ "GroupId": group, "IpPermissions": CIDRS.map(rule) });
+        let made = aws.ec2("AuthorizeSecurityGroupIngress", rules);
+        let rules = made["SecurityGroupRules"].as_array().unwrap().iter();
+        let rules = rules.map(|rule| text(&rule["SecurityGroupRuleId"])).collect();
+        Self { vpc, group, rules }
+    }
+
+    /// The request that gives both rules another port.
+    fn change(&self, port: i64) -> Value {
+        let updates = self.rules.iter().zip(CIDRS).map(|(rule, cidr)| {
+            let new = json!({ "IpProtocol": "tcp", "FromPort": port, "ToPort": port, "CidrIpv4": cidr });
+            json!({ "SecurityGroupRuleId": rule, "SecurityGroupRule": new })
+        });
+        json!({ "GroupId": self.group, "SecurityGroupRules": updates.collect::<Vec<_>>() })
+    }
+
+    /// The ports of the rules as they are.
+    fn ports(&self, aws: &Aws) -> Vec<i64> {
+        let found = aws.ec2("DescribeSecurityGroupRules", json!({ "SecurityGroupRuleIds": self.rules }));
+        let rules = found["SecurityGroupRules"].as_array().unwrap().iter();
+        rules.map(|rule| rule["FromPort"].as_i64().unwrap()).collect()
+    }
+}
+
+const CIDRS: [&str; 2] = ["10.0.0.0/8", "192.0.2.0/24"];
 
 const WRITERS: usize = 4;
 
 /// Writes until the region is gone. Each writer has a part of the network, and keys, of its own.
-fn write(aws: &Aws, vpc: &str, writer: usize, round: usize, done: &mut Done, stop: &AtomicBool) {
+fn write(aws: &Aws, part: &Part, writer: usize, round: usize, done: &mut Done, stop: &AtomicBool) {
     for step in 0..usize::MAX {
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        if one_step(aws, vpc, writer, round, step, done).is_none() {
+        if one_step(aws, part, writer, round, step, done).is_none() {
             return;
         }
         done.calls += 1;
@@ -45,7 +87,7 @@ fn write(aws: &Aws, vpc: &str, writer: usize, round: usize, done: &mut Done, sto
 }
 
 /// None if nobody answered.
-fn one_step(aws: &Aws, vpc: &str, writer: usize, round: usize, step: usize, done: &mut Done) -> Option<()> {
+fn one_step(aws: &Aws, part: &Part, writer: usize, round: usize, step: usize, done: &mut Done) -> Option<()> {
     let accepted = |answer: Result<Value, Failed>| match answer {
         Ok(value) => Some(Some(value)),
         // A quota, or no room left in the VPC: an answer too.
@@ -59,7 +101,7 @@ fn one_step(aws: &Aws, vpc: &str, writer: usize, round: usize, step: usize, done
     let created = aws.try_call(
         "ec2",
         "CreateSubnet",
-        &json!({ "VpcId": vpc, "CidrBlock": cidr, "TagSpecifications": tags }),
+        &json!({ "VpcId": part.vpc, "CidrBlock": cidr, "TagSpecifications": tags }),
     );
     if let Some(created) = accepted(created)? {
         let subnet = text(&created["Subnet"]["SubnetId"]);
@@ -78,6 +120,11 @@ fn one_step(aws: &Aws, vpc: &str, writer: usize, round: usize, step: usize, done
             done.deleted.insert(subnet);
         }
     }
+    let port = done.ports.0 % 60_000 + 1;
+    done.ports.1 = port;
+    if accepted(aws.try_call("ec2", "ModifySecurityGroupRules", &part.change(port)))?.is_some() {
+        done.ports.0 = port;
+    }
     if step.is_multiple_of(4) {
         let bucket = format!("w{writer}-{round}-{step}");
         if aws.s3("PUT", &format!("/{bucket}"), "", b"")?.status == 200 {
@@ -95,7 +142,11 @@ fn one_step(aws: &Aws, vpc: &str, writer: usize, round: usize, step: usize, done
     Some(())
 }
 
-fn check(aws: &Aws, done: &mut Done) {
+fn check(aws: &Aws, part: &Part, done: &mut Done) {
+    let ports = part.ports(aws);
+    let whole = [done.ports.0, done.ports.1].iter().any(|port| ports == [*port, *port]);
+    assert!(whole, "two rules that one request changes have {ports:?}, of {:?}", done.ports);
+    done.ports = (ports[0], ports[0]);
     let subnets = aws.ec2("DescribeSubnets", json!({}));
     let found: BTreeMap<String, String> = subnets["Subnets"]
         .as_array()
@@ -136,11 +187,7 @@ fn kills_lose_nothing_acknowledged(world: &World) {
     let mut dones: Vec<Done> = (0..WRITERS).map(|_| Done::default()).collect();
     let mut region = world.up(&[]);
     let aws = region.aws();
-    let vpcs: Vec<String> = (0..WRITERS)
-        .map(|writer| {
-            text(&aws.ec2("CreateVpc", json!({ "CidrBlock": format!("10.{writer}.0.0/16") }))["Vpc"]["VpcId"])
-        })
-        .collect();
+    let parts: Vec<Part> = (0..WRITERS).map(|writer| Part::new(&aws, writer)).collect();
     assert_eq!(aws.s3("PUT", "/kept-bucket", "", b"").unwrap().status, 200);
     let environment = region.json(&["env"]);
     for round in 0..kills {
@@ -149,9 +196,9 @@ fn kills_lose_nothing_acknowledged(world: &World) {
         let aws = region.aws();
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            for ((writer, done), vpc) in dones.iter_mut().enumerate().zip(&vpcs) {
+            for ((writer, done), part) in dones.iter_mut().enumerate().zip(&parts) {
                 let (aws, stop) = (&aws, &stop);
-                scope.spawn(move || write(aws, vpc, writer, usize::try_from(round).unwrap(), done, stop));
+                scope.spawn(move || write(aws, part, writer, usize::try_from(round).unwrap(), done, stop));
             }
             std::thread::sleep(delay);
             region.look();
@@ -161,7 +208,7 @@ fn kills_lose_nothing_acknowledged(world: &World) {
         region.killed();
         region = world.up(&[]);
         let aws = region.aws();
-        dones.iter_mut().for_each(|done| check(&aws, done));
+        dones.iter_mut().zip(&parts).for_each(|(done, part)| check(&aws, part, done));
     }
     // Keys and the certificate authority are the same as in the beginning.
     let now = region.json(&["env"]);

@@ -601,6 +601,33 @@ pub fn eventually<T>(what: &str, seconds: u64, mut look: impl FnMut() -> Option<
     }
 }
 
+/// A process that does nothing but keep a network namespace of its own. Only root can start one.
+pub struct Holder(Child);
+
+impl Holder {
+    pub fn with_network() -> Self {
+        let child = Command::new("/usr/bin/unshare").args(["--net", "sleep", "600"]).spawn().unwrap();
+        let holder = Self(child);
+        let network = |pid: String| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+        eventually("it has a network of its own", 10, || {
+            let its = network(holder.pid().to_string())?;
+            (Some(its) != network("self".to_owned())).then_some(())
+        });
+        holder
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A program that is spoken with, a line at a time.
 pub struct Talk {
     child: Child,

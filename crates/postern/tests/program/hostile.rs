@@ -431,8 +431,24 @@ fn a_full_disk_loses_nothing(world: &World) {
     assert!(large.status >= 500, "{}: {}", large.status, large.text());
     if let Some((code, message)) = &refused {
         println!("refused after {} subnets: {code}: {message}", acknowledged.len());
-        assert!(code == "InternalError" && message.contains("stored"), "{code}: {message}");
+        // Why, is in the log: it may tell of paths and devices.
+        assert!(code == "InternalError" && message.contains("Request ID: "), "{code}: {message}");
+        let id = message.rsplit(' ').next().unwrap();
+        let log = region.logged();
+        let line = log.lines().find(|line| line.contains(id) && line.contains("could not be stored"));
+        assert!(line.is_some(), "{id} is not in the log: {log}");
     }
+    // The audit log cannot be written either: requests go on, and what is missing is counted.
+    let counted = |name: &str| {
+        let page = Aws::page(region.host(), "GET", "/_postern/metrics").unwrap().text();
+        let found = page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        found.unwrap_or_else(|| panic!("no {name}: {page}"))
+    };
+    let lost = || counted("postern_frontdoor_audit_records_lost_total");
+    eventually("records are lost", 10, || {
+        aws.ec2("DescribeVpcs", json!({}));
+        (lost() > 0).then_some(())
+    });
     // Everything can still be read.
     assert_eq!(aws.s3("GET", "/small-bucket/kept", "", b"").unwrap().body, b"kept");
     let subnets = |aws: &Aws| {
@@ -459,6 +475,10 @@ fn a_full_disk_loses_nothing(world: &World) {
         log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()),
         "half a line in the audit log"
     );
+    let gaps =
+        log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()?["recordsLost"].as_u64());
+    assert_eq!(gaps.sum::<u64>(), lost(), "the log tells how many records are missing");
+    assert!(region.logged().contains("audit records are lost"), "{}", region.logged());
     region.killed();
     let region = disk.up(world);
     let there = subnets(&region.aws());

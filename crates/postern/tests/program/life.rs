@@ -17,7 +17,12 @@ crate::both_ways!(
     nothing_lives_after_a_kill,
     keeps_its_directory_to_itself,
 );
-crate::one_way!(refuses_what_cannot_be, ready_only_when_all_is_ready, ephemeral_leaves_nothing);
+crate::one_way!(
+    refuses_what_cannot_be,
+    ready_only_when_all_is_ready,
+    ephemeral_leaves_nothing,
+    a_supervisor_is_told,
+);
 
 fn with_instance<'w>(world: &'w World, arguments: &[&str]) -> (Region<'w>, String) {
     let region = world.up(arguments);
@@ -54,7 +59,7 @@ fn says_how_it_is_and_ends_with_down(world: &World) {
 
     let state = region.state.clone();
     region.down();
-    assert_eq!(names_in(&state), ["audit.log", "ca.pem", "ledger", "run", "s3"]);
+    assert_eq!(names_in(&state), ["audit.log", "ca.pem", "instance-identity.pem", "ledger", "run", "s3"]);
     let after = Ran::of(world.postern(&state, &["status"]), b"");
     assert!(after.failure().contains("no region runs with the state directory"), "{after:?}");
 }
@@ -123,7 +128,7 @@ fn refuses_what_cannot_be(world: &World) {
     };
     let said = refused("other", &["--listen", &taken]);
     assert!(said.contains(&taken) && said.contains("in use"), "{said}");
-    let said = refused("public", &["--listen", "0.0.0.0:0"]);
+    let said = refused("public", &["--dev", "--listen", "0.0.0.0:0"]);
     assert!(said.contains("`0.0.0.0`") && said.contains("loopback"), "{said}");
     let said = refused("named", &["--listen", "127.0.0.1:0", "--region", "Nowhere!"]);
     assert!(said.contains("`Nowhere!`"), "{said}");
@@ -179,12 +184,39 @@ fn ready_only_when_all_is_ready(world: &World) {
     assert!(status.success(), "{status}");
 }
 
+/// `Type=notify` of systemd: ready when all is ready, and when the end begins.
+fn a_supervisor_is_told(world: &World) {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    let heard = |socket: &UnixDatagram| {
+        let mut buffer = [0; 256];
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let length = socket.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    };
+    let path = world.home().join("notify.sock");
+    let named = UnixDatagram::bind(&path).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let name = format!("@postern-test-{}", path.display());
+    let unnamed = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name[1..]).unwrap()).unwrap();
+    for (told, socket) in [(path.to_str().unwrap(), &named), (name.as_str(), &unnamed)] {
+        let state = world.state("state");
+        let mut command = world.postern(&state, &["up", "--ephemeral", "--listen", "127.0.0.1:0"]);
+        command.env("NOTIFY_SOCKET", told);
+        let region = world.start(command, &state).unwrap();
+        assert!(heard(socket).lines().any(|line| line == "READY=1"), "{told}");
+        assert_eq!(Aws::page(region.host(), "GET", "/_postern/health").unwrap().status, 200);
+        region.end_by(Signal::SIGTERM);
+        assert!(heard(socket).lines().any(|line| line == "STOPPING=1"), "{told}");
+    }
+}
+
 fn ephemeral_leaves_nothing(world: &World) {
     let (region, _) = with_instance(world, &["--ephemeral"]);
     let state = region.state.clone();
     assert_eq!(region.aws().s3("PUT", "/ephemeral-bucket", "", b"").unwrap().status, 200);
     region.end_by(Signal::SIGTERM);
-    assert_eq!(names_in(&state), ["ca.pem", "run"]);
+    assert_eq!(names_in(&state), ["ca.pem", "instance-identity.pem", "run"]);
 
     let region = world.up(&["--ephemeral"]);
     let aws = region.aws();
@@ -193,5 +225,5 @@ fn ephemeral_leaves_nothing(world: &World) {
     region.killed();
     // What a killed one left goes with the next.
     world.up(&["--ephemeral"]).down();
-    assert_eq!(names_in(&state), ["ca.pem", "run"]);
+    assert_eq!(names_in(&state), ["ca.pem", "instance-identity.pem", "run"]);
 }

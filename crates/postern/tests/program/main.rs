@@ -8,12 +8,21 @@
     reason = "a case fails by panicking, with the value at hand"
 )]
 
+mod attacks;
 mod aws;
+mod backup;
+mod commands;
 mod doors;
 mod durability;
 mod harness;
 mod hostile;
+mod labs;
 mod life;
+mod limits;
+mod listening;
+mod metadata;
 mod network;
 mod paths;
 mod programs;
+mod records;
+mod uplink;

@@ -30,8 +30,13 @@ fn status_and_streams(world: &World) {
     }
     let ran = region.exec(&instance, &["sh", "-c", "echo out; echo err >&2"]);
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("out\n", "err\n"));
-    let ran = region.exec(&instance, &["no-such-program"]);
-    assert!(ran.failure().contains("`no-such-program`"), "{ran:?}");
+    for (program, code) in
+        [("no-such-program", 127), ("/no/such/program", 127), ("/etc/passwd", 126), ("/usr", 126)]
+    {
+        let ran = region.exec(&instance, &[program]);
+        assert!(ran.failure().contains(&format!("`{program}`")), "{ran:?}");
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+    }
     // Options of the program are the program's.
     assert_eq!(region.exec(&instance, &["echo", "--help", "--state-dir"]).stdout, "--help --state-dir\n");
 
@@ -43,7 +48,17 @@ fn status_and_streams(world: &World) {
     for nobody in ["i-0123456789abcdef0", "i-nonsense", "eni-1"] {
         let ran = region.exec(nobody, &["true"]);
         assert!(ran.failure().contains(&format!("`{nobody}`")), "{ran:?}");
+        assert_eq!(ran.code, Some(125), "{ran:?}");
     }
+    // Whatever is Postern's own failure is told apart from the program's.
+    for failing in
+        [&["exec", &instance][..], &["exec", &instance, "--no-such-option", "--", "true"], &["shell"]]
+    {
+        assert_eq!(region.run(failing).code, Some(125), "{failing:?}");
+    }
+    let nowhere = Ran::of(world.postern(&world.state("nowhere"), &["exec", &instance, "--", "true"]), b"");
+    assert_eq!(nowhere.code, Some(125), "{nowhere:?}");
+    assert!(nowhere.stderr.contains("no region runs"), "{nowhere:?}");
     region.end_by(nix::sys::signal::Signal::SIGTERM);
 }
 
@@ -114,6 +129,24 @@ fn terminal(world: &World) {
     let script = "echo first; read x; stty size; cat";
     let does = "expect first\nsize 50 90\nsend \\r\nexpect 50 90\nsend hello\\r\nexpect hello\nsend \\x04\n";
     assert_eq!(person(world, &region.state, &instance, &["bash", "-c", script], does), "ended 0\n");
+
+    // What is left in the background keeps the terminal open, and nobody waiting: neither when it is silent nor when it
+    // goes on writing. All that was written before the end is there.
+    for (left, mark) in [("sleep 118", "118"), ("while :; do echo on; sleep 0.01; done", "on")] {
+        let began = Instant::now();
+        let script = format!("trap '' HUP; {{ {left}; }} & seq 2000; echo the-end; exit 4");
+        let ended = person(
+            world,
+            &region.state,
+            &instance,
+            &["bash", "-c", &script],
+            "expect 1999\nexpect the-end\n",
+        );
+        assert_eq!(ended, "ended 4\n");
+        assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+        let runs = format!("grep -lsaF '{mark}' /proc/[0-9]*/cmdline | wc -l");
+        assert_ne!(region.sh(&instance, &runs).trim(), "0", "`{left}` goes on");
+    }
     region.end_by(nix::sys::signal::Signal::SIGTERM);
 }
 

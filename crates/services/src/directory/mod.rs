@@ -24,8 +24,6 @@ use self::cache::PolicyCache;
 use self::session::{Claims, OpenError, SessionKeys, Who};
 use crate::commands::{CommandError, Commands};
 
-/// The account of unknown keys in a development region.
-const DEV_ACCOUNT: u64 = 123_456_789_012;
 /// What signs for unknown keys in a development region, where no signature is checked.
 const DEV_SECRET: &str = "postern-dev";
 
@@ -63,9 +61,14 @@ impl RegionDirectory {
         Ok(Credential { secret: self.sessions.secret_of(key), caller })
     }
 
+    /// The account of unknown keys in a development region, and the first one there.
+    pub fn dev_account() -> Option<AccountId> {
+        AccountId::from_number(123_456_789_012)
+    }
+
     /// What an unknown key stands for in a development region.
     fn stranger(key: &str) -> Option<Credential> {
-        let account = key.parse().ok().or(AccountId::from_number(DEV_ACCOUNT))?;
+        let account = key.parse().ok().or(Self::dev_account())?;
         Some(Credential { secret: DEV_SECRET.to_owned(), caller: root(account, Some(key))? })
     }
 

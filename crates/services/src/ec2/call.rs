@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use postern_model::state::Resource;
-use postern_model::{AccountId, Action, Command, InstanceId, MalformedId, ModelError, State, Timestamp};
+use postern_model::{AccountId, Action, InstanceId, MalformedId, ModelError, State, Timestamp};
 use postern_wire::query::Form;
 use postern_wire::{AwsError, ec2};
 
@@ -90,23 +90,6 @@ impl<'a> Call<'a> {
         done.map_err(|failure| error::failed(self.operation, failure))
     }
 
-    /// Whether several commands, one after the other, would be carried out on the state as it was when the request
-    /// came.
-    pub fn rehearse(&self, actions: &[Action]) -> Result<(), AwsError> {
-        let mut state = (*self.state).clone();
-        for (seed, action) in (0..).zip(actions) {
-            let command = Command {
-                account: self.account,
-                at: Timestamp(self.commands.now_milliseconds()),
-                seed,
-                client_token: None,
-                action: action.clone(),
-            };
-            (state, _) = postern_model::apply(&state, &command).map_err(|refusal| self.refuse(refusal))?;
-        }
-        Ok(())
-    }
-
     /// AWS's tokens belong to one operation; the model's to an account.
     fn token(&self, text: &str) -> Result<String, AwsError> {
         if text.chars().count() > MAX_TOKEN_CHARS {
@@ -117,13 +100,6 @@ impl<'a> Call<'a> {
             ));
         }
         Ok(format!("ec2:{}:{text}", self.operation))
-    }
-
-    /// What an earlier request of this operation with the same token did, if there was one.
-    pub fn recorded(&self, client_token: Option<&str>) -> Option<&Action> {
-        let token = self.token(client_token?).ok()?;
-        let record = self.state.client_tokens.get(&format!("{}/{token}", self.account))?;
-        Some(&record.action)
     }
 
     /// Asks an instance to reboot.

@@ -1,5 +1,7 @@
 //! VPC endpoints. Gateway endpoints are served; the other kinds are refused by name.
 
+use std::collections::BTreeSet;
+
 use postern_model::endpoint::{EndpointChange, EndpointKind, NewGatewayEndpoint, VpcEndpoint};
 use postern_model::{Action, State, VpcEndpointId};
 use postern_policy::{DEFAULT_GATEWAY_ENDPOINT_POLICY, Kind, PolicyDocument, unenforceable};
@@ -18,7 +20,7 @@ use crate::directory::condition_keys;
 
 /// "Constraint: If the value is greater than 1,000, we return only 1,000 items."
 const BOUNDS: Bounds = Bounds { least: 1, most: 1000 };
-/// How many endpoints one request may delete: each is a command of its own.
+/// How many endpoints one request may delete.
 const MAX_DELETED: usize = 25;
 
 pub(super) const OPERATIONS: &[Entry] = &[
@@ -205,7 +207,7 @@ fn describe(
     Ok(ec2::DescribeVpcEndpointsResult { next_token, vpc_endpoints })
 }
 
-/// Each endpoint is deleted on its own; those that cannot be are told in the answer.
+/// Endpoints that are not there are told in the answer; the others are deleted together.
 async fn delete(
     call: &Call<'_>,
     request: ec2::DeleteVpcEndpointsRequest,
@@ -217,21 +219,18 @@ async fn delete(
         let why = format!("At most {MAX_DELETED} endpoints can be deleted at once.");
         return Err(parameters::invalid("vpcEndpointId", request.vpc_endpoint_ids.len(), &why));
     }
-    let ids: Vec<VpcEndpointId> = parameters::ids(&request.vpc_endpoint_ids)?;
-    let mut unsuccessful = Vec::new();
-    for endpoint in ids {
-        let refused = match call.execute(None, Action::DeleteVpcEndpoint { endpoint }).await {
-            Ok(_) => continue,
-            Err(refused) if refused.status >= 500 || call.is_dry_run() => return Err(refused),
-            Err(refused) => refused,
-        };
-        // Only this operation says it so.
-        let gone = refused.code == "InvalidVpcEndpointId.NotFound";
-        let code = if gone { "InvalidVpcEndpoint.NotFound".to_owned() } else { refused.code };
-        unsuccessful.push(ec2::UnsuccessfulItem {
-            error: Some(ec2::UnsuccessfulItemError { code: Some(code), message: Some(refused.message) }),
-            resource_id: some(endpoint),
-        });
-    }
-    Ok(ec2::DeleteVpcEndpointsResult { unsuccessful: Some(unsuccessful) })
+    let ids: BTreeSet<VpcEndpointId> = parameters::ids(&request.vpc_endpoint_ids)?.into_iter().collect();
+    let (there, missing): (Vec<_>, Vec<_>) =
+        ids.into_iter().partition(|id| call.state.get::<VpcEndpoint>(call.account, *id).is_ok());
+    let deletions = there.into_iter().map(|endpoint| Action::DeleteVpcEndpoint { endpoint }).collect();
+    call.execute(None, Action::Batch(deletions)).await?;
+    let unsuccessful = missing.into_iter().map(|endpoint| ec2::UnsuccessfulItem {
+        error: Some(ec2::UnsuccessfulItemError {
+            // Only this operation says it so.
+            code: some("InvalidVpcEndpoint.NotFound"),
+            message: some(error::not_found(&[endpoint.into()]).message),
+        }),
+        resource_id: some(endpoint),
+    });
+    Ok(ec2::DeleteVpcEndpointsResult { unsuccessful: Some(unsuccessful.collect()) })
 }

@@ -23,6 +23,14 @@ pub(super) const OPERATIONS: &[Entry] = &[
             Asked::PassedRole("IamInstanceProfile.Arn"),
         ],
     },
+    operation! { write ReplaceIamInstanceProfileAssociation = replace;
+        honoured: &[&["AssociationId", "IamInstanceProfile.Arn", "IamInstanceProfile.Name"]],
+        asked: &[
+            Asked::Named(By::Association, "AssociationId"),
+            Asked::PassedRole("IamInstanceProfile.Name"),
+            Asked::PassedRole("IamInstanceProfile.Arn"),
+        ],
+    },
     operation! { write DisassociateIamInstanceProfile = disassociate;
         honoured: &[&["AssociationId"]],
         asked: &[Asked::Named(By::Association, "AssociationId")],
@@ -93,17 +101,36 @@ async fn associate(
     })
 }
 
-async fn disassociate(
-    call: &Call<'_>,
-    request: ec2::DisassociateIamInstanceProfileRequest,
-) -> Result<ec2::DisassociateIamInstanceProfileResult, AwsError> {
-    let text = parameters::required(request.association_id, "AssociationId")?;
+/// The instance that an association is of.
+fn associated(call: &Call<'_>, text: Option<String>) -> Result<std::sync::Arc<Instance>, AwsError> {
+    let text = parameters::required(text, "AssociationId")?;
     let association: IamInstanceProfileAssociationId = parameters::id(&text)?;
     let linked = |instance: &&std::sync::Arc<Instance>| {
         instance.profile.as_ref().is_some_and(|(id, _)| *id == association)
     };
     let instance = call.state.visible::<Instance>(call.account).find(linked).cloned();
-    let instance = instance.ok_or_else(|| error::association_not_found(&text))?;
+    instance.ok_or_else(|| error::association_not_found(&text))
+}
+
+async fn replace(
+    call: &Call<'_>,
+    request: ec2::ReplaceIamInstanceProfileAssociationRequest,
+) -> Result<ec2::ReplaceIamInstanceProfileAssociationResult, AwsError> {
+    let instance = associated(call, request.association_id)?.id;
+    let given = parameters::required(request.iam_instance_profile, "IamInstanceProfile")?;
+    let change = InstanceChange::ReplaceProfile(name(call, &given)?);
+    let done = call.execute(None, Action::ModifyInstance { instance, change }).await?;
+    let found = done.state.get::<Instance>(call.account, instance).map_err(|e| call.refuse(e))?;
+    Ok(ec2::ReplaceIamInstanceProfileAssociationResult {
+        iam_instance_profile_association: show(&done.state, &found, "associating"),
+    })
+}
+
+async fn disassociate(
+    call: &Call<'_>,
+    request: ec2::DisassociateIamInstanceProfileRequest,
+) -> Result<ec2::DisassociateIamInstanceProfileResult, AwsError> {
+    let instance = associated(call, request.association_id)?;
     let change = InstanceChange::Profile(None);
     call.execute(None, Action::ModifyInstance { instance: instance.id, change }).await?;
     Ok(ec2::DisassociateIamInstanceProfileResult {

@@ -16,7 +16,6 @@ use super::parameters::{self, CLIENT_TOKEN, DRY_RUN, FILTERS, NEW_TAGS, PAGES};
 use super::table::{Entry, operation};
 use super::tag;
 use super::view::{created, some};
-use crate::commands::Done;
 
 const NAMED: &[Asked] = &[Asked::Named(By::Id, "NetworkInterfaceId")];
 
@@ -110,6 +109,7 @@ async fn create(
         description: request.description.unwrap_or_default(),
         private_address,
         secondary_addresses,
+        secondary_count: wanted,
         groups: (!groups.is_empty()).then_some(groups),
         kind: InterfaceKind::Interface,
         tags,
@@ -117,36 +117,11 @@ async fn create(
     let client_token = request.client_token;
     let done = call.execute(client_token.as_deref(), action).await?;
     let id = created!(done, NetworkInterface)?;
-    let done = add_addresses(call, done, id, wanted).await?;
     let interface = done.state.get::<NetworkInterface>(call.account, id).map_err(|e| call.refuse(e))?;
     Ok(ec2::CreateNetworkInterfaceResult {
         client_token,
         network_interface: Some(show(&done.state, &interface)),
     })
-}
-
-/// Gives a new interface as many more addresses as were asked for. The model chooses addresses in a command of their
-/// own; if there are not enough, the interface goes again, so that the request did nothing.
-async fn add_addresses(
-    call: &Call<'_>,
-    done: Done,
-    interface: NetworkInterfaceId,
-    wanted: usize,
-) -> Result<Done, AwsError> {
-    let there = done.state.network_interfaces.get(&interface).map_or(0, |i| i.private_addresses.len());
-    // A repeated request finds them there.
-    let count = wanted.saturating_add(1).saturating_sub(there);
-    if count == 0 {
-        return Ok(done);
-    }
-    let action = Action::AssignPrivateAddresses { interface, addresses: Vec::new(), count };
-    match call.execute(None, action).await {
-        Ok(done) => Ok(done),
-        Err(refused) => {
-            call.execute(None, Action::DeleteNetworkInterface { interface }).await?;
-            Err(refused)
-        }
-    }
 }
 
 async fn delete(call: &Call<'_>, request: ec2::DeleteNetworkInterfaceRequest) -> Result<(), AwsError> {

@@ -2,7 +2,7 @@
 
 use postern_model::instance::{Launch, LaunchInterface, MAX_LAUNCH, MetadataOptions};
 use postern_model::subnet::Subnet;
-use postern_model::{Action, InstanceId, ModelError, NetworkInterfaceId, ResourceId};
+use postern_model::{Action, InstanceId, NetworkInterfaceId, ResourceId, SubnetId, default_vpc};
 use postern_wire::{AwsError, ec2};
 
 use super::ask::{Asked, By};
@@ -13,7 +13,6 @@ use super::parameters::{self, CLIENT_TOKEN, DRY_RUN, NEW_TAGS, combination};
 use super::table::{Entry, operation};
 use super::view::zone_id;
 use super::{error, image, instance_attribute, instance_profile, tag};
-use crate::commands::Done;
 
 pub(super) const OPERATIONS: &[Entry] = &[operation! { write RunInstances = run;
     honoured: &[DRY_RUN, CLIENT_TOKEN, NEW_TAGS, &[
@@ -127,7 +126,47 @@ fn interface_parts(request: &ec2::RunInstancesRequest) -> Result<InterfaceParts,
     })
 }
 
-fn launch_interface(parts: InterfaceParts) -> Result<LaunchInterface, AwsError> {
+/// The zone that a request wants. An empty text is as good as none: Terraform sends one.
+fn wanted_zone(placement: Option<&ec2::Placement>) -> (Option<&String>, Option<&String>) {
+    let given = |zone: &&String| !zone.is_empty();
+    let name = placement.and_then(|placement| placement.availability_zone.as_ref()).filter(given);
+    let id = placement.and_then(|placement| placement.availability_zone_id.as_ref()).filter(given);
+    (name, id)
+}
+
+/// The subnet of a launch that names none: "a default subnet from your default VPC", of the wanted zone or the first
+/// that there is.
+fn default_subnet(call: &Call<'_>, placement: Option<&ec2::Placement>) -> Result<SubnetId, AwsError> {
+    let Some(vpc) = default_vpc::find(&call.state, call.account) else {
+        return Err(AwsError::new(
+            "VPCIdNotSpecified",
+            "No default VPC for this user. GroupName is only supported for EC2-Classic and default VPC.",
+        ));
+    };
+    let subnets = default_vpc::subnets(&call.state, call.account);
+    let (name, id) = wanted_zone(placement);
+    let in_zone = |subnet: &&std::sync::Arc<Subnet>| {
+        name.is_none_or(|name| *name == subnet.zone)
+            && id.is_none_or(|id| Some(id) == zone_id(&call.state, &subnet.zone).as_ref())
+    };
+    let missing = |message: String| AwsError::new("MissingInput", message);
+    match (subnets.is_empty(), subnets.into_iter().find(in_zone), name.or(id)) {
+        (false, Some(subnet), _) => Ok(subnet.id),
+        (false, None, Some(zone)) => {
+            Err(missing(format!("No default subnet for availability zone: '{zone}'.")))
+        }
+        (true, ..) | (false, None, None) => Err(missing(format!(
+            "No subnets found for the default VPC '{}'. Please specify a subnet.",
+            vpc.id
+        ))),
+    }
+}
+
+fn launch_interface(
+    call: &Call<'_>,
+    parts: InterfaceParts,
+    placement: Option<&ec2::Placement>,
+) -> Result<LaunchInterface, AwsError> {
     if let Some(existing) = parts.existing {
         let more = parts.subnet.is_some()
             || !parts.groups.is_empty()
@@ -142,16 +181,14 @@ fn launch_interface(parts: InterfaceParts) -> Result<LaunchInterface, AwsError> 
         }
         return parameters::id::<NetworkInterfaceId>(&existing).map(LaunchInterface::Existing);
     }
-    let Some(subnet) = parts.subnet else {
-        return Err(AwsError::new(
-            "VPCIdNotSpecified",
-            "No default VPC for this user. GroupName is only supported for EC2-Classic and default VPC.",
-        ));
+    let subnet = match parts.subnet {
+        Some(subnet) => parameters::id(&subnet)?,
+        None => default_subnet(call, placement)?,
     };
     let groups = parameters::ids(&parts.groups)?;
     let address = parts.private_address.as_deref();
     Ok(LaunchInterface::New {
-        subnet: parameters::id(&subnet)?,
+        subnet,
         groups: (!groups.is_empty()).then_some(groups),
         private_address: address.map(|text| parameters::address(text, "privateIpAddress")).transpose()?,
         public_address: parts.public_address,
@@ -166,7 +203,7 @@ fn check_placement(
     placement: Option<&ec2::Placement>,
     interface: &LaunchInterface,
 ) -> Result<(), AwsError> {
-    let Some(placement) = placement else { return Ok(()) };
+    let (name, wanted_id) = wanted_zone(placement);
     let subnet = match interface {
         LaunchInterface::New { subnet, .. } => Some(*subnet),
         LaunchInterface::Existing(id) => {
@@ -177,11 +214,8 @@ fn check_placement(
     let subnet = subnet.and_then(|id| call.state.get::<Subnet>(call.account, id).ok());
     let Some(subnet) = subnet else { return Ok(()) };
     let id = zone_id(&call.state, &subnet.zone);
-    // An empty text is as good as none: Terraform sends one.
-    let given = |zone: &&String| !zone.is_empty();
-    let wrong_name = placement.availability_zone.as_ref().filter(given).filter(|zone| **zone != subnet.zone);
-    let wrong_id =
-        placement.availability_zone_id.as_ref().filter(given).filter(|zone| Some(*zone) != id.as_ref());
+    let wrong_name = name.filter(|zone| **zone != subnet.zone);
+    let wrong_id = wanted_id.filter(|zone| Some(*zone) != id.as_ref());
     match wrong_name.or(wrong_id) {
         None => Ok(()),
         Some(zone) => {
@@ -223,8 +257,9 @@ fn user_data(text: Option<&str>) -> Result<Option<Vec<u8>>, AwsError> {
 fn launch(call: &Call<'_>, request: ec2::RunInstancesRequest, count: usize) -> Result<Launch, AwsError> {
     let image = parameters::required(request.image_id.clone(), "ImageId")?;
     image::check(&image)?;
-    let interface = launch_interface(interface_parts(&request)?)?;
-    check_placement(call, request.placement.as_ref(), &interface)?;
+    let placement = request.placement.as_ref();
+    let interface = launch_interface(call, interface_parts(&request)?, placement)?;
+    check_placement(call, placement, &interface)?;
     let metadata = metadata_options(request.metadata_options.as_ref())?;
     let user_data = user_data(request.user_data.as_ref().map(|text| text.expose().as_str()))?;
     let profile = request.iam_instance_profile.as_ref();
@@ -234,6 +269,7 @@ fn launch(call: &Call<'_>, request: ec2::RunInstancesRequest, count: usize) -> R
         tag::of_new(request.tag_specifications, ["instance", "network-interface", "volume"])?;
     Ok(Launch {
         count,
+        least: None,
         image,
         instance_type: instance_type(request.instance_type)?,
         interface,
@@ -247,41 +283,11 @@ fn launch(call: &Call<'_>, request: ec2::RunInstancesRequest, count: usize) -> R
     })
 }
 
-/// As many as there is room for, up to what is wanted: "If you specify a value that is more capacity than Amazon EC2
-/// can launch in the target Availability Zone, it launches the largest possible number above MinCount."
-async fn run_some(
-    call: &Call<'_>,
-    client_token: Option<&str>,
-    launch: Launch,
-    least: usize,
-) -> Result<Done, AwsError> {
-    let of_count = |count: usize| Action::RunInstances(Launch { count, ..launch.clone() });
-    // A repeated request is content with what the first one started.
-    if let Some(Action::RunInstances(first)) = call.recorded(client_token)
-        && (least..=launch.count).contains(&first.count)
-    {
-        return call.execute(client_token, of_count(first.count)).await;
-    }
-    let room = match &launch.interface {
-        LaunchInterface::Existing(_) => None,
-        LaunchInterface::New { subnet, .. } => call.state.get::<Subnet>(call.account, *subnet).ok(),
-    };
-    let room = room.map_or(launch.count, |subnet| subnet.available_address_count(&call.state));
-    if room < least {
-        let subnet = match &launch.interface {
-            LaunchInterface::New { subnet, .. } => *subnet,
-            LaunchInterface::Existing(_) => return call.execute(client_token, of_count(launch.count)).await,
-        };
-        return Err(call.refuse(ModelError::SubnetFull { subnet }));
-    }
-    call.execute(client_token, of_count(launch.count.min(room))).await
-}
-
 async fn run(call: &Call<'_>, request: ec2::RunInstancesRequest) -> Result<ec2::Reservation, AwsError> {
     let (least, most) = counts(&request)?;
     let client_token = request.client_token.clone();
-    let launch = launch(call, request, most)?;
-    let done = run_some(call, client_token.as_deref(), launch, least).await?;
+    let launch = Launch { least: Some(least), ..launch(call, request, most)? };
+    let done = call.execute(client_token.as_deref(), Action::RunInstances(launch)).await?;
     let created = |event: &postern_model::Event| match event {
         postern_model::Event::Created(ResourceId::Instance(id)) => Some(*id),
         postern_model::Event::Created(_)

@@ -1,6 +1,6 @@
 //! The model's refusals in AWS's words, one by one, so that a new one cannot go without.
 
-use postern_model::{ModelError, ResourceId};
+use postern_model::{ModelError, Quota, ResourceId};
 use postern_wire::AwsError;
 
 use super::error::{
@@ -63,52 +63,61 @@ fn wrong_state(operation: &str, resource: ResourceId, state: &str, needed: &str)
     AwsError::new("IncorrectInstanceState", message)
 }
 
-/// The code and sentence of a quota.
+/// The code and sentence of a bound that nobody can move.
 fn limit(what: &str, limit: usize) -> AwsError {
     let (code, message) = match what {
-        "VPCs" => ("VpcLimitExceeded", "The maximum number of VPCs has been reached.".to_owned()),
-        "subnets of a VPC" => {
-            ("SubnetLimitExceeded", "The maximum number of subnets has been reached.".to_owned())
-        }
-        "blocks of a VPC" => (
-            "CidrLimitExceeded",
-            format!("This network has met its maximum number of allowed CIDRs: {limit}"),
-        ),
-        "route tables of a VPC" => {
-            ("RouteTableLimitExceeded", "The maximum number of route tables has been reached.".to_owned())
-        }
-        "routes of a route table" => {
-            ("RouteLimitExceeded", "The maximum number of routes has been reached.".to_owned())
-        }
-        "Elastic IP addresses" => {
-            ("AddressLimitExceeded", "The maximum number of addresses has been reached.".to_owned())
-        }
-        "NAT gateways" => (
-            "NatGatewayLimitExceeded",
-            format!("Performing this operation would exceed the limit of {limit} NAT gateways"),
-        ),
-        "gateway endpoints" => (
-            "VpcEndpointLimitExceeded",
-            format!("Maximum number of VPC endpoints of type Gateway has been reached ({limit})."),
-        ),
-        "rules of a security group" => (
-            "RulesPerSecurityGroupLimitExceeded",
-            "The maximum number of rules per security group has been reached.".to_owned(),
-        ),
-        "security groups of an interface" => (
-            "SecurityGroupsPerInterfaceLimitExceeded",
-            "The maximum number of security groups per interface has been reached.".to_owned(),
-        ),
         "private addresses of an interface" => (
             "PrivateIpAddressLimitExceeded",
             format!("Number of private addresses will exceed limit of {limit} for the interface."),
         ),
-        "rules of a network ACL" => (
-            "NetworkAclEntryLimitExceeded",
-            "The maximum number of network acl entries has been reached.".to_owned(),
-        ),
         "bytes of user data" => ("InvalidParameterValue", format!("User data is limited to {limit} bytes")),
+        "gateway endpoints of a VPC" => (
+            "VpcEndpointLimitExceeded",
+            format!("Maximum number of VPC endpoints of type Gateway has been reached ({limit})."),
+        ),
         other => ("ResourceLimitExceeded", format!("No more than {limit} {other} are allowed.")),
+    };
+    AwsError::new(code, message)
+}
+
+/// The code and sentence of a quota.
+fn quota(operation: &str, quota: Quota, limit: usize) -> AwsError {
+    let reached = |what: &str| format!("The maximum number of {what} has been reached.");
+    let (code, message) = match quota {
+        Quota::Vpcs if operation == "CreateInternetGateway" => {
+            ("InternetGatewayLimitExceeded", reached("internet gateways"))
+        }
+        Quota::Vpcs => ("VpcLimitExceeded", reached("VPCs")),
+        Quota::Subnets => ("SubnetLimitExceeded", reached("subnets")),
+        Quota::VpcBlocks => (
+            "CidrLimitExceeded",
+            format!("This network has met its maximum number of allowed CIDRs: {limit}"),
+        ),
+        Quota::ElasticAddresses => ("AddressLimitExceeded", reached("addresses")),
+        Quota::NatGateways => (
+            "NatGatewayLimitExceeded",
+            format!("Performing this operation would exceed the limit of {limit} NAT gateways"),
+        ),
+        Quota::RouteTables => ("RouteTableLimitExceeded", reached("route tables")),
+        Quota::Routes => ("RouteLimitExceeded", reached("routes")),
+        // AWS documents no code of its own for these two.
+        Quota::PrefixLists => ("ResourceLimitExceeded", reached("prefix lists")),
+        Quota::KeyPairs => ("ResourceLimitExceeded", reached("key pairs")),
+        Quota::NetworkAcls => ("NetworkAclLimitExceeded", reached("network acls")),
+        Quota::NetworkAclRules => ("NetworkAclEntryLimitExceeded", reached("network acl entries")),
+        Quota::SecurityGroups => ("SecurityGroupLimitExceeded", reached("security groups")),
+        Quota::SecurityGroupRules => {
+            ("RulesPerSecurityGroupLimitExceeded", reached("rules per security group"))
+        }
+        Quota::GroupsPerInterface => {
+            ("SecurityGroupsPerInterfaceLimitExceeded", reached("security groups per interface"))
+        }
+        Quota::Interfaces => ("NetworkInterfaceLimitExceeded", reached("network interfaces")),
+        Quota::GatewayEndpoints => (
+            "VpcEndpointLimitExceeded",
+            format!("Maximum number of VPC endpoints of type Gateway has been reached ({limit})."),
+        ),
+        Quota::DhcpOptions => ("DhcpOptionsLimitExceeded", reached("DHCP option sets")),
     };
     AwsError::new(code, message)
 }
@@ -245,9 +254,22 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
                      used as route targets."
                 ),
             ),
-            other => AwsError::new(
+            ResourceId::Vpc(_)
+| ResourceId::Subnet(_)
+| ResourceId::RouteTable(_)
+| ResourceId::InternetGateway(_)
+| ResourceId::NatGateway(_)
+| ResourceId::Address(_)
+| ResourceId::NetworkInterface(_)
+| ResourceId::SecurityGroup(_)
+| ResourceId::SecurityGroupRule(_)
+| ResourceId::NetworkAcl(_)
+| ResourceId::PrefixList(_)
+| ResourceId::Instance(_)
+| ResourceId::DhcpOptions(_)
+| ResourceId::KeyPair(_) => AwsError::new(
                 "RouteNotSupported",
-                format!("Route table contains unsupported route target: {other}."),
+                format!("Route table contains unsupported route target: {target}."),
             ),
         },
         ModelError::MainRouteTable(table) => {
@@ -303,7 +325,22 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
                 "CannotDelete",
                 format!("the specified group: \"{id}\" name: \"default\" cannot be deleted by a user"),
             ),
-            other => invalid(format!("cannot delete default {} {other}", noun(other))),
+            ResourceId::Vpc(_)
+| ResourceId::Subnet(_)
+| ResourceId::RouteTable(_)
+| ResourceId::InternetGateway(_)
+| ResourceId::NatGateway(_)
+| ResourceId::Address(_)
+| ResourceId::NetworkInterface(_)
+| ResourceId::SecurityGroupRule(_)
+| ResourceId::NetworkAcl(_)
+| ResourceId::PrefixList(_)
+| ResourceId::VpcEndpoint(_)
+| ResourceId::Instance(_)
+| ResourceId::DhcpOptions(_)
+| ResourceId::KeyPair(_) => {
+                invalid(format!("cannot delete default {} {resource}", noun(resource)))
+            }
         },
         ModelError::RuleExists { .. } => {
             AwsError::new("InvalidPermission.Duplicate", "the specified rule already exists")
@@ -336,9 +373,9 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
         ModelError::PrefixListName(name) => {
             invalid(format!("Value ({name}) for parameter prefixListName is invalid. It has 1 to 255 characters and does not start with com.amazonaws."))
         }
-        ModelError::PrefixListVersion { list, current, given } => AwsError::new(
+        ModelError::PrefixListVersion { .. } => AwsError::new(
             "PrefixListVersionMismatch",
-            format!("The prefix list '{list}' has the version {current}, and not the given version {given}."),
+            "The prefix list has the incorrect version number.",
         ),
         ModelError::PrefixListNoVersion { list, version } => {
             invalid(format!("The prefix list '{list}' has no version {version}."))
@@ -372,6 +409,24 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             format!("route table {table} already has a route to the endpoint {endpoint}"),
         ),
         ModelError::Limit { what, limit: most } => limit(what, most),
+        ModelError::Quota { quota: reached, limit } => quota(operation, reached, limit),
+        // No operation of this API sets a quota.
+        ModelError::QuotaTooHigh { .. } => internal(&refusal.to_string()),
+        ModelError::DefaultVpcExists(_) => AwsError::new(
+            "DefaultVpcAlreadyExists",
+            "A Default VPC already exists for this account in this region.",
+        ),
+        ModelError::NoDefaultVpc => {
+            AwsError::new("DefaultVpcDoesNotExist", "There is no default VPC for this account in this region.")
+        }
+        ModelError::DefaultSubnetExists { subnet, zone } => AwsError::new(
+            "DefaultSubnetAlreadyExistsInAvailabilityZone",
+            format!("'{subnet}' is already the default subnet in {zone}."),
+        ),
+        ModelError::NoBlockForDefaultSubnet(vpc) => AwsError::new(
+            "InsufficientFreeAddressesInSubnet",
+            format!("The VPC '{vpc}' has no free /20 CIDR block for a default subnet."),
+        ),
         ModelError::KeyPairExists(name) => {
             AwsError::new("InvalidKeyPair.Duplicate", format!("The keypair '{name}' already exists."))
         }
@@ -396,6 +451,7 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             not_permitted(format!("You do not have permission to manage the network interface '{interface}': AWS manages it."))
         }
         ModelError::IdentityNotFound { kind, name } => {
+            let kind = if kind == "instance profile" { "Instance Profile" } else { kind };
             invalid(format!("Value ({name}) for parameter iamInstanceProfile.name is invalid. Invalid IAM {kind} name"))
         }
         ModelError::IdentityExists { kind, name } => invalid(format!("The {kind} '{name}' already exists.")),
@@ -404,6 +460,9 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
         }
         ModelError::IdentityName { kind, name } => invalid(format!("'{name}' is not a name for a {kind}.")),
         ModelError::ProfileHasRole => invalid("An instance profile holds one role.".to_owned()),
+        ModelError::ProfileWithoutRole { account, path, name } => invalid(format!(
+            "IAM Instance Profile \"arn:aws:iam::{account}:instance-profile{path}{name}\" has no associated IAM Roles"
+        )),
         ModelError::InvalidTagKey(key) => invalid(tag_key(&key)),
         ModelError::InvalidTagValue(_) => {
             invalid("Tag value exceeds the maximum length of 256 characters".to_owned())

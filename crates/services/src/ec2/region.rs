@@ -1,8 +1,6 @@
 //! The region, its zones, and what accounts are told about themselves.
 
-use postern_model::Zone;
-use postern_model::gateway::MAX_ADDRESSES;
-use postern_model::interface::MAX_GROUPS;
+use postern_model::{Quota, Zone, default_vpc};
 use postern_wire::{AwsError, ec2};
 
 use super::call::Call;
@@ -112,14 +110,16 @@ fn zones(
 }
 
 fn account_attributes(
-    _call: &Call<'_>,
+    call: &Call<'_>,
     request: ec2::DescribeAccountAttributesRequest,
 ) -> Result<ec2::DescribeAccountAttributesResult, AwsError> {
+    let limit = |quota| postern_model::quota::limit(&call.state, call.account, quota).to_string();
+    let default_vpc = default_vpc::find(&call.state, call.account).map(|vpc| vpc.id.to_string());
     let known = [
         ("supported-platforms", "VPC".to_owned()),
-        ("default-vpc", "none".to_owned()),
-        ("vpc-max-security-groups-per-interface", MAX_GROUPS.to_string()),
-        ("vpc-max-elastic-ips", MAX_ADDRESSES.to_string()),
+        ("default-vpc", default_vpc.unwrap_or_else(|| "none".to_owned())),
+        ("vpc-max-security-groups-per-interface", limit(Quota::GroupsPerInterface)),
+        ("vpc-max-elastic-ips", limit(Quota::ElasticAddresses)),
     ];
     let unknown = |name: &&String| !known.iter().any(|(known, _)| *known == name.as_str());
     if let Some(name) = request.attribute_names.iter().find(unknown) {

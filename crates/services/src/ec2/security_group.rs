@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use postern_model::security_group::{NewRule, Permission, RuleChoice, SecurityGroup};
-use postern_model::{Action, SecurityGroupId, SecurityGroupRuleId, State};
+use postern_model::{Action, SecurityGroupId, SecurityGroupRuleId, State, default_vpc};
 use postern_wire::{AwsError, ec2};
 
 use super::ask::{Asked, By};
@@ -164,10 +164,11 @@ async fn create(
     if name.starts_with("sg-") {
         return Err(parameters::invalid("groupName", &name, "A group name may not start with sg-."));
     }
-    let Some(vpc) = request.vpc_id else {
-        return Err(AwsError::new("VPCIdNotSpecified", "No default VPC for this user"));
+    let vpc = match (&request.vpc_id, default_vpc::find(&call.state, call.account)) {
+        (Some(vpc), _) => parameters::id(vpc)?,
+        (None, Some(vpc)) => vpc.id,
+        (None, None) => return Err(AwsError::new("VPCIdNotSpecified", "No default VPC for this user")),
     };
-    let vpc = parameters::id(&vpc)?;
     let action = Action::CreateSecurityGroup { vpc, name, description, tags: new_tags };
     let done = call.execute(None, action).await?;
     let id = created!(done, SecurityGroup)?;

@@ -166,7 +166,6 @@ fn new_rule(egress: bool, request: &ec2::SecurityGroupRuleRequest) -> Result<New
     Ok(NewRule { permission, description: request.description.clone().unwrap_or_default() })
 }
 
-/// Several rules are several commands; all are tried on the state that is there before the first is carried out.
 async fn modify(
     call: &Call<'_>,
     request: ec2::ModifySecurityGroupRulesRequest,
@@ -185,9 +184,6 @@ async fn modify(
     if actions.is_empty() {
         return Err(parameters::missing("SecurityGroupRule"));
     }
-    call.rehearse(&actions)?;
-    for action in actions {
-        call.execute(None, action).await?;
-    }
+    call.execute(None, Action::Batch(actions)).await?;
     Ok(ec2::ModifySecurityGroupRulesResult { r#return: Some(true) })
 }

@@ -21,6 +21,11 @@ pub(super) const OPERATIONS: &[Entry] = &[
         only: &[("Ipv6Native", &["false"])],
         asked: &[Asked::New("subnet"), Asked::Named(By::Id, "VpcId")],
     },
+    operation! { write CreateDefaultSubnet = create_default;
+        honoured: &[DRY_RUN, &["AvailabilityZone", "AvailabilityZoneId"]],
+        only: &[("Ipv6Native", &["false"])],
+        asked: &[Asked::New("subnet")],
+    },
     operation! { write DeleteSubnet = delete; honoured: &[DRY_RUN, &["SubnetId"]], asked: NAMED },
     operation! { read DescribeSubnets = describe; filters: filters::names::<ec2::Subnet>, honoured: &[DRY_RUN, FILTERS, PAGES, &["SubnetId"]] },
     operation! { write ModifySubnetAttribute = modify_attribute;
@@ -49,7 +54,7 @@ fn show(state: &State, subnet: &Subnet) -> ec2::Subnet {
         availability_zone_id: zone_id(state, &subnet.zone),
         available_ip_address_count: count(subnet.available_address_count(state)),
         cidr_block: some(subnet.cidr),
-        default_for_az: Some(false),
+        default_for_az: Some(subnet.default_for_zone),
         enable_dns64: Some(false),
         ipv6_cidr_block_association_set: Some(Vec::new()),
         ipv6_native: Some(false),
@@ -143,6 +148,21 @@ async fn create(
     let id = created!(done, Subnet)?;
     let subnet = done.state.get::<Subnet>(call.account, id).map_err(|e| call.refuse(e))?;
     Ok(ec2::CreateSubnetResult { subnet: Some(show(&done.state, &subnet)) })
+}
+
+async fn create_default(
+    call: &Call<'_>,
+    request: ec2::CreateDefaultSubnetRequest,
+) -> Result<ec2::CreateDefaultSubnetResult, AwsError> {
+    let given = zone(call, request.availability_zone, request.availability_zone_id)?;
+    let given = parameters::required(given, "AvailabilityZone")?;
+    // The model knows default subnets by the name of their zone.
+    let known = call.state.region.zones.iter().find(|zone| zone.name == given || zone.id == given);
+    let zone = known.map_or(given, |zone| zone.name.clone());
+    let done = call.execute(None, Action::CreateDefaultSubnet { zone }).await?;
+    let id = created!(done, Subnet)?;
+    let subnet = done.state.get::<Subnet>(call.account, id).map_err(|e| call.refuse(e))?;
+    Ok(ec2::CreateDefaultSubnetResult { subnet: Some(show(&done.state, &subnet)) })
 }
 
 async fn delete(call: &Call<'_>, request: ec2::DeleteSubnetRequest) -> Result<(), AwsError> {

@@ -63,9 +63,8 @@ pub fn first_created<I>(events: &[postern_model::Event], of: impl Fn(ResourceId)
 /// The id that a command created, as the kind that is asked for.
 macro_rules! created {
     ($done:expr, $variant:ident) => {
-        $crate::ec2::view::first_created(&$done.events, |id| match id {
-            postern_model::ResourceId::$variant(id) => Some(id),
-            _ => None,
+        $crate::ec2::view::first_created(&$done.events, |id| {
+            if let postern_model::ResourceId::$variant(id) = id { Some(id) } else { None }
         })
         .ok_or_else(|| $crate::ec2::error::internal("the command created nothing"))
     };

@@ -21,6 +21,7 @@ pub(super) const OPERATIONS: &[Entry] = &[
         only: &[("AmazonProvidedIpv6CidrBlock", &["false"]), ("InstanceTenancy", &["default"])],
         asked: &[Asked::New("vpc")],
     },
+    operation! { write CreateDefaultVpc = create_default; honoured: &[DRY_RUN], asked: &[Asked::New("vpc")] },
     operation! { write DeleteVpc = delete; honoured: &[DRY_RUN, &["VpcId"]], asked: NAMED },
     operation! { read DescribeVpcs = describe; filters: filters::names::<ec2::Vpc>, honoured: &[DRY_RUN, FILTERS, PAGES, &["VpcId"]] },
     operation! { read DescribeVpcAttribute = describe_attribute;
@@ -57,7 +58,7 @@ fn show(state: &State, vpc: &Vpc, progress: &str) -> ec2::Vpc {
         cidr_block_association_set: Some(vpc.blocks.iter().map(|b| block(b, "associated")).collect()),
         dhcp_options_id: Some(dhcp_options::shown_id(state, vpc.dhcp_options)),
         instance_tenancy: some("default"),
-        is_default: Some(false),
+        is_default: Some(vpc.is_default),
         owner_id: some(vpc.owner),
         state: some(progress),
         tags: tags(&vpc.tags),
@@ -109,6 +110,17 @@ async fn create(call: &Call<'_>, request: ec2::CreateVpcRequest) -> Result<ec2::
     let id = created!(done, Vpc)?;
     let vpc = done.state.get::<Vpc>(call.account, id).map_err(|e| call.refuse(e))?;
     Ok(ec2::CreateVpcResult { vpc: Some(show(&done.state, &vpc, "pending")) })
+}
+
+/// AWS asks for the permission to make a VPC and nothing of what comes with it.
+async fn create_default(
+    call: &Call<'_>,
+    _request: ec2::CreateDefaultVpcRequest,
+) -> Result<ec2::CreateDefaultVpcResult, AwsError> {
+    let done = call.execute(None, Action::CreateDefaultVpc).await?;
+    let id = created!(done, Vpc)?;
+    let vpc = done.state.get::<Vpc>(call.account, id).map_err(|e| call.refuse(e))?;
+    Ok(ec2::CreateDefaultVpcResult { vpc: Some(show(&done.state, &vpc, "pending")) })
 }
 
 async fn delete(call: &Call<'_>, request: ec2::DeleteVpcRequest) -> Result<(), AwsError> {

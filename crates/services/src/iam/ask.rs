@@ -71,21 +71,31 @@ impl Namer<'_> {
             }
             Request::ListAttachedRolePolicies(r) => self.role(r.role_name.as_deref()),
             Request::ListInstanceProfilesForRole(r) => self.role(r.role_name.as_deref()),
-            Request::TagRole(r) => {
-                let (arn, context) = self.role(r.role_name.as_deref());
-                (arn, with_request_tags(context, &r.tags))
-            }
-            Request::UntagRole(r) => {
-                let (arn, mut context) = self.role(r.role_name.as_deref());
-                context.insert_many("aws:TagKeys", r.tag_keys.iter().cloned());
-                (arn, context)
-            }
+            Request::TagRole(r) => tagged(self.role(r.role_name.as_deref()), &r.tags),
+            Request::UntagRole(r) => untagged(self.role(r.role_name.as_deref()), &r.tag_keys),
             Request::ListRoleTags(r) => self.role(r.role_name.as_deref()),
+            Request::TagUser(r) => tagged(self.user(r.user_name.as_deref()), &r.tags),
+            Request::UntagUser(r) => untagged(self.user(r.user_name.as_deref()), &r.tag_keys),
+            Request::ListUserTags(r) => self.user(r.user_name.as_deref()),
+            Request::TagPolicy(r) => tagged(self.policy(r.policy_arn.as_deref()), &r.tags),
+            Request::UntagPolicy(r) => untagged(self.policy(r.policy_arn.as_deref()), &r.tag_keys),
+            Request::ListPolicyTags(r) => self.policy(r.policy_arn.as_deref()),
+            Request::TagInstanceProfile(r) => {
+                tagged(self.profile(r.instance_profile_name.as_deref()), &r.tags)
+            }
+            Request::UntagInstanceProfile(r) => {
+                untagged(self.profile(r.instance_profile_name.as_deref()), &r.tag_keys)
+            }
+            Request::ListInstanceProfileTags(r) => self.profile(r.instance_profile_name.as_deref()),
 
             Request::GetPolicy(r) => self.policy(r.policy_arn.as_deref()),
             Request::GetPolicyVersion(r) => self.policy(r.policy_arn.as_deref()),
             Request::DeletePolicy(r) => self.policy(r.policy_arn.as_deref()),
             Request::ListPolicyVersions(r) => self.policy(r.policy_arn.as_deref()),
+            Request::CreatePolicyVersion(r) => self.policy(r.policy_arn.as_deref()),
+            Request::DeletePolicyVersion(r) => self.policy(r.policy_arn.as_deref()),
+            Request::SetDefaultPolicyVersion(r) => self.policy(r.policy_arn.as_deref()),
+            Request::UpdateRole(r) => self.role(r.role_name.as_deref()),
 
             Request::GetInstanceProfile(r) => self.profile(r.instance_profile_name.as_deref()),
             Request::DeleteInstanceProfile(r) => self.profile(r.instance_profile_name.as_deref()),
@@ -97,6 +107,7 @@ impl Namer<'_> {
             Request::PutUserPolicy(r) => self.user(r.user_name.as_deref()),
             Request::GetUserPolicy(r) => self.user(r.user_name.as_deref()),
             Request::DeleteUserPolicy(r) => self.user(r.user_name.as_deref()),
+            Request::ListGroupsForUser(r) => self.user(r.user_name.as_deref()),
             Request::ListUserPolicies(r) => self.user(r.user_name.as_deref()),
             Request::AttachUserPolicy(r) => {
                 with_policy(self.user(r.user_name.as_deref()), r.policy_arn.as_deref())
@@ -171,6 +182,15 @@ impl Namer<'_> {
 
 fn with_policy((resource, context): Target, arn: Option<&str>) -> Target {
     (resource, context.with("iam:PolicyARN", arn.unwrap_or_default().to_owned()))
+}
+
+fn tagged((resource, context): Target, tags: &[Tag]) -> Target {
+    (resource, with_request_tags(context, tags))
+}
+
+fn untagged((resource, mut context): Target, keys: &[String]) -> Target {
+    context.insert_many("aws:TagKeys", keys.iter().cloned());
+    (resource, context)
 }
 
 fn with_request_tags(mut context: Context, tags: &[Tag]) -> Context {

@@ -19,6 +19,7 @@ pub(super) fn not_found(kind: &str, name: &str) -> AwsError {
         "instance profile" => format!("Instance Profile {name} cannot be found."),
         "policy" => format!("Policy {name} was not found."),
         "attached policy" => format!("Policy {name} was not found."),
+        "policy version" => format!("Policy {name} does not exist or is not attachable."),
         "access key" => format!("The Access Key with id {name} cannot be found."),
         other => format!("The {other} with name {name} cannot be found."),
     })
@@ -82,6 +83,10 @@ fn in_use(kind: &str, what: &str) -> AwsError {
         ("role", "instance profiles") => {
             "Cannot delete entity, must remove roles from instance profile first.".to_owned()
         }
+        ("policy version", _) => "Cannot delete the default version of a policy.".to_owned(),
+        ("policy", "versions") => "This policy has more than one version. Before you delete a policy, you must \
+                                   delete the policy's versions. The default version is deleted with the policy."
+            .to_owned(),
         ("policy", _) => "Cannot delete a policy attached to entities.".to_owned(),
         (kind, what) => format!("Cannot delete entity, the {kind} still has {what}."),
     })
@@ -102,6 +107,10 @@ fn of_model(error: &ModelError) -> AwsError {
         ModelError::Limit { what: "access keys of a user", limit } => {
             limit_exceeded(format!("Cannot exceed quota for AccessKeysPerUser: {limit}"))
         }
+        ModelError::Limit { what: "versions of a policy", limit } => limit_exceeded(format!(
+            "A managed policy can have up to {limit} versions. Before you create a new version, you must delete an \
+             existing version."
+        )),
         ModelError::Limit { what, limit } => {
             limit_exceeded(format!("Cannot exceed quota for {what}: {limit}"))
         }
@@ -110,6 +119,80 @@ fn of_model(error: &ModelError) -> AwsError {
         }
         ModelError::InvalidTagKey(key) => invalid(format!("The tag key {key} is invalid.")),
         ModelError::InvalidTagValue(value) => invalid(format!("The tag value {value} is invalid.")),
-        other => AwsError::new("ValidationError", format!("{other}.")),
+        // Nothing that commands of IAM are refused for.
+        ModelError::AccountNotFound(..)
+        | ModelError::AccountExists(..)
+        | ModelError::NotFound(..)
+        | ModelError::AssociationNotFound(..)
+        | ModelError::AttachmentNotFound(..)
+        | ModelError::InUse { .. }
+        | ModelError::WrongState { .. }
+        | ModelError::DifferentVpcs { .. }
+        | ModelError::DifferentZones { .. }
+        | ModelError::HostBits(..)
+        | ModelError::BlockSize { .. }
+        | ModelError::BlockRestricted { .. }
+        | ModelError::BlockOverlap { .. }
+        | ModelError::BlockOutsideVpc { .. }
+        | ModelError::BlockHasSubnets { .. }
+        | ModelError::PrimaryBlock { .. }
+        | ModelError::ZoneNotFound(..)
+        | ModelError::SubnetFull { .. }
+        | ModelError::AddressOutsideSubnet { .. }
+        | ModelError::AddressReserved { .. }
+        | ModelError::AddressInUse { .. }
+        | ModelError::AddressNotAssigned { .. }
+        | ModelError::PublicAddressesExhausted
+        | ModelError::RouteExists { .. }
+        | ModelError::RouteNotFound { .. }
+        | ModelError::RouteManaged { .. }
+        | ModelError::RouteShadowsLocal { .. }
+        | ModelError::RouteRestricted { .. }
+        | ModelError::RouteTargetUnsupported(..)
+        | ModelError::MainRouteTable(..)
+        | ModelError::SubnetAssociated { .. }
+        | ModelError::GatewayAttached { .. }
+        | ModelError::VpcHasGateway { .. }
+        | ModelError::GatewayNotAttached { .. }
+        | ModelError::VpcWithoutGateway { .. }
+        | ModelError::PublicAddressesMapped { .. }
+        | ModelError::AddressAssociated { .. }
+        | ModelError::GroupNameTaken { .. }
+        | ModelError::DefaultResource(..)
+        | ModelError::RuleExists { .. }
+        | ModelError::RuleNotFound { .. }
+        | ModelError::PortRange { .. }
+        | ModelError::InvalidProtocol(..)
+        | ModelError::RuleNumber(..)
+        | ModelError::AclEntryExists { .. }
+        | ModelError::AclEntryNotFound { .. }
+        | ModelError::PrefixListManaged(..)
+        | ModelError::PrefixListName(..)
+        | ModelError::PrefixListVersion { .. }
+        | ModelError::PrefixListNoVersion { .. }
+        | ModelError::PrefixListFull { .. }
+        | ModelError::PrefixListEntryNotFound { .. }
+        | ModelError::PrefixListMixedChange
+        | ModelError::PrefixListSize(..)
+        | ModelError::ServiceNotFound(..)
+        | ModelError::EndpointType { .. }
+        | ModelError::EndpointAssociated { .. }
+        | ModelError::Quota { .. }
+        | ModelError::QuotaTooHigh { .. }
+        | ModelError::KeyPairExists(..)
+        | ModelError::KeyPairNotFound(..)
+        | ModelError::InstanceCount { .. }
+        | ModelError::TerminationProtected(..)
+        | ModelError::DeviceIndexTaken { .. }
+        | ModelError::PrimaryInterface(..)
+        | ModelError::InterfaceManaged { .. }
+        | ModelError::ProfileWithoutRole { .. }
+        | ModelError::DefaultVpcExists(..)
+        | ModelError::NoDefaultVpc
+        | ModelError::DefaultSubnetExists { .. }
+        | ModelError::NoBlockForDefaultSubnet(..)
+        | ModelError::Unchangeable { .. }
+        | ModelError::TokenReused { .. }
+        | ModelError::IdsExhausted => AwsError::new("ValidationError", format!("{error}.")),
     }
 }

@@ -9,6 +9,7 @@ mod error;
 mod keys;
 mod page;
 mod policies;
+mod policy_versions;
 mod profiles;
 mod roles;
 mod shape;
@@ -137,6 +138,19 @@ impl Call<'_> {
             Request::CreateRole(r) => answer::<op::CreateRole>(call.create_role(*r).await?, id),
             Request::GetRole(r) => answer::<op::GetRole>(call.get_role(*r)?, id),
             Request::DeleteRole(r) => answer::<op::DeleteRole>(call.delete_role(*r).await?, id),
+            Request::ListGroupsForUser(r) => {
+                answer::<op::ListGroupsForUser>(call.list_groups_for_user(*r)?, id)
+            }
+            Request::UpdateRole(r) => answer::<op::UpdateRole>(call.update_role(*r).await?, id),
+            Request::CreatePolicyVersion(r) => {
+                answer::<op::CreatePolicyVersion>(call.create_policy_version(*r).await?, id)
+            }
+            Request::DeletePolicyVersion(r) => {
+                answer::<op::DeletePolicyVersion>(call.delete_policy_version(*r).await?, id)
+            }
+            Request::SetDefaultPolicyVersion(r) => {
+                answer::<op::SetDefaultPolicyVersion>(call.set_default_policy_version(*r).await?, id)
+            }
             Request::ListRoles(r) => answer::<op::ListRoles>(call.list_roles(*r)?, id),
             Request::UpdateAssumeRolePolicy(r) => {
                 answer::<op::UpdateAssumeRolePolicy>(call.update_trust(*r).await?, id)
@@ -215,6 +229,21 @@ impl Call<'_> {
             Request::TagRole(r) => answer::<op::TagRole>(call.tag_role(*r).await?, id),
             Request::UntagRole(r) => answer::<op::UntagRole>(call.untag_role(*r).await?, id),
             Request::ListRoleTags(r) => answer::<op::ListRoleTags>(call.list_role_tags(*r)?, id),
+            Request::TagUser(r) => answer::<op::TagUser>(call.tag_user(*r).await?, id),
+            Request::UntagUser(r) => answer::<op::UntagUser>(call.untag_user(*r).await?, id),
+            Request::ListUserTags(r) => answer::<op::ListUserTags>(call.list_user_tags(*r)?, id),
+            Request::TagPolicy(r) => answer::<op::TagPolicy>(call.tag_policy(*r).await?, id),
+            Request::UntagPolicy(r) => answer::<op::UntagPolicy>(call.untag_policy(*r).await?, id),
+            Request::ListPolicyTags(r) => answer::<op::ListPolicyTags>(call.list_policy_tags(*r)?, id),
+            Request::TagInstanceProfile(r) => {
+                answer::<op::TagInstanceProfile>(call.tag_profile(*r).await?, id)
+            }
+            Request::UntagInstanceProfile(r) => {
+                answer::<op::UntagInstanceProfile>(call.untag_profile(*r).await?, id)
+            }
+            Request::ListInstanceProfileTags(r) => {
+                answer::<op::ListInstanceProfileTags>(call.list_profile_tags(*r)?, id)
+            }
         })
     }
 }

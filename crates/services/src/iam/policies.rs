@@ -14,13 +14,13 @@ use crate::directory::managed::{self, AwsPolicy};
 const ATTACHED_MAX: usize = 10;
 
 /// A policy that a request names.
-enum Found {
+pub(super) enum Found {
     Own(std::sync::Arc<postern_model::iam::ManagedPolicy>),
     Aws(&'static AwsPolicy),
 }
 
 impl Call<'_> {
-    fn policy(&self, arn: &str) -> Outcome<Found> {
+    pub(super) fn policy(&self, arn: &str) -> Outcome<Found> {
         let own = self.iam().policies.get(arn).cloned().map(Found::Own);
         own.or_else(|| managed::find(arn).map(Found::Aws)).ok_or_else(|| not_found("policy", arn))
     }
@@ -61,38 +61,6 @@ impl Call<'_> {
         let GetPolicyRequest { policy_arn } = request;
         let found = self.policy(&required(policy_arn, "PolicyArn")?)?;
         Ok(GetPolicyResponse { policy: Some(self.shown(&found)) })
-    }
-
-    pub(super) fn get_policy_version(
-        &self,
-        request: GetPolicyVersionRequest,
-    ) -> Outcome<GetPolicyVersionResponse> {
-        let GetPolicyVersionRequest { policy_arn, version_id } = request;
-        let (arn, version) = (required(policy_arn, "PolicyArn")?, required(version_id, "VersionId")?);
-        let found = self.policy(&arn)?;
-        if version != shape::ONLY_VERSION {
-            let message = format!("Policy {arn} version {version} does not exist or is not attachable.");
-            return Err(no_such(message));
-        }
-        let policy_version = match &found {
-            Found::Own(policy) => shape::version(shape::time(policy.created_at), Some(&policy.document)),
-            Found::Aws(policy) => shape::version(None, Some(policy.document)),
-        };
-        Ok(GetPolicyVersionResponse { policy_version: Some(policy_version) })
-    }
-
-    pub(super) fn list_policy_versions(
-        &self,
-        request: ListPolicyVersionsRequest,
-    ) -> Outcome<ListPolicyVersionsResponse> {
-        let ListPolicyVersionsRequest { marker, max_items, policy_arn } = request;
-        let version = match self.policy(&required(policy_arn, "PolicyArn")?)? {
-            Found::Own(policy) => shape::version(shape::time(policy.created_at), None),
-            Found::Aws(_) => shape::version(None, None),
-        };
-        let page = page(std::iter::once((shape::ONLY_VERSION, version)), marker.as_deref(), max_items)?;
-        let (is_truncated, marker) = (page.is_truncated, page.marker);
-        Ok(ListPolicyVersionsResponse { is_truncated, marker, versions: Some(page.items) })
     }
 
     pub(super) async fn delete_policy(&mut self, request: DeletePolicyRequest) -> Outcome<()> {

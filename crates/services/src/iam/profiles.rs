@@ -10,7 +10,7 @@ use super::page::page;
 use super::{Call, Outcome, required, shape, tags};
 
 impl Call<'_> {
-    fn profile(&self, name: &str) -> Outcome<Arc<postern_model::iam::InstanceProfile>> {
+    pub(super) fn profile(&self, name: &str) -> Outcome<Arc<postern_model::iam::InstanceProfile>> {
         self.iam().instance_profiles.get(name).cloned().ok_or_else(|| not_found("instance profile", name))
     }
 

@@ -87,6 +87,14 @@ impl Call<'_> {
         self.execute(IamAction::UpdateTrustPolicy { role, document }).await
     }
 
+    pub(super) async fn update_role(&mut self, request: UpdateRoleRequest) -> Outcome<UpdateRoleResponse> {
+        let UpdateRoleRequest { description, max_session_duration, role_name } = request;
+        let role = required(role_name, "RoleName")?;
+        let max_session_seconds = max_session_duration.and_then(|seconds| u32::try_from(seconds).ok());
+        self.execute(IamAction::UpdateRole { role, description, max_session_seconds }).await?;
+        Ok(UpdateRoleResponse {})
+    }
+
     pub(super) async fn put_role_policy(&mut self, request: PutRolePolicyRequest) -> Outcome<()> {
         let PutRolePolicyRequest { policy_document, policy_name, role_name } = request;
         let (name, policy) = (required(role_name, "RoleName")?, required(policy_name, "PolicyName")?);

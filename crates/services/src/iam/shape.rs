@@ -10,7 +10,7 @@ use crate::directory::managed::AwsPolicy;
 use crate::directory::{role_arn, user_arn};
 
 /// The only version of a policy that there is.
-pub(super) const ONLY_VERSION: &str = "v1";
+pub(super) const FIRST_VERSION: &str = "v1";
 /// When AWS's own policies were made, as far as this region is concerned.
 const AWS_POLICIES_MADE_AT: postern_wire::Timestamp = postern_wire::Timestamp::from_seconds(1_423_248_239);
 
@@ -80,7 +80,8 @@ pub(super) fn attachments(iam: &Iam, arn: &str) -> usize {
 pub(super) fn policy(iam: &Iam, policy: &ManagedPolicy, detailed: bool) -> iam::Policy {
     iam::Policy {
         create_date: time(policy.created_at),
-        update_date: time(policy.created_at),
+        default_version_id: Some(format!("v{}", policy.versions.default)),
+        update_date: time(policy.default_version_created_at()),
         description: Some(policy.description.clone()).filter(|text| detailed && !text.is_empty()),
         path: Some(policy.path.clone()),
         tags: shown(&policy.tags).filter(|_| detailed),
@@ -102,7 +103,7 @@ fn any_policy(iam: &Iam, arn: &str, name: &str, id: &str) -> iam::Policy {
     iam::Policy {
         arn: Some(arn.to_owned()),
         attachment_count: i64::try_from(attachments(iam, arn)).ok(),
-        default_version_id: Some(ONLY_VERSION.to_owned()),
+        default_version_id: Some(FIRST_VERSION.to_owned()),
         is_attachable: Some(true),
         permissions_boundary_usage_count: Some(0),
         policy_id: Some(id.to_owned()),
@@ -111,15 +112,17 @@ fn any_policy(iam: &Iam, arn: &str, name: &str, id: &str) -> iam::Policy {
     }
 }
 
-/// The only version of a policy.
+/// A version of a policy.
 pub(super) fn version(
+    id: &str,
+    is_default: bool,
     made_at: Option<postern_wire::Timestamp>,
     document: Option<&str>,
 ) -> iam::PolicyVersion {
     iam::PolicyVersion {
         create_date: Some(made_at.unwrap_or(AWS_POLICIES_MADE_AT)),
         document: document.and_then(encoded),
-        is_default_version: Some(true),
-        version_id: Some(ONLY_VERSION.to_owned()),
+        is_default_version: Some(is_default),
+        version_id: Some(id.to_owned()),
     }
 }

@@ -53,6 +53,18 @@ impl Call<'_> {
         Ok(GetUserResponse { user: Some(user) })
     }
 
+    /// There are no groups here, so a user is in none. Terraform asks before it deletes one.
+    pub(super) fn list_groups_for_user(
+        &self,
+        request: ListGroupsForUserRequest,
+    ) -> Outcome<ListGroupsForUserResponse> {
+        let ListGroupsForUserRequest { marker, max_items, user_name } = request;
+        self.user(&required(user_name, "UserName")?)?;
+        let page = page(std::iter::empty(), marker.as_deref(), max_items)?;
+        let (is_truncated, marker) = (page.is_truncated, page.marker);
+        Ok(ListGroupsForUserResponse { groups: Some(page.items), is_truncated, marker })
+    }
+
     pub(super) async fn delete_user(&mut self, request: DeleteUserRequest) -> Outcome<()> {
         let DeleteUserRequest { user_name } = request;
         let name = required(user_name, "UserName")?;

@@ -4,24 +4,31 @@
 //! nothing in the request.
 //! INVARIANT: nothing is told without a token that was made for this instance, and a token is made for nobody who
 //! came through a proxy (`X-Forwarded-For`).
-//! Source: "Use IMDSv2" and "Instance metadata categories" in the EC2 user guide.
+//! INVARIANT: the packets that answer a PUT take as many hops as the instance's options allow and no more, so that with
+//! a limit of one a container or another host behind the instance never gets a token.
+//! Source: "Use IMDSv2", "Instance metadata categories" and "Configure the instance metadata options"
+//! (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-options.html>: the hop limit is
+//! the time to live of the PUT response's packets) in the EC2 user guide.
 
 mod credentials;
+pub mod identity;
 mod token;
 mod tree;
 
+use std::num::NonZeroU8;
 use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, HeaderValue, SERVER};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use postern_frontdoor::body::full;
-use postern_frontdoor::{HttpService, Metrics, Origin, RequestBody, Responding, ResponseBody};
+use postern_frontdoor::{AnswerHops, HttpService, Metrics, Origin, RequestBody, Responding, ResponseBody};
 use postern_model::State;
 use postern_model::instance::Instance;
 use postern_path::Peer;
 use postern_wire::Timestamp;
 
 use self::credentials::RoleCredentials;
+use self::identity::IdentitySigner;
 use self::tree::Node;
 use crate::commands::Commands;
 use crate::directory::session::SessionKeys;
@@ -34,6 +41,7 @@ pub struct Imds {
     commands: Arc<dyn Commands>,
     sessions: Arc<SessionKeys>,
     credentials: RoleCredentials,
+    identity: Option<IdentitySigner>,
     metrics: Arc<Metrics>,
 }
 
@@ -41,7 +49,13 @@ impl Imds {
     /// Over the region's state, with credentials and tokens made by these keys.
     pub fn new(commands: Arc<dyn Commands>, sessions: Arc<SessionKeys>, metrics: Arc<Metrics>) -> Self {
         let credentials = RoleCredentials::new(Arc::clone(&sessions));
-        Self { commands, sessions, credentials, metrics }
+        Self { commands, sessions, credentials, identity: None, metrics }
+    }
+
+    /// The same with signatures of identity documents.
+    #[must_use]
+    pub fn signing(self, identity: IdentitySigner) -> Self {
+        Self { identity: Some(identity), ..self }
     }
 
     fn now(&self) -> Timestamp {
@@ -57,6 +71,12 @@ impl Imds {
             return Err(StatusCode::FORBIDDEN);
         }
         let (path, headers) = (request.uri().path(), request.headers());
+        if request.method() == Method::PUT {
+            // Whoever serves the connection has to see to the limit; without that there is no answer.
+            let hops = request.extensions().get::<AnswerHops>();
+            let hops = hops.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
+            hops.limit(NonZeroU8::new(instance.metadata.hop_limit).unwrap_or(NonZeroU8::MIN));
+        }
         match *request.method() {
             Method::PUT if path == "/latest/api/token" => self.token(headers, instance),
             Method::GET | Method::HEAD => {
@@ -81,7 +101,8 @@ impl Imds {
     }
 
     fn get(&self, state: &State, instance: &Instance, peer: &Peer, path: &str) -> Result<Reply, StatusCode> {
-        let node = tree::find(state, instance, peer, path).ok_or(StatusCode::NOT_FOUND)?;
+        let signs = self.identity.is_some();
+        let node = tree::find(state, instance, peer, signs, path).ok_or(StatusCode::NOT_FOUND)?;
         let plain = |text: String| Reply { text: text.into_bytes(), content_type: "text/plain", ttl: None };
         match node {
             Node::Text(text) => Ok(plain(text)),
@@ -90,6 +111,14 @@ impl Imds {
             }
             Node::Folder(entries) => Ok(plain(tree::listing(&entries))),
             Node::KeyPair { .. } => Ok(plain("openssh-key".to_owned())),
+            Node::Signature(document) => {
+                let signature = self.identity.as_ref().and_then(|identity| identity.signature(&document));
+                signature.map(plain).ok_or(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+            Node::Message(document) => {
+                let message = self.identity.as_ref().and_then(|identity| identity.message(&document));
+                message.map(plain).ok_or(StatusCode::INTERNAL_SERVER_ERROR)
+            }
             Node::ProfileInfo => {
                 let text = self.credentials.info(state, instance, self.now());
                 text.map(plain).ok_or(StatusCode::NOT_FOUND)

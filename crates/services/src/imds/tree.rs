@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use postern_model::State;
 use postern_model::gateway::elastic_of;
 use postern_model::instance::{Instance, find_key_pair};
 use postern_model::interface::NetworkInterface;
@@ -10,6 +9,7 @@ use postern_model::security_group::SecurityGroup;
 use postern_model::state::Resource as _;
 use postern_model::subnet::Subnet;
 use postern_model::vpc::{Vpc, domain_name};
+use postern_model::{State, VpcId};
 use postern_path::Peer;
 use serde_json::json;
 use std::net::Ipv4Addr;
@@ -32,6 +32,10 @@ pub(super) enum Node {
         /// The public key.
         public_key: String,
     },
+    /// The signature of this document.
+    Signature(String),
+    /// This document in a signed message.
+    Message(String),
     /// `iam/info`.
     ProfileInfo,
     /// The role's credentials.
@@ -41,21 +45,31 @@ pub(super) enum Node {
 type Entries = BTreeMap<String, Node>;
 
 /// What is at this path; `/latest/meta-data` and `/latest/meta-data/` are the same, as on AWS.
-pub(super) fn find(state: &State, instance: &Instance, peer: &Peer, path: &str) -> Option<Node> {
+pub(super) fn find(state: &State, instance: &Instance, peer: &Peer, signs: bool, path: &str) -> Option<Node> {
     let path = path.strip_prefix('/')?;
     let steps = path.strip_suffix('/').unwrap_or(path);
-    let root = Node::Folder(BTreeMap::from([("latest".to_owned(), latest(state, instance, peer))]));
+    let root = Node::Folder(BTreeMap::from([("latest".to_owned(), latest(state, instance, peer, signs))]));
     if steps.is_empty() {
         return Some(root);
     }
     let node = steps.split('/').try_fold(root, |node, step| match node {
         Node::Folder(mut entries) => entries.remove(step),
         Node::KeyPair { public_key, .. } => (step == "openssh-key").then_some(Node::Text(public_key)),
-        Node::Text(_) | Node::Bytes(_) | Node::ProfileInfo | Node::Credentials => None,
+        Node::Text(_)
+        | Node::Bytes(_)
+        | Node::Signature(_)
+        | Node::Message(_)
+        | Node::ProfileInfo
+        | Node::Credentials => None,
     })?;
     let value = match node {
         Node::Folder(_) | Node::KeyPair { .. } => false,
-        Node::Text(_) | Node::Bytes(_) | Node::ProfileInfo | Node::Credentials => true,
+        Node::Text(_)
+        | Node::Bytes(_)
+        | Node::Signature(_)
+        | Node::Message(_)
+        | Node::ProfileInfo
+        | Node::Credentials => true,
     };
     // A value has nothing below it.
     (!value || !path.ends_with('/')).then_some(node)
@@ -66,7 +80,12 @@ pub(super) fn listing(entries: &Entries) -> String {
     let line = |(name, node): (&String, &Node)| match node {
         Node::Folder(_) => format!("{name}/"),
         Node::KeyPair { name: pair, .. } => format!("{name}={pair}"),
-        Node::Text(_) | Node::Bytes(_) | Node::ProfileInfo | Node::Credentials => name.clone(),
+        Node::Text(_)
+        | Node::Bytes(_)
+        | Node::Signature(_)
+        | Node::Message(_)
+        | Node::ProfileInfo
+        | Node::Credentials => name.clone(),
     };
     entries.iter().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -95,10 +114,18 @@ impl Folder {
     }
 }
 
-fn latest(state: &State, instance: &Instance, peer: &Peer) -> Node {
-    let document = Folder::default().text("document", identity_document(state, instance)).done();
+fn latest(state: &State, instance: &Instance, peer: &Peer, signs: bool) -> Node {
+    let document = identity_document(state, instance);
+    let signed = |node: fn(String) -> Node| signs.then(|| node(document.clone()));
+    let identity = Folder::default()
+        .node("rsa2048", signed(Node::Message))
+        .node("signature", signed(Node::Signature))
+        .text("document", document.clone())
+        .done();
+    // Detailed monitoring is refused, so it is off everywhere.
+    let fws = Folder::default().text("instance-monitoring", "disabled".to_owned()).done();
     Folder::default()
-        .node("dynamic", Folder::default().node("instance-identity", document).done())
+        .node("dynamic", Folder::default().node("fws", fws).node("instance-identity", identity).done())
         .node("meta-data", meta_data(state, instance, peer))
         .node("user-data", instance.user_data.clone().map(Node::Bytes))
         .done()
@@ -113,8 +140,11 @@ fn meta_data(state: &State, instance: &Instance, peer: &Peer) -> Node {
     let groups = primary.map(|interface| group_names(state, interface)).filter(|names| !names.is_empty());
     Folder::default()
         .text("ami-id", instance.image.clone())
+        // Of an image that was not made by uploading a manifest.
+        .text("ami-manifest-path", "(unknown)".to_owned())
         .text("ami-launch-index", instance.launch_index.to_string())
         .text("hostname", host.clone())
+        .node("events", events())
         .node("iam", iam(state, instance))
         .text("instance-action", "none".to_owned())
         .text("instance-id", instance.id.to_string())
@@ -125,7 +155,7 @@ fn meta_data(state: &State, instance: &Instance, peer: &Peer) -> Node {
         .text("mac", asking)
         .node("network", network(state, instance))
         .node("placement", placement(state, instance))
-        .text("public-hostname", public.and_then(|public| public_host_name(state, instance, public)))
+        .text("public-hostname", public.and_then(|public| public_host_name(state, instance.vpc, public)))
         .text("public-ipv4", public.map(|public| public.to_string()))
         .node("public-keys", public_keys(state, instance))
         .text("reservation-id", instance.reservation.to_string())
@@ -138,6 +168,13 @@ fn meta_data(state: &State, instance: &Instance, peer: &Peer) -> Node {
                 .done(),
         )
         .done()
+}
+
+/// Nobody plans maintenance of this machine.
+fn events() -> Node {
+    let none = || "[]".to_owned();
+    let maintenance = Folder::default().text("history", none()).text("scheduled", none()).done();
+    Folder::default().node("maintenance", maintenance).done()
 }
 
 fn iam(state: &State, instance: &Instance) -> Option<Node> {
@@ -193,6 +230,8 @@ fn one_interface(state: &State, interface: &NetworkInterface) -> Node {
     let public =
         Some(lines(public.iter().map(|(public, _)| public.to_string()).collect())).filter(|t| !t.is_empty());
     let vpc = Vpc::table(state).get(&interface.vpc);
+    let public_host = public_address(state, interface, interface.primary_address())
+        .and_then(|public| public_host_name(state, interface.vpc, public));
     let blocks: Vec<String> =
         vpc.map(|vpc| vpc.blocks.iter().map(|block| block.cidr.to_string()).collect()).unwrap_or_default();
     Folder::default()
@@ -203,6 +242,7 @@ fn one_interface(state: &State, interface: &NetworkInterface) -> Node {
         .text("local-ipv4s", lines(addresses.iter().map(Ipv4Addr::to_string).collect()))
         .text("mac", interface.mac.to_string())
         .text("owner-id", interface.owner.to_string())
+        .text("public-hostname", public_host)
         .text("public-ipv4s", public)
         .text("security-group-ids", lines(interface.groups.iter().map(ToString::to_string).collect()))
         .text("security-groups", group_names(state, interface))
@@ -233,8 +273,8 @@ fn host_name(state: &State, address: Ipv4Addr) -> String {
 }
 
 /// There is one only where the VPC gives out host names.
-fn public_host_name(state: &State, instance: &Instance, public: Ipv4Addr) -> Option<String> {
-    Vpc::table(state).get(&instance.vpc).filter(|vpc| vpc.dns_hostnames)?;
+fn public_host_name(state: &State, vpc: VpcId, public: Ipv4Addr) -> Option<String> {
+    Vpc::table(state).get(&vpc).filter(|vpc| vpc.dns_hostnames)?;
     let dashed = public.to_string().replace('.', "-");
     let region = state.region.name.as_str();
     let zone = if region == "us-east-1" { "compute-1".to_owned() } else { format!("{region}.compute") };

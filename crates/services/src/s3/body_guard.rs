@@ -1,5 +1,6 @@
-//! Verifies `Content-MD5` and `x-amz-checksum-…` of requests whose body is an XML or JSON document; the protocol
-//! layer verifies neither. (Object content is verified by the operation that stores it.)
+//! Looks at bodies that are XML or JSON documents before the protocol layer reads them: verifies `Content-MD5` and
+//! `x-amz-checksum-…`, and refuses elements of AWS's that are not served by their names. The protocol layer does
+//! neither. (Object content is verified by the operation that stores it.)
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,26 +8,30 @@ use std::task::{Context, Poll};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use http::HeaderMap;
+use bytes::{Bytes, BytesMut};
+use http::header::HOST;
 use http::request::Parts;
+use http::{HeaderMap, Method};
 use http_body::{Body, Frame, SizeHint};
 
 use super::error::Failure;
+use super::host::Hosts;
 use super::ops::integrity::{self, checksum_header};
+use super::service::MAX_DOCUMENT_BYTES;
 use super::storage::digest::{Algorithm, Hasher};
 
 /// Where the guard leaves its verdict; the protocol layer would only report that the body could not be read.
 pub(super) type Verdict = Arc<Mutex<Option<Failure>>>;
 
 /// What a document's headers say it sums to.
+#[derive(Default)]
 struct Expected {
     md5: Option<[u8; 16]>,
     checksum: Option<(Algorithm, Vec<u8>)>,
 }
 
 impl Expected {
-    fn of(headers: &HeaderMap) -> Result<Option<Self>, Failure> {
+    fn of(headers: &HeaderMap) -> Result<Self, Failure> {
         let md5 = match headers.get("content-md5") {
             Some(value) => Some(integrity::parse_md5(value.to_str().unwrap_or_default())?),
             None => None,
@@ -40,34 +45,64 @@ impl Expected {
                 }
             }
         }
-        Ok((md5.is_some() || checksum.is_some()).then_some(Self { md5, checksum }))
+        Ok(Self { md5, checksum })
     }
 }
 
-/// Whether the request's body is a document whose sums nobody else checks.
-fn carries_document(parts: &Parts) -> bool {
-    let query = parts.uri.query().unwrap_or_default();
-    query.split('&').any(|pair| matches!(pair.split('=').next(), Some("delete" | "policy")))
+/// Elements of AWS's documents that are not served. The protocol layer does not know them and would only say that the
+/// document is malformed.
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompletedPart.html>,
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucketConfiguration.html>
+const UNSERVED_ELEMENTS: [&str; 6] =
+    ["ChecksumMD5", "ChecksumSHA512", "ChecksumXXHASH128", "ChecksumXXHASH3", "ChecksumXXHASH64", "Tags"];
+
+/// What kind of document a request's body is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Document {
+    /// Its sums stand in the head.
+    Summed,
+    /// The sums in the head, if any, are those of an object.
+    Plain,
 }
 
-/// Wraps `body` if its request announces sums of a document.
+impl Document {
+    fn of(parts: &Parts, hosts: &Hosts) -> Option<Self> {
+        let query = parts.uri.query().unwrap_or_default();
+        let has = |word: &str| query.split('&').any(|pair| pair.split('=').next() == Some(word));
+        if has("delete") || has("policy") {
+            return Some(Self::Summed);
+        }
+        let completes = parts.method == Method::POST && has("uploadId");
+        let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let path = parts.uri.path().trim_start_matches('/');
+        let of_bucket = match hosts.bucket(host) {
+            Some(_) => path.is_empty(),
+            None => !path.trim_end_matches('/').contains('/'),
+        };
+        (completes || (parts.method == Method::PUT && of_bucket)).then_some(Self::Plain)
+    }
+}
+
+/// Wraps `body` if it is a document.
 ///
 /// # Errors
-/// If what it announces cannot be read.
-pub(super) fn guard<B>(parts: &Parts, body: B) -> Result<(s3s::Body, Option<Verdict>), Failure>
+/// If the sums that the head announces cannot be read.
+pub(super) fn guard<B>(parts: &Parts, body: B, hosts: &Hosts) -> Result<(s3s::Body, Option<Verdict>), Failure>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
 {
-    let expected = if carries_document(parts) { Expected::of(&parts.headers)? } else { None };
-    let Some(expected) = expected else {
-        return Ok((s3s::Body::http_body_unsync(Plain { inner: Box::pin(body) }), None));
+    let expected = match Document::of(parts, hosts) {
+        None => return Ok((s3s::Body::http_body_unsync(Plain { inner: Box::pin(body) }), None)),
+        Some(Document::Plain) => Expected::default(),
+        Some(Document::Summed) => Expected::of(&parts.headers)?,
     };
     let verdict = Verdict::default();
     let algorithm = expected.checksum.as_ref().map_or(Algorithm::Crc64Nvme, |(algorithm, _)| *algorithm);
     let guarded = Guarded {
         inner: Plain { inner: Box::pin(body) },
         hasher: Some(Hasher::new(algorithm)),
+        seen: BytesMut::new(),
         expected,
         verdict: Arc::clone(&verdict),
     };
@@ -108,9 +143,19 @@ where
     }
 }
 
+/// The first element in a document that is not served.
+fn unserved_element(document: &[u8]) -> Option<&'static str> {
+    let text = std::str::from_utf8(document).ok().filter(|text| text.trim_start().starts_with('<'))?;
+    // Names of elements; no text of a document can hold a `<`.
+    let mut names =
+        text.split('<').skip(1).map(|after| after.split([' ', '>', '/']).next().unwrap_or_default());
+    names.find_map(|name| UNSERVED_ELEMENTS.iter().find(|unserved| **unserved == name).copied())
+}
+
 struct Guarded<B> {
     inner: Plain<B>,
     hasher: Option<Hasher>,
+    seen: BytesMut,
     expected: Expected,
     verdict: Verdict,
 }
@@ -119,18 +164,19 @@ impl<B> Guarded<B> {
     fn judge(&mut self) -> Result<(), BodyError> {
         let Some(hasher) = self.hasher.take() else { return Ok(()) };
         let sums = hasher.finish();
+        let unserved = unserved_element(&self.seen).map(Failure::not_implemented_element);
         let failure = match (&self.expected.md5, &self.expected.checksum) {
             (Some(md5), _) if *md5 != sums.md5 => Some(integrity::bad_md5(&STANDARD.encode(md5), &sums.md5)),
             (_, Some((algorithm, value))) if *value != sums.checksum => {
                 Some(integrity::bad_checksum(*algorithm))
             }
-            _ => None,
+            _ => unserved,
         };
         match failure {
             None => Ok(()),
             Some(failure) => {
                 *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
-                Err(BodyError("the document differs from its checksum".into()))
+                Err(BodyError("the document is refused".into()))
             }
         }
     }
@@ -153,6 +199,10 @@ where
             Poll::Ready(Some(Ok(frame))) => {
                 if let (Some(data), Some(hasher)) = (frame.data_ref(), &mut this.hasher) {
                     hasher.update(data);
+                    // What is longer is refused by the protocol layer.
+                    if this.seen.len() <= MAX_DOCUMENT_BYTES {
+                        this.seen.extend_from_slice(data);
+                    }
                 }
                 Poll::Ready(Some(Ok(frame)))
             }

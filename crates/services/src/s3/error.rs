@@ -64,6 +64,14 @@ impl Failure {
         .with("Header", header)
     }
 
+    pub(super) fn not_implemented_element(element: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "NotImplemented",
+            format!("The element {element} in the document you provided is not implemented"),
+        )
+    }
+
     pub(super) fn access_denied(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "AccessDenied", message)
     }

@@ -100,8 +100,9 @@ impl Permit {
 
 /// The front door, as S3 sees it.
 pub trait Gate: Send + Sync + 'static {
-    /// What is known about an access key; `None` if there is no such key.
-    fn secret(&self, access_key: &str) -> Option<SecretLookup>;
+    /// What is known about an access key; `None` if there is no such key. `token` is the session token that came with
+    /// it.
+    fn secret(&self, access_key: &str, token: Option<&str>) -> Option<SecretLookup>;
 
     /// Decides. `caller` are the request's extensions: what the front door put there itself (who is connected) and
     /// [`Caller`], the verified signer.

@@ -2,6 +2,8 @@
 //! Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html>,
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/privatelink-interface-endpoints.html>
 
+use std::sync::Arc;
+
 use s3s::S3Result;
 use s3s::host::{S3Host, VirtualHost};
 
@@ -61,10 +63,13 @@ impl Hosts {
     }
 }
 
-impl S3Host for Hosts {
+/// The names, for the protocol layer of one request.
+pub(super) struct SharedHosts(pub(super) Arc<Hosts>);
+
+impl S3Host for SharedHosts {
     fn parse_host_header<'a>(&'a self, host: &'a str) -> S3Result<VirtualHost<'a>> {
         let named = VirtualHost::new(host);
-        Ok(match self.bucket(host) {
+        Ok(match self.0.bucket(host) {
             Some(bucket) => named.with_bucket(bucket),
             None => named,
         })

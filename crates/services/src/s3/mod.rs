@@ -18,7 +18,10 @@ mod admission;
 mod body_guard;
 mod error;
 mod ops;
+pub(crate) mod pieces;
 mod precheck;
+mod range;
+pub(crate) mod signing;
 
 pub use self::gate::{Ask, BucketFacts, Caller, Gate, Permit, Refusal, SecretLookup};
 pub use self::service::{Options, PolicyCheck, S3Service};

@@ -20,6 +20,12 @@ pub(super) struct Claim {
     pub(super) auth: AuthType,
 }
 
+/// The secret that this request's signature has to be made with.
+pub(super) struct KnownKey {
+    pub(super) access_key: String,
+    pub(super) secret: String,
+}
+
 /// How a request is authenticated, in the words of the condition key `s3:authType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AuthType {
@@ -43,13 +49,17 @@ struct Signature {
 ///
 /// # Errors
 /// The refusal in S3's words.
-pub(super) fn precheck(parts: &Parts, gate: &dyn Gate, region: &str) -> Result<Claim, Failure> {
+pub(super) fn precheck(
+    parts: &Parts,
+    gate: &dyn Gate,
+    region: &str,
+) -> Result<(Claim, Option<KnownKey>), Failure> {
     refuse_forms(parts)?;
     let Some(signature) = find_signature(parts)? else {
-        return Ok(Claim { caller: Caller::Anonymous, auth: AuthType::Anonymous });
+        return Ok((Claim { caller: Caller::Anonymous, auth: AuthType::Anonymous }, None));
     };
     check_scope(&signature, region)?;
-    let known = gate.secret(&signature.access_key).ok_or_else(|| {
+    let known = gate.secret(&signature.access_key, signature.token.as_deref()).ok_or_else(|| {
         Failure::new(
             StatusCode::FORBIDDEN,
             "InvalidAccessKeyId",
@@ -59,8 +69,10 @@ pub(super) fn precheck(parts: &Parts, gate: &dyn Gate, region: &str) -> Result<C
     })?;
     check_token(&signature, &known)?;
     check_signed(&signature, &parts.headers)?;
-    let caller = Caller::Signed { access_key: signature.access_key, account: known.account };
-    Ok(Claim { caller, auth: signature.auth })
+    let access_key = signature.access_key;
+    let caller = Caller::Signed { access_key: access_key.clone(), account: known.account };
+    let key = KnownKey { access_key, secret: known.secret_key };
+    Ok((Claim { caller, auth: signature.auth }, Some(key)))
 }
 
 /// Browser form uploads are not served: they would be read into memory whole.
@@ -345,7 +357,7 @@ impl Query {
 }
 
 /// Undoes percent-encoding and `+`.
-fn decode(text: &str) -> Option<String> {
+pub(super) fn decode(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -370,7 +382,7 @@ mod tests {
     struct OneKey(Option<&'static str>, bool);
 
     impl Gate for OneKey {
-        fn secret(&self, access_key: &str) -> Option<SecretLookup> {
+        fn secret(&self, access_key: &str, _token: Option<&str>) -> Option<SecretLookup> {
             (access_key == "AKID").then(|| SecretLookup {
                 secret_key: "secret".to_owned(),
                 account: "111122223333".to_owned(),
@@ -394,7 +406,7 @@ mod tests {
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
         match precheck(&parts, &gate, "us-east-1") {
-            Ok(claim) => format!("{:?}", claim.auth),
+            Ok((claim, _)) => format!("{:?}", claim.auth),
             Err(failure) => failure.code.to_owned(),
         }
     }

@@ -5,23 +5,26 @@ use std::sync::{Arc, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, SERVER};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue, SERVER};
 use http::request::Parts;
-use http::{HeaderName, Method, Request, Response, StatusCode};
+use http::{HeaderName, Method, Request, Response, StatusCode, Version};
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::S3ServiceBuilder;
+use tracing::Instrument as _;
 
-use super::admission::{Admit, Secrets};
+use super::admission::{Admit, OneKey};
 use super::body_guard::guard;
 use super::error::{FIELDS_HEADER, Failure, escape, is_fixed, sentence};
 use super::gate::Gate;
-use super::host::Hosts;
-use super::ops::Operations;
-use super::precheck::precheck;
+use super::host::{Hosts, SharedHosts};
+use super::ops::{Operations, Shared};
+use super::pieces::{self, Pieces};
+use super::precheck::{KnownKey, precheck};
+use super::range;
 use super::storage::Store;
 
 /// Documents (lists of keys to delete, of parts, policies) may be this long.
-const MAX_DOCUMENT_BYTES: usize = 4 << 20;
+pub(super) const MAX_DOCUMENT_BYTES: usize = 4 << 20;
 
 /// Decides whether a bucket policy can be enforced: given the bucket's name and the document, `Err` says why not.
 pub type PolicyCheck = Arc<dyn Fn(&str, &str) -> Result<(), String> + Send + Sync>;
@@ -47,8 +50,10 @@ impl Options {
 /// S3 behind its gate. Cheap to clone.
 #[derive(Clone)]
 pub struct S3Service {
-    protocol: s3s::service::S3Service,
+    operations: Arc<Operations>,
+    config: Arc<StaticConfigProvider>,
     gate: Arc<dyn Gate>,
+    hosts: Arc<Hosts>,
     region: Arc<str>,
 }
 
@@ -56,15 +61,21 @@ impl S3Service {
     /// S3 over `store`, asking `gate`.
     pub fn new(store: Store, gate: Arc<dyn Gate>, options: Options) -> Self {
         let Options { region, hosts, policy_check } = options;
-        let operations = Operations::new(store, Arc::clone(&gate), region.clone(), policy_check);
+        let operations = Arc::new(Operations::new(store, Arc::clone(&gate), region.clone(), policy_check));
         let mut config = S3Config::default();
         config.xml_max_body_size = MAX_DOCUMENT_BYTES;
-        let mut builder = S3ServiceBuilder::new(operations);
-        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
-        builder.set_auth(Secrets(Arc::clone(&gate)));
+        let config = Arc::new(StaticConfigProvider::new(Arc::new(config)));
+        Self { operations, config, gate, hosts: Arc::new(hosts), region: region.into() }
+    }
+
+    /// The protocol layer for one request: the only secret it gets to know is that of the key which the request names.
+    fn protocol(&self, key: Option<KnownKey>) -> s3s::service::S3Service {
+        let mut builder = S3ServiceBuilder::new(Shared(Arc::clone(&self.operations)));
+        builder.set_config(Arc::clone(&self.config) as _);
+        builder.set_auth(OneKey(key));
         builder.set_access(Admit);
-        builder.set_host(hosts);
-        Self { protocol: builder.build(), gate, region: region.into() }
+        builder.set_host(SharedHosts(Arc::clone(&self.hosts)));
+        builder.build()
     }
 
     /// Answers one request. What the front door knows of the peer goes into the request's extensions, where the gate
@@ -76,12 +87,20 @@ impl S3Service {
     {
         let ids = Ids::draw();
         let (parts, body) = request.into_parts();
+        let awaited = parts.version <= Version::HTTP_11 && parts.headers.contains_key(EXPECT);
         let seen = Seen { head: parts.method == Method::HEAD, resource: parts.uri.path().to_owned(), ids };
-        let mut response = match self.answer(parts, body).await {
+        // What is logged of a failure is found by the id that its caller was told.
+        let span = tracing::error_span!("request", id = %seen.ids.request, service = "s3");
+        let mut response = match self.answer(parts, body).instrument(span).await {
             Ok(response) => seen.dress(response),
             Err(failure) => seen.render(&failure),
         };
         seen.stamp(&mut response);
+        // A client that waits to be told to send its content does not send it after a refusal. The connection would take
+        // the next request for that content (RFC 9110, section 10.1.1).
+        if awaited && !response.status().is_success() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         response
     }
 
@@ -90,10 +109,14 @@ impl S3Service {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
     {
-        let claim = precheck(&parts, self.gate.as_ref(), &self.region)?;
-        let (body, verdict) = guard(&parts, body)?;
+        let (claim, key) = precheck(&parts, self.gate.as_ref(), &self.region)?;
+        range::settle(&mut parts, key.as_ref(), &self.region);
+        let (body, verdict) = match pieces::bounded(&parts) {
+            Some(keep) => guard(&parts, Pieces::new(Box::pin(body), keep), &self.hosts)?,
+            None => guard(&parts, body, &self.hosts)?,
+        };
         parts.extensions.insert(claim);
-        let answered = self.protocol.call(Request::from_parts(parts, body)).await;
+        let answered = self.protocol(key).call(Request::from_parts(parts, body)).await;
         let refused =
             verdict.and_then(|verdict| verdict.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(failure) = refused {
@@ -139,7 +162,7 @@ impl Seen {
     fn dress(&self, response: Response<s3s::Body>) -> Response<s3s::Body> {
         let status = response.status();
         if status.is_success() {
-            return response;
+            return with_controls_escaped(response);
         }
         let (mut parts, body) = response.into_parts();
         let fields = parts.headers.remove(FIELDS_HEADER);
@@ -205,6 +228,29 @@ impl Seen {
             }
         }
     }
+}
+
+/// Writes control characters in a document as references, as AWS does: a carriage return as it is would be read as a
+/// line feed. Other ones have no place in XML 1.0 at all, which is what `encoding-type=url` is for.
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>, "EncodingType"
+fn with_controls_escaped(response: Response<s3s::Body>) -> Response<s3s::Body> {
+    let is_control = |byte: &u8| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n' | 0x7f);
+    let is_document =
+        response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/xml");
+    let Some(document) = response.body().bytes().filter(|_| is_document) else { return response };
+    if !document.iter().any(is_control) {
+        return response;
+    }
+    let mut escaped = Vec::with_capacity(document.len() + 64);
+    for byte in &document {
+        match is_control(byte) {
+            true => escaped.extend_from_slice(format!("&#x{byte:X};").as_bytes()),
+            false => escaped.push(*byte),
+        }
+    }
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(parts, s3s::Body::from(Bytes::from(escaped)))
 }
 
 /// The text of the first element of that name, still escaped.

@@ -1,6 +1,6 @@
 //! Gateway endpoints and the services that they lead to.
 
-use postern_model::Action;
+use postern_model::{Action, Quota};
 use serde_json::{Value, json};
 
 use crate::support::{Api, at, text, texts};
@@ -132,6 +132,7 @@ fn a_policy_is_kept_as_given_or_refused() {
 #[test]
 fn the_quota_of_gateway_endpoints_has_its_code() {
     let (api, ids) = built();
+    api.report(Action::SetQuota { quota: Quota::GatewayEndpoints, limit: None });
     for _ in 1..20 {
         api.call("CreateVpcEndpoint", json!({ "VpcId": ids["spare-vpc"], "ServiceName": S3 }));
     }

@@ -16,6 +16,7 @@ fn each_operation_has_a_request_that_succeeds() {
     assert_eq!(all.iter().map(|(operation, _)| *operation).collect::<BTreeSet<_>>(), served);
     for (operation, template) in all {
         let (api, ids) = built();
+        requests::prepare(&api, operation);
         api.call(operation, with_ids(&template, ids));
         let broken = postern_model::invariants::check(&api.state());
         assert!(broken.is_empty(), "{operation}: {broken:?}");
@@ -30,6 +31,7 @@ fn a_dry_run_says_so_and_changes_nothing() {
             continue;
         }
         let (api, ids) = built();
+        requests::prepare(&api, operation);
         let before = api.state();
         let mut request = with_ids(&template, ids);
         request["DryRun"] = json!(true);

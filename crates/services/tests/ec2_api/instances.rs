@@ -1,6 +1,7 @@
 //! Instances, from launch to termination.
 
 use postern_model::Action;
+use postern_model::iam::IamAction;
 use postern_model::instance::InstanceState;
 use postern_services::ec2::IMAGE_ID;
 use serde_json::{Value, json};
@@ -142,7 +143,7 @@ fn a_launch_is_refused_in_awss_words() {
     );
     assert_eq!(
         refused(json!({ "IamInstanceProfile": { "Name": "nobodys" } })),
-        "InvalidParameterValue: Value (nobodys) for parameter iamInstanceProfile.name is invalid. Invalid IAM instance profile name"
+        "InvalidParameterValue: Value (nobodys) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name"
     );
     assert_eq!(
         refused(json!({ "UserData": "!" })),
@@ -302,6 +303,38 @@ fn profiles_come_and_go() {
         );
         assert!(refusal.starts_with("InvalidParameterValue: "), "{refusal}");
     }
+}
+
+#[test]
+fn a_profile_without_a_role_is_refused_wherever_an_instance_would_get_it() {
+    let (api, ids) = built();
+    let (name, path, tags) = ("bare".to_owned(), "/of/ours/".to_owned(), Vec::new());
+    api.report(Action::Iam(IamAction::CreateInstanceProfile { name, path, tags }));
+    let bare = json!({ "Name": "bare" });
+    let expected = "InvalidParameterValue: IAM Instance Profile \
+        \"arn:aws:iam::111111111111:instance-profile/of/ours/bare\" has no associated IAM Roles";
+    assert_eq!(api.refusal("RunInstances", launch(ids, json!({ "IamInstanceProfile": bare }))), expected);
+    let given = json!({ "InstanceId": ids["stopped"], "IamInstanceProfile": bare });
+    assert_eq!(api.refusal("AssociateIamInstanceProfile", given), expected);
+    let replaced = json!({ "AssociationId": ids["iip"], "IamInstanceProfile": bare });
+    assert_eq!(api.refusal("ReplaceIamInstanceProfileAssociation", replaced), expected);
+    assert!(shown(&api, &ids["i"])["IamInstanceProfile"]["Arn"].as_str().unwrap().ends_with("/readers"));
+}
+
+#[test]
+fn a_profile_takes_the_place_of_another() {
+    let (api, ids) = built();
+    let writers = json!({ "AssociationId": ids["iip"], "IamInstanceProfile": { "Name": "writers" } });
+    let replaced = api.call("ReplaceIamInstanceProfileAssociation", writers.clone());
+    let association = text(&replaced, "IamInstanceProfileAssociation.AssociationId");
+    assert_ne!(association, ids["iip"]);
+    let shown = shown(&api, &ids["i"]);
+    assert_eq!(shown["IamInstanceProfile"]["Arn"], "arn:aws:iam::111111111111:instance-profile/writers");
+    // The association that was replaced is gone.
+    assert_eq!(
+        api.refusal("ReplaceIamInstanceProfileAssociation", writers),
+        format!("InvalidAssociationID.NotFound: The association ID '{}' does not exist", ids["iip"])
+    );
 }
 
 #[test]

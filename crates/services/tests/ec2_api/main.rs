@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod authorisation;
+mod defaults;
 mod endpoints;
 mod every_operation;
 mod filters;
@@ -11,6 +12,7 @@ mod keys;
 mod network;
 mod pages;
 mod parameters;
+mod quotas;
 mod requests;
 mod security;
 mod support;

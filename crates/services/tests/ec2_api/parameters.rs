@@ -93,6 +93,7 @@ fn base_form(operation: &str, template: &Value) -> Form {
 /// What came of a request: the answer or the error, and the state after it.
 fn outcome(form: &Form) -> (Result<Value, String>, Arc<State>) {
     let (api, _) = built();
+    crate::requests::prepare(&api, &form.action);
     let root = postern_frontdoor::Caller {
         principal: postern_policy::Principal::Root { account: ALICE.to_string().parse().unwrap() },
         identity: postern_frontdoor::Identity::Root,

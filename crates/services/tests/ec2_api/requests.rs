@@ -3,6 +3,7 @@
 use postern_services::ec2::IMAGE_ID;
 use serde_json::{Value, json};
 
+use crate::support::{Api, text};
 use crate::world::{PUBLIC_KEY, base64, instance_type, other_instance_type};
 
 /// The operations and their requests.
@@ -16,9 +17,21 @@ pub fn all() -> Vec<(&'static str, Value)> {
     all
 }
 
+/// Makes what an operation needs and what stands in the way of another's request.
+pub fn prepare(api: &Api, operation: &str) {
+    if operation == "CreateDefaultSubnet" {
+        api.call("CreateDefaultVpc", json!({}));
+        let of_zone = json!([{ "Name": "default-for-az", "Values": ["true"] },
+            { "Name": "availability-zone", "Values": ["us-east-1b"] }]);
+        let subnets = api.call("DescribeSubnets", json!({ "Filters": of_zone }));
+        api.call("DeleteSubnet", json!({ "SubnetId": text(&subnets, "Subnets.0.SubnetId") }));
+    }
+}
+
 fn network() -> Vec<(&'static str, Value)> {
     vec![
         ("CreateVpc", json!({ "CidrBlock": "10.9.0.0/16" })),
+        ("CreateDefaultVpc", json!({})),
         ("DeleteVpc", json!({ "VpcId": "$spare-vpc" })),
         ("DescribeVpcs", json!({ "VpcIds": ["$vpc"] })),
         ("DescribeVpcAttribute", json!({ "VpcId": "$vpc", "Attribute": "enableDnsSupport" })),
@@ -26,6 +39,7 @@ fn network() -> Vec<(&'static str, Value)> {
         ("AssociateVpcCidrBlock", json!({ "VpcId": "$vpc", "CidrBlock": "10.7.0.0/16" })),
         ("DisassociateVpcCidrBlock", json!({ "AssociationId": "$block" })),
         ("CreateSubnet", json!({ "VpcId": "$vpc", "CidrBlock": "10.0.9.0/24" })),
+        ("CreateDefaultSubnet", json!({ "AvailabilityZone": "us-east-1b" })),
         ("DeleteSubnet", json!({ "SubnetId": "$spare-subnet" })),
         ("DescribeSubnets", json!({ "SubnetIds": ["$subnet"] })),
         (
@@ -187,6 +201,10 @@ fn instances() -> Vec<(&'static str, Value)> {
         (
             "AssociateIamInstanceProfile",
             json!({ "InstanceId": "$stopped", "IamInstanceProfile": { "Name": "writers" } }),
+        ),
+        (
+            "ReplaceIamInstanceProfileAssociation",
+            json!({ "AssociationId": "$iip", "IamInstanceProfile": { "Name": "writers" } }),
         ),
         ("DisassociateIamInstanceProfile", json!({ "AssociationId": "$iip" })),
         ("DescribeIamInstanceProfileAssociations", json!({ "AssociationIds": ["$iip"] })),

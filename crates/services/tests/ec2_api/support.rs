@@ -11,7 +11,7 @@ use postern_frontdoor::{
     Permit, QueryRequest, QueryService,
 };
 use postern_model::{
-    AccountId, Action, Command, Event, InstanceId, ModelError, Region, State, Timestamp, VpcEndpointId,
+    AccountId, Action, Command, Event, InstanceId, ModelError, Quota, Region, State, Timestamp, VpcEndpointId,
 };
 use postern_policy::{Kind, NamedPolicy, PolicyDocument, PolicySet, Principal};
 use postern_services::commands::{CommandError, Commands, Done, Executing};
@@ -162,6 +162,12 @@ impl Api {
         for number in [ALICE, BOB] {
             let action = Action::CreateAccount { name: "x".to_owned(), root_key: None };
             api.ledger.apply(account(number), None, action).unwrap();
+        }
+        // Quotas have tests of their own, which take these away.
+        let raise = |quota: &Quota| Action::SetQuota { quota: *quota, limit: Some(quota.most()) };
+        for number in [ALICE, BOB] {
+            let raised = Action::Batch(Quota::ALL.iter().map(raise).collect());
+            api.ledger.apply(account(number), None, raised).unwrap();
         }
         api
     }

@@ -88,8 +88,8 @@ fn a_later_format_is_refused_by_its_number() {
         meta.insert("format", br#"{"format":7,"else":[]}"#.as_slice()).unwrap();
     });
     let error = error_of(directory.path());
-    assert!(matches!(error, StoreError::UnknownFormat { found: 7, known: 1, .. }), "{error}");
-    assert!(error.to_string().contains("has format 7, and this version reads format 1"), "{error}");
+    assert!(matches!(error, StoreError::UnknownFormat { found: 7, known: 2, .. }), "{error}");
+    assert!(error.to_string().contains("has format 7, and this version reads format 2"), "{error}");
 }
 
 #[test]

@@ -106,12 +106,12 @@ async fn a_slow_watcher_is_told_and_goes_on_from_the_state_it_is_given() {
     let ledger = ephemeral();
     let mut watcher = ledger.watch(1);
     for _ in 0..1_200 {
-        ledger.execute(account(), None, gateway()).await.unwrap();
+        ledger.execute(account(), None, change()).await.unwrap();
     }
     let Err(WatchError::Lagged { first, last, state }) = watcher.next().await else { panic!("not told") };
     assert_eq!((first, last, state.revision), (2, 1_201, 1_201));
     assert!(watcher.try_next().is_none());
-    ledger.execute(account(), None, gateway()).await.unwrap();
+    ledger.execute(account(), None, change()).await.unwrap();
     assert_eq!(watcher.next().await.unwrap().revision, 1_202);
     // One who starts within what is kept sees it all.
     let mut late = ledger.watch(1_000);

@@ -27,7 +27,7 @@ fn commits_per_second() {
                 for _ in 0..callers {
                     scope.spawn(|| {
                         for _ in 0..each {
-                            ledger.execute_blocking(account(), None, gateway()).unwrap();
+                            ledger.execute_blocking(account(), None, change()).unwrap();
                         }
                     });
                 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use postern_model::instance::NewKeyPair;
-use postern_model::{AccountId, Action, Region, State, Timestamp};
+use postern_model::{AccountId, Action, Quota, Region, State, Timestamp};
 use postern_store::{Ledger, Options, Sources};
 
 pub fn account() -> AccountId {
@@ -45,6 +45,11 @@ pub fn key_pair(name: &str) -> Action {
 
 pub fn gateway() -> Action {
     Action::CreateInternetGateway { tags: Vec::new() }
+}
+
+/// A change that can be made any number of times.
+pub fn change() -> Action {
+    Action::SetQuota { quota: Quota::Vpcs, limit: Some(7) }
 }
 
 pub fn names(state: &State) -> Vec<&str> {

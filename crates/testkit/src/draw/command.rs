@@ -213,6 +213,7 @@ fn interface(random: &mut Random, state: &State, vpc: VpcId, account: AccountId)
             description: String::new(),
             private_address: None,
             secondary_addresses: Vec::new(),
+            secondary_count: 0,
             groups: random.of(&groups_of(state, vpc)).map(|group| vec![group]),
             kind: InterfaceKind::Interface,
             tags: Vec::new(),

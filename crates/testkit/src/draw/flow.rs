@@ -6,7 +6,7 @@ use postern_model::interface::InterfaceKind;
 use postern_model::network_acl::NetworkAcl;
 use postern_model::security_group::Traffic;
 use postern_model::{NetworkInterfaceId, State, VpcId};
-use postern_path::{Flow, Transport};
+use postern_path::{Flow, Transport, Uplink};
 
 use super::{interfaces_of, offset, subnets};
 use crate::random::Random;
@@ -44,6 +44,12 @@ fn flow_of(
 ) -> Flow {
     let destination = address(random, state, vpc);
     flow_between(random, state, entry, source, destination)
+}
+
+/// How packets leave the region: mostly somehow.
+pub fn uplink(random: &mut Random) -> Option<Uplink> {
+    let link = "up0".parse().ok()?;
+    random.chance(70).then(|| Uplink { link, echo: random.chance(50) })
 }
 
 /// A flow of random protocol and ports.
@@ -86,6 +92,9 @@ pub(super) fn address(random: &mut Random, state: &State, vpc: VpcId) -> Ipv4Add
         15 => state.vpcs.get(&vpc).map(|vpc| vpc.resolver()),
         16 => random.of(&[
             Ipv4Addr::new(8, 8, 8, 8),
+            Ipv4Addr::new(203, 0, 113, 9),
+            Ipv4Addr::new(100, 64, 0, 0),
+            Ipv4Addr::new(192, 0, 0, 255),
             Ipv4Addr::new(198, 18, 0, 0),
             Ipv4Addr::new(198, 18, 255, 255),
             Ipv4Addr::UNSPECIFIED,

@@ -19,7 +19,7 @@ use postern_model::{
 };
 
 pub use command::command;
-pub use flow::{flow, flow_between};
+pub use flow::{flow, flow_between, uplink};
 
 use crate::random::Random;
 use crate::world::{World, accounts};
@@ -117,6 +117,7 @@ fn interfaces(world: &mut World, random: &mut Random, account: AccountId, vpc: V
         description: String::new(),
         private_address: None,
         secondary_addresses: Vec::new(),
+        secondary_count: 0,
         groups: Some(Vec::new()),
         kind: InterfaceKind::Interface,
         tags: Vec::new(),
@@ -200,6 +201,7 @@ fn launch(random: &mut Random, state: &State, vpc: VpcId) -> Option<Launch> {
     };
     Some(Launch {
         count: 1,
+        least: None,
         image: "ami-1".to_owned(),
         instance_type: "t3.micro".to_owned(),
         interface,

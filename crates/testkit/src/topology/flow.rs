@@ -94,7 +94,11 @@ impl Topology {
         }
         let first = match &resolution {
             Resolution::Addresses { addresses, source: _ } => addresses.first().copied(),
-            Resolution::Pointer(_) | Resolution::NoData | Resolution::Unknown | Resolution::Off => None,
+            Resolution::Pointer(_)
+            | Resolution::NoData
+            | Resolution::Unknown
+            | Resolution::Elsewhere
+            | Resolution::Off => None,
         };
         match first {
             Some(address) => {

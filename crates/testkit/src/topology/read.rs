@@ -13,7 +13,7 @@ use postern_model::security_group::{NewRule, Peer, Permission, RuleChoice, Traff
 use postern_model::{
     AccountId, Action, IpNet, NetworkInterfaceId, PrefixListId, ResourceId, SecurityGroupId, SubnetId, VpcId,
 };
-use postern_path::Plan;
+use postern_path::{Plan, Uplink};
 
 use super::{Topology, TopologyError};
 use crate::world::{World, accounts};
@@ -35,6 +35,7 @@ struct Statement<'t> {
 struct Reader {
     world: World,
     account: AccountId,
+    uplink: Option<Uplink>,
     ids: BTreeMap<String, ResourceId>,
     words: Vec<(String, String)>,
 }
@@ -44,6 +45,7 @@ pub(super) fn read(text: &str) -> Result<Topology, TopologyError> {
     let mut reader = Reader {
         world: World::new(7),
         account: accounts()[0],
+        uplink: None,
         ids: BTreeMap::new(),
         words: vec![
             ("pl-63a5400a".to_owned(), "pl:s3".to_owned()),
@@ -64,7 +66,7 @@ pub(super) fn read(text: &str) -> Result<Topology, TopologyError> {
     }
     // Longer ids first, so that none is found inside another.
     reader.words.sort_by_key(|(id, _)| std::cmp::Reverse(id.len()));
-    let plan = Plan::compile(&reader.world.state).plan;
+    let plan = Plan::compile_with_uplink(&reader.world.state, reader.uplink).plan;
     Ok(Topology { state: reader.world.state, plan, ids: reader.ids, words: reader.words })
 }
 
@@ -191,6 +193,9 @@ impl Reader {
             ["nat", name, "in", subnet, options @ ..] => self.new_nat(name, subnet, options),
             ["table", name, options @ ..] => self.new_table(name, options),
             ["endpoint", name, service, options @ ..] => self.new_endpoint(name, service, options),
+            ["uplink", link, options @ ..] => parse(link).map(|link| {
+                self.uplink = Some(Uplink { link, echo: options.contains(&"echo") });
+            }),
             ["then", ..] => Ok(()),
             _ => Err("no such statement".to_owned()),
         };
@@ -279,6 +284,7 @@ impl Reader {
         };
         let launch = Launch {
             count: 1,
+            least: None,
             image: "ami-1".to_owned(),
             instance_type: "t3.micro".to_owned(),
             interface,
@@ -316,6 +322,7 @@ impl Reader {
             description: String::new(),
             private_address: option(options, "ip").map(parse).transpose()?,
             secondary_addresses: Vec::new(),
+            secondary_count: 0,
             groups: self.groups(subnet, options)?,
             kind: InterfaceKind::Interface,
             tags: Vec::new(),

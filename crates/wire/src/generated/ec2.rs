@@ -7,6 +7,7 @@ use crate::generate::prelude::*;
 operations! {
     "ec2" "2016-11-15" "http://ec2.amazonaws.com/doc/2016-11-15/" Ec2;
     CreateVpc(CreateVpcRequest) => CreateVpcResult;
+    CreateDefaultVpc(CreateDefaultVpcRequest) => CreateDefaultVpcResult;
     DeleteVpc(DeleteVpcRequest) => ();
     DescribeVpcs(DescribeVpcsRequest) => DescribeVpcsResult;
     DescribeVpcAttribute(DescribeVpcAttributeRequest) => DescribeVpcAttributeResult;
@@ -14,6 +15,7 @@ operations! {
     AssociateVpcCidrBlock(AssociateVpcCidrBlockRequest) => AssociateVpcCidrBlockResult;
     DisassociateVpcCidrBlock(DisassociateVpcCidrBlockRequest) => DisassociateVpcCidrBlockResult;
     CreateSubnet(CreateSubnetRequest) => CreateSubnetResult;
+    CreateDefaultSubnet(CreateDefaultSubnetRequest) => CreateDefaultSubnetResult;
     DeleteSubnet(DeleteSubnetRequest) => ();
     DescribeSubnets(DescribeSubnetsRequest) => DescribeSubnetsResult;
     ModifySubnetAttribute(ModifySubnetAttributeRequest) => ();
@@ -91,6 +93,7 @@ operations! {
     DescribeImages(DescribeImagesRequest) => DescribeImagesResult;
     GetConsoleOutput(GetConsoleOutputRequest) => GetConsoleOutputResult;
     AssociateIamInstanceProfile(AssociateIamInstanceProfileRequest) => AssociateIamInstanceProfileResult;
+    ReplaceIamInstanceProfileAssociation(ReplaceIamInstanceProfileAssociationRequest) => ReplaceIamInstanceProfileAssociationResult;
     DisassociateIamInstanceProfile(DisassociateIamInstanceProfileRequest) => DisassociateIamInstanceProfileResult;
     DescribeIamInstanceProfileAssociations(DescribeIamInstanceProfileAssociationsRequest) => DescribeIamInstanceProfileAssociationsResult;
     ModifyInstanceMetadataOptions(ModifyInstanceMetadataOptionsRequest) => ModifyInstanceMetadataOptionsResult;
@@ -1295,6 +1298,33 @@ structure! {
         core_count: Option<i64> = "CoreCount" "CoreCount" "CoreCount", INTEGER;
         nested_virtualization: Option<String> = "NestedVirtualization" "NestedVirtualization" "NestedVirtualization", NESTED_VIRTUALIZATION_SPECIFICATION;
         threads_per_core: Option<i64> = "ThreadsPerCore" "ThreadsPerCore" "ThreadsPerCore", INTEGER;
+    }
+}
+
+structure! {
+    CreateDefaultSubnetRequest {
+        availability_zone: Option<String> = "AvailabilityZone" "AvailabilityZone" "AvailabilityZone", TEXT;
+        availability_zone_id: Option<String> = "AvailabilityZoneId" "AvailabilityZoneId" "AvailabilityZoneId", TEXT;
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        ipv6_native: Option<bool> = "Ipv6Native" "Ipv6Native" "Ipv6Native", BOOLEAN;
+    }
+}
+
+structure! {
+    CreateDefaultSubnetResult {
+        subnet: Option<Subnet> = "Subnet" "Subnet" "subnet", Kind::Structure(Subnet::SHAPE);
+    }
+}
+
+structure! {
+    CreateDefaultVpcRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+    }
+}
+
+structure! {
+    CreateDefaultVpcResult {
+        vpc: Option<Vpc> = "Vpc" "Vpc" "vpc", Kind::Structure(Vpc::SHAPE);
     }
 }
 
@@ -3969,6 +3999,19 @@ structure! {
 structure! {
     RemovePrefixListEntry {
         cidr: Option<String> = "Cidr" "Cidr" "Cidr", TEXT, required;
+    }
+}
+
+structure! {
+    ReplaceIamInstanceProfileAssociationRequest {
+        association_id: Option<String> = "AssociationId" "AssociationId" "AssociationId", TEXT, required;
+        iam_instance_profile: Option<IamInstanceProfileSpecification> = "IamInstanceProfile" "IamInstanceProfile" "IamInstanceProfile", Kind::Structure(IamInstanceProfileSpecification::SHAPE), required;
+    }
+}
+
+structure! {
+    ReplaceIamInstanceProfileAssociationResult {
+        iam_instance_profile_association: Option<IamInstanceProfileAssociation> = "IamInstanceProfileAssociation" "IamInstanceProfileAssociation" "iamInstanceProfileAssociation", Kind::Structure(IamInstanceProfileAssociation::SHAPE);
     }
 }
 

@@ -11,6 +11,7 @@ operations! {
     DeleteRole(DeleteRoleRequest) => ();
     ListRoles(ListRolesRequest) => ListRolesResponse;
     UpdateAssumeRolePolicy(UpdateAssumeRolePolicyRequest) => ();
+    UpdateRole(UpdateRoleRequest) => UpdateRoleResponse;
     PutRolePolicy(PutRolePolicyRequest) => ();
     GetRolePolicy(GetRolePolicyRequest) => GetRolePolicyResponse;
     DeleteRolePolicy(DeleteRolePolicyRequest) => ();
@@ -21,6 +22,9 @@ operations! {
     CreatePolicy(CreatePolicyRequest) => CreatePolicyResponse;
     GetPolicy(GetPolicyRequest) => GetPolicyResponse;
     GetPolicyVersion(GetPolicyVersionRequest) => GetPolicyVersionResponse;
+    CreatePolicyVersion(CreatePolicyVersionRequest) => CreatePolicyVersionResponse;
+    DeletePolicyVersion(DeletePolicyVersionRequest) => ();
+    SetDefaultPolicyVersion(SetDefaultPolicyVersionRequest) => ();
     DeletePolicy(DeletePolicyRequest) => ();
     ListPolicies(ListPoliciesRequest) => ListPoliciesResponse;
     ListPolicyVersions(ListPolicyVersionsRequest) => ListPolicyVersionsResponse;
@@ -35,6 +39,7 @@ operations! {
     GetUser(GetUserRequest) => GetUserResponse;
     DeleteUser(DeleteUserRequest) => ();
     ListUsers(ListUsersRequest) => ListUsersResponse;
+    ListGroupsForUser(ListGroupsForUserRequest) => ListGroupsForUserResponse;
     PutUserPolicy(PutUserPolicyRequest) => ();
     GetUserPolicy(GetUserPolicyRequest) => GetUserPolicyResponse;
     DeleteUserPolicy(DeleteUserPolicyRequest) => ();
@@ -49,6 +54,15 @@ operations! {
     TagRole(TagRoleRequest) => ();
     UntagRole(UntagRoleRequest) => ();
     ListRoleTags(ListRoleTagsRequest) => ListRoleTagsResponse;
+    TagUser(TagUserRequest) => ();
+    UntagUser(UntagUserRequest) => ();
+    ListUserTags(ListUserTagsRequest) => ListUserTagsResponse;
+    TagPolicy(TagPolicyRequest) => ();
+    UntagPolicy(UntagPolicyRequest) => ();
+    ListPolicyTags(ListPolicyTagsRequest) => ListPolicyTagsResponse;
+    TagInstanceProfile(TagInstanceProfileRequest) => ();
+    UntagInstanceProfile(UntagInstanceProfileRequest) => ();
+    ListInstanceProfileTags(ListInstanceProfileTagsRequest) => ListInstanceProfileTagsResponse;
 }
 
 values! { POLICY_USAGE_TYPE_VALUES:
@@ -65,6 +79,8 @@ const ARN_TYPE: Kind = Kind::Text(&Text { values: &[], length: Range::new(20, 20
 const ATTACHED_POLICIES_LIST_TYPE: Kind = Kind::List(&List { item: Kind::Structure(AttachedPolicy::SHAPE), query_item: "member", xml_item: "member", size: Range::ANY });
 #[rustfmt::skip]
 const EXISTING_USER_NAME_TYPE: Kind = Kind::Text(&Text { values: &[], length: Range::new(1, 128), pattern: Some(r"[\w+=,.@-]+") });
+#[rustfmt::skip]
+const GROUP_LIST_TYPE: Kind = Kind::List(&List { item: Kind::Structure(Group::SHAPE), query_item: "member", xml_item: "member", size: Range::ANY });
 #[rustfmt::skip]
 const INSTANCE_PROFILE_LIST_TYPE: Kind = Kind::List(&List { item: Kind::Structure(InstanceProfile::SHAPE), query_item: "member", xml_item: "member", size: Range::ANY });
 #[rustfmt::skip]
@@ -218,6 +234,20 @@ structure! {
 }
 
 structure! {
+    CreatePolicyVersionRequest {
+        policy_arn: Option<String> = "PolicyArn" "PolicyArn" "PolicyArn", ARN_TYPE, required;
+        policy_document: Option<String> = "PolicyDocument" "PolicyDocument" "PolicyDocument", POLICY_DOCUMENT_TYPE, required;
+        set_as_default: Option<bool> = "SetAsDefault" "SetAsDefault" "SetAsDefault", BOOLEAN;
+    }
+}
+
+structure! {
+    CreatePolicyVersionResponse {
+        policy_version: Option<PolicyVersion> = "PolicyVersion" "PolicyVersion" "PolicyVersion", Kind::Structure(PolicyVersion::SHAPE);
+    }
+}
+
+structure! {
     CreateRoleRequest {
         assume_role_policy_document: Option<String> = "AssumeRolePolicyDocument" "AssumeRolePolicyDocument" "AssumeRolePolicyDocument", POLICY_DOCUMENT_TYPE, required;
         description: Option<String> = "Description" "Description" "Description", ROLE_DESCRIPTION_TYPE;
@@ -266,6 +296,13 @@ structure! {
 structure! {
     DeletePolicyRequest {
         policy_arn: Option<String> = "PolicyArn" "PolicyArn" "PolicyArn", ARN_TYPE, required;
+    }
+}
+
+structure! {
+    DeletePolicyVersionRequest {
+        policy_arn: Option<String> = "PolicyArn" "PolicyArn" "PolicyArn", ARN_TYPE, required;
+        version_id: Option<String> = "VersionId" "VersionId" "VersionId", POLICY_VERSION_ID_TYPE, required;
     }
 }
 
@@ -401,6 +438,16 @@ structure! {
 }
 
 structure! {
+    Group {
+        arn: Option<String> = "Arn" "Arn" "Arn", ARN_TYPE, required;
+        create_date: Option<Timestamp> = "CreateDate" "CreateDate" "CreateDate", TIMESTAMP, required;
+        group_id: Option<String> = "GroupId" "GroupId" "GroupId", TEXT, required;
+        group_name: Option<String> = "GroupName" "GroupName" "GroupName", TEXT, required;
+        path: Option<String> = "Path" "Path" "Path", PATH_TYPE, required;
+    }
+}
+
+structure! {
     InstanceProfile {
         arn: Option<String> = "Arn" "Arn" "Arn", ARN_TYPE, required;
         create_date: Option<Timestamp> = "CreateDate" "CreateDate" "CreateDate", TIMESTAMP, required;
@@ -463,6 +510,38 @@ structure! {
 }
 
 structure! {
+    ListGroupsForUserRequest {
+        marker: Option<String> = "Marker" "Marker" "Marker", MARKER_TYPE;
+        max_items: Option<i64> = "MaxItems" "MaxItems" "MaxItems", MAX_ITEMS_TYPE;
+        user_name: Option<String> = "UserName" "UserName" "UserName", EXISTING_USER_NAME_TYPE, required;
+    }
+}
+
+structure! {
+    ListGroupsForUserResponse {
+        groups: Option<Vec<Group>> = "Groups" "Groups" "Groups", GROUP_LIST_TYPE, required;
+        is_truncated: Option<bool> = "IsTruncated" "IsTruncated" "IsTruncated", BOOLEAN;
+        marker: Option<String> = "Marker" "Marker" "Marker", TEXT;
+    }
+}
+
+structure! {
+    ListInstanceProfileTagsRequest {
+        instance_profile_name: Option<String> = "InstanceProfileName" "InstanceProfileName" "InstanceProfileName", INSTANCE_PROFILE_NAME_TYPE, required;
+        marker: Option<String> = "Marker" "Marker" "Marker", MARKER_TYPE;
+        max_items: Option<i64> = "MaxItems" "MaxItems" "MaxItems", MAX_ITEMS_TYPE;
+    }
+}
+
+structure! {
+    ListInstanceProfileTagsResponse {
+        is_truncated: Option<bool> = "IsTruncated" "IsTruncated" "IsTruncated", BOOLEAN;
+        marker: Option<String> = "Marker" "Marker" "Marker", TEXT;
+        tags: Option<Vec<Tag>> = "Tags" "Tags" "Tags", TAG_LIST_TYPE, required;
+    }
+}
+
+structure! {
     ListInstanceProfilesForRoleRequest {
         marker: Option<String> = "Marker" "Marker" "Marker", MARKER_TYPE;
         max_items: Option<i64> = "MaxItems" "MaxItems" "MaxItems", MAX_ITEMS_TYPE;
@@ -510,6 +589,22 @@ structure! {
         is_truncated: Option<bool> = "IsTruncated" "IsTruncated" "IsTruncated", BOOLEAN;
         marker: Option<String> = "Marker" "Marker" "Marker", TEXT;
         policies: Option<Vec<Policy>> = "Policies" "Policies" "Policies", POLICY_LIST_TYPE;
+    }
+}
+
+structure! {
+    ListPolicyTagsRequest {
+        marker: Option<String> = "Marker" "Marker" "Marker", MARKER_TYPE;
+        max_items: Option<i64> = "MaxItems" "MaxItems" "MaxItems", MAX_ITEMS_TYPE;
+        policy_arn: Option<String> = "PolicyArn" "PolicyArn" "PolicyArn", ARN_TYPE, required;
+    }
+}
+
+structure! {
+    ListPolicyTagsResponse {
+        is_truncated: Option<bool> = "IsTruncated" "IsTruncated" "IsTruncated", BOOLEAN;
+        marker: Option<String> = "Marker" "Marker" "Marker", TEXT;
+        tags: Option<Vec<Tag>> = "Tags" "Tags" "Tags", TAG_LIST_TYPE, required;
     }
 }
 
@@ -590,6 +685,22 @@ structure! {
         is_truncated: Option<bool> = "IsTruncated" "IsTruncated" "IsTruncated", BOOLEAN;
         marker: Option<String> = "Marker" "Marker" "Marker", TEXT;
         policy_names: Option<Vec<String>> = "PolicyNames" "PolicyNames" "PolicyNames", POLICY_NAME_LIST_TYPE, required;
+    }
+}
+
+structure! {
+    ListUserTagsRequest {
+        marker: Option<String> = "Marker" "Marker" "Marker", MARKER_TYPE;
+        max_items: Option<i64> = "MaxItems" "MaxItems" "MaxItems", MAX_ITEMS_TYPE;
+        user_name: Option<String> = "UserName" "UserName" "UserName", EXISTING_USER_NAME_TYPE, required;
+    }
+}
+
+structure! {
+    ListUserTagsResponse {
+        is_truncated: Option<bool> = "IsTruncated" "IsTruncated" "IsTruncated", BOOLEAN;
+        marker: Option<String> = "Marker" "Marker" "Marker", TEXT;
+        tags: Option<Vec<Tag>> = "Tags" "Tags" "Tags", TAG_LIST_TYPE, required;
     }
 }
 
@@ -683,6 +794,13 @@ structure! {
 }
 
 structure! {
+    SetDefaultPolicyVersionRequest {
+        policy_arn: Option<String> = "PolicyArn" "PolicyArn" "PolicyArn", ARN_TYPE, required;
+        version_id: Option<String> = "VersionId" "VersionId" "VersionId", POLICY_VERSION_ID_TYPE, required;
+    }
+}
+
+structure! {
     SourceRoleTemplate {
         template_arn: Option<String> = "TemplateArn" "TemplateArn" "TemplateArn", ARN_TYPE, required;
         template_minor_version: Option<i64> = "TemplateMinorVersion" "TemplateMinorVersion" "TemplateMinorVersion", INTEGER, required;
@@ -697,6 +815,20 @@ structure! {
 }
 
 structure! {
+    TagInstanceProfileRequest {
+        instance_profile_name: Option<String> = "InstanceProfileName" "InstanceProfileName" "InstanceProfileName", INSTANCE_PROFILE_NAME_TYPE, required;
+        tags: Vec<Tag> = "Tags" "Tags" "Tags", TAG_LIST_TYPE, required;
+    }
+}
+
+structure! {
+    TagPolicyRequest {
+        policy_arn: Option<String> = "PolicyArn" "PolicyArn" "PolicyArn", ARN_TYPE, required;
+        tags: Vec<Tag> = "Tags" "Tags" "Tags", TAG_LIST_TYPE, required;
+    }
+}
+
+structure! {
     TagRoleRequest {
         role_name: Option<String> = "RoleName" "RoleName" "RoleName", ROLE_NAME_TYPE, required;
         tags: Vec<Tag> = "Tags" "Tags" "Tags", TAG_LIST_TYPE, required;
@@ -704,9 +836,37 @@ structure! {
 }
 
 structure! {
+    TagUserRequest {
+        tags: Vec<Tag> = "Tags" "Tags" "Tags", TAG_LIST_TYPE, required;
+        user_name: Option<String> = "UserName" "UserName" "UserName", EXISTING_USER_NAME_TYPE, required;
+    }
+}
+
+structure! {
+    UntagInstanceProfileRequest {
+        instance_profile_name: Option<String> = "InstanceProfileName" "InstanceProfileName" "InstanceProfileName", INSTANCE_PROFILE_NAME_TYPE, required;
+        tag_keys: Vec<String> = "TagKeys" "TagKeys" "TagKeys", TAG_KEY_LIST_TYPE, required;
+    }
+}
+
+structure! {
+    UntagPolicyRequest {
+        policy_arn: Option<String> = "PolicyArn" "PolicyArn" "PolicyArn", ARN_TYPE, required;
+        tag_keys: Vec<String> = "TagKeys" "TagKeys" "TagKeys", TAG_KEY_LIST_TYPE, required;
+    }
+}
+
+structure! {
     UntagRoleRequest {
         role_name: Option<String> = "RoleName" "RoleName" "RoleName", ROLE_NAME_TYPE, required;
         tag_keys: Vec<String> = "TagKeys" "TagKeys" "TagKeys", TAG_KEY_LIST_TYPE, required;
+    }
+}
+
+structure! {
+    UntagUserRequest {
+        tag_keys: Vec<String> = "TagKeys" "TagKeys" "TagKeys", TAG_KEY_LIST_TYPE, required;
+        user_name: Option<String> = "UserName" "UserName" "UserName", EXISTING_USER_NAME_TYPE, required;
     }
 }
 
@@ -722,6 +882,19 @@ structure! {
     UpdateAssumeRolePolicyRequest {
         policy_document: Option<String> = "PolicyDocument" "PolicyDocument" "PolicyDocument", POLICY_DOCUMENT_TYPE, required;
         role_name: Option<String> = "RoleName" "RoleName" "RoleName", ROLE_NAME_TYPE, required;
+    }
+}
+
+structure! {
+    UpdateRoleRequest {
+        description: Option<String> = "Description" "Description" "Description", ROLE_DESCRIPTION_TYPE;
+        max_session_duration: Option<i64> = "MaxSessionDuration" "MaxSessionDuration" "MaxSessionDuration", ROLE_MAX_SESSION_DURATION_TYPE;
+        role_name: Option<String> = "RoleName" "RoleName" "RoleName", ROLE_NAME_TYPE, required;
+    }
+}
+
+structure! {
+    UpdateRoleResponse {
     }
 }
 

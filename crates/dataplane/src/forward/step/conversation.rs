@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use postern_path::{Action, DropReason, Outcome, Refusal, Reply, Transport};
 
-use super::{Context, Dropped, Fate, is_large};
+use super::{Context, Dropped, Fate, is_large, opening};
 use crate::forward::flow::FlowId;
 use crate::forward::fragment::FragmentKey;
 use crate::forward::key::{FlowKey, PortNumber};
@@ -36,6 +36,9 @@ pub(super) fn packet(
         }
         None => (begin(tables, context, frame, packet, &key)?, Direction::Forward),
     };
+    if packet.is_syn() && opening::holds(tables, context, frame, id)? {
+        return Ok(Fate::Held);
+    }
     let fate = forward(tables, context, frame, packet, id, direction)?;
     if packet.fragment == Fragment::First
         && let Some(port) = tables.ports.get_mut(context.port)

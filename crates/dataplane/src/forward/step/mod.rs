@@ -5,6 +5,7 @@
 mod conversation;
 mod icmp;
 mod link;
+mod opening;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use super::packet::{Content, Ethernet, Fragment, Ipv4, ethernet, ipv4, protocol,
 use super::port::Owner;
 use super::tables::Tables;
 use crate::host::VirtioNetHdr;
+
+pub use opening::opened;
 
 /// A frame as it came in by a port.
 #[derive(Debug)]
@@ -51,6 +54,8 @@ pub enum Fate {
     DeliverPieces(PortNumber),
     /// It was for the forwarder itself (ARP, DHCP).
     Answered,
+    /// It waits until the other side of its connection, outside the region, has answered. It is counted when it goes on.
+    Held,
     /// It is dropped.
     Drop {
         /// Why.
@@ -123,6 +128,7 @@ fn settle(tables: &mut Tables, port: PortNumber, fate: Fate, bytes: usize) {
         match fate {
             Fate::Deliver(_) | Fate::DeliverPieces(_) => arrival.counters.passed.add(bytes),
             Fate::Answered => arrival.counters.answered += 1,
+            Fate::Held => arrival.counters.received.take_back(bytes),
             Fate::Drop { reason, resource: _ } => arrival.counters.drops.count(reason),
         }
     }

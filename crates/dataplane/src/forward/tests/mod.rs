@@ -6,3 +6,4 @@ mod histories;
 mod packets;
 mod script;
 mod steps;
+mod uplink;

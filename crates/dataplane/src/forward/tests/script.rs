@@ -29,6 +29,8 @@ pub const NAT_HOP: Ipv4Addr = Ipv4Addr::new(10, 0, 9, 9);
 pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 /// Two addresses of a service, behind the endpoint.
 pub const SERVICE: [Ipv4Addr; 2] = [Ipv4Addr::new(54, 231, 0, 1), Ipv4Addr::new(54, 231, 0, 2)];
+/// Two addresses of nobody's in the region.
+pub const WORLD: [Ipv4Addr; 2] = [Ipv4Addr::new(203, 0, 113, 7), Ipv4Addr::new(203, 0, 113, 8)];
 pub const DOORS_MAC: Mac = Mac([2, 9, 9, 9, 9, 9]);
 
 pub fn eni(number: u64) -> NetworkInterfaceId {
@@ -152,6 +154,10 @@ impl Script {
                 idle: IdleTimeouts::GATEWAY,
                 ..near
             });
+        }
+        if WORLD.contains(&destination) {
+            let idle = self.idle;
+            return Some(Action { idle, ..door(Door::Uplink, Through::Internet(VISIBLE)) });
         }
         if SERVICE.contains(&destination) {
             return Some(door(Door::FrontDoor, Through::Endpoint(endpoint(entry), vpc(entry))));

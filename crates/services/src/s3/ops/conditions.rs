@@ -2,8 +2,8 @@
 //! sources.
 //! Source: RFC 9110 section 13; <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-requests.html>
 
-use http::StatusCode;
 use http::header::{ETAG, HeaderValue, LAST_MODIFIED};
+use http::{HeaderMap, HeaderName, StatusCode};
 use s3s::dto::{ETagCondition, Timestamp, TimestampFormat};
 
 use super::Failure;
@@ -81,6 +81,19 @@ fn not_modified(object: &Object) -> Failure {
         failure = failure.header(LAST_MODIFIED, date);
     }
     failure
+}
+
+/// A condition in a header, for operations of which the protocol layer does not read it.
+pub(super) fn header_condition(
+    headers: &HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<ETagCondition>, Failure> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let read = ETagCondition::parse_http_header(value.as_bytes());
+    read.map(Some).map_err(|_| {
+        let given = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        Failure::invalid_argument(name.as_str(), given, "The condition is neither an entity tag nor `*`")
+    })
 }
 
 /// The condition of a write.

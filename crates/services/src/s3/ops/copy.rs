@@ -5,18 +5,15 @@ use http::StatusCode;
 use s3s::S3Response;
 use s3s::dto::*;
 
-use super::conditions::ReadConditions;
+use super::conditions::{ReadConditions, header_condition, write_condition};
 use super::integrity::{MAX_PUT_BYTES, algorithm_named};
-use super::shape::{
-    self, GivenHeaders, check_acl, check_storage_class, check_version, full_checksum, off, put_checksum,
-    refuse, timestamp,
-};
-use super::write::refuse_write_extras;
+use super::shape::{self, check_version, full_checksum, put_checksum, refuse, timestamp};
+use super::write::{refuse_early, refuse_write_extras, written};
 use super::{Failure, Keys, Session, now};
 use crate::s3::storage::blob::{Intake, Source, Taken};
 use crate::s3::storage::digest::Algorithm;
 use crate::s3::storage::record::Object as Stored;
-use crate::s3::storage::{Attributes, Precondition, StoreError};
+use crate::s3::storage::{Attributes, StoreError};
 
 /// A copy source, as the request names it.
 pub(super) struct From {
@@ -47,16 +44,9 @@ impl Session<'_> {
         self,
         input: CopyObjectInput,
     ) -> Result<S3Response<CopyObjectOutput>, Failure> {
-        let CopyObjectInput {
-            acl,
+        written! { written = input as CopyObjectInput, besides:
             bucket,
-            bucket_key_enabled,
-            cache_control,
             checksum_algorithm,
-            content_disposition,
-            content_encoding,
-            content_language,
-            content_type,
             copy_source,
             copy_source_if_match,
             copy_source_if_modified_since,
@@ -67,58 +57,20 @@ impl Session<'_> {
             copy_source_sse_customer_key_md5,
             expected_bucket_owner,
             expected_source_bucket_owner,
-            expires,
-            grant_full_control,
-            grant_read,
-            grant_read_acp,
-            grant_write_acp,
             key,
-            metadata,
             metadata_directive,
-            object_lock_legal_hold_status,
-            object_lock_mode,
-            object_lock_retain_until_date,
-            request_payer: _,
-            sse_customer_algorithm,
-            sse_customer_key,
-            sse_customer_key_md5,
-            ssekms_encryption_context,
-            ssekms_key_id,
-            server_side_encryption,
-            storage_class,
-            tagging,
-            // There are no tags to copy or to replace; with tags to set, `tagging` is refused.
-            tagging_directive: _,
-            website_redirect_location,
-        } = input;
+            tagging_directive,
+        }
         refuse_write_extras!(
             copy_source_sse_customer_algorithm,
             copy_source_sse_customer_key,
-            copy_source_sse_customer_key_md5,
-            grant_full_control,
-            grant_read,
-            grant_read_acp,
-            grant_write_acp,
-            object_lock_legal_hold_status,
-            object_lock_mode,
-            object_lock_retain_until_date,
-            sse_customer_algorithm,
-            sse_customer_key,
-            sse_customer_key_md5,
-            ssekms_encryption_context,
-            ssekms_key_id,
-            server_side_encryption,
-            tagging,
-            website_redirect_location
+            copy_source_sse_customer_key_md5
         );
-        for header in [http::header::IF_MATCH, http::header::IF_NONE_MATCH] {
-            if self.headers.contains_key(&header) {
-                return Err(Failure::not_implemented(header.as_str()));
-            }
-        }
-        off(bucket_key_enabled, "x-amz-server-side-encryption-bucket-key-enabled")?;
-        check_acl(acl.as_ref())?;
-        check_storage_class(storage_class.as_ref())?;
+        check_tagging_directive(tagging_directive.as_ref())?;
+        // The protocol layer does not read these two.
+        let if_match = header_condition(&self.headers, &http::header::IF_MATCH)?;
+        let if_none_match = header_condition(&self.headers, &http::header::IF_NONE_MATCH)?;
+        let condition = write_condition(if_match.as_ref(), if_none_match.as_ref())?;
         let replace_headers = match metadata_directive.as_ref().map(MetadataDirective::as_str) {
             None | Some(MetadataDirective::COPY) => false,
             Some(MetadataDirective::REPLACE) => true,
@@ -157,26 +109,14 @@ impl Session<'_> {
                 "The specified copy source is larger than the maximum allowable size for a copy source: {MAX_PUT_BYTES}"
             )));
         }
-        let headers = if replace_headers {
-            let given = GivenHeaders {
-                content_type,
-                cache_control,
-                content_disposition,
-                content_encoding,
-                content_language,
-                expires,
-                metadata,
-            };
-            given.keep()?
-        } else {
-            object.headers.clone()
-        };
+        let headers = if replace_headers { written.keep()? } else { object.headers.clone() };
         let algorithm = copied_algorithm(checksum_algorithm.as_ref(), &object)?;
         let store = target.store();
+        refuse_early(store, &bucket, &key, &condition)?;
         let taken = pump(&source, 0..object.size, store.intake(algorithm)).await?;
         let checksum = full_checksum(&taken.sums);
         let attributes = Attributes { headers, modified: now(), checksum: Some(checksum.clone()) };
-        let copied = store.put_object(&bucket, &key, taken, attributes, Precondition::None).await?;
+        let copied = store.put_object(&bucket, &key, taken, attributes, condition).await?;
         let mut result = CopyObjectResult {
             e_tag: Some(shape::etag(&copied.etag)),
             last_modified: Some(timestamp(copied.modified)),
@@ -188,6 +128,16 @@ impl Session<'_> {
             copy_object_result: Some(result),
             ..CopyObjectOutput::default()
         }))
+    }
+}
+
+/// There are no tags to copy, and with tags to set `x-amz-tagging` is refused: both directives come to the same.
+fn check_tagging_directive(directive: Option<&TaggingDirective>) -> Result<(), Failure> {
+    match directive.map(TaggingDirective::as_str) {
+        None | Some(TaggingDirective::COPY | TaggingDirective::REPLACE) => Ok(()),
+        Some(other) => {
+            Err(Failure::invalid_argument("x-amz-tagging-directive", other, "Unknown tagging directive."))
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use s3s::S3Response;
 use s3s::dto::*;
 
 use super::conditions::write_condition;
-use super::shape::{check_version, off, refuse};
+use super::shape::{check_payer, check_version, off, refuse};
 use super::{Failure, Keys, Session, arn};
 use crate::s3::storage::digest::Algorithm;
 use crate::s3::storage::{Precondition, Store};
@@ -26,14 +26,14 @@ impl Session<'_> {
             if_match_size,
             key,
             mfa,
-            // Who pays is the same either way: nobody.
-            request_payer: _,
+            request_payer,
             version_id,
         } = input;
         refuse! {
             if_match_last_modified_time => "x-amz-if-match-last-modified-time",
             if_match_size => "x-amz-if-match-size", mfa => "x-amz-mfa",
         }
+        check_payer(request_payer.as_ref())?;
         off(bypass_governance_retention, "x-amz-bypass-governance-retention")?;
         check_version(version_id.as_deref())?;
         let condition = write_condition(if_match.as_ref(), None)?;
@@ -54,9 +54,10 @@ impl Session<'_> {
             delete: Delete { objects, quiet },
             expected_bucket_owner,
             mfa,
-            request_payer: _,
+            request_payer,
         } = input;
         refuse! { mfa => "x-amz-mfa" }
+        check_payer(request_payer.as_ref())?;
         off(bypass_governance_retention, "x-amz-bypass-governance-retention")?;
         require_digest(&self.headers)?;
         if objects.is_empty() || objects.len() > MAX_DELETED {

@@ -9,6 +9,7 @@ use s3s::TrailingHeaders;
 use s3s::dto::StreamingBlob;
 
 use crate::s3::error::{Failure, sentence};
+use crate::s3::pieces::SIGNED_PIECE_BYTES_MAX;
 use crate::s3::storage::blob::{Intake, Taken};
 use crate::s3::storage::digest::Algorithm;
 
@@ -243,6 +244,11 @@ fn stream_failure(error: &str) -> Failure {
             "SignatureDoesNotMatch",
             sentence("SignatureDoesNotMatch").unwrap_or_default(),
         )
+    } else if error.contains("FormatError") {
+        Failure::invalid_request(format!(
+            "The body is not in pieces as it was announced, or a signed piece is longer than \
+             {SIGNED_PIECE_BYTES_MAX} bytes"
+        ))
     } else {
         tracing::debug!(error, "an upload ended early");
         incomplete()

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use s3s::S3Response;
 use s3s::dto::*;
 
-use super::shape::{self, owner, refuse, timestamp};
+use super::shape::{self, check_payer, check_version, owner, refuse, timestamp};
 use super::{Failure, Keys, Opened, Session, blocking};
 use crate::s3::storage::list::{ListAsk, ObjectPage};
 use crate::s3::storage::record::Object as Stored;
@@ -103,6 +103,24 @@ impl Spelling {
     }
 }
 
+impl Spelling {
+    fn version(self, key: &str, stored: &Stored, owned_by: &str) -> ObjectVersion {
+        ObjectVersion {
+            checksum_algorithm: stored.checksum.as_ref().map(|sum| vec![shape::algorithm(sum.algorithm)]),
+            checksum_type: stored.checksum.as_ref().map(|sum| shape::kind(sum.kind)),
+            e_tag: Some(shape::etag(&stored.etag)),
+            is_latest: Some(true),
+            key: Some(self.write(key)),
+            last_modified: Some(timestamp(stored.modified)),
+            owner: Some(owner(owned_by)),
+            restore_status: None,
+            size: i64::try_from(stored.size).ok(),
+            storage_class: Some(ObjectVersionStorageClass::from_static(ObjectVersionStorageClass::STANDARD)),
+            version_id: Some("null".to_owned()),
+        }
+    }
+}
+
 /// The condition keys of a listing.
 fn listing_keys(prefix: Option<&str>, delimiter: Option<&str>, max: Option<i32>) -> Keys {
     let mut keys = Keys::new();
@@ -136,9 +154,10 @@ impl Session<'_> {
             max_keys,
             optional_object_attributes,
             prefix,
-            request_payer: _,
+            request_payer,
         } = input;
         refuse! { optional_object_attributes => "x-amz-optional-object-attributes" }
+        check_payer(request_payer.as_ref())?;
         let keys = listing_keys(prefix.as_deref(), delimiter.as_deref(), max_keys);
         let opened = self.open("s3:ListBucket", &bucket, None, expected_bucket_owner.as_deref(), keys)?;
         let max = at_most(max_keys, "max-keys")?;
@@ -183,10 +202,11 @@ impl Session<'_> {
             max_keys,
             optional_object_attributes,
             prefix,
-            request_payer: _,
+            request_payer,
             start_after,
         } = input;
         refuse! { optional_object_attributes => "x-amz-optional-object-attributes" }
+        check_payer(request_payer.as_ref())?;
         let keys = listing_keys(prefix.as_deref(), delimiter.as_deref(), max_keys);
         let opened = self.open("s3:ListBucket", &bucket, None, expected_bucket_owner.as_deref(), keys)?;
         let max = at_most(max_keys, "max-keys")?;
@@ -222,6 +242,68 @@ impl Session<'_> {
         }))
     }
 
+    /// Without versioning every object has one version, `null`.
+    pub(super) async fn list_object_versions(
+        self,
+        input: ListObjectVersionsInput,
+    ) -> Result<S3Response<ListObjectVersionsOutput>, Failure> {
+        let ListObjectVersionsInput {
+            bucket,
+            delimiter,
+            encoding_type,
+            expected_bucket_owner,
+            key_marker,
+            max_keys,
+            optional_object_attributes,
+            prefix,
+            request_payer,
+            version_id_marker,
+        } = input;
+        refuse! { optional_object_attributes => "x-amz-optional-object-attributes" }
+        check_payer(request_payer.as_ref())?;
+        let keys = listing_keys(prefix.as_deref(), delimiter.as_deref(), max_keys);
+        let opened =
+            self.open("s3:ListBucketVersions", &bucket, None, expected_bucket_owner.as_deref(), keys)?;
+        let max = at_most(max_keys, "max-keys")?;
+        let spelling = Spelling::of(encoding_type.as_ref())?;
+        check_version(version_id_marker.as_deref())?;
+        if version_id_marker.is_some() && key_marker.is_none() {
+            return Err(Failure::invalid_argument(
+                "version-id-marker",
+                version_id_marker.unwrap_or_default(),
+                "A version-id marker cannot be specified without a key marker.",
+            ));
+        }
+        // The one version of the key at the marker is behind it, whether or not the marker names it.
+        let ask = ListAsk {
+            prefix: prefix.clone().unwrap_or_default(),
+            delimiter: delimiter.clone().unwrap_or_default(),
+            after: key_marker.clone().unwrap_or_default(),
+            max: usize::try_from(max).unwrap_or_default(),
+        };
+        let page = page_of(&opened, ask).await?;
+        let owned_by = opened.facts.owner.as_str();
+        let versions: Vec<ObjectVersion> =
+            page.objects.iter().map(|(key, stored)| spelling.version(key, stored, owned_by)).collect();
+        let ends_in_version = page.next.as_ref().is_some_and(|next| !page.prefixes.contains(next));
+        Ok(S3Response::new(ListObjectVersionsOutput {
+            common_prefixes: spelling.prefixes(&page.prefixes),
+            delete_markers: None,
+            delimiter: spelling.optional(delimiter),
+            encoding_type,
+            is_truncated: Some(page.next.is_some()),
+            key_marker: Some(spelling.write(&key_marker.unwrap_or_default())),
+            max_keys: Some(max),
+            name: Some(bucket),
+            next_key_marker: spelling.optional(page.next),
+            next_version_id_marker: ends_in_version.then(|| "null".to_owned()),
+            prefix: Some(spelling.write(&prefix.unwrap_or_default())),
+            request_charged: None,
+            version_id_marker,
+            versions: (!versions.is_empty()).then_some(versions),
+        }))
+    }
+
     pub(super) async fn list_multipart_uploads(
         self,
         input: ListMultipartUploadsInput,
@@ -234,9 +316,10 @@ impl Session<'_> {
             key_marker,
             max_uploads,
             prefix,
-            request_payer: _,
+            request_payer,
             upload_id_marker,
         } = input;
+        check_payer(request_payer.as_ref())?;
         let keys = listing_keys(prefix.as_deref(), delimiter.as_deref(), None);
         let owner_id = expected_bucket_owner.as_deref();
         let opened = self.open("s3:ListBucketMultipartUploads", &bucket, None, owner_id, keys)?;

@@ -5,6 +5,7 @@
 //!
 //! INVARIANT: the store is reached only through [`Vault::open`], which takes a permit.
 
+mod attributes;
 mod bucket;
 mod conditions;
 mod copy;
@@ -15,6 +16,7 @@ mod multipart;
 mod policy;
 mod read;
 mod shape;
+mod unset;
 mod write;
 
 use std::collections::BTreeMap;
@@ -79,6 +81,9 @@ impl Operations {
         Ok((Session { ops: self, caller, auth, uri, headers, extensions, trailing_headers }, input))
     }
 }
+
+/// The operations, for the protocol layer of one request.
+pub(super) struct Shared(pub(super) Arc<Operations>);
 
 /// Condition keys of a request.
 type Keys = BTreeMap<&'static str, Vec<String>>;
@@ -217,7 +222,7 @@ fn arn(bucket: &str, key: Option<&str>) -> String {
 }
 
 /// Now.
-fn now() -> Millis {
+pub(super) fn now() -> Millis {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
@@ -237,9 +242,9 @@ type Answer<T> = S3Result<S3Response<T>>;
 macro_rules! serve {
     ($($operation:ident($input:ty) -> $output:ty;)*) => {
         #[async_trait::async_trait]
-        impl S3 for Operations {
+        impl S3 for Shared {
             $(async fn $operation(&self, request: S3Request<$input>) -> Answer<$output> {
-                let (session, input) = self.begin(request)?;
+                let (session, input) = self.0.begin(request)?;
                 Ok(session.$operation(input).await?)
             })*
         }
@@ -256,13 +261,34 @@ serve! {
     delete_bucket_policy(DeleteBucketPolicyInput) -> DeleteBucketPolicyOutput;
     delete_object(DeleteObjectInput) -> DeleteObjectOutput;
     delete_objects(DeleteObjectsInput) -> DeleteObjectsOutput;
+    get_bucket_accelerate_configuration(GetBucketAccelerateConfigurationInput) -> GetBucketAccelerateConfigurationOutput;
+    get_bucket_acl(GetBucketAclInput) -> GetBucketAclOutput;
+    get_bucket_cors(GetBucketCorsInput) -> GetBucketCorsOutput;
+    get_bucket_encryption(GetBucketEncryptionInput) -> GetBucketEncryptionOutput;
+    get_bucket_lifecycle_configuration(GetBucketLifecycleConfigurationInput) -> GetBucketLifecycleConfigurationOutput;
     get_bucket_location(GetBucketLocationInput) -> GetBucketLocationOutput;
+    get_bucket_logging(GetBucketLoggingInput) -> GetBucketLoggingOutput;
+    get_bucket_notification_configuration(GetBucketNotificationConfigurationInput) -> GetBucketNotificationConfigurationOutput;
+    get_bucket_ownership_controls(GetBucketOwnershipControlsInput) -> GetBucketOwnershipControlsOutput;
     get_bucket_policy(GetBucketPolicyInput) -> GetBucketPolicyOutput;
+    get_bucket_replication(GetBucketReplicationInput) -> GetBucketReplicationOutput;
+    get_bucket_request_payment(GetBucketRequestPaymentInput) -> GetBucketRequestPaymentOutput;
+    get_bucket_tagging(GetBucketTaggingInput) -> GetBucketTaggingOutput;
+    get_bucket_versioning(GetBucketVersioningInput) -> GetBucketVersioningOutput;
+    get_bucket_website(GetBucketWebsiteInput) -> GetBucketWebsiteOutput;
     get_object(GetObjectInput) -> GetObjectOutput;
+    get_object_acl(GetObjectAclInput) -> GetObjectAclOutput;
+    get_object_attributes(GetObjectAttributesInput) -> GetObjectAttributesOutput;
+    get_object_legal_hold(GetObjectLegalHoldInput) -> GetObjectLegalHoldOutput;
+    get_object_lock_configuration(GetObjectLockConfigurationInput) -> GetObjectLockConfigurationOutput;
+    get_object_retention(GetObjectRetentionInput) -> GetObjectRetentionOutput;
+    get_object_tagging(GetObjectTaggingInput) -> GetObjectTaggingOutput;
+    get_public_access_block(GetPublicAccessBlockInput) -> GetPublicAccessBlockOutput;
     head_bucket(HeadBucketInput) -> HeadBucketOutput;
     head_object(HeadObjectInput) -> HeadObjectOutput;
     list_buckets(ListBucketsInput) -> ListBucketsOutput;
     list_multipart_uploads(ListMultipartUploadsInput) -> ListMultipartUploadsOutput;
+    list_object_versions(ListObjectVersionsInput) -> ListObjectVersionsOutput;
     list_objects(ListObjectsInput) -> ListObjectsOutput;
     list_objects_v2(ListObjectsV2Input) -> ListObjectsV2Output;
     list_parts(ListPartsInput) -> ListPartsOutput;

@@ -8,17 +8,14 @@ use s3s::dto::*;
 use super::conditions::{ReadConditions, write_condition};
 use super::copy::{From, pump};
 use super::integrity::{Announced, MAX_PUT_BYTES, algorithm_named, too_large};
-use super::shape::{
-    self, ChecksumFields, GivenHeaders, canonical_id, check_acl, check_storage_class, off, owner,
-    put_checksum, refuse, timestamp,
-};
-use super::write::refuse_write_extras;
+use super::shape::{self, ChecksumFields, canonical_id, check_payer, owner, put_checksum, refuse, timestamp};
+use super::write::{refuse_write_extras, written};
 use super::{Failure, Keys, Session, now};
 use crate::s3::storage::digest::{Algorithm, ChecksumKind};
 use crate::s3::storage::multipart::{ExpectedWhole, ListedPart, MAX_PARTS};
 use crate::s3::storage::record::{Part as StoredPart, Upload};
 
-const MAX_LISTED: i32 = 1000;
+pub(super) const MAX_LISTED: i32 = 1000;
 
 /// A part number within S3's bounds.
 pub(super) fn part_number(number: i32) -> Result<u32, Failure> {
@@ -27,6 +24,17 @@ pub(super) fn part_number(number: i32) -> Result<u32, Failure> {
             "partNumber",
             number.to_string(),
             "Part number must be an integer between 1 and 10000, inclusive",
+        )
+    })
+}
+
+/// A number in a request that may be anything but negative.
+pub(super) fn at_least_zero(name: &str, given: i32) -> Result<usize, Failure> {
+    usize::try_from(given).map_err(|_| {
+        Failure::invalid_argument(
+            name,
+            given.to_string(),
+            format!("Argument {name} must be an integer between 0 and 2147483647"),
         )
     })
 }
@@ -78,59 +86,13 @@ impl Session<'_> {
         self,
         input: CreateMultipartUploadInput,
     ) -> Result<S3Response<CreateMultipartUploadOutput>, Failure> {
-        let CreateMultipartUploadInput {
-            acl,
+        written! { written = input as CreateMultipartUploadInput, besides:
             bucket,
-            bucket_key_enabled,
-            cache_control,
             checksum_algorithm,
             checksum_type,
-            content_disposition,
-            content_encoding,
-            content_language,
-            content_type,
             expected_bucket_owner,
-            expires,
-            grant_full_control,
-            grant_read,
-            grant_read_acp,
-            grant_write_acp,
             key,
-            metadata,
-            object_lock_legal_hold_status,
-            object_lock_mode,
-            object_lock_retain_until_date,
-            request_payer: _,
-            sse_customer_algorithm,
-            sse_customer_key,
-            sse_customer_key_md5,
-            ssekms_encryption_context,
-            ssekms_key_id,
-            server_side_encryption,
-            storage_class,
-            tagging,
-            website_redirect_location,
-        } = input;
-        refuse_write_extras!(
-            grant_full_control,
-            grant_read,
-            grant_read_acp,
-            grant_write_acp,
-            object_lock_legal_hold_status,
-            object_lock_mode,
-            object_lock_retain_until_date,
-            sse_customer_algorithm,
-            sse_customer_key,
-            sse_customer_key_md5,
-            ssekms_encryption_context,
-            ssekms_key_id,
-            server_side_encryption,
-            tagging,
-            website_redirect_location
-        );
-        off(bucket_key_enabled, "x-amz-server-side-encryption-bucket-key-enabled")?;
-        check_acl(acl.as_ref())?;
-        check_storage_class(storage_class.as_ref())?;
+        }
         let owner_id = expected_bucket_owner.as_deref();
         let opened = self.open("s3:PutObject", &bucket, Some(&key), owner_id, Keys::new())?;
         let named = checksum_algorithm.is_some();
@@ -144,19 +106,10 @@ impl Session<'_> {
             })?,
         };
         let kind = checksum_kind(algorithm, named, checksum_type.as_ref())?;
-        let given = GivenHeaders {
-            content_type,
-            cache_control,
-            content_disposition,
-            content_encoding,
-            content_language,
-            expires,
-            metadata,
-        };
         let upload = Upload {
             initiated: now(),
             initiator: self.caller.account().unwrap_or("anonymous").to_owned(),
-            headers: given.keep()?,
+            headers: written.keep()?,
             algorithm,
             kind,
             algorithm_named: named,
@@ -191,13 +144,14 @@ impl Session<'_> {
             expected_bucket_owner,
             key,
             part_number: number,
-            request_payer: _,
+            request_payer,
             sse_customer_algorithm,
             sse_customer_key,
             sse_customer_key_md5,
             upload_id,
         } = input;
         refuse_write_extras!(sse_customer_algorithm, sse_customer_key, sse_customer_key_md5);
+        check_payer(request_payer.as_ref())?;
         let owner_id = expected_bucket_owner.as_deref();
         let opened = self.open("s3:PutObject", &bucket, Some(&key), owner_id, Keys::new())?;
         let number = part_number(number)?;
@@ -245,7 +199,7 @@ impl Session<'_> {
             expected_source_bucket_owner,
             key,
             part_number: number,
-            request_payer: _,
+            request_payer,
             sse_customer_algorithm,
             sse_customer_key,
             sse_customer_key_md5,
@@ -259,6 +213,7 @@ impl Session<'_> {
             sse_customer_key,
             sse_customer_key_md5
         );
+        check_payer(request_payer.as_ref())?;
         let owner_id = expected_bucket_owner.as_deref();
         let target = self.open("s3:PutObject", &bucket, Some(&key), owner_id, Keys::new())?;
         let number = part_number(number)?;
@@ -315,13 +270,14 @@ impl Session<'_> {
             key,
             mpu_object_size,
             multipart_upload,
-            request_payer: _,
+            request_payer,
             sse_customer_algorithm,
             sse_customer_key,
             sse_customer_key_md5,
             upload_id,
         } = input;
         refuse_write_extras!(sse_customer_algorithm, sse_customer_key, sse_customer_key_md5);
+        check_payer(request_payer.as_ref())?;
         let owner_id = expected_bucket_owner.as_deref();
         let opened = self.open("s3:PutObject", &bucket, Some(&key), owner_id, Keys::new())?;
         let condition = write_condition(if_match.as_ref(), if_none_match.as_ref())?;
@@ -380,10 +336,11 @@ impl Session<'_> {
             expected_bucket_owner,
             if_match_initiated_time,
             key,
-            request_payer: _,
+            request_payer,
             upload_id,
         } = input;
         refuse! { if_match_initiated_time => "x-amz-if-match-initiated-time" }
+        check_payer(request_payer.as_ref())?;
         let owner_id = expected_bucket_owner.as_deref();
         let opened = self.open("s3:AbortMultipartUpload", &bucket, Some(&key), owner_id, Keys::new())?;
         opened.store().abort_upload(&bucket, &key, &upload_id).await?;
@@ -400,27 +357,21 @@ impl Session<'_> {
             key,
             max_parts,
             part_number_marker,
-            request_payer: _,
+            request_payer,
             sse_customer_algorithm,
             sse_customer_key,
             sse_customer_key_md5,
             upload_id,
         } = input;
         refuse_write_extras!(sse_customer_algorithm, sse_customer_key, sse_customer_key_md5);
+        check_payer(request_payer.as_ref())?;
         let owner_id = expected_bucket_owner.as_deref();
         let opened = self.open("s3:ListMultipartUploadParts", &bucket, Some(&key), owner_id, Keys::new())?;
-        let bound = |name: &str, given: i32| {
-            Failure::invalid_argument(
-                name,
-                given.to_string(),
-                format!("Argument {name} must be an integer between 0 and 2147483647"),
-            )
-        };
         let max = max_parts.unwrap_or(MAX_LISTED).min(MAX_LISTED);
-        let most = usize::try_from(max).map_err(|_| bound("max-parts", max))?;
-        let marker =
-            part_number_marker.map(|marker| marker.to_string().parse::<i32>().unwrap_or(-1)).unwrap_or(0);
-        let after = u32::try_from(marker).map_err(|_| bound("part-number-marker", marker))?;
+        let most = at_least_zero("max-parts", max)?;
+        let marker = part_number_marker.unwrap_or(0);
+        let after = at_least_zero("part-number-marker", marker)?;
+        let after = u32::try_from(after).unwrap_or(u32::MAX);
         let (store, at) = (opened.store().clone(), (bucket.clone(), key.clone(), upload_id.clone()));
         let page = super::blocking(move || store.list_parts((&at.0, &at.1, &at.2), after, most)).await?;
         let next = page.parts.last().map(|(number, _)| *number);

@@ -12,7 +12,7 @@ use s3s::dto::*;
 use s3s::stream::{ByteStream, RemainingLength};
 
 use super::conditions::ReadConditions;
-use super::shape::{self, check_version, put_checksum, refuse, timestamp_seconds};
+use super::shape::{self, check_payer, check_version, put_checksum, refuse, timestamp_seconds};
 use super::{Failure, Keys, Opened, Session};
 use crate::s3::storage::blob::{ContentStream, Source};
 use crate::s3::storage::record::Object as Stored;
@@ -65,7 +65,7 @@ macro_rules! look_of {
             key,
             part_number,
             range,
-            request_payer: _,
+            request_payer,
             response_cache_control,
             response_content_disposition,
             response_content_encoding,
@@ -82,6 +82,7 @@ macro_rules! look_of {
             sse_customer_key => "x-amz-server-side-encryption-customer-key",
             sse_customer_key_md5 => "x-amz-server-side-encryption-customer-key-md5",
         }
+        check_payer(request_payer.as_ref())?;
         Look {
             bucket,
             key,
@@ -90,7 +91,7 @@ macro_rules! look_of {
             part: part_number,
             range,
             version: version_id,
-            checksum: checksum_mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED),
+            checksum: wants_checksum(checksum_mode.as_ref())?,
             overrides: Overrides {
                 cache_control: response_cache_control,
                 content_disposition: response_content_disposition,
@@ -222,6 +223,18 @@ fn answer<T>(output: T, partial: bool) -> S3Response<T> {
         S3Response::with_status(output, StatusCode::PARTIAL_CONTENT)
     } else {
         S3Response::new(output)
+    }
+}
+
+fn wants_checksum(mode: Option<&ChecksumMode>) -> Result<bool, Failure> {
+    match mode.map(ChecksumMode::as_str) {
+        None => Ok(false),
+        Some(ChecksumMode::ENABLED) => Ok(true),
+        Some(other) => Err(Failure::invalid_argument(
+            "x-amz-checksum-mode",
+            other,
+            "Value for x-amz-checksum-mode header is invalid.",
+        )),
     }
 }
 

@@ -50,6 +50,16 @@ pub(super) fn acl_not_supported() -> Failure {
     )
 }
 
+/// Who pays is the bucket's owner, whoever offers to; only the one word may be said.
+pub(super) fn check_payer(payer: Option<&dto::RequestPayer>) -> Result<(), Failure> {
+    match payer.map(dto::RequestPayer::as_str) {
+        None | Some(dto::RequestPayer::REQUESTER) => Ok(()),
+        Some(other) => {
+            Err(Failure::invalid_argument("x-amz-request-payer", other, "Unknown request payer specified"))
+        }
+    }
+}
+
 /// Only the standard storage class exists here.
 pub(super) fn check_storage_class(class: Option<&dto::StorageClass>) -> Result<(), Failure> {
     match class.map(dto::StorageClass::as_str) {

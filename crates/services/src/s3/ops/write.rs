@@ -5,9 +5,7 @@ use s3s::dto::*;
 
 use super::conditions::write_condition;
 use super::integrity::Announced;
-use super::shape::{
-    self, GivenHeaders, check_acl, check_storage_class, full_checksum, off, put_checksum, refuse,
-};
+use super::shape::{self, full_checksum, put_checksum, refuse};
 use super::{Failure, Keys, Session, now};
 use crate::s3::storage::digest::Algorithm;
 use crate::s3::storage::{Attributes, Precondition};
@@ -45,44 +43,28 @@ pub(super) fn header_of(field: &'static str) -> &'static str {
     }
 }
 
-impl Session<'_> {
-    pub(super) async fn put_object(
-        self,
-        input: PutObjectInput,
-    ) -> Result<S3Response<PutObjectOutput>, Failure> {
-        let PutObjectInput {
+/// Takes the input of an operation apart that says what an object is to carry. What these operations have in common
+/// is refused here or becomes `written`; the fields `besides` become variables of the caller's.
+macro_rules! written {
+    ($written:ident = $input:ident as $kind:ident, besides: $($own:ident $(: $pattern:pat)?,)*) => {
+        let $kind {
             acl,
-            body,
-            bucket,
             bucket_key_enabled,
             cache_control,
-            // These are read from the request's headers and trailers.
-            checksum_algorithm: _,
-            checksum_crc32: _,
-            checksum_crc32c: _,
-            checksum_crc64nvme: _,
-            checksum_sha1: _,
-            checksum_sha256: _,
             content_disposition,
             content_encoding,
             content_language,
-            content_length,
-            content_md5,
             content_type,
-            expected_bucket_owner,
             expires,
             grant_full_control,
             grant_read,
             grant_read_acp,
             grant_write_acp,
-            if_match,
-            if_none_match,
-            key,
             metadata,
             object_lock_legal_hold_status,
             object_lock_mode,
             object_lock_retain_until_date,
-            request_payer: _,
+            request_payer,
             sse_customer_algorithm,
             sse_customer_key,
             sse_customer_key_md5,
@@ -92,8 +74,8 @@ impl Session<'_> {
             storage_class,
             tagging,
             website_redirect_location,
-            write_offset_bytes,
-        } = input;
+            $($own $(: $pattern)?,)*
+        } = $input;
         refuse_write_extras!(
             grant_full_control,
             grant_read,
@@ -109,16 +91,13 @@ impl Session<'_> {
             ssekms_key_id,
             server_side_encryption,
             tagging,
-            website_redirect_location,
-            write_offset_bytes
+            website_redirect_location
         );
-        off(bucket_key_enabled, "x-amz-server-side-encryption-bucket-key-enabled")?;
-        check_acl(acl.as_ref())?;
-        check_storage_class(storage_class.as_ref())?;
-        let owner = expected_bucket_owner.as_deref();
-        let opened = self.open("s3:PutObject", &bucket, Some(&key), owner, Keys::new())?;
-        let condition = write_condition(if_match.as_ref(), if_none_match.as_ref())?;
-        let given = GivenHeaders {
+        $crate::s3::ops::shape::off(bucket_key_enabled, "x-amz-server-side-encryption-bucket-key-enabled")?;
+        $crate::s3::ops::shape::check_acl(acl.as_ref())?;
+        $crate::s3::ops::shape::check_payer(request_payer.as_ref())?;
+        $crate::s3::ops::shape::check_storage_class(storage_class.as_ref())?;
+        let $written = $crate::s3::ops::shape::GivenHeaders {
             content_type,
             cache_control,
             content_disposition,
@@ -127,7 +106,38 @@ impl Session<'_> {
             expires,
             metadata,
         };
-        let headers = given.keep()?;
+    };
+}
+pub(super) use written;
+
+impl Session<'_> {
+    pub(super) async fn put_object(
+        self,
+        input: PutObjectInput,
+    ) -> Result<S3Response<PutObjectOutput>, Failure> {
+        written! { written = input as PutObjectInput, besides:
+            body,
+            bucket,
+            // These are read from the request's headers and trailers.
+            checksum_algorithm: _,
+            checksum_crc32: _,
+            checksum_crc32c: _,
+            checksum_crc64nvme: _,
+            checksum_sha1: _,
+            checksum_sha256: _,
+            content_length,
+            content_md5,
+            expected_bucket_owner,
+            if_match,
+            if_none_match,
+            key,
+            write_offset_bytes,
+        }
+        refuse_write_extras!(write_offset_bytes);
+        let owner = expected_bucket_owner.as_deref();
+        let opened = self.open("s3:PutObject", &bucket, Some(&key), owner, Keys::new())?;
+        let condition = write_condition(if_match.as_ref(), if_none_match.as_ref())?;
+        let headers = written.keep()?;
         let announced =
             Announced::read(&self.headers, content_length, content_md5.as_deref(), Algorithm::Crc64Nvme)?;
         let store = opened.store();
@@ -146,7 +156,7 @@ impl Session<'_> {
 }
 
 /// Looks at a condition before the content is taken in; the one that counts is checked when it is stored.
-fn refuse_early(
+pub(super) fn refuse_early(
     store: &crate::s3::storage::Store,
     bucket: &str,
     key: &str,

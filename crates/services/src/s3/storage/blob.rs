@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -229,11 +229,22 @@ pub(super) fn check_room(disk: &dyn Disk) -> Result<(), StoreError> {
     if disk.free_bytes()? < RESERVE_BYTES { Err(StoreError::Full) } else { Ok(()) }
 }
 
-/// Which multi-file contents are being read, so that overwriting an object does not cut its readers short.
-/// (A reader of a single file holds it open, which the kernel honours by itself.)
+/// Which contents must not be removed yet: those of several files that are being read, so that overwriting an object
+/// does not cut its readers short (a reader of a single file holds it open, which the kernel honours by itself), and
+/// all of them while the whole store is copied.
 #[derive(Default)]
 pub struct Pins {
-    held: Mutex<HashMap<u64, Held>>,
+    held: Mutex<Holds>,
+}
+
+#[derive(Default)]
+struct Holds {
+    /// By body number.
+    read: HashMap<u64, Held>,
+    /// How many copies of the whole store are being made.
+    freezes: usize,
+    /// To be removed when the last of those is done.
+    condemned: Vec<BlobId>,
 }
 
 #[derive(Default)]
@@ -242,23 +253,47 @@ struct Held {
     condemned: Vec<BlobId>,
 }
 
+impl Holds {
+    /// Those of `blobs` that can be removed now.
+    fn removable(&mut self, blobs: Vec<BlobId>) -> Vec<BlobId> {
+        if self.freezes == 0 {
+            return blobs;
+        }
+        self.condemned.extend(blobs);
+        Vec::new()
+    }
+}
+
 impl Pins {
+    fn holds(&self) -> MutexGuard<'_, Holds> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Holds body `body` until the pin is dropped. The caller must look the object up again afterwards: only if it
     /// still has this body is the pin sure to have come before any removal.
     pub(super) fn pin(self: &Arc<Self>, disk: &Arc<dyn Disk>, body: u64) -> BodyPin {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).entry(body).or_default().readers += 1;
+        self.holds().read.entry(body).or_default().readers += 1;
         BodyPin { pins: Arc::clone(self), disk: Arc::clone(disk), body }
+    }
+
+    /// Holds everything that is there until the value is dropped.
+    pub(super) fn freeze(self: &Arc<Self>, disk: &Arc<dyn Disk>) -> Freeze {
+        self.holds().freezes += 1;
+        Freeze { pins: Arc::clone(self), disk: Arc::clone(disk) }
     }
 
     /// Removes content that no write refers to any more, now or when its last reader is done.
     pub(super) fn condemn(&self, disk: &dyn Disk, freed: Freed) {
+        let mut holds = self.holds();
         if let Some(body) = freed.body
-            && let Some(held) = self.held.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&body)
+            && let Some(held) = holds.read.get_mut(&body)
         {
             held.condemned.extend(freed.blobs);
             return;
         }
-        remove_all(disk, &freed.blobs);
+        let removable = holds.removable(freed.blobs);
+        drop(holds);
+        remove_all(disk, &removable);
     }
 }
 
@@ -280,16 +315,33 @@ pub(super) struct BodyPin {
 
 impl Drop for BodyPin {
     fn drop(&mut self) {
-        let mut held = self.pins.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = held.get_mut(&self.body).is_some_and(|entry| {
+        let mut holds = self.pins.holds();
+        let last = holds.read.get_mut(&self.body).is_some_and(|entry| {
             entry.readers -= 1;
             entry.readers == 0
         });
         if last {
-            let condemned = held.remove(&self.body).map(|entry| entry.condemned).unwrap_or_default();
-            drop(held);
-            remove_all(self.disk.as_ref(), &condemned);
+            let condemned = holds.read.remove(&self.body).map(|entry| entry.condemned).unwrap_or_default();
+            let removable = holds.removable(condemned);
+            drop(holds);
+            remove_all(self.disk.as_ref(), &removable);
         }
+    }
+}
+
+/// Keeps all files from being removed.
+pub(super) struct Freeze {
+    pins: Arc<Pins>,
+    disk: Arc<dyn Disk>,
+}
+
+impl Drop for Freeze {
+    fn drop(&mut self) {
+        let mut holds = self.pins.holds();
+        holds.freezes -= 1;
+        let removable = if holds.freezes == 0 { std::mem::take(&mut holds.condemned) } else { Vec::new() };
+        drop(holds);
+        remove_all(self.disk.as_ref(), &removable);
     }
 }
 

@@ -5,6 +5,7 @@
 //! INVARIANT: after a commit of unknown outcome no content file is removed on its account until the index has been
 //! opened anew and says whether it is referenced.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, mpsc};
 use std::thread::JoinHandle;
 
@@ -104,6 +105,8 @@ pub struct Shared {
     disk: Arc<dyn Disk>,
     // None while the index could not be opened again after a failure.
     database: RwLock<Option<Database>>,
+    // How often the index was opened again. What was read of an earlier one may have been written over since.
+    reopened: AtomicU64,
     pins: Arc<Pins>,
     reaper: Mutex<Option<mpsc::SyncSender<Freed>>>,
 }
@@ -116,6 +119,7 @@ impl Shared {
     /// Opens the index anew. Waits for readers, which are all short, so that none sees pages change under it.
     fn reopen(&self) -> Result<(), StoreError> {
         let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        self.reopened.fetch_add(1, Ordering::AcqRel);
         *slot = None;
         *slot = Some(open_database(self.disk.as_ref())?);
         Ok(())
@@ -177,7 +181,7 @@ impl Shared {
     }
 }
 
-fn open_database(disk: &dyn Disk) -> Result<Database, StoreError> {
+pub(super) fn open_database(disk: &dyn Disk) -> Result<Database, StoreError> {
     let backend = disk.index()?;
     let database = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(Backend(backend))?;
     let txn = database.begin_write()?;
@@ -256,6 +260,7 @@ impl Index {
         let shared = Arc::new(Shared {
             disk: Arc::clone(&disk),
             database: RwLock::new(Some(database)),
+            reopened: AtomicU64::new(0),
             pins: Arc::clone(&pins),
             reaper: Mutex::new(Some(reaper)),
         });
@@ -299,6 +304,14 @@ impl Index {
         }
     }
 
+    /// Holds the index as it is now, for a read that takes long. Pages that are freed meanwhile stay.
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let guard = self.shared.guard();
+        let opened = self.shared.reopened.load(Ordering::Acquire);
+        let database = guard.as_ref().ok_or_else(|| StoreError::Failed("the index is closed".to_owned()))?;
+        Ok(Snapshot { txn: database.begin_read()?, shared: Arc::clone(&self.shared), opened })
+    }
+
     /// Runs `work` in a transaction and answers once it is on disk. `pending` is content that `work` refers to: it
     /// stays if the write commits and goes if it is refused, whether or not the asker still waits.
     pub async fn write<T: Send + 'static>(
@@ -316,6 +329,32 @@ impl Index {
     /// The pins of readers.
     pub fn pins(&self) -> &Arc<Pins> {
         &self.shared.pins
+    }
+}
+
+/// The index at one moment.
+pub struct Snapshot {
+    txn: ReadTransaction,
+    shared: Arc<Shared>,
+    opened: u64,
+}
+
+impl Snapshot {
+    /// Runs `query`, which may take long and should [`Snapshot::check`] on its way.
+    pub fn read<T>(
+        &self,
+        query: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let answer = query(&self.txn)?;
+        self.check().map(|()| answer)
+    }
+
+    /// Whether what was read is what was there. It is not if the index had to be opened anew, after the disk failed.
+    pub fn check(&self) -> Result<(), StoreError> {
+        match self.shared.reopened.load(Ordering::Acquire) == self.opened {
+            true => Ok(()),
+            false => Err(StoreError::Failed("the disk failed while the objects were copied".to_owned())),
+        }
     }
 }
 

@@ -15,12 +15,15 @@ pub mod index;
 pub mod list;
 pub mod multipart;
 pub mod record;
+pub mod transfer;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransaction};
+
+use serde::{Deserialize, Serialize};
 
 use self::blob::{Files, INLINE_MAX_BYTES, Intake, Pins, Place, Source, SourceKind, Taken};
 use self::digest::{Algorithm, Hasher};
@@ -74,7 +77,7 @@ pub struct Attributes {
 }
 
 /// How much a store holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Census {
     /// Buckets.
     pub buckets: u64,
@@ -139,16 +142,7 @@ impl Store {
     /// # Errors
     /// If the disk fails.
     pub fn census(&self) -> Result<Census, StoreError> {
-        self.inner.index.read(|txn| {
-            Ok(Census {
-                buckets: txn.open_table(BUCKETS)?.len()?,
-                objects: txn.open_table(OBJECTS)?.len()?,
-                uploads: txn.open_table(UPLOADS)?.len()?,
-                parts: txn.open_table(PARTS)?.len()?,
-                bodies: txn.open_table(BODIES)?.len()?,
-                files: txn.open_table(BLOBS)?.len()?,
-            })
-        })
+        self.inner.index.read(census_in)
     }
 
     fn next_body(&self) -> u64 {
@@ -392,6 +386,17 @@ impl Store {
     ) -> Result<T, StoreError> {
         self.inner.index.write(None, work).await
     }
+}
+
+fn census_in(txn: &ReadTransaction) -> Result<Census, StoreError> {
+    Ok(Census {
+        buckets: txn.open_table(BUCKETS)?.len()?,
+        objects: txn.open_table(OBJECTS)?.len()?,
+        uploads: txn.open_table(UPLOADS)?.len()?,
+        parts: txn.open_table(PARTS)?.len()?,
+        bodies: txn.open_table(BODIES)?.len()?,
+        files: txn.open_table(BLOBS)?.len()?,
+    })
 }
 
 fn remove_unreferenced(disk: &dyn Disk, index: &Index) -> Result<(), StoreError> {

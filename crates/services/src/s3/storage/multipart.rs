@@ -206,6 +206,7 @@ impl Store {
             require_bucket(txn, &bucket)?;
             let upload = upload_in(&txn.open_table(UPLOADS)?, &bucket, &key, &id)?;
             let chosen = choose(txn, &id, &listed)?;
+            let named = upload.algorithm_named;
             let object = assemble(upload, &chosen, body, &expected, modified)?;
             let current = object_in(&txn.open_table(OBJECTS)?, &bucket, &key)?;
             condition.check(&key, current.as_ref())?;
@@ -223,7 +224,8 @@ impl Store {
                 .map(|part| Segment {
                     blob: part.blob,
                     size: part.size,
-                    checksum: Some(part.checksum.clone()),
+                    // Sums that the client did not ask for are not shown.
+                    checksum: named.then(|| part.checksum.clone()),
                 })
                 .collect();
             txn.open_table(BODIES)?.insert(body, serde_json::to_vec(&segments)?.as_slice())?;

@@ -2,6 +2,10 @@
 //!
 //! INVARIANT: a query service is called with a [`Permit`](crate::Permit) for each of its asks, and its asks are never
 //! empty unless AWS lets everybody do that operation.
+//! INVARIANT: what a service says of a failure of its own stays in the program's log, by the request's id: it may hold
+//! paths and other details of the host. The caller is told that there was a failure, and the id.
+
+mod turn_away;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,18 +18,20 @@ use postern_path::Through;
 use postern_wire::error::{ErrorBody, ErrorStyle};
 use postern_wire::query::{DecodeError, Form, FormError, Limits as FormLimits};
 use postern_wire::shape::Protocol;
-use postern_wire::sigv4::{CredentialError, Rules};
+use postern_wire::sigv4::Rules;
 use postern_wire::{AwsError, SERVICES};
 use tokio::net::TcpListener;
+use tracing::Instrument as _;
 
+use crate::ambiguity;
 use crate::audit::{Audit, Call, Record, UserIdentity};
 use crate::authenticate::authenticate;
 use crate::authorise::Authoriser;
-use crate::body::{CollectError, Collector, HttpService, RequestBody, Responding, ResponseBody, full};
+use crate::body::{CollectError, Collector, HttpService, RequestBody, Responding, ResponseBody, full, plain};
 use crate::caller::{Caller, Origin};
 use crate::host::{HostNames, bare};
 use crate::metrics::Metrics;
-use crate::pages::{Pages, page};
+use crate::pages::Pages;
 use crate::random::request_id;
 use crate::route::{Asked, Route, claim, is_cross_site, is_local_host, route, text};
 use crate::server::{Limits, OriginSource, ServeError, Server};
@@ -47,7 +53,8 @@ pub struct Config {
     pub query_services: Vec<Arc<dyn QueryService>>,
     /// The services that answer HTTP themselves. One of them should be `s3`, which gets all that is nobody else's.
     pub http_services: Vec<Mount>,
-    /// Further names: how this machine is called. Certificates are made for them, and Postern's own pages answer.
+    /// Further names: how this machine is called. Certificates are made for them and for S3's buckets under them, and
+    /// Postern's own pages answer.
     pub names: Vec<String>,
     /// The addresses that it listens at, for certificates.
     pub addresses: Vec<IpAddr>,
@@ -91,6 +98,7 @@ pub enum FrontDoorError {
 #[derive(Clone)]
 pub struct FrontDoor {
     server: Server,
+    audit: Audit,
     dev: bool,
 }
 
@@ -103,7 +111,7 @@ impl FrontDoor {
         if !config.dev && !config.authoriser.directory().checks_signatures() {
             return Err(FrontDoorError::SignaturesUnchecked);
         }
-        let dev = config.dev;
+        let (dev, audit) = (config.dev, config.audit.clone());
         let (limits, metrics) = (config.limits, Arc::clone(&config.metrics));
         let query: Vec<Desk> =
             config.query_services.into_iter().map(|service| Desk::new(service, &config.region)).collect();
@@ -118,9 +126,14 @@ impl FrontDoor {
         }
         let hosts = query.iter().map(|desk| &desk.hosts).chain(config.http_services.iter().map(|m| &m.hosts));
         let own_names = HostNames::new(&config.names);
-        let certified =
-            HostNames::new(hosts.chain([&own_names]).flat_map(HostNames::iter).collect::<Vec<_>>());
-        let tls = server_config(config.authority, certified, &config.addresses)?;
+        // Nothing is under an address, and clients take no wildcard for names under `localhost`.
+        let has_names_below = |name: &&str| *name != "localhost" && name.parse::<IpAddr>().is_err();
+        let under_own = own_names.iter().filter(has_names_below).map(|name| format!("*.{name}"));
+        let under_own = HostNames::new(under_own.collect::<Vec<_>>());
+        let certified = HostNames::new(
+            hosts.chain([&own_names, &under_own]).flat_map(HostNames::iter).collect::<Vec<_>>(),
+        );
+        let tls = server_config(config.authority, certified, &own_names, &config.addresses)?;
         let hall = Hall {
             region: config.region,
             authoriser: config.authoriser,
@@ -130,10 +143,11 @@ impl FrontDoor {
             metrics: Arc::clone(&metrics),
             pages: config.pages,
             own_names,
+            addresses: config.addresses,
             bodies: Collector::new(QUERY_BODY_BYTES_MAX, limits.stall),
             dev,
         };
-        Ok(Self { server: Server::new(Arc::new(hall), Some(tls), limits, metrics), dev })
+        Ok(Self { server: Server::new(Arc::new(hall), Some(tls), limits, metrics), audit, dev })
     }
 
     /// Serves a listener until [`close`](Self::close). Dropping the future ends its connections at once.
@@ -155,6 +169,11 @@ impl FrontDoor {
     /// Ends every [`serve_tcp`](Self::serve_tcp), after the requests under way.
     pub fn close(&self) {
         self.server.close();
+    }
+
+    /// Waits, for so long at most, until all that was answered so far is in the audit log. Says whether it is.
+    pub async fn settled(&self, patience: std::time::Duration) -> bool {
+        self.audit.settled(patience).await
     }
 }
 
@@ -189,6 +208,8 @@ struct Hall {
     metrics: Arc<Metrics>,
     pages: Arc<dyn Pages>,
     own_names: HostNames,
+    /// Where this machine listens outside the VPCs.
+    addresses: Vec<IpAddr>,
     bodies: Collector,
     dev: bool,
 }
@@ -196,6 +217,10 @@ struct Hall {
 impl HttpService for Hall {
     fn call<'a>(&'a self, request: Request<RequestBody>) -> Responding<'a> {
         Box::pin(self.answer(request))
+    }
+
+    fn refuse_plain<'a>(&'a self, request: Request<RequestBody>) -> Responding<'a> {
+        Box::pin(self.in_the_clear(request))
     }
 }
 
@@ -205,7 +230,10 @@ impl Hall {
         let Some(origin) = request.extensions().get::<Origin>().copied() else {
             return plain(StatusCode::INTERNAL_SERVER_ERROR, "the origin of the request is not known");
         };
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        if let Err(why) = ambiguity::resolve(&mut parts) {
+            return self.ambiguous(&parts, &origin, why).await;
+        }
         let outside = origin.peer.is_none();
         let endpoint = origin.peer.and_then(|peer| match peer.through {
             Through::Endpoint(endpoint, _) => Some(endpoint),
@@ -217,20 +245,13 @@ impl Hall {
         });
         let asked = Asked { parts: &parts, outside, endpoint_service: endpoint_service.as_deref() };
         if self.dev && outside && (is_cross_site(&parts) || !self.is_expected_host(&parts)) {
-            return plain(StatusCode::FORBIDDEN, "requests of another site's page are not served");
+            return self.of_another_site(&parts, &origin).await;
         }
         match route(&asked, |host| self.by_host(host)) {
-            Route::Page(name) => self.page(&name, parts, body).await,
-            Route::UnsignedForm => self.unsigned(&parts),
+            Route::Page(name) => self.page(&name, parts, body, &origin).await,
+            Route::UnsignedForm => self.unsigned(&parts, body, &origin).await,
             Route::Service(name) => self.service(&name, parts, body, &origin).await,
         }
-    }
-
-    async fn page(&self, name: &str, parts: Parts, body: RequestBody) -> Response<ResponseBody> {
-        if is_cross_site(&parts) || !is_local_host(&parts, &self.own_names) {
-            return plain(StatusCode::FORBIDDEN, "this page is for this machine's own programs");
-        }
-        page(self.pages.as_ref(), &self.metrics, self.dev, name, parts, body).await
     }
 
     /// Whether the host is this machine or one of the services: where no signature protects, a name that somebody
@@ -259,16 +280,7 @@ impl Hall {
         if let Some(mount) = self.http.iter().find(|mount| mount.signing_name == name) {
             return mount.service.call(Request::from_parts(parts, body)).await;
         }
-        let error = AwsError::new("NotImplemented", format!("The service `{name}` is not served here."));
-        respond(error.with_status(501).body(style_of(&parts), &request_id(), None), &request_id())
-    }
-
-    /// A form that nobody signed, at a host that is no service's.
-    fn unsigned(&self, parts: &Parts) -> Response<ResponseBody> {
-        let style = style_of(parts);
-        let id = request_id();
-        self.metrics.request("unknown", "unknown", "MissingAuthenticationToken", std::time::Duration::ZERO);
-        respond(CredentialError::Missing.to_aws(style).body(style, &id, None), &id)
+        self.not_served(name, &parts, origin).await
     }
 
     async fn query(
@@ -282,7 +294,9 @@ impl Hall {
         let id = request_id();
         let style = desk.service.error_style();
         let mut course = Course { operation: None, caller: None };
-        let answered = self.attempt(desk, &parts, body, origin, &id, &mut course).await;
+        let span = tracing::error_span!("request", id = %id, service = desk.name);
+        let answered = self.attempt(desk, &parts, body, origin, &id, &mut course).instrument(span).await;
+        let answered = answered.map_err(|error| veiled(error, desk.name, &id));
         let operation = course.operation.unwrap_or("unknown");
         let (response, status, error) = match answered {
             Ok(answer) => (success(style, answer, &id), 200, None),
@@ -365,6 +379,16 @@ impl Hall {
     }
 }
 
+/// A failure of a service's own, as its caller may know it: the rest goes into the log.
+fn veiled(error: AwsError, service: &str, id: &str) -> AwsError {
+    if error.status != StatusCode::INTERNAL_SERVER_ERROR.as_u16() {
+        return error;
+    }
+    tracing::error!(request_id = id, service, code = error.code, error = error.message, "a request failed");
+    let message = format!("An internal error has occurred. Request ID: {id}");
+    AwsError::new(error.code, message).with_status(error.status)
+}
+
 /// How far a request came.
 struct Course {
     operation: Option<&'static str>,
@@ -411,13 +435,5 @@ fn respond(body: ErrorBody, id: &str) -> Response<ResponseBody> {
     if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert(HeaderName::from_static("x-amzn-requestid"), id);
     }
-    response
-}
-
-/// An answer to people rather than to AWS's clients.
-pub(crate) fn plain(status: StatusCode, text: impl Into<String>) -> Response<ResponseBody> {
-    let mut response = Response::new(full(text.into() + "\n"));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }

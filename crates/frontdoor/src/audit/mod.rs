@@ -1,20 +1,31 @@
-//! The record of every API call: one line of JSON each, with CloudTrail's names for its main fields.
+//! The record of every API call: one line of JSON each, with CloudTrail's names for its main fields. What was refused
+//! before a service was found has its record as well.
 //!
 //! INVARIANT: a record holds no secret: no signature, no secret key, no session token, no parameter but the bucket
 //! and key of an S3 request.
 //! Source: "CloudTrail record contents" in the CloudTrail user guide.
 
+mod log;
+
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use postern_path::Through;
 use postern_policy::Principal;
 use postern_wire::Timestamp;
 use serde::Serialize;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use crate::caller::{Caller, Origin};
 use crate::metrics::{Counter, Metrics};
+
+pub use log::{Log, write};
+
+/// What is asked of Postern itself, and not of a service of AWS's.
+pub const OWN_SERVICE: &str = "postern";
+/// How long a name of a service may be that only the request knows.
+const FOREIGN_NAME_MAX: usize = 64;
 
 /// One API call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -61,6 +72,57 @@ pub struct Record {
     /// The bucket and key of an S3 request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_parameters: Option<BucketAndKey>,
+    /// How it came, and what was decided.
+    pub additional_event_data: Additional,
+}
+
+/// What CloudTrail has no field of its own for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Additional {
+    /// `allowed`, `denied` (401 and 403), or `failed` for another reason.
+    pub decision: &'static str,
+    /// The way: `outside` of every VPC, through an `endpoint`, over the `internet`, or by the `link` of the VPC.
+    pub path: &'static str,
+    /// Whether it came over TLS.
+    pub tls: bool,
+    /// The VPC of the interface that it came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_vpc_id: Option<String>,
+    /// The interface that it came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_interface_id: Option<String>,
+    /// The instance that has that interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<String>,
+    /// Whose that interface is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_account_id: Option<String>,
+}
+
+impl Additional {
+    fn of(origin: &Origin, status: u16) -> Self {
+        let decision = match status {
+            401 | 403 => "denied",
+            0..=399 => "allowed",
+            _ => "failed",
+        };
+        let path = match origin.peer.map(|peer| peer.through) {
+            None => "outside",
+            Some(Through::Endpoint(..)) => "endpoint",
+            Some(Through::Internet(_)) => "internet",
+            Some(Through::Link) => "link",
+        };
+        Self {
+            decision,
+            path,
+            tls: origin.secure,
+            source_vpc_id: origin.peer.map(|peer| peer.vpc.to_string()),
+            network_interface_id: origin.peer.map(|peer| peer.interface.to_string()),
+            instance_id: origin.peer.and_then(|peer| peer.instance).map(|instance| instance.to_string()),
+            source_account_id: origin.peer.map(|peer| peer.account.to_string()),
+        }
+    }
 }
 
 /// What an S3 request is about.
@@ -120,8 +182,11 @@ impl UserIdentity {
         }
     }
 
-    /// Of somebody who claims to have this key and could not show it.
+    /// Of somebody who claims to have this key and could not show it; without a claim, of an anonymous caller.
     pub fn unknown(access_key_id: Option<String>) -> Self {
+        if access_key_id.is_none() {
+            return Self::of(&Caller::anonymous());
+        }
         // What is claimed is foreign text; a key id is short.
         let access_key_id = access_key_id.map(|id| id.chars().take(128).collect());
         Self { kind: "Unknown", access_key_id, ..Self::default() }
@@ -165,7 +230,7 @@ impl Record {
         let (error_code, error_message) = call.error.unzip();
         Self {
             event_time: call.at.iso_millis(),
-            event_source: format!("{}.amazonaws.com", call.service),
+            event_source: event_source(call.service),
             event_name: call.operation.to_owned(),
             aws_region: call.region.to_owned(),
             user_identity: call.identity,
@@ -180,6 +245,7 @@ impl Record {
             error_message: error_message.map(|message| message.chars().take(1024).collect()),
             read_only: is_read_only(call.operation),
             request_parameters: None,
+            additional_event_data: Additional::of(origin, call.status),
         }
     }
 
@@ -192,6 +258,19 @@ impl Record {
     }
 }
 
+/// `iam.amazonaws.com`. The name of a service that is not served comes from the request, so only what can be a name of
+/// one is repeated.
+fn event_source(service: &str) -> String {
+    let named = !service.is_empty()
+        && service.len() <= FOREIGN_NAME_MAX
+        && service.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    match service {
+        OWN_SERVICE => OWN_SERVICE.to_owned(),
+        service if named => format!("{service}.amazonaws.com"),
+        _ => "unknown".to_owned(),
+    }
+}
+
 fn is_read_only(operation: &str) -> bool {
     ["Get", "List", "Describe", "Head", "AssumeRole", "Search"].iter().any(|verb| operation.starts_with(verb))
 }
@@ -201,41 +280,37 @@ fn is_read_only(operation: &str) -> bool {
 pub struct Audit {
     sender: mpsc::Sender<Record>,
     metrics: Arc<Metrics>,
+    /// Records that were handed over.
+    handed: Arc<AtomicU64>,
 }
 
 impl Audit {
-    /// A log of at most `capacity` records on their way; when that many wait, calls wait with their answers.
+    /// A log of at most `capacity` records on their way; when that many wait, calls wait with their answers. The metrics
+    /// count no other log's records.
     pub fn channel(capacity: usize, metrics: Arc<Metrics>) -> (Self, mpsc::Receiver<Record>) {
         let (sender, receiver) = mpsc::channel(capacity.max(1));
-        (Self { sender, metrics }, receiver)
+        (Self { sender, metrics, handed: Arc::default() }, receiver)
     }
 
     /// Hands a record over. One that cannot be (nobody writes any more) is counted as lost.
     pub async fn record(&self, record: Record) {
+        self.handed.fetch_add(1, Ordering::SeqCst);
         if self.sender.send(record).await.is_err() {
+            tracing::error!("an audit record is lost: the audit log is not written any more");
             self.metrics.count(Counter::AuditLost);
         }
     }
-}
 
-/// Writes records as lines until every [`Audit`] of the channel is gone. A record that cannot be written is counted as
-/// lost and said in the log; the next one is tried again.
-pub async fn write(
-    mut records: mpsc::Receiver<Record>,
-    mut to: impl AsyncWrite + Unpin,
-    metrics: Arc<Metrics>,
-) {
-    const BATCH: usize = 64;
-    let mut batch = Vec::with_capacity(BATCH);
-    while records.recv_many(&mut batch, BATCH).await > 0 {
-        let text: String = batch.drain(..).map(|record| record.line()).collect();
-        let written = match to.write_all(text.as_bytes()).await {
-            Ok(()) => to.flush().await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = written {
-            tracing::error!(%error, "audit records are lost");
-            text.lines().for_each(|_| metrics.count(Counter::AuditLost));
-        }
+    /// Waits until all that was handed over is written or counted as lost, but not longer than this. Says whether it
+    /// is.
+    pub async fn settled(&self, patience: Duration) -> bool {
+        let done = || self.metrics.get(Counter::AuditWritten) + self.metrics.get(Counter::AuditLost);
+        tokio::time::timeout(patience, async {
+            while done() < self.handed.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .is_ok()
     }
 }

@@ -1,0 +1,76 @@
+//! Connections that leave the region: their first packet waits until the other side has answered, so that what its
+//! sender hears is what came of it there.
+//!
+//! INVARIANT: one packet waits for each connection, and it goes with its flow: what waits is bounded as flows are.
+
+use postern_path::DropReason;
+
+use super::{Context, Dropped, Effects, Frame, Notice, Sum, step};
+use crate::forward::decider::Decider;
+use crate::forward::flow::{FlowId, Held, Opening};
+use crate::forward::key::PortNumber;
+use crate::forward::packet::Ipv4;
+use crate::forward::tables::Tables;
+use crate::forward::uplink::{Opened, UplinkKey};
+
+/// Whether a packet that begins a connection waits. The first one asks for the other side.
+pub(super) fn holds(
+    tables: &mut Tables,
+    context: &Context<'_>,
+    frame: &[u8],
+    id: FlowId,
+) -> Result<bool, Dropped> {
+    let Some(flow) = tables.flows.get_mut(id) else { return Err(DropReason::NoFlow.into()) };
+    match (&flow.opening, flow.uplink, &tables.opener) {
+        (Opening::Done, _, _) => return Ok(false),
+        // The same one again.
+        (Opening::Asked(_), _, _) => return Ok(true),
+        (Opening::Wanted, Some(key), Some(opener)) if opener.try_send(key).is_ok() => {
+            let held = Held { frame: frame.to_owned(), header: context.header };
+            flow.opening = Opening::Asked(Box::new(held));
+            return Ok(true);
+        }
+        (Opening::Wanted, _, _) => {}
+    }
+    // More are asked for than can be: its sender tries again.
+    tables.end(id, context.now);
+    Err(DropReason::RateLimited.into())
+}
+
+/// The other side of a connection has answered, or there is none. Gives the port that the packet came in by, the packet
+/// as it now is, and what is to be done.
+pub fn opened(
+    tables: &mut Tables,
+    decider: &dyn Decider,
+    key: &UplinkKey,
+    opened: Opened,
+    now: u64,
+) -> Option<(PortNumber, Held, Effects)> {
+    let id = tables.leaving(key)?;
+    let flow = tables.flows.get_mut(id)?;
+    let (port, interface) = (flow.forward.port, flow.interface);
+    let Opening::Asked(held) = std::mem::take(&mut flow.opening) else { return None };
+    let mut held = *held;
+    if opened == Opened::Yes {
+        let mut frame = Frame { bytes: &mut held.frame, header: held.header, tagged: false };
+        let effects = step(tables, decider, port, &mut frame, now);
+        return Some((port, held, effects));
+    }
+    tables.end(id, now);
+    let interface = Some(interface);
+    let mut context =
+        Context { decider, port, interface, header: held.header, sum: Sum::Whole, now, emitted: Vec::new() };
+    let packet = Ipv4::parse(&held.frame).ok()?;
+    match opened {
+        Opened::Yes | Opened::Silent => {}
+        Opened::Refused => context.reset(tables, &held.frame, &packet),
+        Opened::Unreachable => {
+            let router = tables.ports.get(port).and_then(|port| Some(port.info.as_ref()?.gateway));
+            if let Some(router) = router {
+                context.report(tables, &held.frame, &packet, Notice::NetworkUnreachable, router);
+            }
+        }
+    }
+    let effects = Effects { fate: super::Fate::Held, emitted: context.emitted };
+    Some((port, held, effects))
+}

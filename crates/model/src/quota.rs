@@ -1,0 +1,134 @@
+//! Quotas: how many of a thing an account may have, and what the operator made of that.
+//!
+//! The usual values and how far they can be raised are those of "Amazon VPC quotas" in the VPC user guide, where that
+//! page has them. They are rules about what is accepted, so a log is replayed without them: a quota that becomes
+//! smaller, here or by the operator, takes nothing away.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::ModelError;
+use crate::id::AccountId;
+use crate::state::State;
+use crate::txn::Txn;
+
+macro_rules! quotas {
+    ($($(#[$doc:meta])* $quota:ident: $name:literal, $usual:literal, $most:literal;)*) => {
+        /// Something that an account may have so many of.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Quota {
+            $($(#[$doc])* #[serde(rename = $name)] $quota,)*
+        }
+
+        impl Quota {
+            /// All of them, in the order in which they are listed.
+            pub const ALL: &[Self] = &[$(Self::$quota),*];
+
+            /// What the operator calls it.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$quota => $name,)* }
+            }
+
+            /// How many an account may have that nobody raised it for.
+            pub fn usual(self) -> usize {
+                match self { $(Self::$quota => $usual,)* }
+            }
+
+            /// How far it can be raised.
+            pub fn most(self) -> usize {
+                match self { $(Self::$quota => $most,)* }
+            }
+        }
+    };
+}
+
+quotas! {
+    /// VPCs, and internet gateways too: "Increasing this quota increases the quota on internet gateways per Region by
+    /// the same amount."
+    Vpcs: "vpcs-per-region", 5, 1_000;
+    /// Subnets of a VPC.
+    Subnets: "subnets-per-vpc", 200, 1_000;
+    /// Address blocks of a VPC, its first included.
+    VpcBlocks: "blocks-per-vpc", 5, 50;
+    /// Elastic IP addresses.
+    ElasticAddresses: "elastic-ips-per-region", 5, 1_000;
+    /// NAT gateways of a zone, those included that are not ready yet.
+    NatGateways: "nat-gateways-per-zone", 5, 200;
+    /// Route tables of a VPC, its main one included.
+    RouteTables: "route-tables-per-vpc", 200, 1_000;
+    /// Routes of a route table. A prefix list counts with its size.
+    Routes: "routes-per-route-table", 500, 1_000;
+    /// Prefix lists of a customer's own.
+    PrefixLists: "prefix-lists-per-region", 100, 1_000;
+    /// Network ACLs of a VPC, its default one included.
+    NetworkAcls: "network-acls-per-vpc", 200, 1_000;
+    /// Rules of a network ACL, for each direction.
+    NetworkAclRules: "rules-per-network-acl", 20, 40;
+    /// Security groups.
+    SecurityGroups: "security-groups-per-region", 2_500, 10_000;
+    /// Rules of a security group, for each direction and each of IPv4 and IPv6. A prefix list counts with its size.
+    SecurityGroupRules: "rules-per-security-group", 60, 1_000;
+    /// Security groups of an interface.
+    GroupsPerInterface: "security-groups-per-interface", 5, 16;
+    /// Network interfaces, those of gateways included.
+    Interfaces: "interfaces-per-region", 5_000, 100_000;
+    /// Gateway endpoints.
+    GatewayEndpoints: "gateway-endpoints-per-region", 20, 1_000;
+    /// Sets of DHCP options. AWS has a code for too many of them and names no number; this one is ours.
+    DhcpOptions: "dhcp-options-per-region", 100, 1_000;
+    /// Key pairs.
+    KeyPairs: "key-pairs-per-region", 5_000, 100_000;
+}
+
+/// What the operator made of the quotas of an account; what is not here is as usual.
+pub type Quotas = BTreeMap<Quota, usize>;
+
+/// There is no quota of this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a quota")]
+pub struct UnknownQuota(pub String);
+
+impl std::str::FromStr for Quota {
+    type Err = UnknownQuota;
+
+    fn from_str(text: &str) -> Result<Self, UnknownQuota> {
+        let found = Self::ALL.iter().copied().find(|quota| quota.name() == text);
+        found.ok_or_else(|| UnknownQuota(text.to_owned()))
+    }
+}
+
+impl std::fmt::Display for Quota {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Every quota as high as it can be: for worlds that are about something else.
+pub fn highest() -> Arc<Quotas> {
+    Arc::new(Quota::ALL.iter().map(|quota| (*quota, quota.most())).collect())
+}
+
+/// How many of it the account may have.
+pub fn limit(state: &State, account: AccountId, quota: Quota) -> usize {
+    let own = state.quotas.get(&account).and_then(|quotas| quotas.get(&quota));
+    own.copied().unwrap_or_else(|| quota.usual())
+}
+
+/// Sets a quota of the command's account; none makes it as usual again.
+pub(crate) fn set(txn: &mut Txn, quota: Quota, limit: Option<usize>) -> Result<(), ModelError> {
+    let most = quota.most();
+    if let Some(given) = limit.filter(|given| *given > most) {
+        return Err(ModelError::QuotaTooHigh { quota, given, most });
+    }
+    let mut quotas = txn.state.quotas.get(&txn.account).cloned().unwrap_or_default();
+    let own = Arc::make_mut(&mut quotas);
+    match limit {
+        Some(limit) => own.insert(quota, limit),
+        None => own.remove(&quota),
+    };
+    txn.state.quotas.insert(txn.account, quotas);
+    txn.events.push(crate::Event::IdentityChanged);
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! Accounts and identities.
+
+use postern_model::iam::{IamAction, Identity, KeyOwner, Secret, Tagged};
+use postern_model::*;
+
+use super::Draw;
+
+impl Draw<'_> {
+    /// A command about accounts, or the quotas of one, if this is a kind of them.
+    pub(super) fn account_action(&mut self, kind: &str) -> Option<Action> {
+        Some(match kind {
+            "CreateAccount" => Action::CreateAccount { name: self.name(), root_key: Some(self.new_key()) },
+            "CreateRootKey" => {
+                let (id, secret) = self.new_key();
+                Action::CreateRootKey { id, secret }
+            }
+            "SetQuota" => {
+                let quota = self.random.of(Quota::ALL);
+                let limits = [None, Some(quota.usual()), Some(quota.most()), Some(quota.most() + 1)];
+                Action::SetQuota { quota, limit: self.random.of(&limits) }
+            }
+            _ => return None,
+        })
+    }
+
+    pub(super) fn identity(&mut self) -> Identity {
+        let name = self.name();
+        if self.random.chance(50) { Identity::User(name) } else { Identity::Role(name) }
+    }
+
+    fn tagged(&mut self) -> Tagged {
+        match self.random.below(3) {
+            0 => Tagged::User(self.name()),
+            1 => Tagged::Policy(self.policy_arn()),
+            _ => Tagged::InstanceProfile(self.name()),
+        }
+    }
+
+    pub(super) fn policy_arn(&mut self) -> String {
+        let (state, account) = (self.state, self.account);
+        let of = |own: bool| {
+            let iam = state.iam.iter().filter(move |(owner, _)| (**owner == account) == own);
+            iam.flat_map(|(_, iam)| iam.policies.keys().cloned()).collect::<Vec<_>>()
+        };
+        let (own, foreign) = (of(true), of(false));
+        match self.random.below(20) {
+            0..15 if !own.is_empty() => self.random.of(&own),
+            15 if !foreign.is_empty() => {
+                let chosen = self.random.of(&foreign);
+                let nobodys = "arn:aws:iam::999999999999:policy/nobodys".to_owned();
+                self.foreign.push((chosen.clone(), nobodys));
+                chosen
+            }
+            16 => "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess".to_owned(),
+            _ => "arn:aws:iam::999999999999:policy/none".to_owned(),
+        }
+    }
+
+    /// A key and, if it is the account's own, whose.
+    pub(super) fn key(&mut self) -> (Option<String>, String) {
+        let mut own = Vec::new();
+        let mut foreign = Vec::new();
+        for (account, iam) in &self.state.iam {
+            for key in iam.access_keys.values() {
+                let user = match &key.owner {
+                    KeyOwner::Root => None,
+                    KeyOwner::User(name) => Some(name.clone()),
+                };
+                if *account == self.account { &mut own } else { &mut foreign }.push((user, key.id.clone()));
+            }
+        }
+        match self.random.below(10) {
+            0..8 if !own.is_empty() => self.random.of(&own),
+            8 if !foreign.is_empty() => {
+                let chosen = self.random.of(&foreign);
+                self.foreign.push((chosen.1.clone(), "AKIANOBODYS".to_owned()));
+                chosen
+            }
+            _ => (None, "AKIANOBODYS".to_owned()),
+        }
+    }
+
+    pub(super) fn new_key(&mut self) -> (String, Secret) {
+        (format!("AKIA{:016X}", self.random.next()), Secret("secret".to_owned()))
+    }
+
+    pub(super) fn document(&mut self) -> String {
+        format!(r#"{{"Version":"2012-10-17","Id":"{}"}}"#, self.random.below(3))
+    }
+
+    pub(super) fn iam(&mut self, kind: &str) -> IamAction {
+        let (name, other) = (self.name(), self.name());
+        match kind {
+            "CreateUser" => IamAction::CreateUser { name, path: "/".to_owned(), tags: self.tags() },
+            "DeleteUser" => IamAction::DeleteUser { name },
+            "CreateRole" => IamAction::CreateRole {
+                name,
+                path: "/".to_owned(),
+                trust_policy: self.document(),
+                description: String::new(),
+                max_session_seconds: 3_600,
+                tags: self.tags(),
+            },
+            "DeleteRole" => IamAction::DeleteRole { name },
+            "UpdateTrustPolicy" => IamAction::UpdateTrustPolicy { role: name, document: self.document() },
+            "PutInlinePolicy" => IamAction::PutInlinePolicy {
+                identity: self.identity(),
+                policy: name,
+                document: self.document(),
+            },
+            "DeleteInlinePolicy" => IamAction::DeleteInlinePolicy { identity: self.identity(), policy: name },
+            "AttachPolicy" => IamAction::AttachPolicy { identity: self.identity(), arn: self.policy_arn() },
+            "DetachPolicy" => IamAction::DetachPolicy { identity: self.identity(), arn: self.policy_arn() },
+            "CreatePolicy" => IamAction::CreatePolicy {
+                name,
+                path: self.random.of(&["/", "/a/"]).to_owned(),
+                description: String::new(),
+                document: self.document(),
+                tags: self.tags(),
+            },
+            "CreatePolicyVersion" => IamAction::CreatePolicyVersion {
+                arn: self.policy_arn(),
+                document: self.document(),
+                set_default: self.random.chance(50),
+            },
+            "SetDefaultPolicyVersion" => IamAction::SetDefaultPolicyVersion {
+                arn: self.policy_arn(),
+                version: self.random.of(&[1, 2, 3]),
+            },
+            "DeletePolicyVersion" => {
+                IamAction::DeletePolicyVersion { arn: self.policy_arn(), version: self.random.of(&[1, 2, 3]) }
+            }
+            "UpdateRole" => IamAction::UpdateRole {
+                role: name,
+                description: self.random.of(&[None, Some("new".to_owned())]),
+                max_session_seconds: self.random.of(&[None, Some(7_200)]),
+            },
+            "DeletePolicy" => IamAction::DeletePolicy { arn: self.policy_arn() },
+            "CreateInstanceProfile" => {
+                IamAction::CreateInstanceProfile { name, path: "/".to_owned(), tags: self.tags() }
+            }
+            "DeleteInstanceProfile" => IamAction::DeleteInstanceProfile { name },
+            "AddRoleToInstanceProfile" => IamAction::AddRoleToInstanceProfile { profile: name, role: other },
+            "RemoveRoleFromInstanceProfile" => {
+                // Mostly the role that it holds: of so many names, two would hardly ever fit.
+                let iam = self.state.iam.get(&self.account);
+                let profiles = iam.into_iter().flat_map(|iam| iam.instance_profiles.values());
+                let held: Vec<_> = profiles
+                    .filter_map(|profile| Some((profile.name.clone(), profile.role.clone()?)))
+                    .collect();
+                let fits = !held.is_empty() && self.random.chance(70);
+                let (profile, role) = if fits { self.random.of(&held) } else { (name, other) };
+                IamAction::RemoveRoleFromInstanceProfile { profile, role }
+            }
+            "CreateAccessKey" => {
+                let (id, secret) = self.new_key();
+                IamAction::CreateAccessKey { user: name, id, secret }
+            }
+            "SetAccessKey" => {
+                let (user, id) = self.key();
+                IamAction::SetAccessKey { user, id, active: self.random.chance(50) }
+            }
+            "DeleteAccessKey" => {
+                let (user, id) = self.key();
+                IamAction::DeleteAccessKey { user, id }
+            }
+            "TagRole" => IamAction::TagRole { role: name, tags: self.tags() },
+            "UntagRole" => IamAction::UntagRole { role: name, keys: vec!["k0".to_owned()] },
+            "Tag" => IamAction::Tag { what: self.tagged(), tags: self.tags() },
+            "Untag" => IamAction::Untag { what: self.tagged(), keys: vec!["k0".to_owned()] },
+            other => panic!("no way to draw Iam.{other}"),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Sockets on the host's network, bound to the uplink's interface.
+//!
+//! INVARIANT: nothing is sent to an address of the host's own. The kernel is asked at each connection, so an address
+//! that the host got a moment ago is known too.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use postern_dataplane::host::outside::{HostRoutes, Reach, echo_socket};
+use postern_path::LinkName;
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+
+use super::meter::Refused;
+
+/// How long a connection may take to come about: about as long as Linux would repeat its SYN at the client's end.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The host's side of the uplink.
+#[derive(Debug)]
+pub struct Outside {
+    link: LinkName,
+    routes: HostRoutes,
+}
+
+impl Outside {
+    /// Over this interface.
+    pub fn new(link: LinkName) -> io::Result<Self> {
+        Ok(Self { link, routes: HostRoutes::open()? })
+    }
+
+    /// Refuses what is the host's own, and what it has no way to.
+    fn check(&self, address: Ipv4Addr) -> Result<(), Refused> {
+        match self.routes.reach(address) {
+            Ok(Reach::Elsewhere) => Ok(()),
+            Ok(Reach::Host) => Err(Refused::HostAddress),
+            Ok(Reach::Nowhere) => Err(Refused::Unreachable),
+            // What cannot be known is not allowed.
+            Err(error) => {
+                tracing::warn!(%error, "the host's routes cannot be read");
+                Err(Refused::Socket)
+            }
+        }
+    }
+
+    /// A connection.
+    pub async fn connect(&self, address: Ipv4Addr, port: u16) -> Result<TcpStream, Refused> {
+        self.check(address)?;
+        let open = || -> io::Result<TcpSocket> {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind_device(Some(self.link.as_str().as_bytes()))?;
+            // Whoever is gone without a word is found out some day.
+            socket.set_keepalive(true)?;
+            Ok(socket)
+        };
+        let socket = open().map_err(|error| self.no_socket(&error))?;
+        let connected = socket.connect(SocketAddr::new(address.into(), port));
+        match tokio::time::timeout(CONNECT_PATIENCE, connected).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(why(&error)),
+            Err(_) => Err(Refused::TimedOut),
+        }
+    }
+
+    /// A socket for datagrams to and from one receiver.
+    pub async fn datagrams(&self, address: Ipv4Addr, port: u16) -> Result<UdpSocket, Refused> {
+        self.check(address)?;
+        let socket =
+            UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await.map_err(|error| self.no_socket(&error))?;
+        socket.bind_device(Some(self.link.as_str().as_bytes())).map_err(|error| self.no_socket(&error))?;
+        socket.connect((address, port)).await.map_err(|error| why(&error))?;
+        Ok(socket)
+    }
+
+    /// A socket for echoes to and from one receiver.
+    pub async fn echoes(&self, address: Ipv4Addr) -> Result<UdpSocket, Refused> {
+        self.check(address)?;
+        let socket = echo_socket(self.link.as_str()).and_then(UdpSocket::from_std);
+        let socket = socket.map_err(|error| self.no_socket(&error))?;
+        socket.connect((address, 0)).await.map_err(|error| why(&error))?;
+        Ok(socket)
+    }
+
+    fn no_socket(&self, error: &io::Error) -> Refused {
+        tracing::warn!(link = %self.link, %error, "no socket can be had for the uplink");
+        Refused::Socket
+    }
+}
+
+fn why(error: &io::Error) -> Refused {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Refused::Refused,
+        io::ErrorKind::TimedOut => Refused::TimedOut,
+        _ => Refused::Unreachable,
+    }
+}
