@@ -300,3 +300,40 @@ pub fn unplugged(directory: &Path) {
     world.stop();
     drop(server);
 }
+
+/// More flows than the kernel program has room for: the forwarder carries the others, and places come free again.
+pub fn crowded(directory: &Path) {
+    const ROOM: usize = 64;
+    const CONNECTIONS: usize = 100;
+    let world = World::with_room(directory, ROOM as u32);
+    let [a, b, _] = world.networks.clone();
+    let in_kernel = |world: &World| world.counters().interface(eni(0)).unwrap().counters.in_kernel.packets;
+    let server = echo_server(&b, at(B, 80), CONNECTIONS + 1);
+    let mut streams: Vec<_> = (0..CONNECTIONS).map(|_| connect(&a, at(B, 80)).unwrap()).collect();
+    for (number, stream) in streams.iter_mut().enumerate() {
+        let before = in_kernel(&world);
+        say(stream, b"one of many").unwrap();
+        let carried = in_kernel(&world) > before;
+        assert_eq!(carried, number < ROOM, "connection {number}");
+    }
+    let counters = world.counters();
+    assert_eq!(counters.flows, CONNECTIONS);
+    let own = counters.interface(eni(0)).unwrap().counters;
+    assert!(own.in_kernel.packets < own.passed.packets, "{own:?}");
+    drop(streams);
+    // Their ends send nothing more, and are forgotten.
+    let deadline = Instant::now() + PATIENCE;
+    while world.counters().flows > 0 {
+        world.forwarder.clock().advance(Duration::from_secs(300));
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(Instant::now() < deadline, "{:?}", world.counters());
+    }
+    world.forwarder.clock().advance(Duration::from_secs(2));
+    let mut stream = connect(&a, at(B, 80)).unwrap();
+    let before = in_kernel(&world);
+    say(&mut stream, b"there is room again").unwrap();
+    assert!(in_kernel(&world) > before);
+    drop(stream);
+    server.join().unwrap();
+    world.stop();
+}

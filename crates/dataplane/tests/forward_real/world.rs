@@ -179,7 +179,11 @@ pub fn is_kernel() -> bool {
 }
 
 pub fn load_program(fabric: &Namespace) -> Result<KernelProgram, KernelError> {
-    KernelProgram::load(fabric, Size { flows: 1 << 15 }, 7)
+    load_roomy(fabric, 1 << 15)
+}
+
+fn load_roomy(fabric: &Namespace, flows: u32) -> Result<KernelProgram, KernelError> {
+    KernelProgram::load(fabric, Size { flows }, 7)
 }
 
 /// Why the kernel program cannot be had, where it is asked for.
@@ -227,10 +231,15 @@ pub fn network() -> (Namespace, Sender<()>) {
 
 impl World {
     pub fn start(directory: &Path) -> Self {
+        Self::with_room(directory, 1 << 15)
+    }
+
+    /// Where the kernel program carries flows, it carries at most so many.
+    pub fn with_room(directory: &Path, flows: u32) -> Self {
         let host = start(StartOptions { runtime_dir: directory.join("run"), hidden: Vec::new() }).unwrap();
         let rules = Rules { generation: 1, routed: true, open: true };
         let options = Options { clock: Clock::default(), ..Options::with_seed(7) };
-        let program = is_kernel().then(|| load_program(host.fabric()).unwrap());
+        let program = is_kernel().then(|| load_roomy(host.fabric(), flows).unwrap());
         let forwarder = Forwarder::start_with(Arc::new(rules), &rules.stamps(), options, program).unwrap();
         let mut alive = Vec::new();
         let mut ports = Vec::new();
