@@ -370,8 +370,8 @@ async fn a_vpc_that_asks_too_much_is_told_at_once() {
 
 #[tokio::test]
 async fn servers_are_those_that_the_file_names_now() {
-    let directory = std::env::temp_dir().join(format!("postern-dns-{}", std::process::id()));
-    std::fs::create_dir(&directory).unwrap();
+    let kept = tempfile::tempdir().unwrap();
+    let directory = kept.path();
     let file = directory.join("resolv.conf");
     std::fs::write(&file, "nameserver 192.0.2.1\n").unwrap();
     let upstream = Upstream::of_file(&file);
@@ -382,7 +382,7 @@ async fn servers_are_those_that_the_file_names_now() {
     std::fs::rename(directory.join("new"), &file).unwrap();
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let now = servers();
-    std::fs::remove_dir_all(&directory).unwrap();
+    std::fs::remove_file(&file).unwrap();
     assert_eq!(now, ["192.0.2.2", "192.0.2.3"]);
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     assert!(servers().is_empty(), "a file that is gone names nobody");

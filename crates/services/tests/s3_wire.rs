@@ -116,62 +116,6 @@ fn boto3_is_served_as_by_aws() {
     assert!(held.is_some_and(|held| held > 300), "{said}");
 }
 
-/// What `aws s3` makes of names that are hard to carry.
-#[test]
-fn the_aws_command_carries_odd_names() {
-    let venv = clients();
-    let (directory, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let server = Server::start(directory.path());
-    let aws = |arguments: &[&str]| {
-        let mut command = client(&venv, "aws", home.path());
-        command.env("PYTHONUTF8", "1").args(["--endpoint-url", &server.url()]).args(arguments);
-        let output = command.current_dir(home.path()).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "aws {arguments:?}: {said}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
-    let names = [
-        "a b",
-        "a+b",
-        "a%20b",
-        "a%2Fb",
-        "a&b=c",
-        "ü✓",
-        "q?x#y",
-        "tilde~'(x)!*",
-        "semi;colon,comma",
-        "<tag>",
-        "\"q\"",
-    ];
-    let tree = home.path().join("tree/dir with space/ünï");
-    std::fs::create_dir_all(&tree).unwrap();
-    for name in names {
-        std::fs::write(tree.join(name), name).unwrap();
-    }
-    std::fs::write(tree.join("empty"), "").unwrap();
-    // As on AWS, which takes no other signatures for buckets of today.
-    aws(&["configure", "set", "default.s3.signature_version", "s3v4"]);
-    aws(&["s3", "mb", "s3://odd"]);
-    aws(&["s3", "sync", "tree", "s3://odd/up"]);
-    assert_eq!(aws(&["s3", "sync", "tree", "s3://odd/up"]), "", "nothing is left to do");
-    aws(&["s3", "sync", "s3://odd/up", "s3://odd/copy"]);
-    aws(&["s3", "mv", "--recursive", "s3://odd/copy", "s3://odd/moved"]);
-    aws(&["s3", "sync", "s3://odd/moved", "back"]);
-    for name in names {
-        let back = home.path().join("back/dir with space/ünï").join(name);
-        assert_eq!(std::fs::read_to_string(back).unwrap(), name);
-        let url = aws(&["s3", "presign", &format!("s3://odd/up/dir with space/ünï/{name}")]);
-        let fetch = "import sys, urllib.request as u; sys.stdout.buffer.write(u.urlopen(sys.argv[1]).read())";
-        let got = client(&venv, "python", home.path()).args(["-c", fetch, url.trim()]).output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&got.stdout), name, "{}", String::from_utf8_lossy(&got.stderr));
-    }
-    assert_eq!(std::fs::read(home.path().join("back/dir with space/ünï/empty")).unwrap(), b"");
-    aws(&["s3", "rm", "--recursive", "s3://odd/moved"]);
-    let left = aws(&["s3", "ls", "--recursive", "s3://odd"]);
-    assert_eq!(left.lines().count(), names.len() + 1, "{left}");
-    aws(&["s3", "rb", "--force", "s3://odd"]);
-}
-
 #[test]
 fn the_aws_command_works() {
     let venv = clients();

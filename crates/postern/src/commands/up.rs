@@ -1,6 +1,6 @@
 //! `postern up`: a region until it is told to stop.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::num::NonZeroU64;
 use std::process::ExitCode;
 
@@ -116,12 +116,17 @@ pub fn log_to_stderr() {
 }
 
 fn announce(region: &Region, output: Output) {
-    let (url, packets) = (region.url(), region.packets_in_words());
-    match output {
+    let (url, packets, uplink) = (region.url(), region.packets_in_words(), region.uplink_in_words());
+    let text = match output {
         Output::Text => {
-            println!("ready: {url} (packets: {packets})");
-            println!("point aws at it:  eval \"$(postern env)\"");
+            let uplink = uplink.map(|uplink| format!("uplink: {uplink}\n")).unwrap_or_default();
+            format!("ready: {url} (packets: {packets})\n{uplink}point aws at it:  eval \"$(postern env)\"\n")
         }
-        Output::Json => println!("{}", serde_json::json!({ "url": url, "packets": packets })),
-    }
+        Output::Json => {
+            format!("{}\n", serde_json::json!({ "url": url, "packets": packets, "uplink": uplink }))
+        }
+    };
+    // In one piece, for whoever waits for the first line may read no further; and nobody may be listening at all,
+    // which is no reason to end.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }

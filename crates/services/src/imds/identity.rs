@@ -137,8 +137,11 @@ fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     value
 }
 
-/// The first value in DER: its tag, itself, its content, and what follows.
-fn read(bytes: &[u8]) -> Option<(u8, &[u8], &[u8], &[u8])> {
+/// A value in DER: its tag, itself, its content, and what follows it.
+type Value<'a> = (u8, &'a [u8], &'a [u8], &'a [u8]);
+
+/// The first value.
+fn read(bytes: &[u8]) -> Option<Value<'_>> {
     let (tag, rest) = bytes.split_first()?;
     let (first, rest) = rest.split_first()?;
     let (length, rest) = match first & 0x80 {

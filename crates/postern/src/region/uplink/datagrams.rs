@@ -100,7 +100,7 @@ impl Datagrams {
             Ok(sent) => self.meter.outward(sent),
             // An error about an earlier packet is told once, and this one was not sent.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                self.meter.refuse(Refused::Refused);
+                self.meter.refuse(Refused::Declined);
                 self.meter.outward(hand_over(&socket, arrived.payload).await.unwrap_or(0));
             }
             // As on a line that is full, what does not fit is lost.
@@ -158,7 +158,7 @@ impl Datagrams {
             let length = match socket.recv(&mut buffer).await {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    self.meter.refuse(Refused::Refused);
+                    self.meter.refuse(Refused::Declined);
                     continue;
                 }
                 Err(error) => {

@@ -41,7 +41,7 @@ pub enum Refused {
     /// The host has no way there.
     Unreachable,
     /// Whoever has the address refused.
-    Refused,
+    Declined,
     /// Nobody answered in time.
     TimedOut,
     /// The interface, or all together, have as many as they may.
@@ -56,7 +56,7 @@ impl Refused {
         Self::UnknownFlow,
         Self::HostAddress,
         Self::Unreachable,
-        Self::Refused,
+        Self::Declined,
         Self::TimedOut,
         Self::TooMany,
         Self::Socket,
@@ -68,7 +68,7 @@ impl Refused {
             Self::UnknownFlow => "unknown-flow",
             Self::HostAddress => "host-address",
             Self::Unreachable => "unreachable",
-            Self::Refused => "refused",
+            Self::Declined => "refused",
             Self::TimedOut => "timed-out",
             Self::TooMany => "too-many",
             Self::Socket => "no-socket",

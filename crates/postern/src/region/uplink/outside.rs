@@ -89,7 +89,7 @@ impl Outside {
 
 fn why(error: &io::Error) -> Refused {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Refused::Refused,
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Refused::Declined,
         io::ErrorKind::TimedOut => Refused::TimedOut,
         _ => Refused::Unreachable,
     }

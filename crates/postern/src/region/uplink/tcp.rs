@@ -154,7 +154,7 @@ impl Connections {
 /// What the sender of a connection that was not made is told.
 fn told(why: Refused) -> Opened {
     match why {
-        Refused::Refused | Refused::TooMany | Refused::Socket => Opened::Refused,
+        Refused::Declined | Refused::TooMany | Refused::Socket => Opened::Refused,
         Refused::HostAddress | Refused::Unreachable => Opened::Unreachable,
         Refused::TimedOut | Refused::UnknownFlow => Opened::Silent,
     }
