@@ -49,7 +49,7 @@ pub use port::Owner;
 pub use run::{Clock, Forwarder, ForwarderError, Options, Pending, Stopped};
 pub use step::{Effects, Fate, Frame, step};
 pub use tables::Tables;
-pub use uplink::{Opened, UplinkDirectory, UplinkFlow, UplinkKey};
+pub use uplink::{NotOpened, UplinkDirectory, UplinkFlow, UplinkKey, Wanted};
 
 #[cfg(test)]
 mod tests;
