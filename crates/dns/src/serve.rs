@@ -1,5 +1,6 @@
 //! The listener: UDP and TCP in the doors' namespace.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,6 +26,9 @@ const TCP_IDLE: Duration = Duration::from_secs(10);
 const MAX_UDP_QUERY_BYTES: usize = 4_096;
 /// What an answer over UDP may have without a word from the client (RFC 1035, 4.2.1).
 const PLAIN_UDP_BYTES: u16 = 512;
+
+/// How long the listener rests when there is no descriptor or memory for another connection.
+const REST: Duration = Duration::from_millis(50);
 
 /// The plan as it is now.
 pub trait Views: Send + Sync {
@@ -96,14 +100,19 @@ impl Resolver {
         }
     }
 
-    /// Answers until the listener fails.
-    ///
-    /// # Errors
-    /// What the listener says.
-    pub async fn serve_tcp(self: Arc<Self>, listener: TcpListener) -> std::io::Result<()> {
+    /// Answers for as long as it is polled.
+    pub async fn serve_tcp(self: Arc<Self>, listener: TcpListener) -> Infallible {
         let places = Arc::new(Semaphore::new(MAX_TCP_CONNECTIONS));
         loop {
-            let (stream, from) = listener.accept().await?;
+            let (stream, from) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, most likely: some will be closed.
+                    tracing::warn!(%error, "a DNS connection could not be accepted");
+                    tokio::time::sleep(REST).await;
+                    continue;
+                }
+            };
             // INVARIANT: a connection beyond the bound is closed at once and waits for nothing.
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
             let resolver = Arc::clone(&self);

@@ -69,13 +69,26 @@ fn only_names_that_cannot_be_the_regions_are_asked_further() {
         "a.localhost.",
         "ec2-198-18-9-9.compute-1.amazonaws.com.",
         "vpce-1.s3.us-east-1.vpce.amazonaws.com.",
+        "printer.local.",
+        "router.home.arpa.",
+        "no.such.test.",
+        "a.onion.",
+        "a.invalid.",
     ] {
         assert_eq!(further(true, name, RecordType::A), "here", "{name}");
         assert_eq!(further(true, name, RecordType::MX), "here", "{name}");
     }
-    for name in
-        ["9.9.0.10.in-addr.arpa.", "1.18.198.in-addr.arpa.", "10.in-addr.arpa.", "1.0.0.127.in-addr.arpa."]
-    {
+    for name in [
+        "9.9.0.10.in-addr.arpa.",
+        "1.18.198.in-addr.arpa.",
+        "10.in-addr.arpa.",
+        "1.0.0.127.in-addr.arpa.",
+        "lb._dns-sd._udp.10.in-addr.arpa.",
+        "b._dns-sd._udp.0.1.168.192.in-addr.arpa.",
+        "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa.",
+        "8.b.d.0.0.0.d.f.ip6.arpa.",
+        "0.8.e.f.ip6.arpa.",
+    ] {
         assert_eq!(further(true, name, RecordType::PTR), "here", "{name}");
     }
     for name in
@@ -85,7 +98,9 @@ fn only_names_that_cannot_be_the_regions_are_asked_further() {
         assert_eq!(further(true, name, RecordType::AAAA), "further", "{name}");
         assert_eq!(further(false, name, RecordType::A), "silence", "{name}: the VPC's resolver is off");
     }
-    assert_eq!(further(true, "9.113.0.203.in-addr.arpa.", RecordType::PTR), "further");
+    for name in ["9.113.0.203.in-addr.arpa.", "8.b.d.0.1.0.0.2.ip6.arpa.", "in-addr.arpa."] {
+        assert_eq!(further(true, name, RecordType::PTR), "further", "{name}");
+    }
 }
 
 /// Loopback stands for an interface of this VPC.

@@ -17,6 +17,8 @@ use http_body_util::{BodyExt, Full};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
+use crate::caller::Origin;
+
 /// What can go wrong with a body.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// The body of a request.
@@ -36,6 +38,15 @@ pub trait HttpService: Send + Sync {
     fn refuse_plain<'a>(&'a self, request: Request<RequestBody>) -> Responding<'a> {
         drop(request);
         Box::pin(std::future::ready(plain_refusal()))
+    }
+
+    /// Takes note of something from there that could not be read as a request, and was answered with this status.
+    fn note_unreadable<'a>(
+        &'a self,
+        _origin: &'a Origin,
+        _status: StatusCode,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(std::future::ready(()))
     }
 }
 

@@ -4,7 +4,7 @@
 //! address inside the VPCs that stands for nobody gets no connection.
 //! INVARIANT: a request that was read is served to its end and recorded, though its client be gone by then: what it
 //! changed must not depend on who still listens, and nobody changes anything without a record. It keeps its
-//! connection's places as long.
+//! connection's places as long, and a server that closes can be waited for until all are served ([`Server::idle`]).
 //! INVARIANT: everything waits for a bounded time: the first byte, the handshake, a header, a body that stalls, a
 //! reader that reads nothing. And there is a bounded number of everything.
 
@@ -139,6 +139,24 @@ struct Shared {
     metrics: Arc<Metrics>,
     places: Arc<Places>,
     closing: watch::Sender<bool>,
+    /// How many requests are under way.
+    under_way: watch::Sender<usize>,
+}
+
+/// A request that is under way, counted while it lives.
+struct UnderWay(Arc<Shared>);
+
+impl UnderWay {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.under_way.send_modify(|count| *count += 1);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.send_modify(|count| *count = count.saturating_sub(1));
+    }
 }
 
 impl Server {
@@ -156,6 +174,7 @@ impl Server {
             metrics,
             places: Places::new(limits),
             closing: watch::Sender::new(false),
+            under_way: watch::Sender::new(0),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -163,6 +182,13 @@ impl Server {
     /// Ends every [`serve_tcp`](Self::serve_tcp), after the requests under way, which get a bounded time.
     pub fn close(&self) {
         self.shared.closing.send_replace(true);
+    }
+
+    /// Waits until no request is under way, those included whose clients have gone.
+    pub async fn idle(&self) {
+        let mut under_way = self.shared.under_way.subscribe();
+        // The sender lives as long as the server.
+        let _ = under_way.wait_for(|count| *count == 0).await;
     }
 
     /// Serves a listener until [`close`](Self::close). Dropping the future ends its connections at once.
@@ -368,13 +394,14 @@ impl Conversation {
         let body = Watched::new(body, self.shared.limits.stall).boxed_unsync();
         let request = Request::from_parts(parts, body);
         let (service, manner, held) = (Arc::clone(&self.shared.service), self.manner, Arc::clone(&self.held));
+        let under_way = UnderWay::new(&self.shared);
         // A task of its own goes on when the connection ends.
         let serving = tokio::spawn(async move {
             let response = match manner {
                 Manner::Served => service.call(request).await,
                 Manner::Refused => service.refuse_plain(request).await,
             };
-            drop(held);
+            drop((held, under_way));
             response
         });
         let served = serving.await;
@@ -420,6 +447,18 @@ impl Conversation {
         if let Err(error) = ended {
             self.shared.metrics.count(Counter::ConnectionBroken);
             tracing::debug!(%error, remote = %self.origin.remote, "a connection broke");
+            if let Some(status) = unreadable(&error) {
+                self.shared.service.note_unreadable(&self.origin, status).await;
+            }
         }
+    }
+}
+
+/// What was answered to something that cannot be read as a request, by the library that reads them: if it was that.
+fn unreadable(error: &hyper::Error) -> Option<StatusCode> {
+    match (error.is_parse_too_large(), error.is_parse()) {
+        (true, _) => Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+        (false, true) => Some(StatusCode::BAD_REQUEST),
+        (false, false) => None,
     }
 }

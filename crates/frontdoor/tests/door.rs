@@ -215,8 +215,10 @@ async fn records_are_written_as_lines() {
         }
         assert!(audit.settled(patience).await);
         assert_eq!(metrics.get(counter), 10);
+        let ended = std::time::Instant::now();
         drop(audit);
         writing.await.unwrap();
+        assert!(ended.elapsed().as_millis() < 500, "it ends at once: {:?}", ended.elapsed());
         let text = lines.text.lock().unwrap();
         assert_eq!(text.lines().count(), if broken { 0 } else { 10 });
         assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
@@ -280,6 +282,16 @@ async fn what_reaches_no_service_is_recorded_too() {
         let record = running.records.recv().await.unwrap();
         assert_eq!(told(&record), expected, "{bytes}");
         assert!(answer.contains(&record.request_id), "the answer carries the record's id: {answer}");
+    }
+    // What reads requests answers these by itself.
+    let long = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx-long: {}\r\n\r\n", "x".repeat(200_000));
+    for (text, status, code) in
+        [("no request\r\n\r\n", 400, "BadRequest"), (long.as_str(), 431, "HeaderTooLarge")]
+    {
+        talk(at, text.as_bytes()).await;
+        let record = running.records.recv().await.unwrap();
+        assert_eq!(record.http_status, status);
+        assert_eq!(told(&record), format!("AWSAccount outside unknown.amazonaws.com unknown failed {code}"));
     }
     let dev = run_with(dev_keys(), OriginSource::Outside, Limits::default(), true).await;
     let mut records = dev.records;

@@ -72,6 +72,20 @@ pub enum NameSource {
 /// How long an answer may be kept, in seconds. Short, so that a change of the network shows at once.
 pub const TTL_SECONDS: u32 = 5;
 
+/// Names that mean something on one host or in one network only, so that an answer from outside would tell of the host's
+/// own: private names of AWS's, and those of RFC 6761, 6762, 7686 and 8375.
+const NOBODYS: [&str; 7] = ["internal", "localhost", "local", "home.arpa", "invalid", "test", "onion"];
+/// The reverse of what is no public address of IPv6: loopback and its block, unique local and link-local ones (RFC 6303).
+const PRIVATE_REVERSE_IPV6: [&str; 7] = [
+    "0.0.ip6.arpa",
+    "c.f.ip6.arpa",
+    "d.f.ip6.arpa",
+    "8.e.f.ip6.arpa",
+    "9.e.f.ip6.arpa",
+    "a.e.f.ip6.arpa",
+    "b.e.f.ip6.arpa",
+];
+
 /// What is asked about a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
@@ -127,11 +141,10 @@ impl Plan {
     /// Whether a name could only be the region's: nobody outside is asked about it, whether or not it is there.
     fn is_own_name(&self, name: &str) -> bool {
         let Names { private_domain, public_domain, region_domain, endpoint_domain, services } = &*self.names;
-        // RFC 6761 and 8375's kin: names that mean something on one host or in one network only.
-        let domains =
-            ["internal", "localhost", private_domain, public_domain, region_domain, endpoint_domain];
+        let region = [private_domain, public_domain, region_domain, endpoint_domain].map(String::as_str);
         let services = services.iter().map(|(pattern, _)| pattern.strip_prefix("*.").unwrap_or(pattern));
-        domains.into_iter().chain(services).any(|domain| is_under(name, domain)) || is_private_reverse(name)
+        region.into_iter().chain(services).chain(NOBODYS).any(|domain| is_under(name, domain))
+            || is_private_reverse(name)
     }
 
     fn service_addresses(&self, name: &str) -> Option<Resolution> {
@@ -182,13 +195,13 @@ fn is_under(name: &str, domain: &str) -> bool {
 
 /// Whether a name stands for an address, or a block of them, that is nobody's outside the region.
 fn is_private_reverse(name: &str) -> bool {
-    let Some(labels) = name.strip_suffix(".in-addr.arpa") else { return false };
+    let Some(labels) = name.strip_suffix(".in-addr.arpa") else {
+        return PRIVATE_REVERSE_IPV6.iter().any(|block| is_under(name, block));
+    };
     let mut octets = [0; 4];
-    for (at, label) in octets.iter_mut().zip(labels.rsplit('.')) {
-        match octet(label) {
-            Some(number) => *at = number,
-            None => return false,
-        }
+    // A name below a block's, such as `lb._dns-sd._udp.10.in-addr.arpa`, is of the block.
+    for (at, number) in octets.iter_mut().zip(labels.rsplit('.').map_while(octet)) {
+        *at = number;
     }
     !is_carried(Ipv4Addr::from(octets))
 }

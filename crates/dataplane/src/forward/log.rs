@@ -6,6 +6,8 @@ use std::time::SystemTime;
 use postern_model::{NetworkInterfaceId, ResourceId};
 use postern_path::{Deliver, DropReason, Flow, Hops, Peer};
 
+use super::uplink::NotOpened;
+
 /// What became of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlowRecord {
@@ -42,6 +44,8 @@ pub enum FlowOutcome {
         /// What caused it.
         resource: Option<ResourceId>,
     },
+    /// It was let pass, and no connection came about outside the region.
+    NotOpened(NotOpened),
 }
 
 impl FlowOutcome {
@@ -49,7 +53,7 @@ impl FlowOutcome {
     pub const fn is_accepted(&self) -> bool {
         match self {
             Self::Accepted { .. } => true,
-            Self::Refused { .. } => false,
+            Self::Refused { .. } | Self::NotOpened(_) => false,
         }
     }
 }

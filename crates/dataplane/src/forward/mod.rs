@@ -54,7 +54,7 @@ pub use port::Owner;
 pub use run::{Forwarder, ForwarderError, Options, Pending, Stopped};
 pub use step::{Effects, Fate, Frame, step};
 pub use tables::Tables;
-pub use uplink::{Opened, UplinkDirectory, UplinkFlow, UplinkKey};
+pub use uplink::{NotOpened, UplinkDirectory, UplinkFlow, UplinkKey, Wanted};
 
 #[cfg(test)]
 mod tests;

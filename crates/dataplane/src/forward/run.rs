@@ -23,6 +23,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::clock::Clock;
 use super::counters::Counters;
 use super::decider::Decider;
+use super::flow::FlowId;
 use super::generation::Generations;
 use super::key::PortNumber;
 use super::limit::Limits;
@@ -32,7 +33,7 @@ use super::peer::PeerDirectory;
 use super::port::Owner;
 use super::step::{Effects, Fate, Frame, opened, step};
 use super::tables::Tables;
-use super::uplink::{Opened, UplinkDirectory, UplinkKey};
+use super::uplink::{NotOpened, UplinkDirectory, Wanted};
 use crate::host::{FrameBatch, FrameMeta, MAX_BATCH, PacketSocket, VirtioNetHdr};
 use crate::kernel::KernelProgram;
 
@@ -113,8 +114,8 @@ enum Command {
     AddPort { owner: Owner, mac: Mac, end: End, reply: oneshot::Sender<Result<(), Stopped>> },
     RemovePort { owner: Owner, reply: oneshot::Sender<bool> },
     Publish { decider: Arc<dyn Decider>, changed: Vec<Stamp>, reply: oneshot::Sender<()> },
-    Opener { opener: mpsc::Sender<UplinkKey>, reply: oneshot::Sender<()> },
-    Opened { key: UplinkKey, opened: Opened },
+    Opener { opener: mpsc::Sender<Wanted>, reply: oneshot::Sender<()> },
+    Opened { id: FlowId, outcome: Result<(), NotOpened> },
     Counters { reply: oneshot::Sender<Counters> },
     Flows { most: usize, reply: oneshot::Sender<Vec<LiveFlow>> },
     Shutdown,
@@ -256,14 +257,14 @@ impl Forwarder {
 
     /// Lets the first packet of each connection that leaves the region wait until [`Forwarder::opened`] says what came of
     /// it outside. Gives the connections to be made, of which so many may wait to be looked at.
-    pub fn open_outside_first(&self, waiting: usize) -> (mpsc::Receiver<UplinkKey>, Pending<()>) {
+    pub fn open_outside_first(&self, waiting: usize) -> (mpsc::Receiver<Wanted>, Pending<()>) {
         let (opener, wanted) = mpsc::channel(waiting);
         (wanted, self.ask(|reply| Command::Opener { opener, reply }))
     }
 
-    /// What came of a connection outside.
-    pub fn opened(&self, key: UplinkKey, opened: Opened) {
-        self.send(Command::Opened { key, opened });
+    /// What came of a connection outside. Nothing happens if its flow is over.
+    pub fn opened(&self, wanted: &Wanted, outcome: Result<(), NotOpened>) {
+        self.send(Command::Opened { id: wanted.id, outcome });
     }
 
     /// The generation array.
@@ -421,7 +422,7 @@ impl Worker {
                 self.tables.opener = Some(opener);
                 let _ = reply.send(());
             }
-            Command::Opened { key, opened } => self.go_on(&key, opened),
+            Command::Opened { id, outcome } => self.go_on(id, outcome),
             Command::Counters { reply } => {
                 self.count_overruns();
                 let counters = Counters { log_lost: self.log_lost, ..self.tables.counters() };
@@ -435,9 +436,9 @@ impl Worker {
     }
 
     /// What came of a connection outside the region: its first packet goes on, or its sender is told.
-    fn go_on(&mut self, key: &UplinkKey, outcome: Opened) {
+    fn go_on(&mut self, id: FlowId, outcome: Result<(), NotOpened>) {
         let now = self.clock.now();
-        let done = opened(&mut self.tables, &*self.decider, key, outcome, now);
+        let done = opened(&mut self.tables, &*self.decider, id, outcome, now);
         let Some((port, held, Effects { fate, emitted })) = done else { return };
         if let Fate::Deliver(exit) = fate {
             self.send(port, exit, &[(held.header, &held.frame)]);

@@ -24,7 +24,7 @@ use super::packet::{ipv4, protocol};
 use super::peer::{Peers, Variant};
 use super::phase::{Direction, Phase};
 use super::port::{Owner, Ports};
-use super::uplink::{UplinkDirectory, UplinkKey};
+use super::uplink::{UplinkDirectory, UplinkKey, Wanted};
 use super::verdict::Verdict;
 use crate::kernel::{KernelTables, Maps};
 
@@ -52,7 +52,7 @@ pub struct Tables {
     pub(crate) generations: Arc<Generations>,
     pub(crate) uplink: Arc<UplinkDirectory>,
     /// Who asks the other side of connections that leave the region; nobody, and they wait for nothing.
-    pub(crate) opener: Option<Sender<UplinkKey>>,
+    pub(crate) opener: Option<Sender<Wanted>>,
     pub(crate) unknown_port: u64,
     /// Where the kernel program carries flows too.
     kernel: Option<KernelTables>,
@@ -236,16 +236,6 @@ impl Tables {
             flow.opening = Opening::Wanted;
         }
         self.uplink.begin(key, peer, (flow.forward.destination.v4(), port));
-    }
-
-    /// The flow of a connection that leaves the region, by what it looks like at the door.
-    pub(crate) fn leaving(&self, key: &UplinkKey) -> Option<FlowId> {
-        let doors = self.ports.of(Owner::Doors)?;
-        let port = Door::Uplink.port()?;
-        let (door, stand_in) = (Door::Uplink.address().into(), key.stand_in.into());
-        let seen = FlowKey::from_parts(doors, door, stand_in, key.protocol, port, key.port);
-        let (id, _) = self.flows.find(&seen)?;
-        Some(id).filter(|id| self.flows.get(*id).is_some_and(|flow| flow.uplink == Some(*key)))
     }
 
     /// What the source becomes.

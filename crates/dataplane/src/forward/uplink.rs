@@ -11,6 +11,8 @@ use std::sync::{PoisonError, RwLock};
 use postern_path::Peer;
 use tokio::sync::watch;
 
+use super::flow::FlowId;
+
 /// What a flow looks like at the uplink's door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct UplinkKey {
@@ -22,17 +24,37 @@ pub struct UplinkKey {
     pub protocol: u8,
 }
 
-/// What came of a connection outside, of which the first packet waits.
+/// Why no connection came about outside, for which a first packet waited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Opened {
-    /// The other side is there: the connection may come to the door.
-    Yes,
-    /// It refused, or the connection is not to be.
+pub enum NotOpened {
+    /// The other side refused, or the connection is not to be.
     Refused,
     /// There is no way to it.
     Unreachable,
     /// It said nothing.
     Silent,
+}
+
+impl NotOpened {
+    /// As the flow log names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "outside-refused",
+            Self::Unreachable => "outside-unreachable",
+            Self::Silent => "outside-silent",
+        }
+    }
+}
+
+/// A connection that is to be made outside, of which the first packet waits.
+#[derive(Debug)]
+pub struct Wanted {
+    /// What it looks like at the door.
+    pub key: UplinkKey,
+    /// Who began it, and where to.
+    pub flow: UplinkFlow,
+    /// Which flow waits. Another may look the same by the time that something has come of this one.
+    pub(super) id: FlowId,
 }
 
 /// A flow that leaves the region.

@@ -36,6 +36,16 @@ pub trait Log: Send + 'static {
     fn settle(&mut self) -> io::Result<()>;
 }
 
+/// What the writer waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    Records,
+    /// Nothing more came for a while.
+    Silence,
+    /// Nobody is left who could hand records over.
+    End,
+}
+
 struct Writer<L> {
     log: L,
     metrics: Arc<Metrics>,
@@ -50,15 +60,15 @@ pub async fn write(mut records: mpsc::Receiver<Record>, log: impl Log, metrics: 
     let mut batch = Vec::with_capacity(BATCH);
     let mut settle_at: Option<Instant> = None;
     loop {
-        let count = tokio::select! {
-            count = records.recv_many(&mut batch, BATCH) => count,
-            () = sleep_until(settle_at.unwrap_or_else(Instant::now)), if settle_at.is_some() => 0,
+        let heard = tokio::select! {
+            count = records.recv_many(&mut batch, BATCH) => if count > 0 { Heard::Records } else { Heard::End },
+            () = sleep_until(settle_at.unwrap_or_else(Instant::now)), if settle_at.is_some() => Heard::Silence,
         };
-        let (lines, over): (Vec<String>, bool) = (
-            batch.drain(..).map(|record: Record| record.line()).collect(),
-            count == 0 && settle_at.is_none(),
-        );
-        let due = over || settle_at.is_some_and(|at| at <= Instant::now());
+        let lines: Vec<String> = batch.drain(..).map(|record: Record| record.line()).collect();
+        let due = match heard {
+            Heard::Silence | Heard::End => true,
+            Heard::Records => settle_at.is_some_and(|at| at <= Instant::now()),
+        };
         let working = tokio::task::spawn_blocking(move || {
             writer.take(&lines);
             if due {
@@ -73,7 +83,7 @@ pub async fn write(mut records: mpsc::Receiver<Record>, log: impl Log, metrics: 
                 return;
             }
         };
-        if over {
+        if heard == Heard::End {
             return;
         }
         settle_at = if due { None } else { settle_at.or_else(|| Some(Instant::now() + SETTLE_AFTER)) };

@@ -8,8 +8,9 @@
 mod turn_away;
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::request::Parts;
@@ -171,9 +172,13 @@ impl FrontDoor {
         self.server.close();
     }
 
-    /// Waits, for so long at most, until all that was answered so far is in the audit log. Says whether it is.
-    pub async fn settled(&self, patience: std::time::Duration) -> bool {
-        self.audit.settled(patience).await
+    /// Waits, for so long at most, until no request is under way, those included whose clients have gone, and all that
+    /// was answered is in the audit log. Says whether that is so. After [`close`](Self::close) it stays so.
+    pub async fn settled(&self, patience: Duration) -> bool {
+        let until = tokio::time::Instant::now() + patience;
+        let idle = tokio::time::timeout_at(until, self.server.idle()).await.is_ok();
+        let written = self.audit.settled(until.saturating_duration_since(tokio::time::Instant::now())).await;
+        idle && written
     }
 }
 
@@ -221,6 +226,14 @@ impl HttpService for Hall {
 
     fn refuse_plain<'a>(&'a self, request: Request<RequestBody>) -> Responding<'a> {
         Box::pin(self.in_the_clear(request))
+    }
+
+    fn note_unreadable<'a>(
+        &'a self,
+        origin: &'a Origin,
+        status: StatusCode,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(self.unreadable(origin, status))
     }
 }
 

@@ -43,6 +43,23 @@ impl Hall {
         self.refuse(parts, origin, "unknown", StatusCode::BAD_REQUEST, ("BadRequest", &why.to_string())).await
     }
 
+    /// Something that cannot be read as a request: nothing is known of it but where it came from.
+    pub(super) async fn unreadable(&self, origin: &Origin, status: StatusCode) {
+        let (parts, ()) = Request::new(()).into_parts();
+        let error = match status {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => ("HeaderTooLarge", "the header is too long"),
+            _ => ("BadRequest", "what came cannot be read as a request"),
+        };
+        let end = End {
+            service: "unknown",
+            operation: "unknown",
+            status,
+            error: Some(error),
+            took: Duration::ZERO,
+        };
+        self.recorded_as(&parts, origin, &request_id(), end).await;
+    }
+
     /// A request that came in the clear where TLS is required.
     pub(super) async fn in_the_clear(&self, request: Request<RequestBody>) -> Response<ResponseBody> {
         let origin = request.extensions().get::<Origin>().copied();

@@ -78,10 +78,7 @@ impl AuditLog {
         let fresh = self.path.with_extension("log.new");
         remove(&fresh)?;
         let file = options().create_new(true).open(&fresh)?;
-        remove(&self.older(self.rotation.kept.get()))?;
-        for number in (1..self.rotation.kept.get()).rev() {
-            rename(&self.older(number), &self.older(number + 1))?;
-        }
+        self.make_room()?;
         rename(&self.path, &self.older(1))?;
         rename(&fresh, &self.path)?;
         self.file = file;
@@ -90,6 +87,19 @@ impl AuditLog {
             Some(directory) => File::open(directory)?.sync_all(),
             None => Ok(()),
         }
+    }
+
+    /// Moves older files on, up to a gap if a crash left one. Only where there is none the oldest goes, and with it what
+    /// is left of when more were kept.
+    fn make_room(&self) -> io::Result<()> {
+        let kept = self.rotation.kept.get();
+        let is_there = |number: &u32| self.older(*number).exists();
+        let moved = (1..kept).take_while(is_there).count();
+        let first_free = u32::try_from(moved).unwrap_or(u32::MAX).saturating_add(1);
+        if first_free == kept {
+            (kept..=u32::MAX).take_while(is_there).try_for_each(|number| remove(&self.older(number)))?;
+        }
+        (1..first_free).rev().try_for_each(|number| rename(&self.older(number), &self.older(number + 1)))
     }
 
     fn older(&self, number: u32) -> PathBuf {
@@ -179,6 +189,31 @@ mod tests {
         let mut log = AuditLog::open(&path, rotation(10, 2)).unwrap();
         append(&mut log, "n8-x\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "half\nn8-x\n");
+    }
+
+    #[test]
+    fn fewer_are_kept_when_fewer_may_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.log");
+        let mut log = AuditLog::open(&path, rotation(2, 5)).unwrap();
+        (1..=6).for_each(|n| append(&mut log, &format!("{n}\n")));
+        assert_eq!(files(directory.path()).len(), 6);
+        drop(log);
+        let mut log = AuditLog::open(&path, rotation(2, 2)).unwrap();
+        append(&mut log, "7\n");
+        let texts: Vec<String> = files(directory.path()).into_iter().map(|(_, text)| text).collect();
+        assert_eq!(texts, ["7\n", "6\n", "5\n"]);
+    }
+
+    #[test]
+    fn a_gap_is_filled_before_anything_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.log");
+        std::fs::write(directory.path().join("audit.log.2"), "oldest\n").unwrap();
+        let mut log = AuditLog::open(&path, rotation(2, 2)).unwrap();
+        ["a\n", "b\n"].iter().for_each(|line| append(&mut log, line));
+        let texts: Vec<String> = files(directory.path()).into_iter().map(|(_, text)| text).collect();
+        assert_eq!(texts, ["b\n", "a\n", "oldest\n"]);
     }
 
     #[test]

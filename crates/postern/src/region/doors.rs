@@ -205,7 +205,8 @@ pub async fn open(inside: Inside<'_>) -> anyhow::Result<Arc<postern_dns::Metrics
     udp.set_nonblocking(true)?;
     let udp = tokio::net::UdpSocket::from_std(udp)?;
     keep("resolver, UDP", ailments, Arc::clone(&resolver).serve_udp(udp));
-    keep("resolver, TCP", ailments, resolver.serve_tcp(tcp));
+    // It has no way to end.
+    tokio::spawn(resolver.serve_tcp(tcp));
     Ok(counted)
 }
 

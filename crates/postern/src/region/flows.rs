@@ -94,5 +94,6 @@ fn outcome(outcome: &FlowOutcome) -> (&'static str, String, Option<&'static str>
             let by = resource.as_deref().map(|resource| format!(" by {resource}")).unwrap_or_default();
             ("REFUSE", format!("{}{by}", reason.name()), Some(reason.name()), resource)
         }
+        FlowOutcome::NotOpened(why) => ("REFUSE", why.name().to_owned(), Some(why.name()), None),
     }
 }

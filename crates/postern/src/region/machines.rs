@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use postern_dataplane::forward::Forwarder;
@@ -87,19 +87,23 @@ impl Machines {
 
     /// Keeps the machines as the state says, until the future is dropped.
     pub async fn reconcile(self: Arc<Self>, commands: Arc<dyn Commands>, changed: Arc<tokio::sync::Notify>) {
-        // The state in which nothing was left to do, unless that was long ago.
-        let mut settled: Option<Arc<State>> = None;
+        // The state in which nothing was left to do, and when everything was looked at.
+        let mut settled: Option<(Arc<State>, Instant)> = None;
         loop {
+            // However often something else changes, some of what is to be done comes with time alone.
+            settled = settled.filter(|(_, looked_at)| looked_at.elapsed() < PERIOD);
             let state = commands.state();
-            if self.step(&commands, &state, settled.as_deref()).await {
+            if self.step(&commands, &state, settled.as_ref().map(|(state, _)| state.as_ref())).await {
                 settled = None;
                 continue;
             }
-            settled = Some(state);
+            let looked_at = match &settled {
+                Some((known, looked_at)) if reads_alike(known, &state) => *looked_at,
+                Some(_) | None => Instant::now(),
+            };
+            settled = Some((state, looked_at));
             // A change that came meanwhile is not missed: `Notify` keeps one.
-            if tokio::time::timeout(PERIOD, changed.notified()).await.is_err() {
-                settled = None;
-            }
+            let _ = tokio::time::timeout(PERIOD, changed.notified()).await;
         }
     }
 
@@ -139,11 +143,17 @@ impl Machines {
             {
                 continue;
             }
-            did = true;
             let machines = Arc::clone(self);
             let for_task = Arc::clone(state);
             let applied = tokio::task::spawn_blocking(move || machines.apply(&for_task, task)).await;
-            for (account, action) in applied.unwrap_or_default() {
+            let applied = applied.unwrap_or_else(|error| {
+                tracing::error!(%error, "a task of the reconciler ended early");
+                None
+            });
+            // What failed is tried again at the next look, and not at once: it would fail without end.
+            let Some(reports) = applied else { continue };
+            did = true;
+            for (account, action) in reports {
                 if let Err(error) = commands.execute(account, None, action).await {
                     // The state went on meanwhile; the next look sees how.
                     tracing::debug!(%error, "a report came too late");
@@ -173,9 +183,9 @@ impl Machines {
         !ended.is_empty()
     }
 
-    /// Applies one task; gives what is to be reported.
-    fn apply(&self, state: &State, task: Task) -> Vec<(postern_model::AccountId, Action)> {
-        match task {
+    /// Applies one task; gives what is to be reported, or none where it is as it was.
+    fn apply(&self, state: &State, task: Task) -> Option<Vec<(postern_model::AccountId, Action)>> {
+        let reports = match task {
             Task::Build(id) => self.build_and_report(state, id),
             Task::Destroy(id, report) => {
                 self.destroy(id);
@@ -192,6 +202,7 @@ impl Machines {
             Task::Plug(id, interface) => {
                 if let Err(error) = self.plug(state, id, interface) {
                     tracing::error!(instance = %id, %interface, error = crate::said::said(&error), "cannot plug it in");
+                    return None;
                 }
                 Vec::new()
             }
@@ -200,7 +211,8 @@ impl Machines {
                 Vec::new()
             }
             Task::Report(account, action) => vec![(account, *action)],
-        }
+        };
+        Some(reports)
     }
 
     fn build_and_report(&self, state: &State, id: InstanceId) -> Vec<(postern_model::AccountId, Action)> {
@@ -301,9 +313,21 @@ impl Machines {
             routes: Vec::new(),
         };
         let port = self.host.create_port(&spec)?;
-        let socket = self.host.open_port(&port)?;
-        self.forwarder.add_port(interface.id, socket).wait()??;
+        if let Err(error) = self.hand_over(interface.id, &port) {
+            // Nobody would know of it, and it would stand in the way of the next one.
+            if let Err(error) = self.host.delete_port(&port) {
+                tracing::warn!(interface = %interface.id, %error, "a port could not be deleted");
+            }
+            return Err(error);
+        }
         Ok(port)
+    }
+
+    /// Gives the forwarder the other end of a port.
+    fn hand_over(&self, interface: NetworkInterfaceId, port: &Port) -> anyhow::Result<()> {
+        let socket = self.host.open_port(port)?;
+        self.forwarder.add_port(interface, socket).wait()??;
+        Ok(())
     }
 
     fn unplug(&self, id: InstanceId, interface: NetworkInterfaceId) {

@@ -39,6 +39,7 @@ use anyhow::{Context, bail};
 use postern_dataplane::forward::Forwarder;
 use postern_dataplane::host::{Host, HostError};
 use postern_dns::Upstream;
+use postern_frontdoor::audit::Log as _;
 use postern_frontdoor::{Authoriser, Authority, FrontDoor, Metrics};
 use postern_model::{AccountId, Action, Region as RegionName, State};
 use postern_path::LinkName;
@@ -321,6 +322,10 @@ impl Region {
         }
         if !self.front_door.settled(SHUTDOWN_GRACE).await {
             tracing::error!("the last audit records could not be written in time");
+        }
+        let mut recorder = self.recorder.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || recorder.settle()).await? {
+            tracing::error!(%error, "the last audit records may not survive a loss of power");
         }
         outcome.context("taking the host side down")
     }

@@ -6,11 +6,12 @@ use std::net::Ipv4Addr;
 use postern_path::{Door, DropReason};
 use tokio::sync::mpsc::{Receiver, channel};
 
-use super::frames::{ACK, RST, SYN, check_sums, echo, read, tcp, udp};
+use super::frames::{ACK, Content, RST, SYN, check_sums, echo, read, tcp, udp};
 use super::script::{Bench, Out, ROUTE_SLOTS, SECOND, WORLD, address};
 use crate::forward::packet::protocol;
 use crate::forward::step::{Effects, Fate, opened};
-use crate::forward::uplink::{Opened, UplinkKey};
+use crate::forward::log::{FlowOutcome, Logged};
+use crate::forward::uplink::{NotOpened, UplinkKey, Wanted};
 
 const A: Out = Out::Interface(0);
 const DOOR: (Ipv4Addr, u16) = (Door::Uplink.address(), 1);
@@ -82,7 +83,7 @@ fn the_directory_forgets_a_flow_with_it_and_tells_who_waits() {
 }
 
 /// A bench at which connections wait for somebody outside.
-fn waiting(room: usize) -> (Bench, Receiver<UplinkKey>) {
+fn waiting(room: usize) -> (Bench, Receiver<Wanted>) {
     let mut bench = Bench::new();
     let (opener, wanted) = channel(room);
     bench.tables.opener = Some(opener);
@@ -94,9 +95,13 @@ fn begin(bench: &mut Bench, port: u16) -> Effects {
 }
 
 /// What became of a connection when this came of it outside: the first packet, and what was sent besides.
-fn answered(bench: &mut Bench, key: &UplinkKey, outcome: Opened) -> (Fate, Vec<u8>, Vec<Vec<u8>>) {
+fn answered(
+    bench: &mut Bench,
+    wanted: &Wanted,
+    outcome: Result<(), NotOpened>,
+) -> (Fate, Vec<u8>, Vec<Vec<u8>>) {
     let script = bench.script.clone();
-    let (_, held, effects) = opened(&mut bench.tables, &script, key, outcome, bench.now).unwrap();
+    let (_, held, effects) = opened(&mut bench.tables, &script, wanted.id, outcome, bench.now).unwrap();
     let emitted = effects.emitted.into_iter().map(|(_, frame)| frame).collect();
     (effects.fate, held.frame, emitted)
 }
@@ -105,12 +110,13 @@ fn answered(bench: &mut Bench, key: &UplinkKey, outcome: Opened) -> (Fate, Vec<u
 fn a_connection_waits_for_the_other_side() {
     let (mut bench, mut wanted) = waiting(8);
     assert_eq!(begin(&mut bench, 40000).fate, Fate::Held);
-    let key = wanted.try_recv().unwrap();
+    let first = wanted.try_recv().unwrap();
+    let key = first.key;
     assert_eq!(target(&bench, &key), Some((WORLD[0], 443)));
     // Sent again, it waits on, and nobody is asked again.
     assert_eq!(begin(&mut bench, 40000).fate, Fate::Held);
     assert!(wanted.try_recv().is_err());
-    let (fate, frame, emitted) = answered(&mut bench, &key, Opened::Yes);
+    let (fate, frame, emitted) = answered(&mut bench, &first, Ok(()));
     assert!(matches!(fate, Fate::Deliver(port) if port == bench.doors) && emitted.is_empty());
     check_sums(&frame);
     assert_eq!(read(&frame), (key.stand_in, DOOR.0, (40000, DOOR.1), 64));
@@ -128,24 +134,30 @@ fn a_connection_waits_for_the_other_side() {
 fn the_sender_hears_what_came_of_it() {
     let (mut bench, mut wanted) = waiting(8);
     let flags = |frame: &[u8]| frame[14 + 20 + 13];
-    for (outcome, answers) in [(Opened::Refused, 1), (Opened::Unreachable, 1), (Opened::Silent, 0)] {
+    for (outcome, answers) in [(NotOpened::Refused, 1), (NotOpened::Unreachable, 1), (NotOpened::Silent, 0)] {
         assert_eq!(begin(&mut bench, 40000).fate, Fate::Held);
-        let key = wanted.try_recv().unwrap();
-        let (fate, _, emitted) = answered(&mut bench, &key, outcome);
+        let wanted = wanted.try_recv().unwrap();
+        bench.tables.take_log();
+        let (fate, _, emitted) = answered(&mut bench, &wanted, Err(outcome));
+        let logged: Vec<Logged> = bench.tables.take_log().0.collect();
+        assert_eq!(logged.len(), 1, "{logged:?}");
+        assert_eq!(logged[0].outcome, FlowOutcome::NotOpened(outcome));
         assert_eq!((fate, emitted.len()), (Fate::Held, answers), "{outcome:?}");
         for frame in emitted {
             check_sums(&frame);
             match outcome {
-                Opened::Refused => {
+                NotOpened::Refused => {
                     assert_eq!(read(&frame).0, WORLD[0]);
                     assert_eq!(flags(&frame) & RST, RST);
                 }
-                _ => assert_eq!(frame[14 + 20..14 + 22], [3, 0], "network unreachable"),
+                NotOpened::Unreachable | NotOpened::Silent => {
+                    assert_eq!(frame[14 + 20..14 + 22], [3, 0], "network unreachable");
+                }
             }
         }
-        assert!(target(&bench, &key).is_none(), "the flow is over");
+        assert!(target(&bench, &wanted.key).is_none(), "the flow is over");
         let script = bench.script.clone();
-        assert!(opened(&mut bench.tables, &script, &key, Opened::Yes, bench.now).is_none(), "and stays so");
+        assert!(opened(&mut bench.tables, &script, wanted.id, Ok(()), bench.now).is_none(), "and stays so");
     }
     bench.check();
 }
@@ -163,7 +175,7 @@ fn what_waits_is_bounded() {
     assert!(matches!(begin(&mut bench, 40001).fate, Fate::Drop { .. }));
     bench.now += 100 * SECOND;
     bench.tables.sweep(bench.now, 1_000);
-    assert!(bench.tables.uplink.is_empty() && target(&bench, &first).is_none());
+    assert!(bench.tables.uplink.is_empty() && target(&bench, &first.key).is_none());
     bench.check();
 }
 
@@ -171,13 +183,48 @@ fn what_waits_is_bounded() {
 fn a_change_while_it_waits_counts() {
     let (mut bench, mut wanted) = waiting(8);
     begin(&mut bench, 40000);
-    let key = wanted.try_recv().unwrap();
+    let wanted = wanted.try_recv().unwrap();
     bench.publish(|script| {
         script.unrouted.insert(0);
         vec![script.bump(ROUTE_SLOTS)]
     });
-    let (fate, _, _) = answered(&mut bench, &key, Opened::Yes);
+    let (fate, _, _) = answered(&mut bench, &wanted, Ok(()));
     assert!(matches!(fate, Fate::Drop { reason: DropReason::Cut, .. }), "{fate:?}");
     assert!(bench.tables.uplink.is_empty());
+    bench.check();
+}
+
+#[test]
+fn what_came_of_one_connection_is_not_told_of_another_that_looks_the_same() {
+    let (mut bench, mut wanted) = waiting(8);
+    begin(&mut bench, 40000);
+    let before = wanted.try_recv().unwrap();
+    bench.now += 500 * SECOND;
+    bench.tables.sweep(bench.now, 1_000);
+    assert!(before.flow.has_ended());
+    begin(&mut bench, 40000);
+    let after = wanted.try_recv().unwrap();
+    assert_eq!(after.key, before.key);
+    let script = bench.script.clone();
+    for late in [Ok(()), Err(NotOpened::Refused)] {
+        assert!(opened(&mut bench.tables, &script, before.id, late, bench.now).is_none());
+    }
+    assert!(!after.flow.has_ended(), "it waits on for its own answer");
+    assert!(matches!(answered(&mut bench, &after, Ok(())).0, Fate::Deliver(_)));
+    bench.check();
+}
+
+#[test]
+fn of_a_first_packet_sent_again_the_last_goes_on() {
+    let (mut bench, mut wanted) = waiting(8);
+    begin(&mut bench, 40000);
+    let wanted = wanted.try_recv().unwrap();
+    // Another program has got the port, and begins with a number of its own.
+    let mut again = tcp(a(40000), (WORLD[0], 443), SYN);
+    let Content::Tcp { sequence, .. } = &mut again.content else { panic!("{again:?}") };
+    *sequence = 0x0bad_cafe;
+    assert_eq!(bench.send(A, again).0.fate, Fate::Held);
+    let (_, frame, _) = answered(&mut bench, &wanted, Ok(()));
+    assert_eq!(frame[14 + 20 + 4..14 + 20 + 8], 0x0bad_cafe_u32.to_be_bytes());
     bench.check();
 }

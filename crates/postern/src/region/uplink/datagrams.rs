@@ -7,14 +7,14 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postern_dataplane::forward::{UplinkDirectory, UplinkFlow, UplinkKey};
 use tokio::net::UdpSocket;
 
 use super::echo;
 use super::meter::{Carried, Meter, Place, Refused};
-use super::outside::Outside;
+use super::outside::{self, Outside};
 
 const UDP: u8 = 17;
 const ICMP: u8 = 1;
@@ -23,6 +23,9 @@ const PACKET_BYTES: usize = 65_535;
 
 /// How long a packet may wait for room at its socket: no longer, for others wait behind it.
 const MOMENT: Duration = Duration::from_millis(5);
+
+/// How often it is asked again whether an address that is spoken to has become the host's own.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub struct Datagrams {
 struct Sender {
     socket: Arc<UdpSocket>,
     flow: UplinkFlow,
+    /// When its destination was last found not to be the host's.
+    checked: Instant,
 }
 
 /// A packet as it came to the door.
@@ -92,15 +97,15 @@ impl Datagrams {
     }
 
     async fn send(self: &Arc<Self>, arrived: &Arrived<'_>) -> Result<(), Refused> {
-        let socket = match self.known(&arrived.key) {
+        let socket = match self.known(&arrived.key)? {
             Some(socket) => socket,
             None => self.begin(arrived.key).await?,
         };
         match hand_over(&socket, arrived.payload).await {
             Ok(sent) => self.meter.outward(sent),
             // An error about an earlier packet is told once, and this one was not sent.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                self.meter.refuse(Refused::Declined);
+            Err(error) if is_of_a_packet(&error) => {
+                self.meter.refuse(outside::why(&error));
                 self.meter.outward(hand_over(&socket, arrived.payload).await.unwrap_or(0));
             }
             // As on a line that is full, what does not fit is lost.
@@ -110,9 +115,17 @@ impl Datagrams {
     }
 
     /// The socket of a flow that still is the same.
-    fn known(&self, key: &UplinkKey) -> Option<Arc<UdpSocket>> {
-        let flows = self.flows();
-        flows.get(key).filter(|sender| !sender.flow.has_ended()).map(|sender| Arc::clone(&sender.socket))
+    fn known(&self, key: &UplinkKey) -> Result<Option<Arc<UdpSocket>>, Refused> {
+        let mut flows = self.flows();
+        let Some(sender) = flows.get_mut(key).filter(|sender| !sender.flow.has_ended()) else {
+            return Ok(None);
+        };
+        // A socket sends on to its address whoever has it.
+        if sender.checked.elapsed() >= LOOK {
+            self.outside.check(sender.flow.destination)?;
+            sender.checked = Instant::now();
+        }
+        Ok(Some(Arc::clone(&sender.socket)))
     }
 
     async fn begin(self: &Arc<Self>, key: UplinkKey) -> Result<Arc<UdpSocket>, Refused> {
@@ -127,7 +140,8 @@ impl Datagrams {
             Kind::Echo => self.outside.echoes(flow.destination).await?,
         };
         let socket = Arc::new(socket);
-        self.flows().insert(key, Sender { socket: Arc::clone(&socket), flow: flow.clone() });
+        let sender = Sender { socket: Arc::clone(&socket), flow: flow.clone(), checked: Instant::now() };
+        self.flows().insert(key, sender);
         tokio::spawn(Arc::clone(self).answers(key, flow, Arc::clone(&socket), place));
         Ok(socket)
     }
@@ -153,32 +167,58 @@ impl Datagrams {
     }
 
     async fn bring(&self, key: UplinkKey, socket: &UdpSocket) {
-        let mut buffer = vec![0; PACKET_BYTES];
         loop {
-            let length = match socket.recv(&mut buffer).await {
-                Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    self.meter.refuse(Refused::Declined);
-                    continue;
-                }
+            match self.bring_what_came(key, socket).await {
+                Ok(()) => {}
+                Err(error) if is_of_a_packet(&error) => self.meter.refuse(outside::why(&error)),
                 Err(error) => {
                     tracing::debug!(%error, "a socket outside the region broke");
                     return;
                 }
-            };
-            self.meter.inward(length);
-            let Some(answer) = buffer.get_mut(..length) else { continue };
+            }
+        }
+    }
+
+    /// Waits for answers and brings in all that are there. There is a buffer only while there are any: thousands of
+    /// flows may wait.
+    async fn bring_what_came(&self, key: UplinkKey, socket: &UdpSocket) -> io::Result<()> {
+        socket.readable().await?;
+        let mut buffer = Vec::with_capacity(PACKET_BYTES);
+        loop {
+            buffer.clear();
+            match socket.try_recv_buf(&mut buffer) {
+                Ok(length) => self.meter.inward(length),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
             let port = match self.kind {
                 Kind::Udp => key.port,
-                Kind::Echo if echo::readdress(answer, key.port) => 0,
+                Kind::Echo if echo::readdress(&mut buffer, key.port) => 0,
                 Kind::Echo => continue,
             };
             let to = SocketAddr::V4(SocketAddrV4::new(key.stand_in, port));
-            if let Err(error) = self.inside.send_to(answer, to).await {
+            if let Err(error) = self.inside.send_to(&buffer, to).await {
                 tracing::debug!(%to, %error, "an answer from outside could not be brought in");
             }
         }
     }
+}
+
+/// Whether an error is what an ICMP message said about one packet: the socket is as good as before.
+fn is_of_a_packet(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    // All that Linux makes of "destination unreachable" (`icmp_err_convert`).
+    let told = [
+        Errno::ECONNREFUSED,
+        Errno::EHOSTUNREACH,
+        Errno::ENETUNREACH,
+        Errno::ENOPROTOOPT,
+        Errno::EMSGSIZE,
+        Errno::EOPNOTSUPP,
+        Errno::EHOSTDOWN,
+        Errno::ENONET,
+    ];
+    told.iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
 
 /// Sends a packet, if the socket takes it now or in a moment: one that is new is not known to take any yet.

@@ -1,7 +1,7 @@
 //! Sockets on the host's network, bound to the uplink's interface.
 //!
-//! INVARIANT: nothing is sent to an address of the host's own. The kernel is asked at each connection, so an address
-//! that the host got a moment ago is known too.
+//! INVARIANT: nothing that an instance says is told to an address of the host's own. The kernel is asked before each
+//! connection is made and again when it is there, so an address that the host got meanwhile is known too.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -30,7 +30,7 @@ impl Outside {
     }
 
     /// Refuses what is the host's own, and what it has no way to.
-    fn check(&self, address: Ipv4Addr) -> Result<(), Refused> {
+    pub fn check(&self, address: Ipv4Addr) -> Result<(), Refused> {
         match self.routes.reach(address) {
             Ok(Reach::Elsewhere) => Ok(()),
             Ok(Reach::Host) => Err(Refused::HostAddress),
@@ -56,7 +56,7 @@ impl Outside {
         let socket = open().map_err(|error| self.no_socket(&error))?;
         let connected = socket.connect(SocketAddr::new(address.into(), port));
         match tokio::time::timeout(CONNECT_PATIENCE, connected).await {
-            Ok(Ok(stream)) => Ok(stream),
+            Ok(Ok(stream)) => self.check(address).map(|()| stream),
             Ok(Err(error)) => Err(why(&error)),
             Err(_) => Err(Refused::TimedOut),
         }
@@ -69,7 +69,7 @@ impl Outside {
             UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await.map_err(|error| self.no_socket(&error))?;
         socket.bind_device(Some(self.link.as_str().as_bytes())).map_err(|error| self.no_socket(&error))?;
         socket.connect((address, port)).await.map_err(|error| why(&error))?;
-        Ok(socket)
+        self.check(address).map(|()| socket)
     }
 
     /// A socket for echoes to and from one receiver.
@@ -78,7 +78,7 @@ impl Outside {
         let socket = echo_socket(self.link.as_str()).and_then(UdpSocket::from_std);
         let socket = socket.map_err(|error| self.no_socket(&error))?;
         socket.connect((address, 0)).await.map_err(|error| why(&error))?;
-        Ok(socket)
+        self.check(address).map(|()| socket)
     }
 
     fn no_socket(&self, error: &io::Error) -> Refused {
@@ -87,7 +87,8 @@ impl Outside {
     }
 }
 
-fn why(error: &io::Error) -> Refused {
+/// Why there is no connection, or no answer to a packet.
+pub fn why(error: &io::Error) -> Refused {
     match error.kind() {
         io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Refused::Declined,
         io::ErrorKind::TimedOut => Refused::TimedOut,

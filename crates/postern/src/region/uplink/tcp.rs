@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use postern_dataplane::forward::{Forwarder, Opened, UplinkDirectory, UplinkFlow, UplinkKey};
+use postern_dataplane::forward::{Forwarder, NotOpened, UplinkFlow, UplinkKey, Wanted};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::Receiver;
@@ -23,8 +23,8 @@ use super::outside::Outside;
 
 /// How long a connection whose other half is there may take to come to the door.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Bytes that wait in each direction.
-const BUFFER_BYTES: usize = 64 << 10;
+/// Bytes that wait in each direction: few, for there may be thousands of connections.
+const BUFFER_BYTES: usize = 16 << 10;
 /// How long the listener rests when there is no descriptor for another connection.
 const REST: Duration = Duration::from_millis(50);
 const TCP: u8 = 6;
@@ -32,7 +32,6 @@ const TCP: u8 = 6;
 /// Carries connections.
 pub struct Connections {
     forwarder: Arc<Forwarder>,
-    directory: Arc<UplinkDirectory>,
     outside: Arc<Outside>,
     meter: Arc<Meter>,
     /// Those whose other half is there, and that are on their way to the door.
@@ -52,8 +51,7 @@ struct Half {
 impl Connections {
     /// None yet, over this.
     pub fn new(forwarder: Arc<Forwarder>, outside: Arc<Outside>, meter: Arc<Meter>) -> Self {
-        let directory = forwarder.uplink();
-        Self { forwarder, directory, outside, meter, ready: Mutex::default(), made: AtomicU64::new(0) }
+        Self { forwarder, outside, meter, ready: Mutex::default(), made: AtomicU64::new(0) }
     }
 
     fn ready(&self) -> MutexGuard<'_, HashMap<UplinkKey, Half>> {
@@ -62,37 +60,53 @@ impl Connections {
     }
 
     /// Makes the outer half of each connection that is wanted, for as long as there is a forwarder that wants any.
-    pub async fn open(self: Arc<Self>, mut wanted: Receiver<UplinkKey>) -> io::Result<()> {
-        while let Some(key) = wanted.recv().await {
+    pub async fn open(self: Arc<Self>, mut wanted: Receiver<Wanted>) -> io::Result<()> {
+        while let Some(wanted) = wanted.recv().await {
             // There are never more than flows, which are bounded.
-            tokio::spawn(Arc::clone(&self).prepare(key));
+            tokio::spawn(Arc::clone(&self).prepare(wanted));
         }
         Err(io::Error::other("the forwarder has stopped"))
     }
 
-    async fn prepare(self: Arc<Self>, key: UplinkKey) {
-        let half = match self.connect(&key).await {
+    async fn prepare(self: Arc<Self>, wanted: Wanted) {
+        let half = match self.connect(&wanted.flow).await {
             Ok(half) => half,
             Err(why) => {
                 self.meter.refuse(why);
-                tracing::debug!(?key, why = why.name(), "a connection does not leave the region");
-                return self.forwarder.opened(key, told(why));
+                tracing::debug!(key = ?wanted.key, why = why.name(), "a connection does not leave the region");
+                return self.forwarder.opened(&wanted, Err(told(why)));
             }
         };
         let (number, mut flow) = (half.number, half.flow.clone());
-        self.ready().insert(key, half);
-        self.forwarder.opened(key, Opened::Yes);
+        if !self.lay_ready(wanted.key, half) {
+            return;
+        }
+        self.forwarder.opened(&wanted, Ok(()));
         // Who never comes to the door leaves nothing there.
         let _ = tokio::time::timeout(HANDSHAKE, flow.ended()).await;
         let mut ready = self.ready();
-        if ready.get(&key).is_some_and(|half| half.number == number) {
-            ready.remove(&key);
+        if ready.get(&wanted.key).is_some_and(|half| half.number == number)
+            && let Some(half) = ready.remove(&wanted.key)
+        {
+            reset(&half.stream);
         }
     }
 
+    /// Lays the outer half of a connection ready, unless its flow is over.
+    fn lay_ready(&self, key: UplinkKey, half: Half) -> bool {
+        // INVARIANT: no flow's half takes the place of a later one's that looks the same: while this is locked, a flow
+        // that is not over has no successor.
+        let mut ready = self.ready();
+        let lives = !half.flow.has_ended();
+        if lives {
+            ready.insert(key, half);
+        }
+        lives
+    }
+
     /// The outer half of a connection.
-    async fn connect(&self, key: &UplinkKey) -> Result<Half, Refused> {
-        let flow = self.directory.flow(key).ok_or(Refused::UnknownFlow)?;
+    async fn connect(&self, flow: &UplinkFlow) -> Result<Half, Refused> {
+        let flow = flow.clone();
         let place = self.meter.place(flow.peer.interface, Carried::Tcp)?;
         let mut watched = flow.clone();
         tokio::select! {
@@ -131,7 +145,9 @@ impl Connections {
     /// The outer half of a connection that has come to the door.
     fn take(&self, from: SocketAddr) -> Option<Half> {
         let IpAddr::V4(stand_in) = from.ip() else { return None };
-        self.ready().remove(&UplinkKey { stand_in, port: from.port(), protocol: TCP })
+        let half = self.ready().remove(&UplinkKey { stand_in, port: from.port(), protocol: TCP })?;
+        // What is left of a flow that is over is not another one's.
+        Some(half).filter(|half| !half.flow.has_ended())
     }
 
     /// Carries one connection to its end. One that does not end well is reset, at both ends.
@@ -152,11 +168,11 @@ impl Connections {
 }
 
 /// What the sender of a connection that was not made is told.
-fn told(why: Refused) -> Opened {
+fn told(why: Refused) -> NotOpened {
     match why {
-        Refused::Declined | Refused::TooMany | Refused::Socket => Opened::Refused,
-        Refused::HostAddress | Refused::Unreachable => Opened::Unreachable,
-        Refused::TimedOut | Refused::UnknownFlow => Opened::Silent,
+        Refused::Declined | Refused::TooMany | Refused::Socket => NotOpened::Refused,
+        Refused::HostAddress | Refused::Unreachable => NotOpened::Unreachable,
+        Refused::TimedOut | Refused::UnknownFlow => NotOpened::Silent,
     }
 }
 
