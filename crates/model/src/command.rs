@@ -353,7 +353,7 @@ pub fn replay(state: &State, command: &Command) -> Result<(State, Vec<Event>), M
     apply_as(state, command, Admission::Given)
 }
 
-/// The seed of one part of a batch.
+/// The seed of one part of a batch. A batch within a batch would draw what a later part draws; nobody makes one.
 pub fn seed_of_part(seed: u64, index: usize) -> u64 {
     // Far apart, so that no part draws the numbers of another.
     seed.wrapping_add(0x2545_f491_4f6c_dd1d_u64.wrapping_mul(index as u64 + 1))

@@ -137,6 +137,10 @@ pub enum ModelError {
     Quota { quota: Quota, limit: usize },
     #[error("quota `{quota}` can be {most} at most, not `{given}`")]
     QuotaTooHigh { quota: Quota, given: usize, most: usize },
+    #[error(
+        "quota `{quota}` cannot be `{given}`: multiplied with `{other}`, which is {there}, it is {most} at most"
+    )]
+    QuotasTooHigh { quota: Quota, given: usize, other: Quota, there: usize, most: usize },
     #[error("key pair `{0}` is there already")]
     KeyPairExists(String),
     #[error("there is no key pair `{0}`")]

@@ -82,6 +82,10 @@ quotas! {
     KeyPairs: "key-pairs-per-region", 5_000, 100_000;
 }
 
+/// How many rules an interface may have by all of its groups: "The quota for security groups per network interface
+/// multiplied by the quota for rules per security group cannot exceed 1,000."
+pub const MAX_RULES_OF_AN_INTERFACE: usize = 1_000;
+
 /// What the operator made of the quotas of an account; what is not here is as usual.
 pub type Quotas = BTreeMap<Quota, usize>;
 
@@ -105,7 +109,7 @@ impl std::fmt::Display for Quota {
     }
 }
 
-/// Every quota as high as it can be: for worlds that are about something else.
+/// Every quota as high as it can be by itself: for worlds that are about something else.
 pub fn highest() -> Arc<Quotas> {
     Arc::new(Quota::ALL.iter().map(|quota| (*quota, quota.most())).collect())
 }
@@ -118,10 +122,7 @@ pub fn limit(state: &State, account: AccountId, quota: Quota) -> usize {
 
 /// Sets a quota of the command's account; none makes it as usual again.
 pub(crate) fn set(txn: &mut Txn, quota: Quota, limit: Option<usize>) -> Result<(), ModelError> {
-    let most = quota.most();
-    if let Some(given) = limit.filter(|given| *given > most) {
-        return Err(ModelError::QuotaTooHigh { quota, given, most });
-    }
+    txn.admit(|txn| check(txn, quota, limit.unwrap_or_else(|| quota.usual())))?;
     let mut quotas = txn.state.quotas.get(&txn.account).cloned().unwrap_or_default();
     let own = Arc::make_mut(&mut quotas);
     match limit {
@@ -131,4 +132,47 @@ pub(crate) fn set(txn: &mut Txn, quota: Quota, limit: Option<usize>) -> Result<(
     txn.state.quotas.insert(txn.account, quotas);
     txn.events.push(crate::Event::IdentityChanged);
     Ok(())
+}
+
+/// Refuses a quota that is too high by itself or together with another one.
+fn check(txn: &Txn, quota: Quota, given: usize) -> Result<(), ModelError> {
+    let most = quota.most();
+    if given > most {
+        return Err(ModelError::QuotaTooHigh { quota, given, most });
+    }
+    let Some(other) = factor_of(quota) else { return Ok(()) };
+    let there = limit(&txn.state, txn.account, other);
+    if given.saturating_mul(there) > MAX_RULES_OF_AN_INTERFACE {
+        return Err(ModelError::QuotasTooHigh {
+            quota,
+            given,
+            other,
+            there,
+            most: MAX_RULES_OF_AN_INTERFACE,
+        });
+    }
+    Ok(())
+}
+
+/// The quota that a quota is multiplied with, and their product bounded.
+fn factor_of(quota: Quota) -> Option<Quota> {
+    match quota {
+        Quota::SecurityGroupRules => Some(Quota::GroupsPerInterface),
+        Quota::GroupsPerInterface => Some(Quota::SecurityGroupRules),
+        Quota::Vpcs
+        | Quota::Subnets
+        | Quota::VpcBlocks
+        | Quota::ElasticAddresses
+        | Quota::NatGateways
+        | Quota::RouteTables
+        | Quota::Routes
+        | Quota::PrefixLists
+        | Quota::NetworkAcls
+        | Quota::NetworkAclRules
+        | Quota::SecurityGroups
+        | Quota::Interfaces
+        | Quota::GatewayEndpoints
+        | Quota::DhcpOptions
+        | Quota::KeyPairs => None,
+    }
 }

@@ -154,19 +154,22 @@ fn lost_answer(flow: &Flow, by: Option<ResourceId>) -> (String, String) {
             format!("nobody in the VPC has {source}, so the answer goes nowhere"),
             "send from an address that an interface in the VPC has".to_owned(),
         ),
-        Some(ResourceId::Subnet(_))
-| Some(ResourceId::RouteTable(_))
-| Some(ResourceId::InternetGateway(_))
-| Some(ResourceId::NatGateway(_))
-| Some(ResourceId::Address(_))
-| Some(ResourceId::NetworkInterface(_))
-| Some(ResourceId::SecurityGroup(_))
-| Some(ResourceId::SecurityGroupRule(_))
-| Some(ResourceId::NetworkAcl(_))
-| Some(ResourceId::PrefixList(_))
-| Some(ResourceId::Instance(_))
-| Some(ResourceId::DhcpOptions(_))
-| Some(ResourceId::KeyPair(_)) | None => (
+        Some(
+            ResourceId::Subnet(_)
+            | ResourceId::RouteTable(_)
+            | ResourceId::InternetGateway(_)
+            | ResourceId::NatGateway(_)
+            | ResourceId::Address(_)
+            | ResourceId::NetworkInterface(_)
+            | ResourceId::SecurityGroup(_)
+            | ResourceId::SecurityGroupRule(_)
+            | ResourceId::NetworkAcl(_)
+            | ResourceId::PrefixList(_)
+            | ResourceId::Instance(_)
+            | ResourceId::DhcpOptions(_)
+            | ResourceId::KeyPair(_),
+        )
+        | None => (
             format!("the answer to {source} would not find its way back"),
             "in the receiver's route table, route answers to where the packets come from (over the internet, to the \
              internet gateway)"

@@ -46,6 +46,13 @@ pub fn check_link(name: &str) -> Result<(), LinkError> {
     Ok(())
 }
 
+/// Whether this user can have a socket that is bound to an interface of the calling thread's network.
+pub fn check_bound_socket(link: &str) -> io::Result<()> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
+    Ok(setsockopt(&socket, sockopt::BindToDevice, &link.into())?)
+}
+
 /// What the host's kernel would do with packets to an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {

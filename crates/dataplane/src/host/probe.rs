@@ -7,6 +7,7 @@ use std::path::Path;
 
 use nix::sched::{CloneFlags, unshare};
 
+use super::outside;
 use super::start::{mount_kernel_file_systems, try_namespaces};
 use super::sys;
 
@@ -50,6 +51,8 @@ pub fn probe() -> Vec<Feature> {
             "run as root on Linux 6.6 or later; the forwarder serves without",
             tcx,
         ),
+        uplink(),
+        uplink_echo(),
         open_files(),
         cgroups(),
     ]
@@ -142,6 +145,31 @@ fn tun() -> Feature {
     match fs::File::options().read(true).write(true).open("/dev/net/tun") {
         Ok(_) => there(name, false, "`/dev/net/tun` can be opened".to_owned()),
         Err(error) => missing(name, false, format!("`/dev/net/tun`: {error}"), remedy),
+    }
+}
+
+/// Sockets bound to an interface, by which packets leave the region.
+fn uplink() -> Feature {
+    let name = "uplink (up --uplink)";
+    match outside::check_bound_socket("lo") {
+        Ok(()) => there(name, false, "sockets can be bound to an interface".to_owned()),
+        Err(error) => {
+            let detail = format!("no socket can be bound to an interface: {error}");
+            missing(name, false, detail, "use Linux 5.7 or later, or run as root")
+        }
+    }
+}
+
+fn uplink_echo() -> Feature {
+    let name = "ICMP echo by the uplink";
+    match outside::echo_socket("lo") {
+        Ok(_) => there(name, false, "this user may send echoes".to_owned()),
+        Err(error) => missing(
+            name,
+            false,
+            format!("this user may send none, and instances cannot `ping` what is outside: {error}"),
+            "as root, set `sysctl net.ipv4.ping_group_range` to a range with one of the user's groups",
+        ),
     }
 }
 

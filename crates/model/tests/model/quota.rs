@@ -154,6 +154,30 @@ fn an_interface_has_five_groups_and_sixteen_at_most() {
 }
 
 #[test]
+fn groups_of_an_interface_and_rules_of_a_group_are_a_thousand_at_most_multiplied() {
+    let mut world = World::new();
+    let (rules, groups) = (Quota::SecurityGroupRules, Quota::GroupsPerInterface);
+    let set = |quota, limit| Action::SetQuota { quota, limit };
+    world.run(set(rules, Some(200)));
+    let (quota, given, other, there, most) = (rules, 201, groups, 5, 1_000);
+    let too_high = ModelError::QuotasTooHigh { quota, given, other, there, most };
+    assert_eq!(world.refusal(set(rules, Some(201))), too_high);
+    let (quota, given, other, there) = (groups, 6, rules, 200);
+    let too_high = ModelError::QuotasTooHigh { quota, given, other, there, most };
+    assert_eq!(world.refusal(set(groups, Some(6))), too_high);
+    world.run(set(groups, Some(1)));
+    world.run(set(rules, Some(1_000)));
+    // The usual one may be too high as well.
+    let (quota, given, other, there) = (groups, 5, rules, 1_000);
+    assert_eq!(
+        world.refusal(set(groups, None)),
+        ModelError::QuotasTooHigh { quota, given, other, there, most }
+    );
+    world.run(set(rules, None));
+    world.run(set(groups, None));
+}
+
+#[test]
 fn a_quota_is_of_one_account_and_a_log_is_read_without_it() {
     let mut world = World::new();
     let start = world.state.clone();

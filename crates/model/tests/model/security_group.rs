@@ -143,6 +143,7 @@ fn a_prefix_list_weighs_as_many_rules_as_it_may_have_entries() {
         change: prefix_list::PrefixListChange { max_entries: Some(max_entries), ..Default::default() },
     };
     assert_eq!(world.refusal(grow(60)), limit);
+    world.run(Action::SetQuota { quota: Quota::GroupsPerInterface, limit: Some(1) });
     world.raise(Quota::SecurityGroupRules);
     world.run(grow(60));
     let rules = world.get::<SecurityGroup>(group).rules.clone();

@@ -641,6 +641,11 @@ impl Region<'_> {
         let mut command = self.world.postern(&self.state, &[&["exec", instance, "--"], argv].concat());
         Talk::with(&mut command)
     }
+
+    /// Starts a command of the program that goes on.
+    pub fn keep_running(&self, arguments: &[&str]) -> Talk {
+        Talk::with(&mut self.world.postern(&self.state, arguments))
+    }
 }
 
 impl Talk {

@@ -17,6 +17,7 @@ crate::one_way!(
     an_interface_that_leads_nowhere_is_refused_at_once,
     without_an_uplink_nothing_leaves,
     what_cuts_a_flow_ends_its_connection_outside,
+    an_address_that_becomes_the_hosts_is_spoken_to_no_more,
 );
 
 const STAGE: &str = include_str!("uplink/stage.sh");
@@ -250,6 +251,14 @@ fn refusals(staged: &Staged<'_>, vpc: &Vpc) {
         let code = region.sh(instance, &format!("python3 -c \"{closed}\""));
         assert_eq!(code.trim(), "111", "ECONNREFUSED");
     }
+    let log = region.keep_running(&["flows", "--follow"]);
+    // More than once, for the log may not be followed from the first on.
+    let often = "import socket, time\n\
+                 for n in range(8): socket.socket().connect_ex(('203.0.113.80', 81)); time.sleep(0.5)";
+    region.sh(&vpc.public, &format!("python3 -c \"{often}\""));
+    let refused = (0..20).map(|_| log.hear()).find(|line| line.contains("outside-refused")).unwrap();
+    assert!(refused.contains(" -> 203.0.113.80 tcp ") && refused.contains("->81 "), "{refused}");
+    drop(log);
     let traced = region.run(&["trace", "--from", &vpc.public, "--to", "203.0.113.80:81", "--probe"]);
     assert!(traced.stdout.contains("refused the connection"), "{traced:?}");
     let nobody =
@@ -273,6 +282,25 @@ fn what_cuts_a_flow_ends_its_connection_outside(world: &World) {
     eventually("nothing is carried", 5, || {
         (staged.metric("postern_uplink_flows{protocol=\"tcp\"}") == 0).then_some(())
     });
+    drop(talk);
+    staged.region.down();
+}
+
+fn an_address_that_becomes_the_hosts_is_spoken_to_no_more(world: &World) {
+    let staged = Staged::up(world, &["--uplink", "up0"]);
+    let vpc = Vpc::new(&staged.aws);
+    let speaking = "import socket, time\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(8)\n\
+                    there = ('203.0.113.7', 7)\ns.sendto(b'first', there); print(s.recv(99).decode(), flush=True)\n\
+                    input()\nfor n in range(30): s.sendto(b'%d' % n, there); time.sleep(0.1)\nprint('said', flush=True)";
+    let mut talk = staged.region.talk(&vpc.public, &["python3", "-c", speaking]);
+    assert_eq!(talk.hear(), "first from 203.0.113.1");
+    std::fs::write(staged.folder.join("take"), "").unwrap();
+    eventually("the host has the address", 10, || staged.folder.join("taken").exists().then_some(()));
+    assert_eq!(talk.ask(""), "said");
+    let reached = std::fs::read_to_string(staged.folder.join("reached")).unwrap_or_default();
+    let late: Vec<&str> = reached.lines().filter(|n| n.parse().is_ok_and(|n: u32| n >= 15)).collect();
+    assert!(late.is_empty(), "the host heard {late:?}");
+    assert!(staged.metric("postern_uplink_refusals_total{reason=\"host-address\"}") >= 10);
     drop(talk);
     staged.region.down();
 }

@@ -222,8 +222,12 @@ async fn delete(
     let ids: BTreeSet<VpcEndpointId> = parameters::ids(&request.vpc_endpoint_ids)?.into_iter().collect();
     let (there, missing): (Vec<_>, Vec<_>) =
         ids.into_iter().partition(|id| call.state.get::<VpcEndpoint>(call.account, *id).is_ok());
-    let deletions = there.into_iter().map(|endpoint| Action::DeleteVpcEndpoint { endpoint }).collect();
-    call.execute(None, Action::Batch(deletions)).await?;
+    let deletions: Vec<_> =
+        there.into_iter().map(|endpoint| Action::DeleteVpcEndpoint { endpoint }).collect();
+    // What changes nothing makes no revision.
+    if !deletions.is_empty() || call.is_dry_run() {
+        call.execute(None, Action::Batch(deletions)).await?;
+    }
     let unsuccessful = missing.into_iter().map(|endpoint| ec2::UnsuccessfulItem {
         error: Some(ec2::UnsuccessfulItemError {
             // Only this operation says it so.

@@ -255,19 +255,19 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
                 ),
             ),
             ResourceId::Vpc(_)
-| ResourceId::Subnet(_)
-| ResourceId::RouteTable(_)
-| ResourceId::InternetGateway(_)
-| ResourceId::NatGateway(_)
-| ResourceId::Address(_)
-| ResourceId::NetworkInterface(_)
-| ResourceId::SecurityGroup(_)
-| ResourceId::SecurityGroupRule(_)
-| ResourceId::NetworkAcl(_)
-| ResourceId::PrefixList(_)
-| ResourceId::Instance(_)
-| ResourceId::DhcpOptions(_)
-| ResourceId::KeyPair(_) => AwsError::new(
+            | ResourceId::Subnet(_)
+            | ResourceId::RouteTable(_)
+            | ResourceId::InternetGateway(_)
+            | ResourceId::NatGateway(_)
+            | ResourceId::Address(_)
+            | ResourceId::NetworkInterface(_)
+            | ResourceId::SecurityGroup(_)
+            | ResourceId::SecurityGroupRule(_)
+            | ResourceId::NetworkAcl(_)
+            | ResourceId::PrefixList(_)
+            | ResourceId::Instance(_)
+            | ResourceId::DhcpOptions(_)
+            | ResourceId::KeyPair(_) => AwsError::new(
                 "RouteNotSupported",
                 format!("Route table contains unsupported route target: {target}."),
             ),
@@ -326,19 +326,19 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
                 format!("the specified group: \"{id}\" name: \"default\" cannot be deleted by a user"),
             ),
             ResourceId::Vpc(_)
-| ResourceId::Subnet(_)
-| ResourceId::RouteTable(_)
-| ResourceId::InternetGateway(_)
-| ResourceId::NatGateway(_)
-| ResourceId::Address(_)
-| ResourceId::NetworkInterface(_)
-| ResourceId::SecurityGroupRule(_)
-| ResourceId::NetworkAcl(_)
-| ResourceId::PrefixList(_)
-| ResourceId::VpcEndpoint(_)
-| ResourceId::Instance(_)
-| ResourceId::DhcpOptions(_)
-| ResourceId::KeyPair(_) => {
+            | ResourceId::Subnet(_)
+            | ResourceId::RouteTable(_)
+            | ResourceId::InternetGateway(_)
+            | ResourceId::NatGateway(_)
+            | ResourceId::Address(_)
+            | ResourceId::NetworkInterface(_)
+            | ResourceId::SecurityGroupRule(_)
+            | ResourceId::NetworkAcl(_)
+            | ResourceId::PrefixList(_)
+            | ResourceId::VpcEndpoint(_)
+            | ResourceId::Instance(_)
+            | ResourceId::DhcpOptions(_)
+            | ResourceId::KeyPair(_) => {
                 invalid(format!("cannot delete default {} {resource}", noun(resource)))
             }
         },
@@ -411,7 +411,7 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
         ModelError::Limit { what, limit: most } => limit(what, most),
         ModelError::Quota { quota: reached, limit } => quota(operation, reached, limit),
         // No operation of this API sets a quota.
-        ModelError::QuotaTooHigh { .. } => internal(&refusal.to_string()),
+        ModelError::QuotaTooHigh { .. } | ModelError::QuotasTooHigh { .. } => internal(&refusal.to_string()),
         ModelError::DefaultVpcExists(_) => AwsError::new(
             "DefaultVpcAlreadyExists",
             "A Default VPC already exists for this account in this region.",

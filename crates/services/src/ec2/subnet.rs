@@ -24,7 +24,7 @@ pub(super) const OPERATIONS: &[Entry] = &[
     operation! { write CreateDefaultSubnet = create_default;
         honoured: &[DRY_RUN, &["AvailabilityZone", "AvailabilityZoneId"]],
         only: &[("Ipv6Native", &["false"])],
-        asked: &[Asked::New("subnet")],
+        asked: &[],
     },
     operation! { write DeleteSubnet = delete; honoured: &[DRY_RUN, &["SubnetId"]], asked: NAMED },
     operation! { read DescribeSubnets = describe; filters: filters::names::<ec2::Subnet>, honoured: &[DRY_RUN, FILTERS, PAGES, &["SubnetId"]] },

@@ -21,7 +21,7 @@ pub(super) const OPERATIONS: &[Entry] = &[
         only: &[("AmazonProvidedIpv6CidrBlock", &["false"]), ("InstanceTenancy", &["default"])],
         asked: &[Asked::New("vpc")],
     },
-    operation! { write CreateDefaultVpc = create_default; honoured: &[DRY_RUN], asked: &[Asked::New("vpc")] },
+    operation! { write CreateDefaultVpc = create_default; honoured: &[DRY_RUN], asked: &[] },
     operation! { write DeleteVpc = delete; honoured: &[DRY_RUN, &["VpcId"]], asked: NAMED },
     operation! { read DescribeVpcs = describe; filters: filters::names::<ec2::Vpc>, honoured: &[DRY_RUN, FILTERS, PAGES, &["VpcId"]] },
     operation! { read DescribeVpcAttribute = describe_attribute;
@@ -112,7 +112,7 @@ async fn create(call: &Call<'_>, request: ec2::CreateVpcRequest) -> Result<ec2::
     Ok(ec2::CreateVpcResult { vpc: Some(show(&done.state, &vpc, "pending")) })
 }
 
-/// AWS asks for the permission to make a VPC and nothing of what comes with it.
+/// AWS knows no resource to which policies could limit it, so it is asked on `*`.
 async fn create_default(
     call: &Call<'_>,
     _request: ec2::CreateDefaultVpcRequest,

@@ -179,6 +179,7 @@ fn of_model(error: &ModelError) -> AwsError {
         | ModelError::EndpointAssociated { .. }
         | ModelError::Quota { .. }
         | ModelError::QuotaTooHigh { .. }
+        | ModelError::QuotasTooHigh { .. }
         | ModelError::KeyPairExists(..)
         | ModelError::KeyPairNotFound(..)
         | ModelError::InstanceCount { .. }

@@ -9,7 +9,7 @@ use super::tags::shown;
 use crate::directory::managed::AwsPolicy;
 use crate::directory::{role_arn, user_arn};
 
-/// The only version of a policy that there is.
+/// The first version of a policy, and the only one of those of AWS.
 pub(super) const FIRST_VERSION: &str = "v1";
 /// When AWS's own policies were made, as far as this region is concerned.
 const AWS_POLICIES_MADE_AT: postern_wire::Timestamp = postern_wire::Timestamp::from_seconds(1_423_248_239);

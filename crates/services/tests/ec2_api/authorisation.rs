@@ -46,6 +46,12 @@ fn actions_are_asked_on_what_they_are_about() {
             "ec2:CreateVpcEndpoint …:vpc/$vpc"
         ]
     );
+    // Policies cannot limit these to a resource.
+    assert_eq!(asked("CreateDefaultVpc", json!({})), ["ec2:CreateDefaultVpc *"]);
+    assert_eq!(
+        asked("CreateDefaultSubnet", json!({ "AvailabilityZone": "us-east-1a" })),
+        ["ec2:CreateDefaultSubnet *"]
+    );
     // By way of links.
     assert_eq!(
         asked("DisassociateRouteTable", json!({ "AssociationId": "$rtbassoc" })),

@@ -54,6 +54,10 @@ fn an_endpoint_makes_its_routes_and_takes_them_away() {
     let deleted = api.call("DeleteVpcEndpoints", json!({ "VpcEndpointIds": [id, "vpce-0123456789abcdef0"] }));
     assert_eq!(texts(&deleted, "Unsuccessful", "ResourceId"), ["vpce-0123456789abcdef0"]);
     assert_eq!(at(&deleted, "Unsuccessful.0.Error.Code"), "InvalidVpcEndpoint.NotFound");
+    let before = api.state();
+    let again = api.call("DeleteVpcEndpoints", json!({ "VpcEndpointIds": [id] }));
+    assert_eq!(texts(&again, "Unsuccessful", "ResourceId"), [id.as_str()]);
+    assert_eq!(api.state().revision, before.revision, "what changes nothing makes no revision");
     assert_eq!(prefix_routes(&api, &ids["spare-rtb"]), Vec::<Value>::new());
     assert!(
         api.refusal("DescribeVpcEndpoints", json!({ "VpcEndpointIds": [id] }))

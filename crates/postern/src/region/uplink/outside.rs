@@ -5,7 +5,8 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use postern_dataplane::host::outside::{HostRoutes, Reach, echo_socket};
 use postern_path::LinkName;
@@ -16,17 +17,21 @@ use super::meter::Refused;
 /// How long a connection may take to come about: about as long as Linux would repeat its SYN at the client's end.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often it is said that the host gives no sockets or no routes: what an instance sends must not fill the host's log.
+const COMPLAIN: Duration = Duration::from_secs(10);
+
 /// The host's side of the uplink.
 #[derive(Debug)]
 pub struct Outside {
     link: LinkName,
     routes: HostRoutes,
+    complained: Mutex<Option<Instant>>,
 }
 
 impl Outside {
     /// Over this interface.
     pub fn new(link: LinkName) -> io::Result<Self> {
-        Ok(Self { link, routes: HostRoutes::open()? })
+        Ok(Self { link, routes: HostRoutes::open()?, complained: Mutex::default() })
     }
 
     /// Refuses what is the host's own, and what it has no way to.
@@ -37,7 +42,7 @@ impl Outside {
             Ok(Reach::Nowhere) => Err(Refused::Unreachable),
             // What cannot be known is not allowed.
             Err(error) => {
-                tracing::warn!(%error, "the host's routes cannot be read");
+                self.complain("the host's routes cannot be read", &error);
                 Err(Refused::Socket)
             }
         }
@@ -82,8 +87,17 @@ impl Outside {
     }
 
     fn no_socket(&self, error: &io::Error) -> Refused {
-        tracing::warn!(link = %self.link, %error, "no socket can be had for the uplink");
+        self.complain("no socket can be had for the uplink", error);
         Refused::Socket
+    }
+
+    fn complain(&self, of: &str, error: &io::Error) {
+        // The critical section is one assignment.
+        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if complained.is_none_or(|at| at.elapsed() >= COMPLAIN) {
+            *complained = Some(Instant::now());
+            tracing::warn!(link = %self.link, %error, "{of}");
+        }
     }
 }
 

@@ -53,6 +53,20 @@ def udp_echo(address, port):
         server.sendto(data * times + b" from " + peer[0].encode(), peer)
 
 
+def take_over():
+    """Gives the host an address that somebody outside had, when it is asked for, and notes what comes there."""
+    while not os.path.exists(os.path.join(folder, "take")):
+        time.sleep(0.01)
+    subprocess.run(["ip", "address", "add", "203.0.113.7/32", "dev", "up0"], check=True)
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("203.0.113.7", 7))
+    open(os.path.join(folder, "taken"), "w").close()
+    while True:
+        data = server.recv(65536)
+        with open(os.path.join(folder, "reached"), "ab") as reached:
+            reached.write(data + b"\n")
+
+
 def name_end(query):
     at = 12
     while query[at]:
@@ -134,6 +148,7 @@ if role == "outside":
 else:
     # What an instance must never reach.
     serve("0.0.0.0", 8080, http)
+    threading.Thread(target=take_over, daemon=True).start()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(os.path.join(folder, "relay"))
     listener.listen(64)
