@@ -1,6 +1,7 @@
 //! The forwarder's thread: reads frames from packet sockets, takes each through [`step`], and writes what comes out.
 //!
-//! One thread owns all tables, so that nothing on a packet's way waits for a lock. Everybody else speaks to it by
+//! One thread owns all tables, so that no packet of a flow waits for a lock (a flow's first may, for a moment: who is behind
+//! it, and where it leaves to, others may ask). Everybody else speaks to it by
 //! commands, which it takes between two batches of frames: a change of plan is in effect for every packet that is
 //! read after it. The sockets are in the fabric's network wherever the thread is, so it stays in its own.
 

@@ -157,13 +157,17 @@ impl Netlink {
         self.ask(request)
     }
 
-    /// What kind of route the kernel would take to an address (`RTN_UNICAST` and its kin).
-    pub(super) fn route_kind(&mut self, address: IpAddr) -> io::Result<u8> {
+    /// What kind of route the kernel would take to an address (`RTN_UNICAST` and its kin): for any socket, or for one that
+    /// is bound to an interface.
+    pub(super) fn route_kind(&mut self, address: IpAddr, by: Option<u32>) -> io::Result<u8> {
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let mut request = Request::new(libc::RTM_GETROUTE, 0);
         request.bytes(&[family(address), bits, 0, 0, 0, 0, 0, 0]);
         request.bytes(&0_u32.to_ne_bytes());
         request.address(libc::RTA_DST, address);
+        if let Some(interface) = by {
+            request.number(libc::RTA_OIF, interface);
+        }
         let mut kind = None;
         self.ask_for(request, |message| {
             if u16_at(message, 4) == Some(libc::RTM_NEWROUTE) {

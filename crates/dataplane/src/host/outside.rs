@@ -64,23 +64,34 @@ pub enum Reach {
     Nowhere,
 }
 
-/// Asks the host's kernel what it would do with packets.
+/// Asks the host's kernel what it would do with packets that are sent by one of its interfaces.
 #[derive(Debug)]
 pub struct HostRoutes {
+    link: String,
     netlink: Mutex<Netlink>,
 }
 
 impl HostRoutes {
-    /// Of the calling thread's network.
-    pub fn open() -> io::Result<Self> {
-        Ok(Self { netlink: Mutex::new(Netlink::open()?) })
+    /// Of the calling thread's network, by this interface.
+    pub fn open(link: &str) -> io::Result<Self> {
+        Ok(Self { link: link.to_owned(), netlink: Mutex::new(Netlink::open()?) })
     }
 
-    /// What becomes of packets to an address, now.
+    /// What becomes of packets to an address, now. Elsewhere they go only if they do so from any socket and from one that
+    /// is bound to the interface: rules for the interface, or a VRF that it is in, may have other addresses for the host.
     pub fn reach(&self, address: Ipv4Addr) -> io::Result<Reach> {
+        // The interface may be another one of its name by now.
+        let link = sys::interface_index(&self.link)?;
+        match self.ask(address, None)? {
+            Reach::Elsewhere => self.ask(address, Some(link)),
+            found @ (Reach::Host | Reach::Nowhere) => Ok(found),
+        }
+    }
+
+    fn ask(&self, address: Ipv4Addr, by: Option<u32>) -> io::Result<Reach> {
         // A question and its answer are one critical section without a panic in it.
         let mut netlink = self.netlink.lock().unwrap_or_else(PoisonError::into_inner);
-        match netlink.route_kind(IpAddr::V4(address)) {
+        match netlink.route_kind(IpAddr::V4(address), by) {
             Ok(libc::RTN_UNICAST) => Ok(Reach::Elsewhere),
             Ok(libc::RTN_UNREACHABLE | libc::RTN_BLACKHOLE | libc::RTN_PROHIBIT) => Ok(Reach::Nowhere),
             Ok(_) => Ok(Reach::Host),

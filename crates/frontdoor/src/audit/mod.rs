@@ -171,7 +171,12 @@ impl UserIdentity {
         };
         let principal_id = match caller.principal {
             Principal::Anonymous => Some("anonymous".to_owned()),
-            _ => caller.user_id.clone(),
+            Principal::Root { .. }
+            | Principal::User { .. }
+            | Principal::AssumedRole { .. }
+            | Principal::FederatedUser { .. }
+            | Principal::Federated { .. }
+            | Principal::Service { .. } => caller.user_id.clone(),
         };
         Self {
             kind,

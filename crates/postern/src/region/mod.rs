@@ -321,7 +321,7 @@ impl Region {
             tracing::warn!(error = said(&error), "what S3 held is left over");
         }
         if !self.front_door.settled(SHUTDOWN_GRACE).await {
-            tracing::error!("the last audit records could not be written in time");
+            tracing::error!("requests were cut off, or the last audit records not written in time");
         }
         let mut recorder = self.recorder.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || recorder.settle()).await? {

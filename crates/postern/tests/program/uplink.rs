@@ -184,6 +184,7 @@ fn instances_reach_the_outside_where_aws_lets_them(world: &World) {
     // The doors' own echoes are still answered, by themselves.
     let own = region.sh(&vpc.public, "ping -c 1 -W 5 s3.us-east-1.amazonaws.com");
     assert!(own.contains("1 received"), "{own}");
+    many_at_once(&staged, &vpc);
     names(&staged, &vpc);
     refusals(&staged, &vpc);
 
@@ -197,6 +198,19 @@ fn instances_reach_the_outside_where_aws_lets_them(world: &World) {
     assert!(traced.stdout.contains("leaves the region by up0"), "{traced:?}");
     assert!(traced.stdout.contains("(as explained)"), "{traced:?}");
     staged.region.down();
+}
+
+fn many_at_once(staged: &Staged<'_>, vpc: &Vpc) {
+    // All are there before the first one ends, and afterwards nothing is left of any.
+    let many = "import socket\nall = [socket.create_connection(('203.0.113.7', 9), 20) for n in range(200)]\n\
+                for n, s in enumerate(all): s.sendall(b'x' * n); s.shutdown(socket.SHUT_WR)\n\
+                print(sum(s.recv(99) == b'%d bytes\\n' % n for n, s in enumerate(all)))";
+    for instance in [&vpc.public, &vpc.private] {
+        assert_eq!(staged.region.sh(instance, &format!("python3 -c \"{many}\"")).trim(), "200");
+    }
+    eventually("no connection is carried any more", 20, || {
+        (staged.metric("postern_uplink_flows{protocol=\"tcp\"}") == 0).then_some(())
+    });
 }
 
 fn names(staged: &Staged<'_>, vpc: &Vpc) {
@@ -229,13 +243,13 @@ fn refusals(staged: &Staged<'_>, vpc: &Vpc) {
     // No way out of this one, with an uplink or without.
     assert!(get(&vpc.shut, "http://203.0.113.80/").failure().contains("timed out"));
     // Nothing of the host is reached, by whichever of its addresses.
-    for own in ["203.0.113.1", "198.51.100.7"] {
+    for own in ["203.0.113.1", "198.51.100.7", "192.0.2.50"] {
         let began = std::time::Instant::now();
         let refused = get(&vpc.public, &format!("http://{own}:8080/"));
         assert!(refused.stdout.is_empty() && refused.code != Some(0), "{own}: {refused:?}");
         assert!(began.elapsed().as_secs() < 5, "{own}: it hangs");
     }
-    assert!(staged.metric("postern_uplink_refusals_total{reason=\"host-address\"}") >= 2);
+    assert!(staged.metric("postern_uplink_refusals_total{reason=\"host-address\"}") >= 3);
     for nowhere in ["192.168.7.7", "127.0.0.1", "100.64.0.1", "198.18.200.200", "10.200.0.1"] {
         let refused = get(&vpc.public, &format!("http://{nowhere}:8080/"));
         assert!(refused.stdout.is_empty() && refused.code != Some(0), "{nowhere}: {refused:?}");
@@ -245,6 +259,14 @@ fn refusals(staged: &Staged<'_>, vpc: &Vpc) {
         Some(7),
         "told at once, and not after a time-out"
     );
+    // What a router says of one packet ends no flow, and the next one does not pay for it.
+    let flows = || staged.metric("postern_uplink_flows_total{protocol=\"udp\"}");
+    let before = flows();
+    let prohibited = "import socket, time\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+                      for n in range(5): s.sendto(b'x', ('192.0.2.9', 9)); time.sleep(0.2)";
+    region.sh(&vpc.public, &format!("python3 -c \"{prohibited}\""));
+    assert_eq!(flows(), before + 1);
+    assert!(staged.metric("postern_uplink_refusals_total{reason=\"unreachable\"}") >= 2);
     // What is heard is what came of it outside: that somebody refused, or that nobody is there.
     let closed = "import socket; print(socket.socket().connect_ex(('203.0.113.80', 81)))";
     for instance in [&vpc.public, &vpc.private] {

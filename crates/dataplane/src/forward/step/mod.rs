@@ -54,7 +54,8 @@ pub enum Fate {
     DeliverPieces(PortNumber),
     /// It was for the forwarder itself (ARP, DHCP).
     Answered,
-    /// It waits until the other side of its connection, outside the region, has answered. It is counted when it goes on.
+    /// It waits until the other side of its connection, outside the region, has answered. It is counted when it goes on,
+    /// and never if another took its place or there is no connection.
     Held,
     /// It is dropped.
     Drop {

@@ -8,9 +8,9 @@ use tokio::sync::mpsc::{Receiver, channel};
 
 use super::frames::{ACK, Content, RST, SYN, check_sums, echo, read, tcp, udp};
 use super::script::{Bench, Out, ROUTE_SLOTS, SECOND, WORLD, address};
+use crate::forward::log::{FlowOutcome, Logged};
 use crate::forward::packet::protocol;
 use crate::forward::step::{Effects, Fate, opened};
-use crate::forward::log::{FlowOutcome, Logged};
 use crate::forward::uplink::{NotOpened, UplinkKey, Wanted};
 
 const A: Out = Out::Interface(0);

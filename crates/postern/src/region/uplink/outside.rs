@@ -31,7 +31,7 @@ pub struct Outside {
 impl Outside {
     /// Over this interface.
     pub fn new(link: LinkName) -> io::Result<Self> {
-        Ok(Self { link, routes: HostRoutes::open()?, complained: Mutex::default() })
+        Ok(Self { link, routes: HostRoutes::open(link.as_str())?, complained: Mutex::default() })
     }
 
     /// Refuses what is the host's own, and what it has no way to.

@@ -16,6 +16,9 @@ ip link add down0 type veth peer name down1
 ip address add 203.0.113.1/24 dev up0
 ip link set up0 up
 ip route add default via 203.0.113.7
+# An address that is the host's only for what is sent by the way out.
+ip rule add oif up0 lookup 100
+ip route add local 192.0.2.50/32 dev up0 table 100
 "$python" "$outside" host "$folder" &
 while [ ! -e "$folder/outside" ] || [ ! -e "$folder/host" ]; do sleep 0.01; done
 exec "$@"

@@ -139,6 +139,9 @@ if role == "outside":
     for last in 7, 53, 80:
         subprocess.run(["ip", "address", "add", "203.0.113.%d/24" % last, "dev", "out0"], check=True)
     subprocess.run(["ip", "link", "set", "out0", "up"], check=True)
+    # A router that says of a network that nobody may go there.
+    open("/proc/sys/net/ipv4/ip_forward", "w").write("1")
+    subprocess.run(["ip", "route", "add", "prohibit", "192.0.2.0/24"], check=True)
     serve("203.0.113.80", 80, http)
     serve("203.0.113.7", 9, count)
     serve("203.0.113.7", 13, tick)
