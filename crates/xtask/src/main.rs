@@ -80,7 +80,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         }
         Task::Demo => demo::run(&Workspace::find()?),
         Task::Test(options) => test::run(&Workspace::find()?, &options),
-        Task::Codegen { check } => codegen::run(check).map(|()| ExitCode::SUCCESS),
+        Task::Codegen { check } => codegen::run(&Workspace::find()?, check).map(|()| ExitCode::SUCCESS),
         Task::Bpf { check } => bpf::run(&Workspace::find()?, check).map(|()| ExitCode::SUCCESS),
         Task::Dist => dist::run(&Workspace::find()?),
         Task::Bench(options) => bench::run(&Workspace::find()?, &options),

@@ -29,29 +29,18 @@ pub fn oracle(script: &str, arguments: &[&str], input: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The environment's Python; makes the environment if it is not there, one test process at a time.
+/// The Python of the client programs, as `cargo xtask install` makes it.
 fn python() -> PathBuf {
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools");
-    let venv = tools.join("botocore-venv");
-    std::fs::create_dir_all(&tools).unwrap();
-    let lock = File::create(tools.join("botocore-venv.lock")).unwrap();
-    lock.lock().unwrap();
-    let python = venv.join("bin/python");
-    if !is_installed(&python) {
-        run(Command::new("/usr/bin/python3").args(["-m", "venv", "--clear"]).arg(&venv));
-        let pinned = format!("botocore=={BOTOCORE_VERSION}");
-        run(Command::new(&python).args(["-m", "pip", "--quiet", "install", &pinned]));
-    }
+    let told = std::env::var_os("POSTERN_TOOLS").map(PathBuf::from);
+    let tools = told.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools"));
+    let python = tools.join("bin/python3");
+    let missing = "run `cargo xtask install`";
+    assert!(is_oracle(&python), "`{}` has no botocore {BOTOCORE_VERSION}: {missing}", python.display());
     python
 }
 
-fn is_installed(python: &Path) -> bool {
+fn is_oracle(python: &Path) -> bool {
     let program = "import botocore; print(botocore.__version__)";
     let output = Command::new(python).args(["-c", program]).stderr(Stdio::null()).output();
     output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim() == BOTOCORE_VERSION)
-}
-
-fn run(command: &mut Command) {
-    let status = command.status().unwrap();
-    assert!(status.success(), "{command:?} ended with {status}");
 }

@@ -12,18 +12,20 @@ mod names;
 mod served;
 mod service;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
+
+use crate::workspace::Workspace;
 
 /// Regenerates the shapes; with `check`, compares instead of writing.
 ///
 /// # Errors
 /// When botocore cannot be installed or read, when a model uses something the generator does not know, or, with
 /// `check`, when the checked-in files differ from what the generator writes.
-pub fn run(check: bool) -> anyhow::Result<()> {
-    let root = workspace_root()?;
-    let data = botocore::install(&root)?;
+pub fn run(workspace: &Workspace, check: bool) -> anyhow::Result<()> {
+    let root = workspace.root();
+    let data = botocore::install(workspace)?;
     let mut files = vec![("mod.rs".to_owned(), emit::index(botocore::VERSION, served::SERVICES))];
     for served in served::SERVICES {
         let document = botocore::load(&data, served)?;
@@ -40,11 +42,6 @@ pub fn run(check: bool) -> anyhow::Result<()> {
 }
 
 /// The folder that holds the workspace, found from this crate's own.
-fn workspace_root() -> anyhow::Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    root.canonicalize().with_context(|| format!("workspace root `{}`", root.display()))
-}
-
 fn write(path: &Path, content: &str) -> anyhow::Result<()> {
     let folder = path.parent().context("generated file without a folder")?;
     std::fs::create_dir_all(folder).with_context(|| format!("create `{}`", folder.display()))?;

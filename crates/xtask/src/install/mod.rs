@@ -116,6 +116,13 @@ pub fn run(workspace: &Workspace, purpose: Purpose) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Installs what the client programs need of Python's, without the others. Returns their environment.
+pub fn python(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    let tools = workspace.tools_dir()?;
+    let _lock = lock(&tools)?;
+    python::install(&tools)
+}
+
 /// Says how to use the installed programs by hand.
 pub fn print_usage(tools: &Path) {
     println!("To use them by hand:");

@@ -32,13 +32,14 @@ urllib3==2.8.0
 const PYTHON: &str = "/usr/bin/python3";
 const WHEELS: &str = "usr/share/python-wheels";
 
-/// Installs both, unless the pinned versions are there.
-pub fn install(tools: &Path) -> anyhow::Result<()> {
+/// Installs both, unless the pinned versions are there. Returns their environment.
+pub fn install(tools: &Path) -> anyhow::Result<PathBuf> {
     let environment = tools.join("aws");
     let stamp = environment.join("installed");
     let wanted = stamp_text()?;
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return report(tools);
+        report(tools)?;
+        return Ok(environment);
     }
     if environment.exists() {
         fs::remove_dir_all(&environment)
@@ -62,7 +63,7 @@ pub fn install(tools: &Path) -> anyhow::Result<()> {
     write_wrapper(tools, "aws", path_text(&environment.join("bin/aws"))?)?;
     report(tools)?;
     fs::write(stamp, wanted)?;
-    Ok(())
+    Ok(environment)
 }
 
 /// What an up-to-date environment was made from: the pins, and the interpreter, whose minor version is part of
