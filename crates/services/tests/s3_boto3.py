@@ -699,13 +699,17 @@ def hard_ways():
         with socket.create_connection(("127.0.0.1", PORT)) as connection:
             head = f"PUT {url.path}?{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: 9000000\r\n\r\n"
             connection.sendall(head.encode() + bytes(sent))
-    request = AWSRequest(method="PUT", url=f"{PATH_URL}/bkt-none/key", data=b"0123456789", headers={"Expect": "100-continue"})
-    S3SigV4Auth(Credentials("AKIAOWNER", "owner-secret"), "s3", "us-east-1").add_auth(request)
-    with socket.create_connection(("127.0.0.1", PORT), timeout=20) as connection:
-        lines = "".join(f"{name}: {value}\r\n" for name, value in {**dict(request.headers.items()), "Content-Length": 10}.items())
-        connection.sendall(f"PUT /bkt-none/key HTTP/1.1\r\nHost: 127.0.0.1:{PORT}\r\n{lines}\r\n".encode())
-        answer = b"".join(iter(lambda: connection.recv(4096), b""))
-    check("content that was not sent is not waited for", answer.startswith(b"HTTP/1.1 404") and b"connection: close" in answer, answer)
+    # Neither is told to continue: the connection ends behind the answer.
+    for path, content, status in [("/bkt-none/key", b"0123456789", b"404"), ("/bkt-one/hollow", b"", b"200")]:
+        request = AWSRequest(method="PUT", url=PATH_URL + path, data=content, headers={"Expect": "100-continue"})
+        S3SigV4Auth(Credentials("AKIAOWNER", "owner-secret"), "s3", "us-east-1").add_auth(request)
+        with socket.create_connection(("127.0.0.1", PORT), timeout=20) as connection:
+            headers = {**dict(request.headers.items()), "Content-Length": len(content)}
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            connection.sendall(f"PUT {path} HTTP/1.1\r\nHost: 127.0.0.1:{PORT}\r\n{lines}\r\n".encode())
+            answer = b"".join(iter(lambda: connection.recv(4096), b""))
+        check(f"content of {path} that is not sent is not waited for",
+              answer.startswith(b"HTTP/1.1 " + status) and b"connection: close" in answer, answer)
     torn, over = [], threading.Event()
 
     def write(number):

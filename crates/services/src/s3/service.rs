@@ -88,6 +88,7 @@ impl S3Service {
         let ids = Ids::draw();
         let (parts, body) = request.into_parts();
         let awaited = parts.version <= Version::HTTP_11 && parts.headers.contains_key(EXPECT);
+        let empty = body.is_end_stream();
         let seen = Seen { head: parts.method == Method::HEAD, resource: parts.uri.path().to_owned(), ids };
         // What is logged of a failure is found by the id that its caller was told.
         let span = tracing::error_span!("request", id = %seen.ids.request, service = "s3");
@@ -96,9 +97,12 @@ impl S3Service {
             Err(failure) => seen.render(&failure),
         };
         seen.stamp(&mut response);
+        // A client that waits to be told to send content and has none is not told: hyper leaves the 100 (Continue) out, as
+        // it may (RFC 9110, section 10.1.1). Some versions of botocore, that in the `aws` command 1.46 among them, then
+        // take their next answer on the connection to begin behind its status line, and wait for its end for ever.
         // A client that waits to be told to send its content does not send it after a refusal. The connection would take
-        // the next request for that content (RFC 9110, section 10.1.1).
-        if awaited && !response.status().is_success() {
+        // the next request for that content.
+        if awaited && (empty || !response.status().is_success()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
