@@ -80,16 +80,13 @@ fn file(path: impl Into<PathBuf>, mode: u32, text: impl Into<Vec<u8>>) -> FileSp
 
 fn files(state: &State, instance: &Instance, region: &str, shared: &Furnishings) -> Vec<FileSpec> {
     let home = Path::new(LOGIN_HOME);
-    let mut files = vec![
-        file(CA_BUNDLE, 0o644, shared.ca_bundle.clone()),
-        file(
-            home.join(".aws/config"),
-            0o600,
-            format!(
-                "[default]\nregion = {region}\nca_bundle = {CA_BUNDLE}\nsts_regional_endpoints = regional\n"
-            ),
-        ),
-    ];
+    // Without being told, `aws s3 presign` of version 1 signs as S3 did before SigV4, which is not served.
+    let config = format!(
+        "[default]\nregion = {region}\nca_bundle = {CA_BUNDLE}\nsts_regional_endpoints = regional\n\
+         s3 =\n  signature_version = s3v4\n"
+    );
+    let mut files =
+        vec![file(CA_BUNDLE, 0o644, shared.ca_bundle.clone()), file(home.join(".aws/config"), 0o600, config)];
     if shared.tools.is_some() {
         // A login shell begins with the PATH of /etc/profile.
         files.push(file(

@@ -58,7 +58,7 @@ impl Session<'_> {
         let account = self.account()?.to_owned();
         let facts = BucketFacts { name: bucket.clone(), owner: account.clone(), policy: None };
         let permit = self.permit("s3:CreateBucket", arn(&bucket, None), Some(&facts), keys)?;
-        self.check_location(constraint)?;
+        check_location(&self.ops.region, constraint)?;
         let made = record::Bucket {
             owner: account.clone(),
             region: self.ops.region.clone(),
@@ -88,32 +88,6 @@ impl Session<'_> {
             }
         }
         Ok(S3Response::new(CreateBucketOutput { location: Some(format!("/{bucket}")) }))
-    }
-
-    fn check_location(&self, constraint: Option<&str>) -> Result<(), Failure> {
-        let region = self.ops.region.as_str();
-        let illegal = |which: &str| {
-            Failure::new(
-                http::StatusCode::BAD_REQUEST,
-                "IllegalLocationConstraintException",
-                format!(
-                    "The {which} location constraint is incompatible for the region specific endpoint this request \
-                     was sent to."
-                ),
-            )
-        };
-        match constraint {
-            None if region == FIRST_REGION => Ok(()),
-            None => Err(illegal("unspecified")),
-            Some(FIRST_REGION) if region == FIRST_REGION => Err(Failure::new(
-                http::StatusCode::BAD_REQUEST,
-                "InvalidLocationConstraint",
-                "The specified location-constraint is not valid",
-            )
-            .with("LocationConstraint", FIRST_REGION)),
-            Some(constraint) if constraint == region => Ok(()),
-            Some(constraint) => Err(illegal(constraint)),
-        }
     }
 
     pub(super) async fn head_bucket(
@@ -203,5 +177,54 @@ impl Session<'_> {
             owner: Some(owner(&account)),
             prefix,
         }))
+    }
+}
+
+/// Requires that a bucket which is to be at `constraint` belongs into `region`.
+fn check_location(region: &str, constraint: Option<&str>) -> Result<(), Failure> {
+    let illegal = |which: &str| {
+        Failure::new(
+            http::StatusCode::BAD_REQUEST,
+            "IllegalLocationConstraintException",
+            format!(
+                "The {which} location constraint is incompatible for the region specific endpoint this request \
+                 was sent to."
+            ),
+        )
+    };
+    match constraint {
+        None if region == FIRST_REGION => Ok(()),
+        None => Err(illegal("unspecified")),
+        Some(FIRST_REGION) if region == FIRST_REGION => Err(Failure::new(
+            http::StatusCode::BAD_REQUEST,
+            "InvalidLocationConstraint",
+            "The specified location-constraint is not valid",
+        )
+        .with("LocationConstraint", FIRST_REGION)),
+        Some(constraint) if constraint == region => Ok(()),
+        // AWS's first name of the region. Where the bucket is is told by the name of today, which AWS's clients take for
+        // the same.
+        // Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketLocation.html>, "LocationConstraint"
+        Some("EU") if region == "eu-west-1" => Ok(()),
+        Some(constraint) => Err(illegal(constraint)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_is_made_in_the_region_that_is_asked() {
+        let code = |region, constraint| check_location(region, constraint).err().map(|failure| failure.code);
+        assert_eq!(code("eu-west-1", Some("EU")), None);
+        assert_eq!(code("eu-west-1", Some("eu-west-1")), None);
+        assert_eq!(code("us-east-1", None), None);
+        let illegal = Some("IllegalLocationConstraintException");
+        assert_eq!(code("eu-west-1", None), illegal);
+        assert_eq!(code("eu-west-1", Some("eu")), illegal);
+        assert_eq!(code("eu-central-1", Some("EU")), illegal);
+        assert_eq!(code("us-east-1", Some("EU")), illegal);
+        assert_eq!(code("us-east-1", Some("us-east-1")), Some("InvalidLocationConstraint"));
     }
 }

@@ -190,6 +190,8 @@ impl<'o> Session<'o> {
             return Err(Failure::no_such_bucket(bucket));
         }
         let permit = self.permit(action, arn(bucket, key), facts.as_ref(), context)?;
+        // AWS answers 301 (PermanentRedirect) for a bucket of another region. A region of Postern's knows of no other one, so
+        // that every bucket which is not here is nowhere, and there is no address to send a client to.
         let facts = facts.ok_or_else(|| Failure::no_such_bucket(bucket))?;
         if expected_owner.is_some_and(|expected| expected != facts.owner) {
             return Err(Failure::access_denied("Access Denied"));
