@@ -25,10 +25,11 @@ pub fn run(state_dir: StateDir, args: UpArgs, output: Output) -> anyhow::Result<
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     runtime.block_on(async {
         let region = Region::start(host, options).await?;
-        announce(&region, output);
-        supervisor::tell(News::Ready);
+        // Before anybody is told: whoever hears that it is ready may end it at once.
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        announce(&region, output);
+        supervisor::tell(News::Ready);
         tokio::select! {
             () = region.stopped() => {}
             _ = terminate.recv() => {}

@@ -151,10 +151,9 @@ impl World {
                 command
             }
         };
-        command
-            .env_clear()
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
-            .env("LANG", "C.UTF-8");
+        // The host's own programs first, and for those that it lacks the installed ones.
+        let path = format!("/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin:{}/bin", tools().display());
+        command.env_clear().env("PATH", path).env("LANG", "C.UTF-8");
         command.env("HOME", self.home()).env("RUST_BACKTRACE", "1").current_dir("/");
         command.stdin(Stdio::null());
         command

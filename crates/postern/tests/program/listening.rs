@@ -53,7 +53,7 @@ fn beyond_loopback_it_is_tls_alone(world: &World) {
     let curl = |arguments: &[&str]| {
         let common = ["--silent", "--show-error", "--max-time", "10", "--write-out", " %{http_code}"];
         let arguments = [&common[..], arguments].concat();
-        beside(&region, Path::new("/usr/bin/curl"), &arguments, &Value::Null)
+        beside(&region, Path::new("curl"), &arguments, &Value::Null)
     };
 
     // Plain HTTP gets a clear answer, and nothing of it is served.
@@ -113,10 +113,7 @@ fn pages_are_for_this_machine(region: &Region<'_>, ca: &str, port: &str) {
         let url = format!("https://10.77.0.1:{port}/_postern/{page}");
         let arguments =
             ["--silent", "--cacert", ca, "--output", "/dev/null", "--write-out", "%{http_code}", &url];
-        (
-            arguments.map(str::to_owned),
-            beside(region, Path::new("/usr/bin/curl"), &arguments, &Value::Null).stdout,
-        )
+        (arguments.map(str::to_owned), beside(region, Path::new("curl"), &arguments, &Value::Null).stdout)
     };
     assert_eq!(own("metrics").1, "200");
     let machine = Holder::with_network();

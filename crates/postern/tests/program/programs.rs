@@ -69,7 +69,7 @@ import fcntl, os, pty, select, struct, sys, termios, time
 pid, master = pty.fork()
 if pid == 0:
     fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 37, 101, 0, 0))
-    os.execv(sys.argv[1], sys.argv[1:])
+    os.execvp(sys.argv[1], sys.argv[1:])
 seen = b""
 def more(deadline):
     global seen

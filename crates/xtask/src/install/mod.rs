@@ -82,6 +82,12 @@ const BPF_PROGRAMS: [Program; 2] = [
     program("llvm-strip-19", "llvm-19", &["--version"], "LLVM version 19"),
 ];
 
+/// What tests look at Postern with, beside the client programs of the labs.
+const TEST_PROGRAMS: [Program; 2] = [
+    program("curl", "curl", &["--version"], "curl "),
+    program("openssl", "openssl", &["version"], "OpenSSL "),
+];
+
 /// Installs the compiler of the kernel program, if it is missing.
 pub fn compiler(workspace: &Workspace) -> anyhow::Result<()> {
     let tools = workspace.tools_dir()?;
@@ -105,7 +111,7 @@ pub fn run(workspace: &Workspace, purpose: Purpose) -> anyhow::Result<()> {
     let mut programs: Vec<&Program> = LAB_PROGRAMS.iter().collect();
     match purpose {
         Purpose::Demo => {}
-        Purpose::Test => programs.extend(&BPF_PROGRAMS),
+        Purpose::Test => programs.extend(BPF_PROGRAMS.iter().chain(&TEST_PROGRAMS)),
         Purpose::Bench => programs.extend(&BENCH_PROGRAMS),
     }
     install_programs(&tools, &programs)?;
@@ -234,8 +240,13 @@ mod tests {
 
     #[test]
     fn every_program_of_a_purpose_is_named_once() {
-        let mut names: Vec<&str> =
-            LAB_PROGRAMS.iter().chain(&BENCH_PROGRAMS).chain(&BPF_PROGRAMS).map(|each| each.name).collect();
+        let mut names: Vec<&str> = LAB_PROGRAMS
+            .iter()
+            .chain(&BENCH_PROGRAMS)
+            .chain(&BPF_PROGRAMS)
+            .chain(&TEST_PROGRAMS)
+            .map(|each| each.name)
+            .collect();
         names.sort_unstable();
         let count = names.len();
         names.dedup();
