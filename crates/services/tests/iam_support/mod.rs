@@ -247,7 +247,9 @@ impl Pages for NoPages {
 
 /// A program that `cargo xtask install` puts there.
 pub fn tool(name: &str) -> PathBuf {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/bin").join(name);
+    let told = std::env::var_os("POSTERN_TOOLS").map(PathBuf::from);
+    let tools = told.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/tools"));
+    let path = tools.join("bin").join(name);
     assert!(path.exists(), "`{}` is not there: run `cargo xtask install` first", path.display());
     path
 }
