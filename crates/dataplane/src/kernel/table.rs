@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 use postern_path::Stamp;
 
@@ -190,6 +190,7 @@ impl Maps {
         }
         // While it is written it is of no plan, and its packets go to the forwarder.
         slot.revision.store(0, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         let (head, tail) = mac_halves(mac);
         slot.mac_head.store(head, Ordering::Relaxed);
         slot.mac_tail.store(tail, Ordering::Relaxed);
