@@ -450,6 +450,27 @@ pub fn lockstep(directory: &Path) {
     host.shutdown(Duration::ZERO).unwrap();
 }
 
+/// What looks like a beginning goes to the forwarder, who may have to let it wait for the other side.
+pub fn beginnings(directory: &Path) {
+    let host = start(StartOptions { runtime_dir: directory.join("run"), hidden: Vec::new() }).unwrap();
+    let mut rig = Rig::start(&host, Rules { generation: 1, routed: true, open: true }, true);
+    let mut dice = Dice(1);
+    let mut in_kernel = |flags: u8| {
+        let content = tcp((40_000, 80), flags, &[], 0);
+        let packet =
+            Packet { at: 0, source: A, destination: B, protocol: 6, ttl: 64, flags: 0x4000, content };
+        let (header, frame) = packet.frame(&mut dice, false, 0);
+        assert!(rig.inner[0].send(&header, &frame).unwrap());
+        rig.received += 1;
+        let (out, counters) = rig.settle(rig.received);
+        assert_eq!(out.iter().map(|(at, ..)| *at).collect::<Vec<_>>(), [1], "flags {flags:#x}");
+        counters.interface(eni(0)).unwrap().counters.in_kernel.packets
+    };
+    assert_eq!([0x02, 0x10, 0x12, 0x13, 0x02, 0x10].map(&mut in_kernel), [0, 1, 1, 1, 1, 2]);
+    drop(rig);
+    host.shutdown(Duration::ZERO).unwrap();
+}
+
 fn is_about_to_end(flow: &LiveFlow) -> bool {
     flow.patience.saturating_sub(flow.idle) < 300_000_000
 }
