@@ -427,7 +427,7 @@ pub fn lockstep(directory: &Path) {
             ours.take_out(&mut one.0);
             theirs.take_out(&mut other.0);
         }
-        assert_eq!(comparable(&one.0), comparable(&other.0), "{said}");
+        assert_eq!(comparable(&one.0), comparable(&other.0), "{said}: {:?} {:?}", one.1, other.1);
         assert_eq!(plain(one.1), plain(other.1), "{said}");
         let flows = rigs.each_ref().map(Rig::flows);
         let [ours, theirs] = flows.each_ref().map(|flows| flows.iter().map(timeless).collect::<Vec<_>>());
