@@ -56,6 +56,8 @@ struct Rig {
     inner: Vec<PacketSocket>,
     batch: FrameBatch,
     taken: [u64; LINKS],
+    /// Packets that the counters told of as sent there.
+    told: [u64; LINKS],
     /// Frames that were put in.
     received: u64,
     _alive: Vec<Sender<()>>,
@@ -98,6 +100,7 @@ impl Rig {
             inner,
             batch: FrameBatch::new(MAX_BATCH),
             taken: [0; LINKS],
+            told: [0; LINKS],
             received: 0,
             _alive: alive,
         }
@@ -123,16 +126,18 @@ impl Rig {
     fn settle(&mut self, received: u64) -> (Vec<Out>, Counters) {
         let deadline = Instant::now() + PATIENCE;
         let mut out = Vec::new();
+        let before = self.taken;
         loop {
             self.take_out(&mut out);
             let counters = self.counters();
             let came: u64 = counters.ports.iter().map(|port| port.counters.received.packets).sum();
-            let all_out = counters
-                .ports
-                .iter()
-                .zip(self.taken)
-                .all(|(port, taken)| port.counters.delivered.packets + port.counters.replies <= taken);
+            let mut told = self.told;
+            for (told, port) in told.iter_mut().zip(&counters.ports) {
+                *told = port.counters.delivered.packets + port.counters.replies;
+            }
+            let all_out = (0..LINKS).all(|at| told[at] - self.told[at] <= self.taken[at] - before[at]);
             if came == received && all_out {
+                self.told = told;
                 return (out, counters);
             }
             assert!(Instant::now() < deadline, "{came} of {received}; {:?}: {counters:?}", self.taken);
