@@ -22,6 +22,8 @@ typedef unsigned long long __u64;
 #define TCX_PASS 0
 #define TCX_DROP 2
 
+#define PACKET_HOST 0
+
 // The beginning of the kernel's own; fields that are not used are named for the place that they take.
 struct __sk_buff {
 	__u32 len;
@@ -44,6 +46,7 @@ _Static_assert(__builtin_offsetof(struct __sk_buff, gso_size) == 176, "as in lin
 static void *(*const map_lookup_elem)(void *map, const void *key) = (void *)1;
 static __u32 (*const get_smp_processor_id)(void) = (void *)8;
 static long (*const l4_csum_replace)(struct __sk_buff *, __u32 at, __u64 from, __u64 to, __u64 flags) = (void *)11;
+static long (*const change_type)(struct __sk_buff *, __u32 type) = (void *)32;
 static long (*const redirect_peer)(__u32 interface, __u64 flags) = (void *)155;
 static __u64 (*const ktime_get_coarse_ns)(void) = (void *)160;
 

@@ -33,10 +33,15 @@ array_map(buckets, struct bucket, 64);
 
 // The number of buckets less one, set when the program is loaded.
 const volatile __u32 bucket_mask section(".rodata") = 63;
+// Whether the processor may read in another order than the program does, set when the program is loaded.
+const volatile __u32 reorders section(".rodata") = 1;
 
 // A packet, as far as it was read.
 struct packet {
 	struct port_slot *port;
+	// The plan by which its sender is checked, and the number of the port it came in by.
+	__u64 revision;
+	__u32 entry;
 	__u32 source;
 	__u32 destination;
 	__u16 source_port;
@@ -57,6 +62,37 @@ struct match {
 	__u32 life;
 	__u32 reverse;
 };
+
+// How a packet leaves: read once, before it is known that flow and port were whole meanwhile.
+struct way {
+	__u32 interface;
+	__u32 source;
+	__u32 destination;
+	__u32 mac_head;
+	__u16 mac_tail;
+	__u16 source_port;
+	__u16 destination_port;
+	__u16 mtu;
+	__u8 hops;
+};
+
+// What was read before this was read before what is read after it.
+static always_inline void in_order(void)
+{
+	asm volatile("" ::: "memory");
+	if (reorders) {
+		volatile __u64 nothing = 0;
+		// An exchange is a full barrier; that nobody else sees it does not matter.
+		__sync_lock_test_and_set(&nothing, 1);
+	}
+	asm volatile("" ::: "memory");
+}
+
+// Whether a port is the one, as the plan has it, that was meant. What was read of it before is its own then.
+static always_inline int is_still(struct port_slot *port, __u32 number, __u64 revision)
+{
+	return load(port->number) == number && load(port->revision) == revision;
+}
 
 static always_inline __u32 fold32(__u64 sum)
 {
@@ -228,6 +264,7 @@ static always_inline int find_in(struct match *match, __u32 at_bucket, __u32 has
 			continue;
 		match->flow = flow;
 		match->life = load(flow->life);
+		in_order();
 		match->reverse = place & 1;
 		if (is_key(match->reverse ? &flow->reverse : &flow->forward, packet, port))
 			return 1;
@@ -263,14 +300,11 @@ static always_inline __u64 patience(const struct flow_slot *flow, __u64 phase)
 	return seconds * 1000000000ull;
 }
 
-// Whether everything that a flow rests on is as it was. What is found to hold need not be looked at again before the
-// next change.
-static always_inline int holds(const struct settings *settings, struct flow_slot *flow)
+// Whether everything that a flow rests on is as it was.
+static always_inline int holds(struct flow_slot *flow)
 {
-	__u64 epoch = load(settings->epoch);
-
-	if (likely(load(flow->live.epoch) == epoch))
-		return 1;
+	// The epoch was read before: it begins when all generations of a change are stored.
+	in_order();
 	for (__u32 i = 0; i < STAMPS; i++) {
 		if (i >= flow->stamps)
 			break;
@@ -278,7 +312,6 @@ static always_inline int holds(const struct settings *settings, struct flow_slot
 		if (!generation || load(*generation) != flow->generations[i])
 			return 0;
 	}
-	store(flow->live.epoch, epoch);
 	return 1;
 }
 
@@ -366,16 +399,14 @@ static always_inline void tally(const struct match *match, const struct packet *
 }
 
 // Gives the packet its new addresses, ports and time to live. Zero where the packet could not be changed at all.
-static always_inline int rewrite(struct __sk_buff *skb, const struct packet *packet, const struct flow_key *back,
-                                 __u8 hops, struct port_slot *exit, __u16 mtu)
+static always_inline int rewrite(struct __sk_buff *skb, const struct packet *packet, const struct way *way)
 {
 	__u8 *frame = (void *)(__u64)skb->data;
 	__u8 *header = frame + ETHERNET_BYTES;
 	__u8 *transport = header + IPV4_BYTES;
 	void *end = (void *)(__u64)skb->data_end;
-	__u32 source = back->destination[3], destination = back->source[3];
-	__u16 source_port = packet->protocol == 1 ? back->source_port : back->destination_port;
-	__u16 destination_port = packet->protocol == 1 ? packet->destination_port : back->source_port;
+	__u32 source = way->source, destination = way->destination;
+	__u16 source_port = way->source_port, destination_port = way->destination_port;
 	__u32 checksum_at = ETHERNET_BYTES + IPV4_BYTES + (packet->protocol == 6 ? 16 : 6);
 	__u64 flags = packet->protocol == 17 ? BPF_F_MARK_MANGLED_0 : 0;
 	__u64 ports = 0;
@@ -390,22 +421,22 @@ static always_inline int rewrite(struct __sk_buff *skb, const struct packet *pac
 		// The segment size is the first option of every kernel that we know. Others are searched for it in user space.
 		if (transport[TCP_BYTES] != 2 || transport[TCP_BYTES + 1] != 4)
 			return 0;
-		__u16 lowered = mtu > 40 ? mtu - 40 : 0;
+		__u16 lowered = way->mtu > 40 ? way->mtu - 40 : 0;
 		if (swap16(*(__u16 *)(transport + TCP_BYTES + 2)) > lowered) {
 			announced = *(__u16 *)(transport + TCP_BYTES + 2);
 			most = swap16(lowered);
 			*(__u16 *)(transport + TCP_BYTES + 2) = most;
 		}
 	}
-	*(__u32 *)frame = load(exit->mac_head);
-	*(__u16 *)(frame + 4) = load(exit->mac_tail);
+	*(__u32 *)frame = way->mac_head;
+	*(__u16 *)(frame + 4) = way->mac_tail;
 	*(__u32 *)(frame + 6) = ROUTER_MAC_HEAD;
 	*(__u16 *)(frame + 10) = ROUTER_MAC_TAIL;
 	__u64 addresses = (__u64)(__u32)~packet->source + source + (__u32)~packet->destination + destination;
 	int same_addresses = packet->source == source && packet->destination == destination;
-	if (!same_addresses || hops) {
+	if (!same_addresses || way->hops) {
 		__u16 before = *(__u16 *)(header + 8);
-		header[8] = packet->ttl - hops;
+		header[8] = packet->ttl - way->hops;
 		__u16 after = *(__u16 *)(header + 8);
 		__u16 sum = *(__u16 *)(header + 10);
 		*(__u32 *)(header + 12) = source;
@@ -447,39 +478,68 @@ static always_inline __u32 longest(const struct packet *packet)
 	return packet->segment && segment < packet->total ? segment : packet->total;
 }
 
+// The way of a packet of a flow, if flow and ports are whole and the same from before the first look at them until now.
+// Nothing is read of them afterwards, so that whatever becomes of them, the packet goes as it was decided.
+static always_inline int read_way(struct way *way, const struct match *match, const struct packet *packet,
+                                  const struct flow_key *back, struct port_slot *exit)
+{
+	struct flow_slot *flow = match->flow;
+	__u32 exit_number = load(back->port);
+
+	if (!is_still(exit, exit_number, packet->revision))
+		return 0;
+	in_order();
+	way->source = load(back->destination[3]);
+	way->destination = load(back->source[3]);
+	way->source_port = packet->protocol == 1 ? load(back->source_port) : load(back->destination_port);
+	way->destination_port = packet->protocol == 1 ? packet->destination_port : load(back->source_port);
+	way->hops = load(flow->hops);
+	way->mtu = load(flow->mtu);
+	way->interface = load(exit->interface);
+	way->mac_head = load(exit->mac_head);
+	way->mac_tail = load(exit->mac_tail);
+	in_order();
+	return way->interface && is_still(exit, exit_number, packet->revision) &&
+	       is_still(packet->port, packet->entry, packet->revision) && !(match->life & 1) &&
+	       load(flow->life) == match->life;
+}
+
 static always_inline int carry(struct __sk_buff *skb, const struct settings *settings, const struct packet *packet)
 {
-	__u32 entry = load(packet->port->number);
-	__u32 hashed = hash(settings, packet, entry);
+	__u32 hashed = hash(settings, packet, packet->entry);
 	struct match match = {};
+	struct way way;
 
-	if (!find_in(&match, hashed, hashed, packet, entry) && !find_in(&match, other(hashed), hashed, packet, entry))
+	if (!find_in(&match, hashed, hashed, packet, packet->entry) &&
+	    !find_in(&match, other(hashed), hashed, packet, packet->entry))
 		return TCX_PASS;
 	struct flow_slot *flow = match.flow;
+	// Who begins a connection does not answer; what looks like it may have to wait for the other side.
+	if (!match.reverse && packet->flags & TCP_SYN)
+		return TCX_PASS;
 	__u64 now = ktime_get_coarse_ns() + load(settings->clock_offset);
 	__u64 seen = load(flow->live.seen);
 	if (now > seen && now - seen > patience(flow, load(flow->live.phase)))
 		return TCX_PASS;
-	if (!holds(settings, flow))
+	__u64 epoch = load(settings->epoch);
+	int found_to_hold = load(flow->live.epoch) == epoch;
+	if (unlikely(!found_to_hold) && !holds(flow))
 		return TCX_PASS;
 	const struct flow_key *back = match.reverse ? &flow->forward : &flow->reverse;
-	__u32 exit_number = back->port;
+	__u32 exit_number = load(back->port);
 	struct port_slot *exit = at(&ports, exit_number & PORT_PLACE_MASK);
-	if (!exit || load(exit->number) != exit_number || load(exit->revision) != load(settings->revision))
+	if (!exit || !read_way(&way, &match, packet, back, exit))
 		return TCX_PASS;
-	__u32 interface = load(exit->interface);
-	__u8 hops = flow->hops;
-	__u16 mtu = flow->mtu;
-	if (!interface || packet->ttl <= hops || longest(packet) > mtu)
-		return TCX_PASS;
-	// What was read of the flow is one flow's, and not half another's.
-	if (match.life & 1 || load(flow->life) != match.life)
-		return TCX_PASS;
-	if (!rewrite(skb, packet, back, hops, exit, mtu))
+	// It need not be looked at again before the next change.
+	if (unlikely(!found_to_hold))
+		store(flow->live.epoch, epoch);
+	if (packet->ttl <= way.hops || longest(packet) > way.mtu || !rewrite(skb, packet, &way))
 		return TCX_PASS;
 	advance(&match, packet, now);
-	tally(&match, packet, entry, exit_number);
-	return redirect_peer(interface, 0);
+	tally(&match, packet, packet->entry, exit_number);
+	// It was not for the host end. Before Linux 6.15 the receiver is not told otherwise, and would drop it.
+	change_type(skb, PACKET_HOST);
+	return redirect_peer(way.interface, 0);
 }
 
 section("classifier") int postern(struct __sk_buff *skb)
@@ -493,16 +553,21 @@ section("classifier") int postern(struct __sk_buff *skb)
 	if (!settings_now || !place || frame + ETHERNET_BYTES > (const __u8 *)end)
 		return TCX_PASS;
 	struct port_slot *port = at(&ports, load(*place) - 1);
-	if (!port || load(port->interface) != skb->ifindex)
+	if (!port)
+		return TCX_PASS;
+	packet.port = port;
+	packet.entry = load(port->number);
+	packet.revision = load(settings_now->revision);
+	if (load(port->interface) != skb->ifindex)
 		return TCX_PASS;
 	__u16 kind = *(__u16 *)(frame + 12);
 	if (unlikely(skb->vlan_present || (kind != swap16(ETHERNET_IPV4) && kind != swap16(ETHERNET_ARP))))
 		return drop_foreign(skb, port, frame);
-	packet.port = port;
 	packet.length = load(skb->len);
 	packet.segment = load(skb->gso_size);
-	if (kind != swap16(ETHERNET_IPV4) || load(port->revision) != load(settings_now->revision))
+	if (kind != swap16(ETHERNET_IPV4) || !is_still(port, packet.entry, packet.revision))
 		return TCX_PASS;
+	in_order();
 	if (!read_packet(&packet, frame, end))
 		return TCX_PASS;
 	return carry(skb, settings_now, &packet);

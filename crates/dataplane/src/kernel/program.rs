@@ -21,6 +21,9 @@ const PROGRAM: &str = "postern";
 /// What the verifier says about a program that it refuses is longer than anybody wants to read.
 const MOST_SAID: usize = 400;
 
+/// Whether this processor reads in another order than it is told to, so that the program must forbid it.
+const REORDERS: u32 = if cfg!(target_arch = "x86_64") { 0 } else { 1 };
+
 /// How much room the program's maps have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
@@ -49,6 +52,9 @@ pub enum KernelError {
     /// The object is not the one that this crate was written for.
     #[error("the program has no `{0}`")]
     Missing(&'static str),
+    /// This kernel loads the program, and has no place on interfaces for it.
+    #[error("the kernel puts no program on interfaces by TCX, as Linux 6.6 and later do: {0}")]
+    NoTcx(#[source] io::Error),
     /// The port's network could not be entered.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
@@ -77,8 +83,17 @@ pub(crate) struct Attachment {
 }
 
 impl KernelProgram {
-    /// Loads it, to carry packets between ports of this network.
+    /// Loads it, to carry packets between ports of this network. What is loaded can be put on interfaces there: that was
+    /// tried.
     pub fn load(fabric: &Namespace, size: Size, seed: u64) -> Result<Self, KernelError> {
+        let program = Self::read(fabric, size, seed)?;
+        let try_out = || sys::attach_tcx(program.program.as_fd(), sys::interface_index("lo")?).map(drop);
+        fabric.run(try_out)?.map_err(KernelError::NoTcx)?;
+        Ok(program)
+    }
+
+    /// Loads it, and touches no interface.
+    fn read(fabric: &Namespace, size: Size, seed: u64) -> Result<Self, KernelError> {
         let flows = size.flows.clamp(64, 1 << 24);
         // Two keys a flow, at most half of the slots in use.
         let buckets = (flows / 2).next_power_of_two();
@@ -90,6 +105,7 @@ impl KernelProgram {
             .map_max_entries("port_tallies", PORTS * processors)
             .map_max_entries("gateway_tallies", GATEWAYS * processors)
             .override_global("bucket_mask", &mask, true)
+            .override_global("reorders", &REORDERS, true)
             .load(OBJECT)
             .map_err(|error| KernelError::Load(chain(&error)))?;
         let classifier = classifier(&mut ebpf)?;
@@ -141,7 +157,7 @@ pub fn probe() -> Feature {
     let name = "kernel program";
     let tried = Namespace::current()
         .map_err(KernelError::from)
-        .and_then(|here| KernelProgram::load(&here, Size { flows: 64 }, 0));
+        .and_then(|here| KernelProgram::read(&here, Size { flows: 64 }, 0));
     match tried {
         Ok(_) => Feature {
             name,

@@ -5,12 +5,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 use postern_path::Stamp;
 
 use super::index::{Entry, Index};
-use super::layout::{ANY_SOURCE, DROPS, GATEWAYS, GENERATIONS, NOWHERE, STAMPS, mac_halves};
+use super::layout::{ANY_SOURCE, DROPS, GATEWAYS, GENERATIONS, NOWHERE, PORTS, STAMPS, mac_halves};
 use super::maps::{Fixed, Maps, SharedFlow};
 use crate::forward::live::Live;
 use crate::forward::packet::protocol;
@@ -28,12 +28,15 @@ pub(crate) struct KernelTables {
     rested: VecDeque<(u32, u64)>,
     /// The first place that was never used.
     fresh: u32,
+    /// How many flows there are, and how many of them each port began, by its place.
+    flows: u32,
+    of_port: Vec<u32>,
 }
 
 impl KernelTables {
     /// None yet.
     pub fn new(maps: Arc<Maps>) -> Self {
-        Self { maps, rested: VecDeque::new(), fresh: 0 }
+        Self { maps, rested: VecDeque::new(), fresh: 0, flows: 0, of_port: vec![0; PORTS as usize] }
     }
 
     /// What is shared with the program.
@@ -43,7 +46,7 @@ impl KernelTables {
 
     /// Lets the program carry a flow, where it can: its ports are the program's, what it rests on fits, there is room.
     pub fn share(&mut self, flow: &mut FlowEntry, now: u64) {
-        if !self.can_carry(flow) {
+        if !self.can_carry(flow) || !self.leaves_room(flow.forward.port) {
             return;
         }
         let Some(action) = flow.verdict.action() else { return };
@@ -57,6 +60,7 @@ impl KernelTables {
             idle: flow.idle,
             stamps: &flow.verdict.cut,
         };
+        self.count(flow.forward.port, 1);
         let shared = SharedFlow { maps: Arc::clone(&self.maps), place };
         flow.live.copy_to(&shared);
         self.maps.write_flow(place, &fixed);
@@ -77,6 +81,7 @@ impl KernelTables {
             self.maps.index.remove(self.hash(key), Entry { place, reverse });
         }
         self.maps.end_life(place);
+        self.count(flow.forward.port, -1);
         flow.live = flow.live.own_copy();
         self.rested.push_back((place, now));
     }
@@ -105,6 +110,19 @@ impl KernelTables {
     /// Whether a port is the program's.
     fn has(&self, port: PortNumber) -> bool {
         self.maps.port(port.place()).is_some_and(|slot| slot.interface.load(Ordering::Relaxed) != 0)
+    }
+
+    /// Whether a port leaves others as much room as it has itself, so that none of them takes all of it.
+    fn leaves_room(&self, port: PortNumber) -> bool {
+        let own = self.of_port.get(port.place()).copied().unwrap_or(0);
+        (own as usize) < self.maps.flows.len().saturating_sub(self.flows as usize)
+    }
+
+    fn count(&mut self, port: PortNumber, more: i32) {
+        let own = self.of_port.get_mut(port.place());
+        [Some(&mut self.flows), own].into_iter().flatten().for_each(|count| {
+            *count = count.saturating_add_signed(more);
+        });
     }
 
     fn take_place(&mut self, now: u64) -> Option<u32> {
@@ -190,6 +208,7 @@ impl Maps {
         }
         // While it is written it is of no plan, and its packets go to the forwarder.
         slot.revision.store(0, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         let (head, tail) = mac_halves(mac);
         slot.mac_head.store(head, Ordering::Relaxed);
         slot.mac_tail.store(tail, Ordering::Relaxed);

@@ -50,7 +50,8 @@ const CASES: &[Case] = &[
 ];
 
 /// Cases about the kernel program.
-const KERNEL: &[Case] = &[("lockstep", lockstep::lockstep), ("crowded", cases::crowded)];
+const KERNEL: &[Case] =
+    &[("lockstep", lockstep::lockstep), ("beginnings", lockstep::beginnings), ("crowded", cases::crowded)];
 
 /// Cases that run only when they are asked for by name.
 const ON_REQUEST: &[Case] = &[("measure", measure::measure)];
