@@ -104,9 +104,9 @@ print(f"ended {os.waitstatus_to_exitcode(status)}", flush=True)
 fn person(world: &World, state: &Path, instance: &str, argv: &[&str], does: &str) -> String {
     let postern = world.postern(state, &[&["exec", instance, "--"], argv].concat());
     let mut command = world.command(Path::new("/usr/bin/python3"));
-    command.args(["-c", PERSON]).arg(postern.get_program());
-    // Where the checkout is closed to others, both programs are started through the same view of it.
-    command.args(postern.get_args());
+    command.args(["-c", PERSON, env!("CARGO_BIN_EXE_postern")]);
+    // Where the checkout is closed to others, Python is in the view of it already, and so is what it starts.
+    command.args(postern.get_args().skip_while(|argument| *argument != "--state-dir"));
     let ran = Ran::of(command, does.as_bytes());
     assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
     ran.stdout
