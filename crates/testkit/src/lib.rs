@@ -7,6 +7,7 @@
 //!
 //! Everything that is random comes from a [`Random`] with a seed that the test prints when it fails.
 
+pub mod coverage;
 pub mod draw;
 pub mod fixture;
 pub mod random;

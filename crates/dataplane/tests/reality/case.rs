@@ -11,11 +11,11 @@ use postern_model::{Mac, NetworkInterfaceId, State};
 use postern_path::{Action, DropReason, Flow, Plan, SourceRewrite, Transport, Uplink};
 use postern_testkit::{Random, draw};
 
-use crate::drawn::{self, Drawn};
 use crate::expect::{Expect, Receiver, Taken, check_arrival, check_directory, expect, may_send, receiver};
 use crate::fault::Fault;
 use crate::frames::{ACK, Id, SYN, Seen, TTL, Tuple, build, v4};
 use crate::world::{DOORS_MAC, INTERFACES, World};
+use postern_testkit::coverage::{self, Drawn};
 
 const CASES: u64 = 40;
 const FLOWS: usize = 150;
@@ -52,7 +52,7 @@ pub fn reality(directory: &Path) {
         run.answered
     );
     if usual {
-        let missing: Vec<_> = drawn::wanted().difference(&drawn).copied().collect();
+        let missing: Vec<_> = coverage::wanted().difference(&drawn).copied().collect();
         assert!(missing.is_empty(), "never drawn: {missing:?}");
     }
 }
@@ -154,7 +154,7 @@ fn draw_flows(world: &World, random: &mut Random, taken: &mut Taken, drawn: &mut
         if let Expect::Drop(reason, _) = expect {
             *refused.entry(reason).or_default() += 1;
         }
-        drawn.extend(drawn::of(&world.plan.decide(&flow)));
+        drawn.extend(coverage::of(&world.plan.decide(&flow)));
         all.push(Sent { at: Some(flow.entry), flow, expect });
         if all.len() == FLOWS {
             break;

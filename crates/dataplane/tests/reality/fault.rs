@@ -14,9 +14,9 @@ use postern_path::{
 };
 
 use crate::case::{Run, one};
-use crate::drawn::is_passed;
 use crate::frames::v4;
 use crate::world::World;
+use postern_testkit::coverage::is_passed;
 
 /// Topologies in which a fault has to be noticed. Without one, all of them are as they should be: see
 /// [`crate::case::reality`].

@@ -13,7 +13,6 @@
 #![expect(clippy::unwrap_used, reason = "a case fails by panicking, with the value at hand")]
 
 mod case;
-mod drawn;
 mod expect;
 mod fault;
 mod frames;

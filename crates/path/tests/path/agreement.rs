@@ -1,11 +1,12 @@
 //! `decide` and the oracle agree about every flow of every topology.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use postern_model::State;
 use postern_path::{
-    Decision, Deliver, Door, DropReason, Flow, Outcome, Plan, SourceRewrite, Stage, Through, Uplink, Verdict,
+    Decision, Deliver, Door, DropReason, Flow, Outcome, Plan, SourceRewrite, Stage, Through, Uplink,
 };
+use postern_testkit::coverage;
 use postern_testkit::{Random, draw};
 
 use crate::oracle::{self, Answer, Way};
@@ -16,9 +17,6 @@ const FLOWS: usize = 300;
 /// How often everything that can be said has to come up in the usual run.
 const LEAST: usize = 5;
 
-/// What came out at a stage: a pass, or why not.
-pub type Drawn = BTreeSet<(Stage, Option<DropReason>)>;
-
 /// What `decide` says, in the oracle's words.
 pub fn said(decision: &Decision) -> Answer {
     match &decision.outcome {
@@ -27,85 +25,6 @@ pub fn said(decision: &Decision) -> Answer {
             Err((refusal.reason, refusal.resource.expect("a refusal names what caused it")))
         }
     }
-}
-
-pub fn drawn(decision: &Decision) -> impl Iterator<Item = (Stage, Option<DropReason>)> + '_ {
-    decision.steps.iter().map(|step| match step.verdict {
-        Verdict::Pass(_) => (step.stage, None),
-        Verdict::Refuse(reason) => (step.stage, Some(reason)),
-    })
-}
-
-/// Whether `decide` can give this reason; the others are the data plane's, or those of a stage that is not built.
-pub fn is_decided(reason: DropReason) -> bool {
-    match reason {
-        DropReason::SpoofedSource
-        | DropReason::EgressSecurityGroup
-        | DropReason::EgressNetworkAcl
-        | DropReason::NoRoute
-        | DropReason::Blackhole
-        | DropReason::NoSuchAddress
-        | DropReason::TargetDown
-        | DropReason::NoPublicAddress
-        | DropReason::NoUplink
-        | DropReason::NotCarried
-        | DropReason::UplinkProtocol
-        | DropReason::IngressNetworkAcl
-        | DropReason::IngressSecurityGroup
-        | DropReason::ReturnNetworkAcl
-        | DropReason::ReturnRoute
-        | DropReason::DestinationCheck
-        | DropReason::ResolverOff
-        | DropReason::NoSuchLinkService
-        | DropReason::NatProtocol
-        | DropReason::UnknownPort => true,
-        // Instance metadata answers for itself that it is turned off; an endpoint is known to the plan or not there.
-        DropReason::MetadataOff | DropReason::EndpointNotAvailable => false,
-        DropReason::Malformed
-        | DropReason::Unsupported
-        | DropReason::SpoofedMac
-        | DropReason::PortAllocation
-        | DropReason::NoFlow
-        | DropReason::Cut
-        | DropReason::TtlExpired
-        | DropReason::TooBig
-        | DropReason::Fragment
-        | DropReason::TableFull
-        | DropReason::RateLimited
-        | DropReason::Multicast
-        | DropReason::UnrelatedIcmp
-        | DropReason::SendFailed => false,
-    }
-}
-
-/// Whether `decide` passes this stage on the way of some flow.
-pub fn is_passed(stage: Stage) -> bool {
-    match stage {
-        Stage::Source
-        | Stage::Link
-        | Stage::EgressSecurityGroup
-        | Stage::EgressNetworkAcl
-        | Stage::Route
-        | Stage::NatGateway
-        | Stage::InternetGateway
-        | Stage::Uplink
-        | Stage::Target
-        | Stage::IngressNetworkAcl
-        | Stage::IngressSecurityGroup
-        | Stage::Endpoint
-        | Stage::ReturnNetworkAcl
-        | Stage::ReturnRoute
-        | Stage::Delivered => true,
-        // The resolver's stage is asked for by name, and policies are the front door's.
-        Stage::Name | Stage::EndpointPolicy | Stage::ResourcePolicy | Stage::IdentityPolicy => false,
-    }
-}
-
-/// All that `decide` can say of a stage.
-pub fn wanted() -> Drawn {
-    let passes = Stage::ALL.iter().filter(|stage| is_passed(**stage)).map(|stage| (*stage, None));
-    let reasons = DropReason::ALL.iter().filter(|reason| is_decided(**reason));
-    passes.chain(reasons.map(|reason| (reason.stage(), Some(*reason)))).collect()
 }
 
 /// Where the two do not say the same.
@@ -171,7 +90,7 @@ fn compare(random: &mut Random) -> Seen {
             panic!("the oracle says {answer:#?}\nof\n{words}\n{:#?}", said(&decision));
         }
         let decision = plan.decide(&flow);
-        drawn(&decision).for_each(|said| *seen.stages.entry(said).or_default() += 1);
+        coverage::of(&decision).for_each(|said| *seen.stages.entry(said).or_default() += 1);
         said(&decision).iter().for_each(|went| *seen.ways.entry(way(went)).or_default() += 1);
     }
     seen
@@ -189,7 +108,7 @@ fn decide_says_what_the_oracle_says() {
     }
     if !seeds::is_single() {
         let rare = |said: &&(Stage, Option<DropReason>)| all.stages.get(*said).is_none_or(|n| *n < LEAST);
-        let wanted = wanted();
+        let wanted = coverage::wanted();
         let rare: Vec<_> = wanted.iter().filter(rare).collect();
         assert!(rare.is_empty(), "drawn too seldom: {rare:?}");
         let rare: Vec<_> = WAYS.iter().filter(|way| all.ways.get(*way).is_none_or(|n| *n < LEAST)).collect();

@@ -11,7 +11,8 @@ use postern_model::{IpNet, Ipv4Net, State};
 use postern_path::{Decision, Plan, Stage, Uplink};
 use postern_testkit::{Random, draw};
 
-use crate::agreement::{disagreement, is_passed};
+use crate::agreement::disagreement;
+use postern_testkit::coverage::is_passed;
 
 /// As many as the comparison itself takes.
 const TOPOLOGIES: u64 = 400;

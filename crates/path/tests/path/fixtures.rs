@@ -7,9 +7,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use postern_path::{Resolution, Stage};
+use postern_testkit::coverage::{self, Drawn};
 use postern_testkit::fixture;
-
-use crate::agreement::{Drawn, drawn, wanted};
 
 fn files() -> Vec<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
@@ -33,7 +32,7 @@ fn every_fixture_is_explained_as_it_says() {
         for case in cases {
             count += 1;
             if let Some((_, decision)) = &case.probe.decided {
-                all.extend(drawn(decision));
+                all.extend(coverage::of(decision));
             }
             names.extend(case.probe.resolution.as_ref().map(name_verdict));
             if case.probe.text.trim() != case.expected {
@@ -45,7 +44,7 @@ fn every_fixture_is_explained_as_it_says() {
     }
     assert!(renew || wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(count >= 40, "only {count} flows");
-    let missing: Vec<_> = wanted().difference(&all).copied().collect();
+    let missing: Vec<_> = coverage::wanted().difference(&all).copied().collect();
     assert!(missing.is_empty(), "never drawn: {missing:?}");
     assert_eq!(names.len(), 2, "{} both passes and refuses", Stage::Name.name());
 }

@@ -7,6 +7,7 @@ use postern_path::{Decision, DropReason, Stage, Verdict};
 /// What came out at a stage: a pass, or why not.
 pub type Drawn = BTreeSet<(Stage, Option<DropReason>)>;
 
+/// What each stage of a decision said.
 pub fn of(decision: &Decision) -> impl Iterator<Item = (Stage, Option<DropReason>)> + '_ {
     decision.steps.iter().map(|step| match step.verdict {
         Verdict::Pass(_) => (step.stage, None),
@@ -14,8 +15,8 @@ pub fn of(decision: &Decision) -> impl Iterator<Item = (Stage, Option<DropReason
     })
 }
 
-/// Whether `decide` can give this reason; the others are the forwarder's own, or nobody's yet.
-const fn is_decided(reason: DropReason) -> bool {
+/// Whether `decide` can give this reason; the others are the data plane's, or those of a stage that is not built.
+pub const fn is_decided(reason: DropReason) -> bool {
     match reason {
         DropReason::SpoofedSource
         | DropReason::EgressSecurityGroup
@@ -37,9 +38,9 @@ const fn is_decided(reason: DropReason) -> bool {
         | DropReason::NoSuchLinkService
         | DropReason::NatProtocol
         | DropReason::UnknownPort => true,
-        DropReason::MetadataOff
-        | DropReason::EndpointNotAvailable
-        | DropReason::Malformed
+        // Instance metadata answers for itself that it is turned off; an endpoint is known to the plan or not there.
+        DropReason::MetadataOff | DropReason::EndpointNotAvailable => false,
+        DropReason::Malformed
         | DropReason::Unsupported
         | DropReason::SpoofedMac
         | DropReason::PortAllocation
