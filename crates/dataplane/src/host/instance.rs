@@ -216,10 +216,23 @@ pub struct Instance {
 
 impl Instance {
     pub(super) fn new(name: &str, number: u32, control: OwnedFd, network: Namespace) -> io::Result<Self> {
+        Self::go_on(name, number, control, network, 0)
+    }
+
+    /// One that others, so many, spoke to before. What its init process still has to say to them, it says to us.
+    pub(super) fn go_on(
+        name: &str,
+        number: u32,
+        control: OwnedFd,
+        network: Namespace,
+        others: u32,
+    ) -> io::Result<Self> {
+        // INVARIANT: an answer to somebody before us answers no question of ours.
+        let next_sequence = u64::from(others) << 32;
         let line = Arc::new(Line {
             instance: name.to_owned(),
             control: Control::new(control),
-            state: Mutex::default(),
+            state: Mutex::new(LineState { next_sequence, ..LineState::default() }),
             changed: Condvar::new(),
             ended: watch::channel(false).0,
         });

@@ -5,12 +5,16 @@
 //! the parent's main thread ends, the keeper ends. It has one thread, an empty network namespace and no descriptor
 //! of `up`'s but the lease and standard error.
 //!
+//! Where `up` has told it to linger, it does not end with an `up` that ends without a word, but waits a stated time for
+//! another one, which finds it by a socket and takes it over with everything that it keeps ([`super::kept`]).
+//!
 //! INVARIANT: nothing the keeper makes is reachable from the host's file system or from a process outside, except
-//! through descriptors that `up` holds; so nothing is left when both are gone.
+//! through descriptors that `up` and the keeper hold; so nothing is left when both are gone.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,8 +22,11 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, setns, unshare};
 
 use super::init;
+use super::kept::Kept;
+use super::linger::Linger;
 use super::protocol::{
-    AtStep, BuildMessage, Channel, Failure, KeeperReply, KeeperRequest, NetworkKind, packet_pair,
+    Answer, AtStep, BuildMessage, Channel, Failure, KeeperReply, KeeperRequest, NetworkKind, VERSION, Wish,
+    packet_pair,
 };
 use super::sandbox::{self, Owners};
 use super::spec::{InstanceSpec, LOGIN_ID};
@@ -60,7 +67,10 @@ struct Keeper {
     own_network: OwnedFd,
     /// Instance number to the process id of its init.
     instances: BTreeMap<u32, libc::pid_t>,
-    lease: Lease,
+    /// None while it lingers.
+    lease: Option<Lease>,
+    linger: Linger,
+    kept: Kept,
 }
 
 /// The whole life of the keeper process.
@@ -78,8 +88,13 @@ pub(super) fn run(options: KeeperOptions, lease: OwnedFd) -> ! {
 
 /// There is nobody to tell: standard error is all that is left.
 fn abandon(failure: &Failure) -> ! {
-    eprintln!("postern keeper: {failure}");
+    say(&failure.to_string());
     sys::exit_now(1)
+}
+
+/// Tells whoever reads standard error, if there is still anybody.
+fn say(what: &str) {
+    let _ = writeln!(io::stderr(), "postern keeper: {what}");
 }
 
 /// Cuts the process off from what it was forked from.
@@ -119,7 +134,15 @@ impl Keeper {
         match made {
             Ok((staging, own_network)) => {
                 lease.send(&KeeperReply::Done, &[]).map_err(drop)?;
-                Ok(Self { options, staging, own_network, instances: BTreeMap::new(), lease })
+                Ok(Self {
+                    options,
+                    staging,
+                    own_network,
+                    instances: BTreeMap::new(),
+                    lease: Some(lease),
+                    linger: Linger::default(),
+                    kept: Kept::default(),
+                })
             }
             Err(failure) => {
                 let _ = lease.send(&KeeperReply::Failed(failure), &[]);
@@ -128,36 +151,107 @@ impl Keeper {
         }
     }
 
-    /// Serves until the lease ends. Returns the exit status.
+    /// Serves until the lease ends, and as long after that as it lingers. Returns the exit status.
     fn serve(&mut self) -> i32 {
         let Ok(signals) = sys::signal_descriptor(&[libc::SIGCHLD]) else {
             return 1;
         };
         loop {
-            let fds = [self.lease.as_raw_fd(), signals.as_raw_fd()];
-            let Ok([asked, child_ended]) = sys::wait_readable(fds, -1) else {
+            let (lease, consoles) = match &self.lease {
+                Some(lease) => (lease.as_raw_fd(), Vec::new()),
+                // Nobody else reads what instances print.
+                None => (-1, self.kept.consoles()),
+            };
+            let mut fds = vec![lease, signals.as_raw_fd(), self.linger.socket()];
+            fds.extend(consoles.iter().map(|(_, reader)| *reader));
+            let patience = if self.lease.is_some() { -1 } else { self.linger.patience() };
+            let Ok(ready) = sys::wait_for_any(&fds, patience) else {
                 return 1;
             };
-            if child_ended {
+            let [asked, child_ended, called, printed @ ..] = ready.as_slice() else { return 1 };
+            if *child_ended {
                 sys::drain_signals(signals.as_fd());
                 self.reap_ended();
             }
-            if asked {
-                match self.lease.receive() {
-                    Ok(Some((KeeperRequest::Shutdown, _))) => {
-                        self.kill_all();
-                        let _ = self.lease.send(&KeeperReply::Done, &[]);
-                        return 0;
-                    }
-                    Ok(Some((request, _))) => self.answer(request),
-                    Ok(None) => return 0,
-                    Err(_) => return 1,
-                }
+            let printed = consoles.iter().zip(printed).filter(|(_, printed)| **printed);
+            printed.for_each(|((number, _), _)| self.kept.read_console(*number));
+            if *asked && let ControlFlow::Break(status) = self.hear() {
+                return status;
+            }
+            if *called && self.is_called().is_break() {
+                return 0;
+            }
+            if self.lease.is_none() && self.linger.is_over() {
+                say("nobody has taken over in time: everything ends");
+                return 0;
             }
         }
     }
 
-    fn answer(&mut self, request: KeeperRequest) {
+    /// Does what `up` asks for; or it is gone.
+    fn hear(&mut self) -> ControlFlow<i32> {
+        let Some(lease) = &self.lease else { return ControlFlow::Continue(()) };
+        match lease.receive() {
+            Ok(Some((KeeperRequest::Shutdown, _))) => {
+                self.kill_all();
+                self.linger = Linger::default();
+                self.reply(&KeeperReply::Done, &[]);
+                ControlFlow::Break(0)
+            }
+            Ok(Some((request, fds))) => {
+                self.answer(request, fds);
+                ControlFlow::Continue(())
+            }
+            Ok(None) => {
+                self.lease = None;
+                let Some(left) = self.linger.begin() else { return ControlFlow::Break(0) };
+                say(&format!(
+                    "the region has ended without a word; {} instances go on for {} s unless another one takes over",
+                    self.kept.instances(),
+                    left.as_secs_f32().ceil()
+                ));
+                ControlFlow::Continue(())
+            }
+            Err(_) => ControlFlow::Break(1),
+        }
+    }
+
+    /// Speaks to somebody who came by the socket. Breaks where that means the end.
+    fn is_called(&mut self) -> ControlFlow<()> {
+        // Whoever says nothing, or may not, is not answered.
+        let Ok((caller, call)) = self.linger.accept() else { return ControlFlow::Continue(()) };
+        if self.lease.is_some() {
+            let _ = caller.send(&Answer::Busy, &[]);
+            return ControlFlow::Continue(());
+        }
+        let milliseconds = u64::try_from(self.linger.left().as_millis()).unwrap_or(u64::MAX);
+        let lingers =
+            Answer::Lingers { version: VERSION, milliseconds, instances: self.kept.instances() };
+        match call.wish {
+            Wish::TakeOver if call.version == VERSION => {
+                // Where this fails the caller is gone, and somebody else may come.
+                let taken = caller.set_patience(Duration::ZERO).and_then(|()| caller.send(&Answer::Taken, &[]));
+                if taken.is_ok() {
+                    self.kept.takeovers += 1;
+                    self.lease = Some(Channel::new(caller.into_socket()));
+                }
+            }
+            Wish::Look | Wish::TakeOver => {
+                let _ = caller.send(&lingers, &[]);
+            }
+            Wish::End => {
+                say("it was told to end: everything ends");
+                self.kill_all();
+                self.linger = Linger::default();
+                let _ = caller.send(&Answer::Ends, &[]);
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn answer(&mut self, request: KeeperRequest, fds: Vec<OwnedFd>) {
+        let done = Ok((KeeperReply::Done, Vec::new()));
         let outcome = match request {
             KeeperRequest::CreateNetwork(kind) => {
                 self.create_network(kind).map(|fd| (KeeperReply::Network, vec![fd]))
@@ -165,22 +259,38 @@ impl Keeper {
             KeeperRequest::CreateInstance(spec) => self.create_instance(&spec),
             KeeperRequest::DestroyInstance(number) => {
                 self.destroy_instance(number);
-                Ok((KeeperReply::Done, Vec::new()))
+                done
             }
-            KeeperRequest::Shutdown => Ok((KeeperReply::Done, Vec::new())),
+            KeeperRequest::Linger { seconds, socket } => {
+                let lasting = Duration::from_secs(seconds.into());
+                self.linger.set(lasting, socket, fds).and(done)
+            }
+            other => self.kept.answer(other, fds).unwrap_or(done),
         };
         let (reply, fds) = outcome.unwrap_or_else(|failure| (KeeperReply::Failed(failure), vec![]));
         let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
-        // Where this fails the lease has ended, which the next turn of the loop sees.
-        let _ = self.lease.send(&reply, &fds);
+        self.reply(&reply, &fds);
     }
 
-    fn create_network(&self, kind: NetworkKind) -> Result<OwnedFd, Failure> {
+    fn reply(&self, reply: &KeeperReply, fds: &[BorrowedFd<'_>]) {
+        // Where this fails the lease has ended, which the next turn of the loop sees.
+        if let Some(lease) = &self.lease {
+            let _ = lease.send(reply, fds);
+        }
+    }
+
+    fn create_network(&mut self, kind: NetworkKind) -> Result<OwnedFd, Failure> {
         let fd = own_network()?;
         let configured = configure_network(kind);
         setns(&self.own_network, CloneFlags::CLONE_NEWNET)
             .at(|| "going back to the keeper's network".to_owned())?;
-        configured.map(|()| fd)
+        configured?;
+        match kind {
+            NetworkKind::Fabric => self.kept.keep_fabric(&fd)?,
+            // What listens there ends with `up`, and so do all connections to it: the next one makes its own.
+            NetworkKind::Doors => {}
+        }
+        Ok(fd)
     }
 
     fn create_instance(&mut self, spec: &InstanceSpec) -> Result<(KeeperReply, Vec<OwnedFd>), Failure> {
@@ -212,6 +322,7 @@ impl Keeper {
                 match watch_build(Channel::new(to_builder), pid, ids) {
                     Ok(network) => {
                         self.instances.insert(number, pid);
+                        self.kept.keep_instance(number, &spec.name, &for_up, &network)?;
                         Ok((KeeperReply::Instance { number }, vec![for_up, network]))
                     }
                     Err(failure) => {
@@ -232,6 +343,7 @@ impl Keeper {
     }
 
     fn destroy_instance(&mut self, number: u32) {
+        self.kept.forget_instance(number);
         if let Some(pid) = self.instances.remove(&number) {
             // Not reaped yet, so the number is still this process's; when it has ended so has its PID namespace.
             let _ = sys::kill(pid, libc::SIGKILL);
@@ -251,7 +363,11 @@ impl Keeper {
     /// An init that ended by itself: `up` sees its channel close.
     fn reap_ended(&mut self) {
         while let Some((ended, _)) = sys::reap_any() {
-            self.instances.retain(|_, pid| *pid != ended);
+            let numbers = self.instances.iter().filter(|(_, pid)| **pid == ended).map(|(number, _)| *number);
+            for number in numbers.collect::<Vec<_>>() {
+                self.instances.remove(&number);
+                self.kept.forget_instance(number);
+            }
         }
     }
 }

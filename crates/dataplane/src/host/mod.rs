@@ -16,7 +16,8 @@
 //! instances are mapped to.
 //!
 //! INVARIANT: everything hangs on descriptors and processes, nothing on names in the host's file system; when `up`
-//! ends, in whatever way, the kernel takes all of it down.
+//! ends, in whatever way, the kernel takes all of it down. Where [`Host::linger`] was asked for, the keeper holds it for
+//! a stated time after an `up` that was killed, so that another one can take it over ([`take_over`]).
 
 mod etc;
 mod ethtool;
@@ -24,8 +25,11 @@ pub mod fdpass;
 mod init;
 mod instance;
 mod keeper;
+mod kept;
+mod linger;
 mod namespace;
 mod netlink;
+mod orphan;
 pub mod outside;
 mod packet;
 mod port;
@@ -38,12 +42,19 @@ mod start;
 pub(crate) mod sys;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 pub use instance::{Child, ExitStatus, Instance, ProgramSpec, SpawnError, Stdio};
 pub use keeper::Privilege;
 pub use namespace::{Namespace, NamespaceError};
+pub use orphan::{
+    Inheritance, InheritedInstance, InheritedPort, Into, Lingering, Orphan, end, look, take_over,
+};
 pub use packet::{
     FrameBatch, FrameMeta, Frames, MAX_BATCH, MAX_FRAME_BYTES, PacketError, PacketSocket, PacketStatistics,
     VirtioNetHdr,
@@ -56,7 +67,8 @@ pub use start::{HostError, StartOptions, start};
 pub use sys::end_with_closed_pipes;
 
 use port::PortMaker;
-use protocol::{Channel, Failure, KeeperReply, KeeperRequest};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
+use protocol::{Channel, Failure, KeeperReply, KeeperRequest, KeptPort};
 
 /// How long the keeper may take over one request.
 const KEEPER_PATIENCE: Duration = Duration::from_secs(30);
@@ -67,13 +79,63 @@ type Lease = Channel<KeeperReply, KeeperRequest>;
 #[derive(Debug)]
 pub struct Host {
     privilege: Privilege,
-    keeper: libc::pid_t,
+    keeper: KeeperProcess,
     /// `None` once the keeper was told to end.
     lease: Mutex<Option<Lease>>,
     fabric: Namespace,
     doors: Namespace,
     ports: PortMaker,
     instances: Mutex<BTreeMap<String, Arc<Instance>>>,
+    /// The socket by which the keeper is found while it lingers, if it may.
+    lingers_at: OnceLock<PathBuf>,
+    /// What the keeper kept of the region before.
+    inheritance: Mutex<Option<Inheritance>>,
+    /// Whether the keeper ends with this. One that was taken over does not before the region is ready.
+    owned: AtomicBool,
+}
+
+/// The keeper's process.
+#[derive(Debug)]
+enum KeeperProcess {
+    /// We have made it.
+    Child(libc::pid_t),
+    /// Another `up` has.
+    Adopted(OwnedFd),
+}
+
+impl KeeperProcess {
+    /// Waits until it has ended.
+    fn wait(&self) -> io::Result<()> {
+        match self {
+            Self::Child(pid) => sys::reap(*pid).map(drop),
+            Self::Adopted(process) => {
+                let milliseconds = i32::try_from(KEEPER_PATIENCE.as_millis()).unwrap_or(i32::MAX);
+                match sys::wait_readable([process.as_raw_fd()], milliseconds)? {
+                    [true] => Ok(()),
+                    [false] => Err(io::ErrorKind::TimedOut.into()),
+                }
+            }
+        }
+    }
+}
+
+/// Why the keeper could not be told what to do for whoever comes after us.
+#[derive(Debug, thiserror::Error)]
+pub enum LingerError {
+    /// It has ended, and everything with it.
+    #[error("the keeper has ended")]
+    KeeperGone,
+    /// It tried.
+    #[error("the keeper cannot: {0}")]
+    Failed(String),
+    /// The socket by which it is to be found cannot be made.
+    #[error("cannot listen at `{}`: {source}", .path.display())]
+    Socket {
+        /// Which one.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
 }
 
 /// Why an instance could not be made.
@@ -140,7 +202,7 @@ impl Host {
             return Err(InstanceError::Exists(name));
         }
         let request = KeeperRequest::CreateInstance(Box::new(spec.clone()));
-        let (reply, fds) = self.ask_keeper(&request).map_err(|failure| match failure {
+        let (reply, fds) = self.ask_keeper(&request, &[]).map_err(|failure| match failure {
             Refusal::Gone => InstanceError::KeeperGone,
             Refusal::Failed(failure) => {
                 InstanceError::Build { name: name.clone(), reason: failure.to_string() }
@@ -150,8 +212,7 @@ impl Host {
             (KeeperReply::Instance { number }, Ok([control, network])) => {
                 Instance::new(&name, number, control, Namespace::from_fd(network, &name))
             }
-            (KeeperReply::Instance { .. } | KeeperReply::Network | KeeperReply::Done, _)
-            | (KeeperReply::Failed(_), _) => return Err(InstanceError::KeeperGone),
+            (_, _) => return Err(InstanceError::KeeperGone),
         };
         let instance = Arc::new(built.map_err(|error| InstanceError::Build {
             name: name.clone(),
@@ -172,7 +233,7 @@ impl Host {
         let instance =
             self.instances().remove(name).ok_or_else(|| InstanceError::NotFound(name.to_owned()))?;
         instance.shut_down(grace);
-        self.ask_keeper(&KeeperRequest::DestroyInstance(instance.number()))
+        self.ask_keeper(&KeeperRequest::DestroyInstance(instance.number()), &[])
             .map(drop)
             .map_err(|_| InstanceError::KeeperGone)
     }
@@ -206,7 +267,102 @@ impl Host {
 
     /// Deletes a link. One that went with its target is deleted already.
     pub fn delete_port(&self, port: &Port) -> Result<(), PortError> {
-        self.ports.delete(port)
+        let deleted = self.ports.delete(port);
+        if self.lingers_at.get().is_some()
+            && let Err(error) = self.tell_keeper(&KeeperRequest::DropPort { name: port.name.clone() }, &[])
+        {
+            tracing::warn!(%error, port = port.name, "the keeper remembers a port that is gone");
+        }
+        deleted
+    }
+
+    /// What was kept of the region before, once.
+    pub fn inheritance(&self) -> Option<Inheritance> {
+        self.inheritance.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The ports among what was kept of the region before, as long as nobody has taken that.
+    pub fn inherited_ports(&self) -> Vec<InheritedPort> {
+        let inheritance = self.inheritance.lock().unwrap_or_else(PoisonError::into_inner);
+        inheritance.as_ref().map(|inheritance| inheritance.ports.clone()).unwrap_or_default()
+    }
+
+    /// Whether what is made is kept for whoever takes over.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        self.lingers_at.get().is_some()
+    }
+
+    /// From now on what is made is kept, so that the keeper can linger, and be found by this socket.
+    pub fn keep_for_others(&self, socket: &Path) {
+        let _ = self.lingers_at.set(socket.to_owned());
+    }
+
+    /// If this process ends without a word from now on, the keeper lives on for so long, with all instances and what is
+    /// kept, and may be taken over. No time is none.
+    pub fn linger(&self, seconds: u32) -> Result<(), LingerError> {
+        let Some(path) = self.lingers_at.get() else { return Ok(()) };
+        if seconds == 0 || !self.owned.load(Ordering::Relaxed) {
+            // One that was taken over has its socket.
+            self.tell_keeper(&KeeperRequest::Linger { seconds, socket: None }, &[])?;
+        } else {
+            let (socket, directory) =
+                bind_to(path).map_err(|source| LingerError::Socket { path: path.clone(), source })?;
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            let request = KeeperRequest::Linger { seconds, socket: name };
+            self.tell_keeper(&request, &[socket.as_fd(), directory.as_fd()])?;
+        }
+        self.owned.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A directory in which objects of the kernel's can be pinned: they stay as long as the keeper does. With `anew`, an
+    /// empty one, and what was pinned before is gone.
+    pub fn pins(&self, anew: bool) -> Result<OwnedFd, LingerError> {
+        let fds = self.tell_keeper(&KeeperRequest::Pins { anew }, &[])?;
+        fds.into_iter().next().ok_or(LingerError::KeeperGone)
+    }
+
+    /// Keeps a port for whoever takes over, with what it is to its owner.
+    pub fn keep_port(&self, label: &str, port: &Port, into: &Into) -> Result<(), LingerError> {
+        if !self.keeps() {
+            return Ok(());
+        }
+        let (instance, network) = match into {
+            Into::Instance(name) => (Some(name.clone()), None),
+            Into::Guest(network) => (None, Some(network.as_fd())),
+        };
+        let kept = KeptPort { label: label.to_owned(), port: port.clone(), instance };
+        let network: Vec<BorrowedFd<'_>> = network.into_iter().collect();
+        self.tell_keeper(&KeeperRequest::KeepPort(kept), &network).map(drop)
+    }
+
+    /// Keeps the reading end of what an instance prints, so that its programs can go on printing without us.
+    pub fn keep_console(&self, instance: &Instance, reader: BorrowedFd<'_>) -> Result<(), LingerError> {
+        if !self.keeps() {
+            return Ok(());
+        }
+        self.tell_keeper(&KeeperRequest::KeepConsole(instance.number()), &[reader]).map(drop)
+    }
+
+    /// An instance is as it should be: whoever takes over need not make it anew.
+    pub fn finished(&self, instance: &Instance) -> Result<(), LingerError> {
+        if !self.keeps() {
+            return Ok(());
+        }
+        self.tell_keeper(&KeeperRequest::Finished(instance.number()), &[]).map(drop)
+    }
+
+    fn tell_keeper(
+        &self,
+        request: &KeeperRequest,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<Vec<OwnedFd>, LingerError> {
+        match self.ask_keeper(request, fds) {
+            Ok((_, fds)) => Ok(fds),
+            Err(Refusal::Gone) => Err(LingerError::KeeperGone),
+            Err(Refusal::Failed(failure)) => Err(LingerError::Failed(failure.to_string())),
+        }
     }
 
     /// Opens the packet socket of a port's host end.
@@ -228,7 +384,7 @@ impl Host {
             }
         });
         let mut errors = Vec::new();
-        match self.ask_keeper(&KeeperRequest::Shutdown) {
+        match self.ask_keeper(&KeeperRequest::Shutdown, &[]) {
             Ok(_) => {}
             Err(Refusal::Gone) if self.lease().is_none() => return Ok(()),
             Err(Refusal::Gone) => errors.push("the keeper had ended already".to_owned()),
@@ -236,8 +392,8 @@ impl Host {
         }
         // With the lease gone the keeper ends, if it has not.
         *self.lease() = None;
-        match sys::reap(self.keeper) {
-            Ok(_) => {}
+        match self.keeper.wait() {
+            Ok(()) => {}
             Err(error) => errors.push(format!("waiting for the keeper: {error}")),
         }
         if errors.is_empty() { Ok(()) } else { Err(ShutdownError(errors)) }
@@ -246,10 +402,11 @@ impl Host {
     fn ask_keeper(
         &self,
         request: &KeeperRequest,
-    ) -> Result<(KeeperReply, Vec<std::os::fd::OwnedFd>), Refusal> {
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(KeeperReply, Vec<OwnedFd>), Refusal> {
         let lease = self.lease();
         let lease = lease.as_ref().ok_or(Refusal::Gone)?;
-        ask(lease, request)
+        ask(lease, request, fds)
     }
 
     fn lease(&self) -> MutexGuard<'_, Option<Lease>> {
@@ -264,6 +421,11 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        if !self.owned.load(Ordering::Relaxed) {
+            // It lingers on until its time is over.
+            *self.lease() = None;
+            return;
+        }
         if self.lease().is_some()
             && let Err(error) = self.shutdown(Duration::ZERO)
         {
@@ -280,8 +442,27 @@ enum Refusal {
     Failed(Failure),
 }
 
-fn ask(lease: &Lease, request: &KeeperRequest) -> Result<(KeeperReply, Vec<std::os::fd::OwnedFd>), Refusal> {
-    lease.send(request, &[]).map_err(|_| Refusal::Gone)?;
+/// A socket bound to a path for its owner alone, and the directory that it is in.
+fn bind_to(path: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
+    use std::os::unix::fs::PermissionsExt;
+    match std::fs::remove_file(path) {
+        // Whoever has the directory has it alone, so what lies here is left over.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let directory = std::fs::File::open(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+    let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+    bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok((socket, directory.into()))
+}
+
+fn ask(
+    lease: &Lease,
+    request: &KeeperRequest,
+    fds: &[BorrowedFd<'_>],
+) -> Result<(KeeperReply, Vec<OwnedFd>), Refusal> {
+    lease.send(request, fds).map_err(|_| Refusal::Gone)?;
     match lease.receive() {
         Ok(Some((KeeperReply::Failed(failure), _))) => Err(Refusal::Failed(failure)),
         Ok(Some(answer)) => Ok(answer),

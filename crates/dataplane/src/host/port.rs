@@ -4,11 +4,14 @@
 //! INVARIANT: a host end has no address and does no ARP; what arrives there is read by a packet socket and by nobody
 //! else.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde::{Deserialize, Serialize};
 
 use super::namespace::{Namespace, NamespaceError};
 use super::netlink::{Netlink, RouteRequest, VethPair};
@@ -72,7 +75,7 @@ pub struct PortSpec {
 }
 
 /// A port that exists.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {
     /// The host end's name in the fabric.
     pub name: String,
@@ -112,6 +115,33 @@ impl PortMaker {
     pub(super) fn new(fabric: Namespace) -> Result<Self, PortError> {
         let netlink = open_netlink(&fabric)?;
         Ok(Self { fabric, netlink: Mutex::new(netlink), next: AtomicU32::new(1) })
+    }
+
+    /// Ports of an earlier maker of the same fabric are these: names go on after theirs, and whatever else is there is
+    /// half of something, and deleted.
+    pub(super) fn go_on<'a>(&self, ports: impl Iterator<Item = &'a Port>) -> Result<(), PortError> {
+        let known: BTreeMap<u32, &str> = ports.map(|port| (port.index, port.name.as_str())).collect();
+        let number = |name: &str| name.strip_prefix('p')?.parse::<u32>().ok();
+        let last = known.values().copied().filter_map(number).max().unwrap_or(0);
+        let fail = |step: &str| {
+            let (step, target) = (step.to_owned(), self.fabric.name().to_owned());
+            move |source| PortError::Step { step, target, source }
+        };
+        let there = self.fabric.run(sys::interfaces)?.map_err(fail("listing the ports"))?;
+        let last = there.iter().filter_map(|(_, name)| number(name)).fold(last, u32::max);
+        self.next.store(last + 1, Ordering::Relaxed);
+        for (index, name) in there.iter().filter(|(_, name)| number(name).is_some()) {
+            if known.get(index) == Some(&name.as_str()) {
+                continue;
+            }
+            match self.netlink().delete_link(*index) {
+                Err(error) if error.raw_os_error() != Some(libc::ENODEV) => {
+                    return Err(fail("deleting a port that nobody knows")(error));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn create(&self, spec: &PortSpec) -> Result<Port, PortError> {

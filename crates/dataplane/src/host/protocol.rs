@@ -1,8 +1,10 @@
 //! What `up`, its keeper and the instances' init processes say to each other.
 //!
-//! All three are the same program image on the same machine, so the messages carry no version. A message is one
-//! packet of a `SOCK_SEQPACKET` pair: JSON, with descriptors beside it. One that is larger than a packet goes through
-//! a memory file whose descriptor comes first.
+//! A keeper and its instances may outlive the `up` that made them, and be taken over by one of another version: all
+//! that is said here has one number, [`VERSION`], which is compared before anything else is said.
+//!
+//! A message is one packet of a `SOCK_SEQPACKET` pair: JSON, with descriptors beside it. One that is larger than a
+//! packet goes through a memory file whose descriptor comes first.
 
 use std::io::{self, IoSlice, Read};
 use std::marker::PhantomData;
@@ -15,13 +17,17 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::spec::{InstanceSpec, WindowSize};
+use super::port::Port;
+use super::spec::{InstanceSpec, WindowSize, base64_bytes};
 use super::{fdpass, sys};
 
 /// The largest message that travels as a packet; larger ones go through a memory file.
 const INLINE_BYTES: usize = 32 * 1024;
 /// The largest message of all: an instance's files are in it.
 const MAX_MESSAGE_BYTES: u64 = 64 << 20;
+
+/// Goes up with every change of a message here, but for [`Call`] and [`Answer`], which must stay as they are.
+pub(super) const VERSION: u32 = 1;
 
 const INLINE: u8 = 0;
 const IN_MEMORY_FILE: u8 = 1;
@@ -37,6 +43,109 @@ pub(super) enum KeeperRequest {
     DestroyInstance(u32),
     /// Kill every sandbox and exit.
     Shutdown,
+    /// From now on outlive an `up` that ends without a word, for so many seconds; zero is not to. Two descriptors where
+    /// the keeper has no socket yet on which to be found: that one, bound, and the directory that it is in.
+    Linger {
+        /// For how long.
+        seconds: u32,
+        /// What the socket is called in its directory, if one comes with this.
+        socket: Option<String>,
+    },
+    /// A file system for pinned objects, where nobody has another one. With `anew`, an empty one in any case.
+    Pins {
+        /// Whether what is pinned is to be given up.
+        anew: bool,
+    },
+    /// Remember a port for whoever takes over. One descriptor where it leads into a network of somebody else's.
+    KeepPort(KeptPort),
+    /// A port is gone.
+    DropPort {
+        /// What its host end is called.
+        name: String,
+    },
+    /// Keep the reading end of what an instance's programs print, which comes with this, so that they can go on printing.
+    KeepConsole(u32),
+    /// An instance is finished: whoever takes over finds it as it should be.
+    Finished(u32),
+    /// What is there, for whoever takes over.
+    Inventory,
+    /// The descriptors of an instance that is there.
+    FetchInstance(u32),
+    /// The reading end of an instance's console, and what was printed meanwhile.
+    FetchConsole(u32),
+    /// The fabric.
+    FetchFabric,
+    /// The network of somebody else's that a port leads into.
+    FetchGuest {
+        /// What the port's host end is called.
+        name: String,
+    },
+}
+
+/// A port that is kept for whoever takes over.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct KeptPort {
+    /// What it is to its owner.
+    pub label: String,
+    /// Its two ends.
+    pub port: Port,
+    /// The instance that it leads into; none where that is somebody else's network.
+    pub instance: Option<String>,
+}
+
+/// An instance that is kept.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct KeptInstance {
+    /// What the keeper calls it.
+    pub number: u32,
+    /// What its owner calls it.
+    pub name: String,
+    /// Whether it was finished.
+    pub finished: bool,
+    /// Whether there is a console.
+    pub console: bool,
+}
+
+/// What somebody says first who found a keeper by its socket.
+///
+/// INVARIANT: these words stay as they are in all versions, so that any `up` can speak to any keeper.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Call {
+    /// The caller's [`VERSION`].
+    pub version: u32,
+    /// What it wants.
+    pub wish: Wish,
+}
+
+/// What may be wanted of a keeper whose `up` is gone.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) enum Wish {
+    /// To know how it is.
+    Look,
+    /// To be its `up`.
+    TakeOver,
+    /// Its end.
+    End,
+}
+
+/// What the keeper answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Answer {
+    /// There is an `up`.
+    Busy,
+    /// It lingers.
+    Lingers {
+        /// Its [`VERSION`].
+        version: u32,
+        /// For how much longer, in milliseconds.
+        milliseconds: u64,
+        /// How many instances there are.
+        instances: usize,
+    },
+    /// The caller is its `up` from now on.
+    Taken,
+    /// It ends.
+    Ends,
 }
 
 /// The namespaces that belong to the region and not to an instance.
@@ -57,6 +166,23 @@ pub(super) enum KeeperReply {
     Instance {
         /// What [`KeeperRequest::DestroyInstance`] takes.
         number: u32,
+    },
+    /// One descriptor: the file system for pinned objects.
+    Pins,
+    /// What is there.
+    Inventory {
+        /// All instances.
+        instances: Vec<KeptInstance>,
+        /// All ports.
+        ports: Vec<KeptPort>,
+        /// How often it was taken over.
+        takeovers: u32,
+    },
+    /// One descriptor: the reading end, unless nobody prints any more.
+    Console {
+        /// What was printed meanwhile.
+        #[serde(with = "base64_bytes")]
+        printed: Vec<u8>,
     },
     /// Done, nothing to tell.
     Done,
@@ -162,11 +288,16 @@ impl<In: DeserializeOwned, Out: Serialize> Channel<In, Out> {
         Self { socket, messages: PhantomData }
     }
 
-    /// Bounds how long [`Channel::receive`] waits.
+    /// Bounds how long [`Channel::receive`] waits; no time is no bound.
     pub(super) fn set_patience(&self, patience: Duration) -> io::Result<()> {
         let seconds = i64::try_from(patience.as_secs()).unwrap_or(i64::MAX);
         setsockopt(&self.socket, ReceiveTimeout, &TimeVal::seconds(seconds))?;
         Ok(())
+    }
+
+    /// The socket, for other messages.
+    pub(super) fn into_socket(self) -> OwnedFd {
+        self.socket
     }
 
     pub(super) fn send(&self, message: &Out, fds: &[BorrowedFd<'_>]) -> io::Result<()> {

@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, OnceLock};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -13,7 +14,7 @@ use super::keeper::{self, KeeperOptions, Privilege};
 use super::port::PortMaker;
 use super::protocol::{KeeperReply, KeeperRequest, NetworkKind, packet_pair};
 use super::sys::{self, Fork};
-use super::{Host, KEEPER_PATIENCE, Lease, Namespace, PortError, Refusal, ask};
+use super::{Host, KEEPER_PATIENCE, KeeperProcess, Lease, Namespace, PortError, Refusal, ask};
 
 /// How the host side is started.
 #[derive(Debug, Clone)]
@@ -93,12 +94,15 @@ pub fn start(options: StartOptions) -> Result<Host, HostError> {
     match assemble(&lease) {
         Ok((fabric, doors, ports)) => Ok(Host {
             privilege,
-            keeper,
+            keeper: KeeperProcess::Child(keeper),
             lease: Mutex::new(Some(lease)),
             fabric,
             doors,
             ports,
             instances: Mutex::default(),
+            lingers_at: OnceLock::new(),
+            inheritance: Mutex::default(),
+            owned: AtomicBool::new(true),
         }),
         Err(error) => {
             drop(lease);
@@ -122,8 +126,8 @@ fn assemble(lease: &Lease) -> Result<(Namespace, Namespace, PortMaker), HostErro
     Ok((fabric, doors, ports))
 }
 
-fn network(lease: &Lease, kind: NetworkKind, name: &str) -> Result<Namespace, HostError> {
-    let (_, fds) = ask(lease, &KeeperRequest::CreateNetwork(kind)).map_err(|refusal| match refusal {
+pub(super) fn network(lease: &Lease, kind: NetworkKind, name: &str) -> Result<Namespace, HostError> {
+    let (_, fds) = ask(lease, &KeeperRequest::CreateNetwork(kind), &[]).map_err(|refusal| match refusal {
         Refusal::Gone => HostError::KeeperGone,
         Refusal::Failed(failure) => HostError::Setup(failure.to_string()),
     })?;

@@ -142,6 +142,52 @@ pub(crate) fn die_with_parent() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) }).map(drop)
 }
 
+/// Lives on when the parent thread ends.
+pub(crate) fn outlive_parent() -> io::Result<()> {
+    // SAFETY: plain values.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, 0, 0, 0, 0) }).map(drop)
+}
+
+/// A descriptor of a process, which becomes readable when the process has ended.
+pub(crate) fn open_process(pid: libc::pid_t) -> io::Result<OwnedFd> {
+    // SAFETY: plain values; the result is a new descriptor, closed on exec.
+    own(check_long(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?)
+}
+
+/// A file system for pinned objects of the kernel's, mounted nowhere: it is there as long as the descriptor is.
+pub(crate) fn mount_bpf() -> io::Result<OwnedFd> {
+    const FSOPEN_CLOEXEC: libc::c_uint = 1;
+    const FSCONFIG_SET_STRING: libc::c_uint = 1;
+    const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
+    const FSMOUNT_CLOEXEC: libc::c_uint = 1;
+    // SAFETY: the name is a C string; the result is a new descriptor.
+    let context = own(check_long(unsafe {
+        libc::syscall(libc::SYS_fsopen, c"bpf".as_ptr(), FSOPEN_CLOEXEC)
+    })?)?;
+    let (mode, bits) = (c"mode", c"700");
+    // SAFETY: key and value are C strings.
+    check_long(unsafe {
+        libc::syscall(
+            libc::SYS_fsconfig,
+            context.as_raw_fd(),
+            FSCONFIG_SET_STRING,
+            mode.as_ptr(),
+            bits.as_ptr(),
+            0,
+        )
+    })?;
+    let none = std::ptr::null::<libc::c_char>();
+    // SAFETY: this command takes neither key nor value.
+    check_long(unsafe {
+        libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), FSCONFIG_CMD_CREATE, none, none, 0)
+    })?;
+    let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+    // SAFETY: plain values; the result is a new descriptor.
+    own(check_long(unsafe {
+        libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, attributes)
+    })?)
+}
+
 /// Closes every descriptor from `first` on.
 pub(crate) fn close_from(first: RawFd) -> io::Result<()> {
     let first = libc::c_uint::try_from(first).map_err(io::Error::other)?;
@@ -300,6 +346,20 @@ pub(crate) fn wait_readable<const N: usize>(fds: [RawFd; N], milliseconds: i32) 
     match result {
         Ok(_) => Ok(polled.map(|entry| entry.revents != 0)),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok([false; N]),
+        Err(error) => Err(error),
+    }
+}
+
+/// The same for any number of descriptors.
+pub(crate) fn wait_for_any(fds: &[RawFd], milliseconds: i32) -> io::Result<Vec<bool>> {
+    let mut polled: Vec<_> =
+        fds.iter().map(|fd| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 }).collect();
+    let count = libc::nfds_t::try_from(polled.len()).map_err(io::Error::other)?;
+    // SAFETY: the kernel reads and writes the records given.
+    let result = check(unsafe { libc::poll(polled.as_mut_ptr(), count, milliseconds) });
+    match result {
+        Ok(_) => Ok(polled.iter().map(|entry| entry.revents != 0).collect()),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(vec![false; fds.len()]),
         Err(error) => Err(error),
     }
 }

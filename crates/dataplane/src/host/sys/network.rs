@@ -128,6 +128,12 @@ pub(crate) fn interface_index(interface: &str) -> io::Result<u32> {
     }
 }
 
+/// All interfaces of the calling thread's network namespace, with their names.
+pub(crate) fn interfaces() -> io::Result<Vec<(u32, String)>> {
+    let list = nix::net::if_::if_nameindex()?;
+    Ok(list.iter().map(|found| (found.index(), found.name().to_string_lossy().into_owned())).collect())
+}
+
 /// Sets a socket option that is one int.
 pub(crate) fn set_int_option(
     fd: BorrowedFd<'_>,
