@@ -153,6 +153,13 @@ pub struct UpArgs {
     /// Carry packets by the forwarder alone, also where the kernel program could. `postern status` says which does.
     #[arg(long)]
     pub forwarder: bool,
+    /// For how long instances and their known connections go on if this process ends without being told to, be it that it
+    /// crashed, was killed or is replaced: another `up` with the same state directory goes on with them, later they end.
+    /// 0 ends everything at once.
+    ///
+    /// Default: 60 where packets are carried by the kernel program and the state is kept, else 0.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    pub linger: Option<u32>,
 }
 
 /// A name in DNS or an address, in small letters.

@@ -145,6 +145,11 @@ impl StateDir {
         self.runtime().join("control.sock")
     }
 
+    /// Where what the region leaves behind when it is killed is found, as long as it is there.
+    pub fn keeper_socket(&self) -> PathBuf {
+        self.runtime().join("keeper.sock")
+    }
+
     /// The region's certificate authority, for clients.
     pub fn ca_bundle(&self) -> PathBuf {
         self.0.join("ca.pem")

@@ -1,9 +1,9 @@
-//! `cargo xtask bpf`: the header and the object of the kernel program.
+//! `cargo xtask bpf`: the header and the objects of the kernel program and its stub.
 //!
-//! Both are checked in, so that nobody needs a compiler for eBPF to build Postern. The header is what the Rust
-//! definitions say, the object is what clang makes of the source.
+//! All are checked in, so that nobody needs a compiler for eBPF to build Postern. The header is what the Rust
+//! definitions say, an object is what clang makes of its source.
 //!
-//! INVARIANT: the object depends on the source, the compiler's version and the options here, and on nothing of the
+//! INVARIANT: an object depends on the source, the compiler's version and the options here, and on nothing of the
 //! machine: no header of the system's, no path, no time.
 
 use std::fs;
@@ -19,11 +19,11 @@ use crate::workspace::{Workspace, search_path};
 const PACKAGE: &str = "postern-dataplane";
 const FOLDER: &str = "crates/dataplane/bpf";
 const HEADER: &str = "layout.h";
-const SOURCE: &str = "postern.c";
-const OBJECT: &str = "postern.o";
+/// Sources, and the objects made of them.
+const PROGRAMS: [(&str, &str); 2] = [("postern.c", "postern.o"), ("stub.c", "stub.o")];
 const LIMIT: Duration = Duration::from_mins(10);
 
-/// Makes both anew; with `check`, compares instead of writing.
+/// Makes all anew; with `check`, compares instead of writing.
 ///
 /// # Errors
 /// When the compiler cannot be had or refuses the source, or, with `check`, when what is checked in differs.
@@ -33,8 +33,10 @@ pub fn run(workspace: &Workspace, check: bool) -> anyhow::Result<()> {
     let folder = workspace.root().join(FOLDER);
     let header = header(workspace)?;
     settle(&folder.join(HEADER), header.as_bytes(), check)?;
-    let object = compile(&tools, &folder)?;
-    settle(&folder.join(OBJECT), &object, check)
+    for (source, object) in PROGRAMS {
+        settle(&folder.join(object), &compile(&tools, &folder, source, object)?, check)?;
+    }
+    Ok(())
 }
 
 /// The header, as the crate that shares it with the program prints it.
@@ -48,18 +50,18 @@ fn header(workspace: &Workspace) -> anyhow::Result<String> {
     Ok(fs::read_to_string(output.path())?)
 }
 
-/// The object: compiled, and without the debugging information that is not for the kernel.
-fn compile(tools: &Path, folder: &Path) -> anyhow::Result<Vec<u8>> {
+/// An object: compiled, and without the debugging information that is not for the kernel.
+fn compile(tools: &Path, folder: &Path, source: &str, object: &str) -> anyhow::Result<Vec<u8>> {
     let made = tempfile::tempdir()?;
-    let object = made.path().join(OBJECT);
+    let object = made.path().join(object);
     let mut clang = clean("clang-19");
     clang.args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-nostdinc"]);
     clang.arg(format!("-ffile-prefix-map={}=.", folder.display()));
-    clang.args(["-c", SOURCE, "-o"]).arg(&object).current_dir(folder).env("PATH", search_path(tools));
-    Job::new("compiling the kernel program", clang).timeout(LIMIT).require()?;
+    clang.args(["-c", source, "-o"]).arg(&object).current_dir(folder).env("PATH", search_path(tools));
+    Job::new(format!("compiling {source}"), clang).timeout(LIMIT).require()?;
     let mut strip = clean("llvm-strip-19");
     strip.arg("--strip-debug").arg(&object).env("PATH", search_path(tools));
-    Job::new("stripping the kernel program", strip).timeout(LIMIT).require()?;
+    Job::new(format!("stripping {source}"), strip).timeout(LIMIT).require()?;
     fs::read(&object).with_context(|| format!("`{}` cannot be read", object.display()))
 }
 

@@ -58,6 +58,12 @@ impl Clock {
         self.tell();
     }
 
+    /// Goes on as the kernel program's clock does, and leads it from now on.
+    pub(super) fn go_on(&self, maps: &Arc<Maps>) {
+        self.0.own.store(maps.settings().clock_offset.load(Ordering::SeqCst), Ordering::SeqCst);
+        self.lead(maps);
+    }
+
     fn tell(&self) {
         if let Some(maps) = self.0.maps.get() {
             maps.settings().clock_offset.store(self.0.own.load(Ordering::SeqCst), Ordering::SeqCst);

@@ -161,6 +161,16 @@ pub(crate) struct Gateways {
 }
 
 impl Gateways {
+    /// How many have a place.
+    pub fn len(&self) -> usize {
+        self.counters.len()
+    }
+
+    /// Who is counted at a place.
+    pub fn at(&self, place: usize) -> Option<ResourceId> {
+        self.counters.get(place).map(|(id, _)| *id)
+    }
+
     /// Where a gateway is counted; nowhere if there are too many.
     pub fn place(&mut self, id: ResourceId) -> Option<usize> {
         if let Some(at) = self.places.get(&id) {

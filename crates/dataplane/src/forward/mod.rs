@@ -17,6 +17,7 @@
 //! - Every table is bounded and accounted to the interface that fills it; where a bound bites, a counter says so.
 //! - No bytes that come in make it panic.
 
+mod adopt;
 mod clock;
 mod counters;
 mod decider;
@@ -40,6 +41,7 @@ mod template;
 mod uplink;
 mod verdict;
 
+pub use adopt::Adopted;
 pub use clock::Clock;
 pub use counters::{Counters, Drops, GatewayCounters, GatewayReport, PortCounters, PortReport, Volume};
 pub use decider::{Decider, InterfaceInfo};

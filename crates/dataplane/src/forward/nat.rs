@@ -160,6 +160,17 @@ impl NatPorts {
         Some(FIRST_PORT + index)
     }
 
+    /// Takes this port, for a flow that has it already. False where another flow does, or there is no such port.
+    pub fn claim(&mut self, key: &SpaceKey, port: u16) -> bool {
+        let Some(index) = port.checked_sub(FIRST_PORT) else { return false };
+        let space = self.spaces.entry(*key).or_insert_with(Space::new);
+        let free = !space.is_used(index);
+        if free {
+            space.set(index, true);
+        }
+        free
+    }
+
     /// A port's flow is gone.
     pub fn give_back(&mut self, key: &SpaceKey, port: u16) {
         let Some(space) = self.spaces.get_mut(key) else { return };

@@ -43,6 +43,8 @@ pub struct Port {
     pub(crate) logged: Bucket,
     /// Flows begun here whose both ends are done, oldest first, with when that was. Some may be gone already.
     pub(crate) closed: VecDeque<(FlowId, u64)>,
+    /// The index of its host end, which is still to be added.
+    awaited: Option<u32>,
 }
 
 impl Port {
@@ -106,19 +108,7 @@ impl Ports {
         if place >= PortNumber::MOST {
             return None;
         }
-        let port = Port {
-            owner,
-            mac,
-            info: None,
-            revision: 0,
-            counters: PortCounters::default(),
-            templates: Templates::new(self.limits.templates_per_port, self.hash),
-            fragments: Fragments::new(self.limits.fragments_per_port, self.hash),
-            upcalls: Bucket::new(self.limits.upcalls, now),
-            replies: Bucket::new(self.limits.replies, now),
-            logged: Bucket::new(self.limits.logged_refusals, now),
-            closed: VecDeque::new(),
-        };
+        let port = self.port(owner, mac, now);
         let number = match self.places.get_mut(place) {
             Some(taken) => {
                 taken.port = Some(port);
@@ -139,6 +129,75 @@ impl Ports {
             Owner::Doors => self.doors = Some(number),
         }
         Some(number)
+    }
+
+    fn port(&self, owner: Owner, mac: Mac, now: u64) -> Port {
+        Port {
+            owner,
+            mac,
+            info: None,
+            revision: 0,
+            counters: PortCounters::default(),
+            templates: Templates::new(self.limits.templates_per_port, self.hash),
+            fragments: Fragments::new(self.limits.fragments_per_port, self.hash),
+            upcalls: Bucket::new(self.limits.upcalls, now),
+            replies: Bucket::new(self.limits.replies, now),
+            logged: Bucket::new(self.limits.logged_refusals, now),
+            closed: VecDeque::new(),
+            awaited: None,
+        }
+    }
+
+    /// Goes on with ports that the kernel program stands on: interfaces, and the indices of their host ends, which are
+    /// still to be added. `life` is that of the ports that take other places.
+    pub(crate) fn go_on(
+        &mut self,
+        inherited: &[(NetworkInterfaceId, u32)],
+        life: u32,
+        decider: &dyn Decider,
+        now: u64,
+    ) {
+        let Some(maps) = self.maps.clone() else { return };
+        self.revision = maps.settings().revision.load(Ordering::SeqCst);
+        let mut found: HashMap<usize, (PortNumber, Port)> = HashMap::new();
+        for (interface, index) in inherited {
+            let Some(number) = maps.number_of(*index) else { continue };
+            let mut port = self.port(Owner::Interface(*interface), Mac([0; 6]), now);
+            port.awaited = Some(*index);
+            self.by_interface.insert(*interface, number);
+            found.insert(number.place(), (number, port));
+        }
+        let places = found.keys().max().map_or(0, |last| last + 1);
+        for place in 0..places {
+            let (number, port) = match found.remove(&place) {
+                Some((number, port)) => (number, Some(port)),
+                // Below PortNumber::MOST, as all that were found.
+                None => (PortNumber::new(place as u32, life), None),
+            };
+            if port.is_none() {
+                self.free.push_back(place);
+            }
+            self.places.push(Place { number, port });
+        }
+        maps.keep_ports(|number| self.get(number).is_some());
+        let numbers: Vec<_> = self.iter().map(|(number, _)| number).collect();
+        for number in numbers {
+            let _ = self.fresh(number, decider);
+        }
+    }
+
+    /// The port of an owner that the kernel program stands on since before this process, if its host end has this index
+    /// and was not added yet. It is added now.
+    pub(crate) fn arrived(&mut self, owner: Owner, index: u32) -> Option<PortNumber> {
+        let number = self.of(owner)?;
+        let port = self.get_mut(number)?;
+        port.awaited.take_if(|awaited| *awaited == index)?;
+        Some(number)
+    }
+
+    /// Ports that were never added.
+    pub(crate) fn awaited(&self) -> Vec<Owner> {
+        self.iter().filter(|(_, port)| port.awaited.is_some()).map(|(_, port)| port.owner).collect()
     }
 
     /// Removes a port. Its flows are found to be dead wherever they are met.

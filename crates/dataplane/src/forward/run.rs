@@ -21,6 +21,7 @@ use postern_path::{DropReason, PeerLookup, Stamp};
 use smallvec::SmallVec;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::adopt::Adopted;
 use super::clock::Clock;
 use super::counters::Counters;
 use super::decider::Decider;
@@ -58,18 +59,21 @@ const WAKE: u64 = u64::MAX;
 pub struct Options {
     /// The bounds of its tables.
     pub limits: Limits,
-    /// Its clock.
+    /// Its clock. It goes on as that of a forwarder before, if the kernel program carries flows of one.
     pub clock: Clock,
     /// A secret: whoever knows it can make keys that collide.
     pub seed: u64,
     /// Flow records that a reader of the log may be behind before it loses some.
     pub log_length: usize,
+    /// Whether the plan to begin with is of the state that packets followed before, if the kernel program carried flows
+    /// for another forwarder.
+    pub same_state: bool,
 }
 
 impl Options {
     /// The usual bounds.
     pub fn with_seed(seed: u64) -> Self {
-        Self { limits: Limits::default(), clock: Clock::default(), seed, log_length: 8_192 }
+        Self { limits: Limits::default(), clock: Clock::default(), seed, log_length: 8_192, same_state: false }
     }
 }
 
@@ -114,6 +118,7 @@ impl<T> Future for Pending<T> {
 enum Command {
     AddPort { owner: Owner, mac: Mac, end: End, reply: oneshot::Sender<Result<(), Stopped>> },
     RemovePort { owner: Owner, reply: oneshot::Sender<bool> },
+    GiveUpAwaited { reply: oneshot::Sender<usize> },
     Publish { decider: Arc<dyn Decider>, changed: Vec<Stamp>, reply: oneshot::Sender<()> },
     Opener { opener: mpsc::Sender<Wanted>, reply: oneshot::Sender<()> },
     Opened { id: FlowId, outcome: Result<(), NotOpened> },
@@ -133,6 +138,7 @@ pub struct Forwarder {
     generations: Arc<Generations>,
     clock: Clock,
     program: Option<Arc<KernelProgram>>,
+    adopted: Option<Adopted>,
     closer: Closer,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -156,11 +162,23 @@ impl Forwarder {
     ) -> Result<Self, ForwarderError> {
         let program = program.map(Arc::new);
         let maps = program.as_ref().map(|program| program.maps());
-        if let Some(maps) = &maps {
-            options.clock.lead(maps);
-        }
         let mut tables = Tables::with(options.limits, options.seed, maps.as_ref());
-        tables.plan_changed(current);
+        let adopted = match (&maps, &program) {
+            (Some(maps), Some(program)) if program.inherited().is_some() => {
+                options.clock.go_on(maps);
+                let now = options.clock.now();
+                Some(tables.go_on(program, &*decider, current, options.same_state, now))
+            }
+            (Some(maps), _) => {
+                options.clock.lead(maps);
+                tables.plan_changed(current);
+                None
+            }
+            (None, _) => {
+                tables.plan_changed(current);
+                None
+            }
+        };
         let (commands, inbox) = sync_channel(COMMANDS);
         let wake = Arc::new(
             EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(io::Error::from)?,
@@ -178,6 +196,7 @@ impl Forwarder {
             generations: tables.generations(),
             clock: options.clock.clone(),
             program,
+            adopted,
             closer,
             thread: Mutex::new(None),
         };
@@ -271,6 +290,23 @@ impl Forwarder {
     /// The generation array.
     pub fn generations(&self) -> Arc<Generations> {
         Arc::clone(&self.generations)
+    }
+
+    /// What was gone on with of a forwarder before, if there was one.
+    pub fn adopted(&self) -> Option<Adopted> {
+        self.adopted
+    }
+
+    /// Gives up ports of a forwarder before that nobody has added. Their flows end. Gives how many.
+    pub fn give_up_awaited(&self) -> Pending<usize> {
+        self.ask(|reply| Command::GiveUpAwaited { reply })
+    }
+
+    /// Notes for a forwarder after this one which state packets follow.
+    pub fn note_state(&self, revision: u64) {
+        if let Some(program) = &self.program {
+            program.follow(revision);
+        }
     }
 
     /// The clock.
@@ -414,6 +450,11 @@ impl Worker {
             Command::RemovePort { owner, reply } => {
                 let _ = reply.send(self.remove_port(owner));
             }
+            Command::GiveUpAwaited { reply } => {
+                let awaited = self.tables.ports.awaited();
+                let removed = awaited.iter().filter(|owner| self.remove_port(**owner)).count();
+                let _ = reply.send(removed);
+            }
             Command::Publish { decider, changed, reply } => {
                 self.decider = decider;
                 self.tables.plan_changed(&changed);
@@ -450,8 +491,14 @@ impl Worker {
     }
 
     fn add_port(&mut self, owner: Owner, mac: Mac, end: End) -> Result<(), Stopped> {
-        self.remove_port(owner);
-        let Some(number) = self.tables.add_port(owner, mac, self.clock.now()) else {
+        let index = end.socket.index();
+        let arrived = end.in_kernel.as_ref().and_then(|_| self.tables.ports.arrived(owner, index));
+        let is_new = arrived.is_none();
+        let number = arrived.or_else(|| {
+            self.remove_port(owner);
+            self.tables.add_port(owner, mac, self.clock.now())
+        });
+        let Some(number) = number else {
             self.close(end);
             return Err(Stopped::NoPort);
         };
@@ -461,7 +508,8 @@ impl Worker {
             self.close(end);
             return Err(Stopped::NoPort);
         }
-        if end.in_kernel.is_some() {
+        // One that the program stands on since before is described to it already, and carries packets.
+        if is_new && end.in_kernel.is_some() {
             self.tables.ports.attached(number, end.socket.index());
             // So that the program can judge its first frame.
             let _ = self.tables.ports.fresh(number, &*self.decider);

@@ -55,8 +55,8 @@ pub struct Tables {
     pub(crate) opener: Option<Sender<Wanted>>,
     pub(crate) unknown_port: u64,
     /// Where the kernel program carries flows too.
-    kernel: Option<KernelTables>,
-    gateways: Gateways,
+    pub(super) kernel: Option<KernelTables>,
+    pub(super) gateways: Gateways,
     flows_per_port: usize,
     hash: KeyHash,
     logged: Vec<Logged>,
@@ -184,7 +184,7 @@ impl Tables {
             return Err(DropReason::Unsupported);
         }
         self.vacate(&reverse, now);
-        let gateway = through(new.action).and_then(|id| self.gateways.place(id));
+        let gateway = through(new.action).and_then(|id| self.gateway_place(id));
         let id = self.flows.insert(FlowEntry {
             forward: new.key,
             reverse,
@@ -218,6 +218,16 @@ impl Tables {
         }
         self.log_accepted(id, new.action);
         Ok(id)
+    }
+
+    /// Where a gateway is counted. Whoever goes on after us finds it there.
+    fn gateway_place(&mut self, id: ResourceId) -> Option<usize> {
+        let before = self.gateways.len();
+        let place = self.gateways.place(id)?;
+        if place == before && let Some(kernel) = &self.kernel {
+            kernel.maps().note_gateway(place, &id.to_string());
+        }
+        Some(place)
     }
 
     /// Makes known where a flow that leaves the region was for.
@@ -263,7 +273,7 @@ impl Tables {
                 let space = SpaceKey::new(exit, visible, destination, target_port, new.key.protocol);
                 let taken = self.take_port(&space, &new.key, |port| seen_from(visible, port), now);
                 let Some(port) = taken else {
-                    let at = self.gateways.place(gateway.into());
+                    let at = self.gateway_place(gateway.into());
                     if let Some(counters) = self.gateways.get_mut(at) {
                         counters.port_allocation_errors += 1;
                     }
@@ -585,7 +595,7 @@ fn told_apart_by(new: &NewFlow<'_>) -> (Address, u16) {
 }
 
 /// The port that the receiver is spoken to at, or what stands in its place: a door may have one for all.
-fn destination_port(new: &NewFlow<'_>) -> u16 {
+pub(super) fn destination_port(new: &NewFlow<'_>) -> u16 {
     let of_door = match (new.action.deliver, new.key.protocol) {
         (Deliver::Door(door), protocol::TCP | protocol::UDP) => door.port(),
         (Deliver::Door(_) | Deliver::Interface(_), _) => None,

@@ -19,6 +19,15 @@ impl Entry {
     const fn slot(self, hash: u32) -> u64 {
         (hash as u64) << 32 | (self.place as u64 + 1) << 1 | self.reverse as u64
     }
+
+    /// Back from a slot that is not empty.
+    const fn of_slot(slot: u64) -> Option<Self> {
+        let reverse = slot & 1 == 1;
+        match (slot as u32 >> 1).checked_sub(1) {
+            Some(place) => Some(Self { place, reverse }),
+            None => None,
+        }
+    }
 }
 
 /// The index.
@@ -74,6 +83,23 @@ impl Index {
         let mut slots = self.buckets(hash).flat_map(|bucket| &bucket.slots);
         if let Some(slot) = slots.find(|slot| slot.load(Ordering::Relaxed) == entry.slot(hash)) {
             slot.store(0, Ordering::Release);
+        }
+    }
+
+    /// Whether there is such an entry.
+    pub fn has(&self, hash: u32, entry: Entry) -> bool {
+        let mut slots = self.buckets(hash).flat_map(|bucket| &bucket.slots);
+        slots.any(|slot| slot.load(Ordering::Relaxed) == entry.slot(hash))
+    }
+
+    /// Removes every entry for which `keep` does not hold.
+    pub fn retain(&self, keep: impl Fn(Entry) -> bool) {
+        let buckets = (0..self.buckets.len()).filter_map(|at| self.buckets.get(at));
+        for slot in buckets.flat_map(|bucket| &bucket.slots) {
+            let word = slot.load(Ordering::Relaxed);
+            if word != 0 && !Entry::of_slot(word).is_some_and(&keep) {
+                slot.store(0, Ordering::Release);
+            }
         }
     }
 }

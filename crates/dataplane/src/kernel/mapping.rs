@@ -30,7 +30,7 @@ macro_rules! shared {
     )* };
 }
 
-shared!(AtomicU32, AtomicU64, Settings, PortSlot, LiveSlot, Bucket, PortTally, GatewayTally);
+shared!(AtomicU32, AtomicU64, [AtomicU64; 8], Settings, PortSlot, LiveSlot, Bucket, PortTally, GatewayTally);
 // SAFETY: integers throughout.
 unsafe impl Plain for FlowSlot {}
 

@@ -12,6 +12,7 @@ use super::layout::{
     FlowSlot, GatewayTally, LiveSlot, NOWHERE, PORTS, PortSlot, PortTally, STAMPS, Settings,
 };
 use super::mapping::Mapped;
+use super::stub::Notes;
 use crate::forward::FlowKey;
 
 /// The maps of one program.
@@ -25,6 +26,8 @@ pub struct Maps {
     pub(super) generations: Mapped<AtomicU64>,
     pub(super) port_tallies: Mapped<PortTally>,
     pub(super) gateway_tallies: Mapped<GatewayTally>,
+    /// What is written down for whoever goes on after this process.
+    pub(super) notes: Arc<Notes>,
 }
 
 /// What does not change while a flow lives, but for its stamps.
@@ -54,6 +57,16 @@ impl Maps {
     #[inline]
     pub(crate) fn generation(&self, slot: u32) -> Option<&AtomicU64> {
         self.generations.get(slot as usize)
+    }
+
+    /// Notes which gateway is counted at a place.
+    pub(crate) fn note_gateway(&self, place: usize, name: &str) {
+        self.notes.name_gateway(place, name);
+    }
+
+    /// Which gateways are counted, in the order of their places.
+    pub(crate) fn gateways(&self) -> Vec<String> {
+        self.notes.gateways().collect()
     }
 
     /// The port at a place.

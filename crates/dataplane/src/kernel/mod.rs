@@ -13,17 +13,22 @@
 //! **Invariants.**
 //! - The forwarder alone decides, makes and ends flows. The program only carries what was made.
 //! - What both count or note (volumes, phase, when a packet last passed) is in the mapped flow and nowhere else.
-//! - Nothing is pinned: program and maps end with the process.
+//! - Where [`Pins`] are given, everything outlives the process, and is gone on with only by a version that reads it alike.
 
+mod found;
 mod index;
 pub mod layout;
 mod mapping;
 mod maps;
+mod pin;
 mod program;
+mod stub;
 mod table;
 
+pub(crate) use found::Found;
 pub use maps::Maps;
 pub(crate) use maps::SharedFlow;
 pub(crate) use program::Attachment;
-pub use program::{KernelError, KernelProgram, Size, probe};
+pub use pin::Pins;
+pub use program::{KernelError, KernelProgram, NotAdopted, Size, probe};
 pub(crate) use table::{Checks, KernelTables};

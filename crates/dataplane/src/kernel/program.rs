@@ -2,22 +2,37 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aya::maps::Map;
 use aya::programs::{ProgramError, ProgramFd, SchedClassifier};
 use aya::{Ebpf, EbpfLoader};
 
+use postern_model::NetworkInterfaceId;
+
 use super::index::Index;
 use super::layout::{GATEWAYS, GENERATIONS, INTERFACES, PORTS, PROCESSORS};
 use super::mapping::{Mapped, Plain};
 use super::maps::Maps;
+use super::pin::{Pins, fingerprint};
+use super::stub::{About, Notes, Stub};
 use crate::host::{Feature, Namespace, NamespaceError, PacketSocket, sys};
 
 /// The program, as `cargo xtask bpf` makes it from `bpf/postern.c`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/postern.o");
 const PROGRAM: &str = "postern";
+/// What program and forwarder share.
+const MAPS: [&str; 8] = [
+    "settings",
+    "places",
+    "ports",
+    "flows",
+    "buckets",
+    "generations",
+    "port_tallies",
+    "gateway_tallies",
+];
 /// What the verifier says about a program that it refuses is longer than anybody wants to read.
 const MOST_SAID: usize = 400;
 
@@ -71,56 +86,169 @@ pub enum KernelError {
 /// The loaded program. It carries nothing before a forwarder is started with it.
 #[derive(Debug)]
 pub struct KernelProgram {
-    program: ProgramFd,
+    stub: Mutex<Stub>,
     maps: Arc<Maps>,
+    room: Room,
     fabric: Namespace,
+    pins: Option<Arc<Pins>>,
+    /// Whose ports it stands on already, by the indices of their host ends; none if it stands nowhere yet.
+    inherited: Option<Vec<(NetworkInterfaceId, u32)>>,
+}
+
+/// What is pinned cannot be gone on with.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAdopted {
+    /// Whoever pinned it did not finish.
+    #[error("it was not finished")]
+    Unfinished,
+    /// It is another version's.
+    #[error("its maps are laid out as version `{found:016x}` does, and this program's as `{ours:016x}`")]
+    Version {
+        /// Which.
+        found: u64,
+        /// And which it would have to be.
+        ours: u64,
+    },
+    /// The machine's processors are more or fewer than they were.
+    #[error("it counts for `{found}` processors, and there are `{ours}`")]
+    Processors {
+        /// How many.
+        found: u64,
+        /// And how many there are.
+        ours: u64,
+    },
+    /// A part cannot be opened, or the program not be loaded.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+/// How large the maps are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Room {
+    flows: u32,
+    processors: u32,
 }
 
 /// The program on a port. Dropping it takes the program away from there.
 #[derive(Debug)]
 pub(crate) struct Attachment {
     _link: OwnedFd,
+    pinned: Option<(Arc<Pins>, u32)>,
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        if let Some((pins, interface)) = &self.pinned
+            && let Err(error) = pins.remove_link(*interface)
+        {
+            tracing::warn!(%error, interface, "the kernel program stays on a port");
+        }
+    }
+}
+
+impl Room {
+    fn of(size: Size) -> Result<Self, KernelError> {
+        let processors = aya::util::nr_cpus().map_err(|(_, error)| error)?.min(PROCESSORS as usize) as u32;
+        Ok(Self { flows: size.flows.clamp(64, 1 << 24), processors })
+    }
+
+    /// Two keys a flow, at most half of the slots in use.
+    const fn buckets(self) -> u32 {
+        (self.flows / 2).next_power_of_two()
+    }
+
+    const fn port_tallies(self) -> u32 {
+        PORTS * self.processors
+    }
+
+    const fn gateway_tallies(self) -> u32 {
+        GATEWAYS * self.processors
+    }
 }
 
 impl KernelProgram {
     /// Loads it, to carry packets between ports of this network. What is loaded can be put on interfaces there: that was
     /// tried.
     pub fn load(fabric: &Namespace, size: Size, seed: u64) -> Result<Self, KernelError> {
-        let program = Self::read(fabric, size, seed)?;
-        let try_out = || sys::attach_tcx(program.program.as_fd(), sys::interface_index("lo")?).map(drop);
-        fabric.run(try_out)?.map_err(KernelError::NoTcx)?;
+        let program = Self::read(fabric, size, seed, None)?;
+        program.try_out()?;
         Ok(program)
     }
 
+    /// The same, pinned, so that it outlives this process. Nothing must be pinned there yet.
+    pub fn load_pinned(fabric: &Namespace, size: Size, seed: u64, pins: Pins) -> Result<Self, KernelError> {
+        let program = Self::read(fabric, size, seed, Some(pins))?;
+        program.try_out()?;
+        program.maps.notes.finish(About {
+            fingerprint: fingerprint(&MAPS),
+            flows: program.room.flows.into(),
+            processors: program.room.processors.into(),
+            adoptions: 0,
+            state: 0,
+        });
+        Ok(program)
+    }
+
+    /// Goes on with what another process has pinned, by this process's version of the program. `inherited` are the ports
+    /// that there still are, by the indices of their host ends. None where nothing is pinned.
+    pub fn adopt(
+        fabric: &Namespace,
+        pins: Pins,
+        inherited: Vec<(NetworkInterfaceId, u32)>,
+    ) -> Result<Option<Self>, NotAdopted> {
+        if !Stub::is_pinned(&pins) {
+            return Ok(None);
+        }
+        let mut stub = Stub::open(&pins)?;
+        let about = stub.notes().about().ok_or(NotAdopted::Unfinished)?;
+        let ours = fingerprint(&MAPS);
+        if about.fingerprint != ours {
+            return Err(NotAdopted::Version { found: about.fingerprint, ours });
+        }
+        let flows = u32::try_from(about.flows).map_err(|_| NotAdopted::Unfinished)?;
+        let room = Room::of(Size { flows })?;
+        if about.processors != u64::from(room.processors) || room.flows != flows {
+            return Err(NotAdopted::Processors { found: about.processors, ours: room.processors.into() });
+        }
+        let maps = maps(room, stub.notes(), |name| Ok(pins.open_map(name)?))?;
+        // One write, and the next packet of every port meets the new one.
+        let program = object(room, Some(&pins))?;
+        stub.run(&program)?;
+        pins.pin(PROGRAM_PIN, program.as_fd()).map_err(KernelError::Map)?;
+        stub.notes().finish(About { adoptions: about.adoptions + 1, ..about });
+        let there = |interface: &u32| inherited.iter().any(|(_, inherited)| inherited == interface);
+        for interface in pins.links().map_err(KernelError::Map)?.iter().filter(|link| !there(link)) {
+            pins.remove_link(*interface).map_err(KernelError::Map)?;
+        }
+        Ok(Some(Self {
+            stub: Mutex::new(stub),
+            maps: Arc::new(maps),
+            room,
+            fabric: fabric.clone(),
+            pins: Some(Arc::new(pins)),
+            inherited: Some(inherited),
+        }))
+    }
+
+    fn try_out(&self) -> Result<(), KernelError> {
+        let stub = self.stub();
+        let try_out = || sys::attach_tcx(stub.program(), sys::interface_index("lo")?).map(drop);
+        self.fabric.run(try_out)?.map_err(KernelError::NoTcx)
+    }
+
     /// Loads it, and touches no interface.
-    fn read(fabric: &Namespace, size: Size, seed: u64) -> Result<Self, KernelError> {
-        let flows = size.flows.clamp(64, 1 << 24);
-        // Two keys a flow, at most half of the slots in use.
-        let buckets = (flows / 2).next_power_of_two();
-        let processors = aya::util::nr_cpus().map_err(|(_, error)| error)?.min(PROCESSORS as usize) as u32;
-        let mask = buckets - 1;
-        let mut ebpf = EbpfLoader::new()
-            .map_max_entries("flows", flows)
-            .map_max_entries("buckets", buckets)
-            .map_max_entries("port_tallies", PORTS * processors)
-            .map_max_entries("gateway_tallies", GATEWAYS * processors)
-            .override_global("bucket_mask", &mask, true)
-            .override_global("reorders", &REORDERS, true)
-            .load(OBJECT)
-            .map_err(|error| KernelError::Load(chain(&error)))?;
-        let classifier = classifier(&mut ebpf)?;
-        classifier.load().map_err(|error| load_error(&error))?;
-        let program = classifier.fd().map_err(|error| load_error(&error))?.try_clone()?;
-        let maps = Maps {
-            settings: map(&mut ebpf, "settings", 1)?,
-            places: map(&mut ebpf, "places", INTERFACES)?,
-            ports: map(&mut ebpf, "ports", PORTS)?,
-            flows: map(&mut ebpf, "flows", flows)?,
-            index: Index::new(map(&mut ebpf, "buckets", buckets)?),
-            generations: map(&mut ebpf, "generations", GENERATIONS)?,
-            port_tallies: map(&mut ebpf, "port_tallies", PORTS * processors)?,
-            gateway_tallies: map(&mut ebpf, "gateway_tallies", GATEWAYS * processors)?,
-        };
+    fn read(fabric: &Namespace, size: Size, seed: u64, pins: Option<Pins>) -> Result<Self, KernelError> {
+        let room = Room::of(size)?;
+        let mut stub = Stub::load(pins.as_ref())?;
+        let mut ebpf = load_object(room, pins.as_ref())?;
+        let program = program_of(&mut ebpf)?;
+        let maps = maps(room, stub.notes(), |name| {
+            let map = ebpf.take_map(name);
+            match &map {
+                Some(Map::Array(data)) => Ok(data.fd().as_fd().try_clone_to_owned()?),
+                Some(_) | None => Err(KernelError::Missing(name)),
+            }
+        })?;
         // Epochs begin at one, so that a flow's zero is none of them.
         maps.settings().epoch.store(1, Ordering::Release);
         maps.settings().revision.store(1, Ordering::Release);
@@ -129,7 +257,67 @@ impl KernelProgram {
             secret = spread(secret);
             word.store(secret | 1, Ordering::Relaxed);
         }
-        Ok(Self { program, maps: Arc::new(maps), fabric: fabric.clone() })
+        stub.run(&program)?;
+        if let Some(pins) = &pins {
+            pins.pin(PROGRAM_PIN, program.as_fd())?;
+        }
+        Ok(Self {
+            stub: Mutex::new(stub),
+            maps: Arc::new(maps),
+            room,
+            fabric: fabric.clone(),
+            pins: pins.map(Arc::new),
+            inherited: None,
+        })
+    }
+
+    /// Loads the program once more, and puts it in the place of the one that runs: no packet is lost, and none meets half
+    /// of each.
+    pub fn replace(&self) -> Result<(), KernelError> {
+        let program = match &self.pins {
+            Some(pins) => object(self.room, Some(pins))?,
+            // Without pins the maps have no name by which another program could find them.
+            None => return Err(KernelError::Missing("pinned map")),
+        };
+        self.stub().run(&program)?;
+        if let Some(pins) = &self.pins {
+            pins.pin(PROGRAM_PIN, program.as_fd())?;
+        }
+        Ok(())
+    }
+
+    fn stub(&self) -> MutexGuard<'_, Stub> {
+        // Nothing in it is half done between two statements.
+        self.stub.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The ports that it stands on since before this process, with whose they are; none if it stands nowhere.
+    pub(crate) fn inherited(&self) -> Option<&[(NetworkInterfaceId, u32)]> {
+        self.inherited.as_deref()
+    }
+
+    /// The highest generation of anything that was ever decided on. What is decided from now on begins above it, so that
+    /// nothing that was decided before looks current.
+    #[must_use]
+    pub fn last_generation(&self) -> u64 {
+        if self.inherited.is_none() {
+            return 0;
+        }
+        (0..GENERATIONS).filter_map(|slot| self.maps.generation(slot)).fold(0, |most, generation| {
+            most.max(generation.load(Ordering::Acquire))
+        })
+    }
+
+    /// Which state packets follow, as whoever was before noted it; and how often somebody went on.
+    #[must_use]
+    pub fn followed(&self) -> (u64, u64) {
+        let about = self.maps.notes.about();
+        about.map_or((0, 0), |about| (about.state, about.adoptions))
+    }
+
+    /// Notes which state packets follow from now on.
+    pub fn follow(&self, state: u64) {
+        self.maps.notes.follow(state);
     }
 
     /// The memory that is shared with it.
@@ -145,10 +333,83 @@ impl KernelProgram {
 
     /// Puts the program on a port's host end. It carries nothing there before the port is described to it.
     pub(crate) fn attach(&self, socket: &PacketSocket) -> Result<Attachment, KernelError> {
-        let attached = self.fabric.run(|| sys::attach_tcx(self.program.as_fd(), socket.index()))?;
+        let interface = socket.index();
         let fail = |source| KernelError::Attach { interface: socket.interface().to_owned(), source };
-        attached.map(|link| Attachment { _link: link }).map_err(fail)
+        let pinned = self.pins.as_ref().map(|pins| (Arc::clone(pins), interface));
+        let is_inherited = self.inherited().is_some_and(|all| all.iter().any(|(_, port)| *port == interface));
+        if let (true, Some((pins, _))) = (is_inherited, &pinned)
+            && let Some(link) = pins.open_link(interface).map_err(fail)?
+        {
+            return Ok(Attachment { _link: link, pinned });
+        }
+        let stub = self.stub();
+        let link = self.fabric.run(|| sys::attach_tcx(stub.program(), interface))?.map_err(fail)?;
+        drop(stub);
+        if let Some((pins, _)) = &pinned {
+            pins.pin_link(interface, link.as_fd()).map_err(fail)?;
+        }
+        Ok(Attachment { _link: link, pinned })
     }
+}
+
+/// Where the program is pinned that is in the slot.
+const PROGRAM_PIN: &str = "program";
+
+/// The program, with the maps that are pinned or new ones.
+fn object(room: Room, pins: Option<&Pins>) -> Result<ProgramFd, KernelError> {
+    program_of(&mut load_object(room, pins)?)
+}
+
+fn load_object(room: Room, pins: Option<&Pins>) -> Result<Ebpf, KernelError> {
+    let mask = room.buckets() - 1;
+    let mut loader = EbpfLoader::new();
+    loader
+        .map_max_entries("flows", room.flows)
+        .map_max_entries("buckets", room.buckets())
+        .map_max_entries("port_tallies", room.port_tallies())
+        .map_max_entries("gateway_tallies", room.gateway_tallies())
+        .override_global("bucket_mask", &mask, true)
+        .override_global("reorders", &REORDERS, true);
+    if let Some(pins) = pins {
+        for name in MAPS {
+            loader.map_pin_path(name, pins.map(name));
+        }
+    }
+    loader.load(OBJECT).map_err(|error| KernelError::Load(chain(&error)))
+}
+
+fn program_of(ebpf: &mut Ebpf) -> Result<ProgramFd, KernelError> {
+    let classifier = classifier(ebpf)?;
+    classifier.load().map_err(|error| load_error(&error))?;
+    Ok(classifier.fd().map_err(|error| load_error(&error))?.try_clone()?)
+}
+
+/// Maps all that is shared.
+fn maps(
+    room: Room,
+    notes: &Arc<Notes>,
+    mut open: impl FnMut(&'static str) -> Result<OwnedFd, KernelError>,
+) -> Result<Maps, KernelError> {
+    fn mapped<T: Plain>(
+        open: &mut impl FnMut(&'static str) -> Result<OwnedFd, KernelError>,
+        name: &'static str,
+        entries: u32,
+    ) -> Result<Mapped<T>, KernelError> {
+        // The program and the mapping keep the map; its descriptor is not needed any more.
+        Ok(Mapped::of_map(open(name)?.as_fd(), entries as usize)?)
+    }
+    let open = &mut open;
+    Ok(Maps {
+        settings: mapped(open, "settings", 1)?,
+        places: mapped(open, "places", INTERFACES)?,
+        ports: mapped(open, "ports", PORTS)?,
+        flows: mapped(open, "flows", room.flows)?,
+        index: Index::new(mapped(open, "buckets", room.buckets())?),
+        generations: mapped(open, "generations", GENERATIONS)?,
+        port_tallies: mapped(open, "port_tallies", room.port_tallies())?,
+        gateway_tallies: mapped(open, "gateway_tallies", room.gateway_tallies())?,
+        notes: Arc::clone(notes),
+    })
 }
 
 /// Whether the program could carry packets here, tried for real; nothing is left of it.
@@ -157,7 +418,7 @@ pub fn probe() -> Feature {
     let name = "kernel program";
     let tried = Namespace::current()
         .map_err(KernelError::from)
-        .and_then(|here| KernelProgram::read(&here, Size { flows: 64 }, 0));
+        .and_then(|here| KernelProgram::read(&here, Size { flows: 64 }, 0, None));
     match tried {
         Ok(_) => Feature {
             name,
@@ -181,14 +442,6 @@ fn classifier(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, KernelError> {
     program.try_into().map_err(|_| KernelError::Missing(PROGRAM))
 }
 
-fn map<T: Plain>(ebpf: &mut Ebpf, name: &'static str, entries: u32) -> Result<Mapped<T>, KernelError> {
-    match ebpf.take_map(name) {
-        // The program and the mapping keep the map; its descriptor is not needed any more.
-        Some(Map::Array(data)) => Ok(Mapped::of_map(data.fd().as_fd(), entries as usize)?),
-        Some(_) | None => Err(KernelError::Missing(name)),
-    }
-}
-
 /// One step of splitmix64: secrets that say nothing about each other.
 const fn spread(number: u64) -> u64 {
     let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -198,7 +451,7 @@ const fn spread(number: u64) -> u64 {
 }
 
 /// Why the program was not loaded. The verifier closes with its reason, before some lines about its own work.
-fn load_error(error: &ProgramError) -> KernelError {
+pub(super) fn load_error(error: &ProgramError) -> KernelError {
     let ProgramError::LoadError { io_error, verifier_log } = error else {
         return KernelError::Load(chain(error));
     };
@@ -212,7 +465,7 @@ fn load_error(error: &ProgramError) -> KernelError {
 }
 
 /// An error with what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -96,6 +96,33 @@ impl KernelTables {
         }
     }
 
+    /// The maps, to be held for longer.
+    pub(super) const fn shared_maps(&self) -> &Arc<Maps> {
+        &self.maps
+    }
+
+    /// Goes on with a flow that the program knew before this process.
+    pub fn go_on(&mut self, flow: &mut FlowEntry, now: u64) {
+        let Some(place) = flow.live.place() else { return };
+        self.count(flow.forward.port, 1);
+        if fits(&flow.verdict.cut) {
+            self.maps.write_stamps(place, &flow.verdict.cut);
+        } else {
+            self.take_back(flow, now);
+        }
+    }
+
+    /// All flows that the program is to know of those before this process are known now; places of others are free.
+    pub fn free_others(&mut self, known: &std::collections::HashSet<u32>, now: u64) {
+        self.maps.index.retain(|entry| known.contains(&entry.place));
+        let used = (0..self.maps.room()).rev().find(|place| !self.maps.is_fresh(*place));
+        self.fresh = used.map_or(0, |last| last + 1);
+        for place in (0..self.fresh).filter(|place| !known.contains(place)) {
+            self.maps.end_life(place);
+            self.rested.push_back((place, now));
+        }
+    }
+
     fn hash(&self, key: &crate::forward::FlowKey) -> u32 {
         Index::hash(self.maps.settings(), key)
     }
@@ -190,7 +217,7 @@ impl Maps {
         }
     }
 
-    fn place_of(&self, interface: u32) -> Option<&std::sync::atomic::AtomicU64> {
+    pub(super) fn place_of(&self, interface: u32) -> Option<&std::sync::atomic::AtomicU64> {
         self.places.get(interface as usize % self.places.len())
     }
 

@@ -187,12 +187,18 @@ impl Plan {
 
     /// Compiles a state from nothing, in a region that packets leave by this uplink.
     pub fn compile_with_uplink(state: &State, uplink: Option<Uplink>) -> Compiled {
+        Self::compile_above(state, uplink, 0)
+    }
+
+    /// The same with generations above this one: nothing that was decided by a plan whose last generation it was looks
+    /// current to one that goes on with what that plan's packets left.
+    pub fn compile_above(state: &State, uplink: Option<Uplink>, generation: u64) -> Compiled {
         let nothing = State {
             services: OrdMap::new(),
             prefix_lists: OrdMap::new(),
             ..State::new(state.region.clone())
         };
-        Self { uplink, ..Self::default() }.advance(&nothing, state)
+        Self { uplink, generation, ..Self::default() }.advance(&nothing, state)
     }
 
     /// The same plan with another uplink, or none. Plans that are advanced from it have that one.

@@ -261,9 +261,11 @@ fn in_own_region(
         audit_log_size: NonZeroU32::MIN,
         audit_log_files: NonZeroU32::MIN,
         forwarder,
+        linger: None,
     };
     let options = up::options(StateDir::resolve(Some(directory.path()))?, args)?;
     let state_dir = options.state_dir.clone();
+    let taken = options.state_dir.take()?;
     let host = up::start_host(&options);
     if let Err(error) = &host {
         bail!("a lab needs packets: {error}");
@@ -272,7 +274,7 @@ fn in_own_region(
     end_on_signal(Arc::clone(&interrupt), directory.path().to_owned())?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     runtime.block_on(async {
-        let region = Region::start(host, options).await?;
+        let region = Region::start(taken, host, options).await?;
         let run = move || lab(&RegionTarget::new(RegionClient::connect(&state_dir)?, tools), &interrupt);
         let ran = tokio::task::spawn_blocking(run).await;
         region.shutdown().await?;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use postern_dataplane::host::{self, Host, HostError, StartOptions};
+use postern_dataplane::host::{self, Host, HostError, Orphan, StartOptions};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Output, UpArgs};
@@ -14,17 +14,21 @@ use crate::paths::StateDir;
 use crate::region::{Options, Region, Rotation};
 use crate::supervisor::{self, News};
 
+/// For how long everything goes on without this process where nothing else was said: a supervisor has started it again
+/// long before.
+const LINGER_SECONDS: u32 = 60;
 const MIB: NonZeroU64 = NonZeroU64::new(1 << 20).unwrap();
 
 /// Runs it.
 pub fn run(state_dir: StateDir, args: UpArgs, output: Output) -> anyhow::Result<ExitCode> {
     log_to_stderr();
     let options = options(state_dir, args)?;
-    let host = start_host(&options);
+    let taken = options.state_dir.take()?;
+    let host = take_over_or_start(&options);
     raise_descriptors();
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     runtime.block_on(async {
-        let region = Region::start(host, options).await?;
+        let region = Region::start(taken, host, options).await?;
         // Before anybody is told: whoever hears that it is ready may end it at once.
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -55,6 +59,7 @@ pub fn options(state_dir: StateDir, args: UpArgs) -> anyhow::Result<Options> {
         audit_log_size,
         audit_log_files,
         forwarder,
+        linger,
     } = args;
     if dev && !listen.ip().is_loopback() {
         anyhow::bail!(
@@ -71,6 +76,7 @@ pub fn options(state_dir: StateDir, args: UpArgs) -> anyhow::Result<Options> {
         .map(|tools| tools.canonicalize().with_context(|| format!("--tools: `{}`", tools.display())))
         .transpose()?;
     let region = postern_model::Region::new(&region)?;
+    let linger = linger_seconds(linger, forwarder, ephemeral)?;
     state_dir.create()?;
     Ok(Options {
         state_dir,
@@ -83,7 +89,53 @@ pub fn options(state_dir: StateDir, args: UpArgs) -> anyhow::Result<Options> {
         tools,
         audit_log,
         forwarder_only: forwarder,
+        linger,
     })
+}
+
+/// For how long everything goes on without this process, as asked for or as is usual.
+fn linger_seconds(asked: Option<u32>, forwarder: bool, ephemeral: bool) -> anyhow::Result<u32> {
+    let obstacles = [
+        (forwarder, "with --forwarder this process carries all packets"),
+        (ephemeral, "with --ephemeral there is no state to come back to"),
+        (!nix::unistd::geteuid().is_root(), "only root has the kernel program, which carries packets meanwhile"),
+    ];
+    let obstacle = obstacles.iter().find(|(there, _)| *there).map(|(_, why)| why);
+    match (asked, obstacle) {
+        (Some(1..), Some(why)) => anyhow::bail!("--linger: {why}"),
+        (Some(seconds), _) => Ok(seconds),
+        (None, Some(_)) => Ok(0),
+        (None, None) => Ok(LINGER_SECONDS),
+    }
+}
+
+/// Takes over what a region with this state directory left when it was killed, if that is still there; otherwise starts
+/// the host side anew. INVARIANT: called before any thread exists, by whoever has the state directory.
+fn take_over_or_start(options: &Options) -> Result<Host, HostError> {
+    let socket = options.state_dir.keeper_socket();
+    let unwanted = [
+        (options.forwarder_only, "packets are to be carried by the forwarder"),
+        (options.ephemeral, "nothing is to be kept"),
+    ];
+    match unwanted.iter().find(|(is, _)| *is).map(|(_, why)| why) {
+        Some(reason) => match host::end(&socket) {
+            Ok(true) => tracing::warn!(reason, "what a killed region left was ended"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "what a killed region left does not end"),
+        },
+        None => match host::take_over(&socket) {
+            Orphan::Taken(host) => return Ok(*host),
+            Orphan::None => {}
+            Orphan::Ended(reason) => {
+                tracing::warn!(reason, "what a killed region left cannot be gone on with, and was ended");
+            }
+        },
+    }
+    let host = start_host(options)?;
+    if options.linger > 0 {
+        host.keep_for_others(&socket);
+    }
+    Ok(host)
 }
 
 /// Connections are descriptors, and what a process gets by default is little. Called after the host side has started:

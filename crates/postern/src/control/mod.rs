@@ -191,6 +191,9 @@ pub struct Status {
     /// How packets leave the region, if they can.
     #[serde(default)]
     pub uplink: Option<String>,
+    /// For how many seconds instances and known flows go on if the process ends without a word.
+    #[serde(default)]
+    pub linger: u32,
     /// How many accounts, VPCs, instances, interfaces and endpoints there are.
     pub counts: BTreeMap<String, usize>,
 }

@@ -1,11 +1,12 @@
 //! `postern attach`: somebody else's container or virtual machine behind a network interface of its own.
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
-use postern_dataplane::host::Namespace;
+use postern_dataplane::host::{self, Host, InheritedPort, Namespace};
 use postern_model::interface::{InterfaceKind, NewInterface};
 use postern_model::{AccountId, Action, Event, NetworkInterfaceId, ResourceId, SecurityGroupId, SubnetId};
 use postern_services::commands::Commands;
@@ -78,13 +79,24 @@ pub async fn attach(region: &Region, guest: Guest, subnet: &str, groups: &[Strin
     })
 }
 
-/// Takes back the interfaces of guests that an earlier process had plugged in: their links went with it.
-pub async fn forget_guests(commands: &RegionCommands) {
+/// Interfaces of guests whose links are still there.
+pub fn kept_guests(host: &Host) -> BTreeSet<NetworkInterfaceId> {
+    let of_guest = |port: &InheritedPort| match port.into {
+        host::Into::Guest(_) => port.label.parse().ok(),
+        host::Into::Instance(_) => None,
+    };
+    host.inherited_ports().iter().filter_map(of_guest).collect()
+}
+
+/// Takes back the interfaces of guests that an earlier process had plugged in: their links went with it, but for those
+/// that are kept.
+pub async fn forget_guests(commands: &RegionCommands, kept: &BTreeSet<NetworkInterfaceId>) {
     let state = commands.state();
     let interfaces = state.network_interfaces.values();
     let of_guests = interfaces.filter(|interface| {
         interface.kind == InterfaceKind::Interface
             && interface.attachment.is_some_and(|attachment| attachment.instance.is_none())
+            && !kept.contains(&interface.id)
     });
     for interface in of_guests {
         tracing::info!(interface = %interface.id, "what was plugged into it before is unplugged");

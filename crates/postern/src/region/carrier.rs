@@ -1,4 +1,5 @@
-//! What carries packets: the forwarder with the program in the kernel, or alone, and why.
+//! What carries packets: the forwarder with the program in the kernel, or alone, and why; and whether the program is
+//! new, or goes on with what it carried for a region that is gone.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -6,15 +7,15 @@ use std::sync::Arc;
 
 use postern_dataplane::forward::{self, Forwarder};
 use postern_dataplane::host::{Host, Privilege};
-use postern_dataplane::kernel::{KernelProgram, Size};
+use postern_dataplane::kernel::{KernelProgram, NotAdopted, Pins, Size};
+use postern_model::NetworkInterfaceId;
 
 use super::planner::Planned;
 
-/// A forwarder without ports, and who carries packets beside it.
+/// What carries known flows, before there is a forwarder.
 #[derive(Debug)]
 pub struct Carrier {
-    /// It decides in any case.
-    pub forwarder: Forwarder,
+    program: Option<KernelProgram>,
     /// Who carries known flows.
     pub how: How,
 }
@@ -46,28 +47,77 @@ impl fmt::Display for How {
 }
 
 impl Carrier {
-    /// Starts the forwarder, with the kernel program where that may and can be had.
-    pub fn start(planned: &Planned, host: &Host, forwarder_only: bool) -> anyhow::Result<Self> {
-        // The standard library draws its hash keys from the system's randomness.
-        let seed = |which: u8| RandomState::new().hash_one(which);
-        let (program, how) = program(host, forwarder_only, seed(1));
+    /// Loads the kernel program, where that may and can be had.
+    pub fn load(host: &Host, forwarder_only: bool) -> Self {
+        let refused = match host.privilege() {
+            Privilege::Unprivileged => How::Unprivileged,
+            Privilege::Root if forwarder_only => How::Told,
+            Privilege::Root => match load(host) {
+                Ok(program) => return Self { program: Some(program), how: How::Kernel },
+                Err(error) => {
+                    let why = crate::said::said(&error);
+                    tracing::warn!(error = why, "the forwarder carries all packets");
+                    How::Refused(why)
+                }
+            },
+        };
+        Self { program: None, how: refused }
+    }
+
+    /// The last generation of the plan that packets followed before, if any did.
+    pub fn last_generation(&self) -> u64 {
+        self.program.as_ref().map_or(0, KernelProgram::last_generation)
+    }
+
+    /// Starts the forwarder, which decides in any case. It has no ports but those that the program carried packets of
+    /// before.
+    pub fn start(self, planned: &Planned) -> anyhow::Result<Forwarder> {
         let current: Vec<_> = planned.plan.slots().collect();
         let plan = Arc::clone(&planned.plan) as _;
-        let forwarder = Forwarder::start_with(plan, &current, forward::Options::with_seed(seed(0)), program)?;
-        Ok(Self { forwarder, how })
+        let followed = self.program.as_ref().map(|program| program.followed().0);
+        let revision = planned.state.revision;
+        let options =
+            forward::Options { same_state: followed == Some(revision), ..forward::Options::with_seed(seed(0)) };
+        let forwarder = Forwarder::start_with(plan, &current, options, self.program)?;
+        forwarder.note_state(revision);
+        if let Some(adopted) = forwarder.adopted() {
+            tracing::info!(
+                ports = adopted.ports,
+                flows = adopted.flows,
+                ended = adopted.ended,
+                "packets went on while there was no region, and go on"
+            );
+        }
+        Ok(forwarder)
     }
 }
 
-fn program(host: &Host, forwarder_only: bool, seed: u64) -> (Option<KernelProgram>, How) {
-    match host.privilege() {
-        Privilege::Unprivileged => (None, How::Unprivileged),
-        Privilege::Root if forwarder_only => (None, How::Told),
-        Privilege::Root => match KernelProgram::load(host.fabric(), Size::default(), seed) {
-            Ok(program) => (Some(program), How::Kernel),
-            Err(error) => {
-                tracing::warn!(%error, "the forwarder carries all packets");
-                (None, How::Refused(error.to_string()))
-            }
-        },
+/// The program: the one that goes on, or a new one, pinned where it may have to go on without us.
+fn load(host: &Host) -> anyhow::Result<KernelProgram> {
+    if !host.keeps() {
+        return Ok(KernelProgram::load(host.fabric(), Size::default(), seed(1))?);
     }
+    match adopt(host)? {
+        Ok(Some(program)) => return Ok(program),
+        Ok(None) => {}
+        Err(reason) => {
+            tracing::warn!(%reason, "what is pinned of the kernel program is replaced, and its flows end");
+        }
+    }
+    let pins = Pins::new(host.pins(true)?)?;
+    Ok(KernelProgram::load_pinned(host.fabric(), Size::default(), seed(1), pins)?)
+}
+
+fn adopt(host: &Host) -> anyhow::Result<Result<Option<KernelProgram>, NotAdopted>> {
+    let pins = Pins::new(host.pins(false)?)?;
+    let ports = host.inherited_ports();
+    let known = ports.iter().filter_map(|inherited| {
+        Some((inherited.label.parse::<NetworkInterfaceId>().ok()?, inherited.port.index))
+    });
+    Ok(KernelProgram::adopt(host.fabric(), pins, known.collect()))
+}
+
+/// A secret. The standard library draws its hash keys from the system's randomness.
+fn seed(which: u8) -> u64 {
+    RandomState::new().hash_one(which)
 }

@@ -54,17 +54,22 @@ impl Consoles {
         self.append(instance, format!("[postern] {line}\n").as_bytes());
     }
 
-    /// Where an instance's programs write. A thread reads the other end until the last of them has ended.
-    pub fn writer(&self, instance: InstanceId) -> std::io::Result<OwnedFd> {
-        let (mut reader, writer) = std::io::pipe()?;
-        let consoles = self.clone();
+    /// What an instance printed while nobody kept it here.
+    pub fn printed_before(&self, instance: InstanceId, bytes: &[u8]) {
+        self.note(instance, "what was printed before the region was started again is lost, but for the last of it");
+        self.append(instance, bytes);
+    }
+
+    /// Reads what an instance's programs write until the last of them has ended, on a thread.
+    pub fn follow(&self, instance: InstanceId, reader: OwnedFd) -> std::io::Result<()> {
+        let (consoles, mut reader) = (self.clone(), std::fs::File::from(reader));
         std::thread::Builder::new().name(format!("console {instance}")).spawn(move || {
             let mut buffer = vec![0; 8 * 1024];
             while let Ok(length @ 1..) = reader.read(&mut buffer) {
                 consoles.append(instance, buffer.get(..length).unwrap_or_default());
             }
         })?;
-        Ok(writer.into())
+        Ok(())
     }
 
     fn append(&self, instance: InstanceId, bytes: &[u8]) {

@@ -228,6 +228,7 @@ impl Region {
             revision: state.revision,
             packets: self.packets_in_words(),
             uplink: self.uplink_in_words().map(str::to_owned),
+            linger: self.lingers(),
             counts: counts.into_iter().map(|(what, count)| (what.to_owned(), count)).collect(),
         }
     }

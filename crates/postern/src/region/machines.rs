@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -246,7 +247,58 @@ impl Machines {
         for interface in instance.interfaces(state) {
             self.plug(state, instance.id, interface.id)?;
         }
-        self.run_user_data(instance, &sandbox)
+        self.run_user_data(instance, &sandbox)?;
+        self.host.finished(&sandbox)?;
+        Ok(())
+    }
+
+    /// Takes what was kept of the region before: what is as the state says stays so, and its connections go on.
+    pub fn inherit(&self) {
+        let Some(host::Inheritance { instances, ports }) = self.host.inheritance() else { return };
+        let mut inherited = 0;
+        for host::InheritedInstance { instance, console } in instances {
+            let Ok(id) = instance.name().parse::<InstanceId>() else { continue };
+            self.there().machines.insert(id, Machine { instance, ports: BTreeMap::new() });
+            inherited += 1;
+            if let Some((printed, reader)) = console {
+                self.consoles.printed_before(id, &printed);
+                if let Some(Err(error)) = reader.map(|reader| self.consoles.follow(id, reader)) {
+                    tracing::warn!(%error, instance = %id, "what it prints is lost");
+                }
+            }
+        }
+        for kept in ports {
+            if let Err(error) = self.inherit_port(&kept) {
+                let error = crate::said::said(&error);
+                tracing::warn!(interface = kept.label, error, "its port is made anew");
+                // Nobody would know of it, and it would stand in the way of the next one.
+                if let Err(error) = self.host.delete_port(&kept.port) {
+                    tracing::warn!(interface = kept.label, %error, "a port could not be deleted");
+                }
+            }
+        }
+        match self.forwarder.give_up_awaited().wait() {
+            Ok(0) => {}
+            Ok(ports) => tracing::warn!(ports, "flows of ports that are gone have ended"),
+            Err(error) => tracing::warn!(%error, "the forwarder does not answer"),
+        }
+        tracing::info!(instances = inherited, "instances went on while there was no region, and go on");
+    }
+
+    fn inherit_port(&self, kept: &host::InheritedPort) -> anyhow::Result<()> {
+        let interface = kept.label.parse::<NetworkInterfaceId>()?;
+        self.hand_over(interface, &kept.port)?;
+        let mut there = self.there();
+        match &kept.into {
+            host::Into::Instance(name) => {
+                let machine = there.machines.get_mut(&name.parse()?).context("its instance is not there")?;
+                machine.ports.insert(interface, kept.port.clone());
+            }
+            host::Into::Guest(network) => {
+                there.attached.insert(interface, (kept.port.clone(), network.clone()));
+            }
+        }
+        Ok(())
     }
 
     /// The disk of an instance is new at each start, so user data runs at each start too.
@@ -256,7 +308,10 @@ impl Machines {
             self.consoles.note(instance.id, "the user data does not begin with `#!` and is not run");
             return Ok(());
         }
-        let log = Stdio::log(self.consoles.writer(instance.id)?)?;
+        let (reader, writer) = std::io::pipe()?;
+        self.host.keep_console(sandbox, reader.as_fd())?;
+        self.consoles.follow(instance.id, reader.into())?;
+        let log = Stdio::log(writer.into())?;
         let program = ProgramSpec::new(vec![sandbox::USER_DATA.to_owned()]);
         // As on AWS, a script that cannot be run does not keep its instance from running.
         let mut child = match sandbox.spawn(&program, log) {
@@ -280,7 +335,8 @@ impl Machines {
         let network = self.sandbox(id).context("the instance is not there")?.network().clone();
         let index = found.attachment.map_or(0, |attachment| attachment.device_index);
         let name = format!("ens{}", 5 + index);
-        let port = self.connect(state, found, network, &name, index == 0)?;
+        let into = host::Into::Instance(id.to_string());
+        let port = self.connect(state, found, network, &into, &name, index == 0)?;
         if let Some(machine) = self.there().machines.get_mut(&id) {
             machine.ports.insert(interface, port);
         }
@@ -293,6 +349,7 @@ impl Machines {
         state: &State,
         interface: &NetworkInterface,
         target: Namespace,
+        into: &host::Into,
         name: &str,
         default_route: bool,
     ) -> anyhow::Result<Port> {
@@ -313,7 +370,9 @@ impl Machines {
             routes: Vec::new(),
         };
         let port = self.host.create_port(&spec)?;
-        if let Err(error) = self.hand_over(interface.id, &port) {
+        let kept = self.host.keep_port(&interface.id.to_string(), &port, into);
+        let handed = kept.map_err(anyhow::Error::from).and_then(|()| self.hand_over(interface.id, &port));
+        if let Err(error) = handed {
             // Nobody would know of it, and it would stand in the way of the next one.
             if let Err(error) = self.host.delete_port(&port) {
                 tracing::warn!(interface = %interface.id, %error, "a port could not be deleted");
@@ -362,7 +421,8 @@ impl Machines {
         let found = state.network_interfaces.get(&interface).context("the interface is not there")?;
         match guest {
             Guest::Namespace(target, name) => {
-                let port = self.connect(state, found, target.clone(), &name, true)?;
+                let into = host::Into::Guest(target.clone());
+                let port = self.connect(state, found, target.clone(), &into, &name, true)?;
                 self.there().attached.insert(interface, (port, target));
             }
             Guest::Tap(name) => {

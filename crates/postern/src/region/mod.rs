@@ -94,6 +94,8 @@ pub struct Options {
     pub audit_log: Rotation,
     /// Packets are carried by the forwarder alone.
     pub forwarder_only: bool,
+    /// Seconds for which instances and known flows go on if this process ends without a word; zero is not at all.
+    pub linger: u32,
 }
 
 /// A running region.
@@ -131,12 +133,17 @@ struct Packets {
     machines: Arc<Machines>,
     reconciler: tokio::task::AbortHandle,
     dns: Arc<postern_dns::Metrics>,
+    /// For how many seconds they go on without this process.
+    linger: u32,
 }
 
 impl Region {
-    /// Starts everything. Ready when it returns.
-    pub async fn start(host: Result<Host, HostError>, options: Options) -> anyhow::Result<Arc<Self>> {
-        let taken = options.state_dir.take()?;
+    /// Starts everything, in a state directory that was taken. Ready when it returns.
+    pub async fn start(
+        taken: Taken,
+        host: Result<Host, HostError>,
+        options: Options,
+    ) -> anyhow::Result<Arc<Self>> {
         let ledger = open_ledger(&options)?;
         let host = host.map(Arc::new).map_err(|error| error.to_string());
         let uplink = match (&host, options.uplink) {
@@ -149,13 +156,15 @@ impl Region {
             meter: Arc::clone(&uplink.meter),
             resolvers: Arc::new(Upstream::of_file(Path::new(RESOLVERS))),
         });
-        let planned = Planned::new(ledger.state(), uplink.as_ref().map(Uplink::setting));
-        let (forwarder, how) = match &host {
-            Ok(host) => {
-                let carrier = Carrier::start(&planned, host, options.forwarder_only)?;
-                (Some(Arc::new(carrier.forwarder)), Some(carrier.how))
+        let carrier = host.as_ref().ok().map(|host| Carrier::load(host, options.forwarder_only));
+        let generation = carrier.as_ref().map_or(0, Carrier::last_generation);
+        let planned = Planned::new(ledger.state(), uplink.as_ref().map(Uplink::setting), generation);
+        let (forwarder, how) = match carrier {
+            Some(carrier) => {
+                let how = carrier.how.clone();
+                (Some(Arc::new(carrier.start(&planned)?)), Some(how))
             }
-            Err(_) => (None, None),
+            None => (None, None),
         };
         let planner = Arc::new(Planner::new(planned, forwarder.clone()));
         let changed = Arc::new(Notify::new());
@@ -168,7 +177,8 @@ impl Region {
             .context("cannot write the region's CA")?;
         let identity = identity(&commands, &authority, &options)?;
         ensure_account(&commands, options.dev).await?;
-        attach::forget_guests(&commands).await;
+        let kept = host.as_ref().map(|host| attach::kept_guests(host)).unwrap_or_default();
+        attach::forget_guests(&commands, &kept).await;
 
         let as_commands: Arc<dyn Commands> = Arc::clone(&commands) as _;
         let sessions = Arc::new(session_keys(&commands)?);
@@ -223,9 +233,12 @@ impl Region {
                 }
                 let machines =
                     Arc::new(Machines::new(Arc::clone(&host), Arc::clone(&forwarder), consoles, furnishings));
+                let inheritor = Arc::clone(&machines);
+                tokio::task::spawn_blocking(move || inheritor.inherit()).await?;
+                let linger = if how == How::Kernel { options.linger } else { 0 };
                 let reconciler =
                     tokio::spawn(Arc::clone(&machines).reconcile(as_commands, changed)).abort_handle();
-                Ok(Packets { host, forwarder, how, machines, reconciler, dns })
+                Ok(Packets { host, forwarder, how, machines, reconciler, dns, linger })
             }
             (Err(reason), _) => {
                 tokio::spawn(without_packets::reconcile(as_commands, changed, reason.clone()));
@@ -249,6 +262,11 @@ impl Region {
             _taken: taken,
         });
         crate::control::server::listen(&region.options.state_dir, control::controlled(&region))?;
+        if let Ok(packets) = &region.packets
+            && let Err(error) = packets.host.linger(packets.linger)
+        {
+            tracing::warn!(%error, "if this process is killed, instances end with it");
+        }
         // INVARIANT: from here on the health page says `ready`, so all of it is.
         pages.show(&region);
         Ok(region)
@@ -279,6 +297,11 @@ impl Region {
             Ok(packets) => packets.how.to_string(),
             Err(reason) => format!("none move: {reason}"),
         }
+    }
+
+    /// For how many seconds instances and known flows go on if this process ends without a word.
+    pub fn lingers(&self) -> u32 {
+        self.packets.as_ref().map_or(0, |packets| packets.linger)
     }
 
     /// How packets leave the region, if they can.

@@ -47,6 +47,7 @@ impl Planner {
         let planned = Planned { state: Arc::clone(state), plan: Arc::new(compiled.plan) };
         if let Some(forwarder) = &self.forwarder {
             forwarder.publish(Arc::clone(&planned.plan) as _, compiled.changed).wait()?;
+            forwarder.note_state(state.revision);
         }
         self.current.store(Arc::new(planned));
         Ok(())
@@ -66,8 +67,9 @@ fn report(diagnostics: &[postern_path::Diagnostic]) {
 
 impl Planned {
     /// A state, compiled from nothing, in a region that packets leave by this uplink.
-    pub fn new(state: Arc<State>, uplink: Option<Uplink>) -> Self {
-        let compiled = Plan::compile_with_uplink(&state, uplink);
+    /// Its generations begin above `generation`.
+    pub fn new(state: Arc<State>, uplink: Option<Uplink>, generation: u64) -> Self {
+        let compiled = Plan::compile_above(&state, uplink, generation);
         report(&compiled.diagnostics);
         Self { state, plan: Arc::new(compiled.plan) }
     }

@@ -56,6 +56,12 @@ pub fn difference(state: &State, actual: &Actual, planned: bool, now: Timestamp)
                     let wanted = wanted.get(&instance.id).cloned().unwrap_or_default();
                     tasks.extend(plugged.difference(&wanted).map(|x| Task::Unplug(instance.id, *x)));
                     tasks.extend(wanted.difference(plugged).map(|x| Task::Plug(instance.id, *x)));
+                    if instance.state == InstanceState::Pending {
+                        // Whoever built it did not come to say so.
+                        let (state, reason) = (InstanceState::Running, String::new());
+                        let report = Action::ReportInstance { instance: instance.id, state, reason };
+                        tasks.push(Task::report(instance.owner, report));
+                    }
                 }
             },
             InstanceState::Stopping => tasks.push(down(InstanceState::Stopped)),

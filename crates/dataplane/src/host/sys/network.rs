@@ -1,7 +1,7 @@
 //! Interfaces, sockets, and the kernel's packet programs.
 #![expect(unsafe_code, reason = "raw system calls; every block says why it is sound")]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -64,6 +64,49 @@ pub(crate) fn attach_tcx(program: BorrowedFd<'_>, interface_index: u32) -> io::R
         libc::syscall(libc::SYS_bpf, BPF_LINK_CREATE, attribute.as_ptr(), size_of_val(&attribute))
     })?;
     own(fd)
+}
+
+/// What `bpf` takes to pin an object, or to open a pinned one.
+#[repr(C)]
+#[derive(Default)]
+struct PinnedObject {
+    path: u64,
+    fd: u32,
+    flags: u32,
+    directory: i32,
+    spare: u32,
+}
+
+/// Pins an object of the kernel's programs in a directory of a file system for that.
+pub(crate) fn pin_object(object: BorrowedFd<'_>, directory: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    const BPF_OBJ_PIN: libc::c_int = 6;
+    let fd = u32::try_from(object.as_raw_fd()).map_err(io::Error::other)?;
+    pinned(BPF_OBJ_PIN, fd, directory, name).map(drop)
+}
+
+/// Opens an object that was pinned.
+pub(crate) fn open_object(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
+    const BPF_OBJ_GET: libc::c_int = 7;
+    own(pinned(BPF_OBJ_GET, 0, directory, name)?)
+}
+
+fn pinned(
+    command: libc::c_int,
+    fd: u32,
+    directory: BorrowedFd<'_>,
+    name: &CStr,
+) -> io::Result<libc::c_long> {
+    // Since Linux 6.5, which is older than TCX.
+    const BPF_F_PATH_FD: u32 = 1 << 14;
+    let attribute = PinnedObject {
+        path: name.as_ptr().expose_provenance() as u64,
+        fd,
+        flags: BPF_F_PATH_FD,
+        directory: directory.as_raw_fd(),
+        spare: 0,
+    };
+    // SAFETY: the attribute points to a C string that lives through the call; its size is given.
+    check_long(unsafe { libc::syscall(libc::SYS_bpf, command, &raw const attribute, size_of::<PinnedObject>()) })
 }
 
 /// Sets `IFF_UP` on an interface of the calling thread's network namespace.
