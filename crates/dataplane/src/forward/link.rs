@@ -31,7 +31,7 @@ pub(super) struct End {
 #[derive(Debug)]
 pub(super) struct InKernel {
     arp: PacketSocket,
-    _program: Attachment,
+    program: Attachment,
 }
 
 impl End {
@@ -67,6 +67,13 @@ impl End {
         [Some((&self.socket, 0)), arp].into_iter().flatten()
     }
 
+    /// What is pinned of the program on the port stays there.
+    pub fn leave_program(&mut self) {
+        if let Some(in_kernel) = &mut self.in_kernel {
+            in_kernel.program.leave_pinned();
+        }
+    }
+
     /// Lets frames wake whoever waits.
     pub fn watch(&self, epoll: &Epoll, number: PortNumber) -> io::Result<()> {
         for (socket, mark) in self.sockets() {
@@ -90,7 +97,7 @@ fn stand_before(program: &KernelProgram, socket: &PacketSocket) -> Result<InKern
     let arp = socket.another(Frames::Arp).map_err(|error| error.to_string())?;
     socket.narrow(Frames::Ipv4).map_err(|error| error.to_string())?;
     let attachment = program.attach(socket).map_err(|error| error.to_string())?;
-    Ok(InKernel { arp, _program: attachment })
+    Ok(InKernel { arp, program: attachment })
 }
 
 /// Closes ends on threads of its own.

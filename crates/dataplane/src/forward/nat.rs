@@ -277,6 +277,20 @@ mod tests {
         assert_eq!(ports.spaces(), 1);
     }
 
+    #[test]
+    fn a_port_that_a_flow_has_already_is_claimed_once() {
+        let mut ports = NatPorts::new(KeyHash::with_seed(1));
+        let taken = ports.take(&key(443), &sender(7)).unwrap();
+        let mut after = NatPorts::new(KeyHash::with_seed(2));
+        assert!(after.claim(&key(443), taken) && !after.claim(&key(443), taken));
+        assert!(after.claim(&key(80), taken), "another target has its own");
+        assert!(!after.claim(&key(443), 1_023), "nobody is given this one");
+        let others: BTreeSet<u16> = (1..PORTS).map(|_| after.take(&key(443), &sender(7)).unwrap()).collect();
+        assert!(!others.contains(&taken) && others.len() == PORTS - 1);
+        after.give_back(&key(443), taken);
+        assert_eq!(after.take(&key(443), &sender(7)), Some(taken));
+    }
+
     proptest! {
         #[test]
         fn a_port_is_nobody_elses(steps in proptest::collection::vec(any::<Option<u8>>(), 1..600), seed in any::<u64>()) {

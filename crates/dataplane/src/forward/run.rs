@@ -37,7 +37,7 @@ use super::step::{Effects, Fate, Frame, opened, step};
 use super::tables::Tables;
 use super::uplink::{NotOpened, UplinkDirectory, Wanted};
 use crate::host::{FrameBatch, FrameMeta, MAX_BATCH, PacketSocket, VirtioNetHdr};
-use crate::kernel::KernelProgram;
+use crate::kernel::{KernelError, KernelProgram};
 
 /// Frames that are read from a port before the next port's turn.
 const BATCH: usize = 32;
@@ -73,7 +73,13 @@ pub struct Options {
 impl Options {
     /// The usual bounds.
     pub fn with_seed(seed: u64) -> Self {
-        Self { limits: Limits::default(), clock: Clock::default(), seed, log_length: 8_192, same_state: false }
+        Self {
+            limits: Limits::default(),
+            clock: Clock::default(),
+            seed,
+            log_length: 8_192,
+            same_state: false,
+        }
     }
 }
 
@@ -302,6 +308,11 @@ impl Forwarder {
         self.ask(|reply| Command::GiveUpAwaited { reply })
     }
 
+    /// Loads the kernel program once more, and lets it carry packets in the place of the one that does. No packet is lost.
+    pub fn renew_program(&self) -> Result<(), KernelError> {
+        self.program.as_ref().map_or(Ok(()), |program| program.replace())
+    }
+
     /// Notes for a forwarder after this one which state packets follow.
     pub fn note_state(&self, revision: u64) {
         if let Some(program) = &self.program {
@@ -378,7 +389,9 @@ struct Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        for link in std::mem::take(&mut self.links).into_iter().flatten() {
+        for mut link in std::mem::take(&mut self.links).into_iter().flatten() {
+            // The ports are still there. What is pinned on them goes with the keeper, or on without us.
+            link.end.leave_program();
             self.close(link.end);
         }
     }

@@ -224,7 +224,9 @@ impl Tables {
     fn gateway_place(&mut self, id: ResourceId) -> Option<usize> {
         let before = self.gateways.len();
         let place = self.gateways.place(id)?;
-        if place == before && let Some(kernel) = &self.kernel {
+        if place == before
+            && let Some(kernel) = &self.kernel
+        {
             kernel.maps().note_gateway(place, &id.to_string());
         }
         Some(place)

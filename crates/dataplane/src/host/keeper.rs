@@ -225,12 +225,12 @@ impl Keeper {
             return ControlFlow::Continue(());
         }
         let milliseconds = u64::try_from(self.linger.left().as_millis()).unwrap_or(u64::MAX);
-        let lingers =
-            Answer::Lingers { version: VERSION, milliseconds, instances: self.kept.instances() };
+        let lingers = Answer::Lingers { version: VERSION, milliseconds, instances: self.kept.instances() };
         match call.wish {
             Wish::TakeOver if call.version == VERSION => {
                 // Where this fails the caller is gone, and somebody else may come.
-                let taken = caller.set_patience(Duration::ZERO).and_then(|()| caller.send(&Answer::Taken, &[]));
+                let taken =
+                    caller.set_patience(Duration::ZERO).and_then(|()| caller.send(&Answer::Taken, &[]));
                 if taken.is_ok() {
                     self.kept.takeovers += 1;
                     self.lease = Some(Channel::new(caller.into_socket()));

@@ -113,7 +113,8 @@ impl Kept {
             }
             KeeperRequest::KeepConsole(number) => {
                 if let (Some(instance), Some(reader)) = (self.instances.get_mut(&number), fds.pop()) {
-                    instance.console = Some(Console { reader: Some(reader.into()), printed: VecDeque::new() });
+                    instance.console =
+                        Some(Console { reader: Some(reader.into()), printed: VecDeque::new() });
                 }
                 Some(done)
             }

@@ -66,8 +66,8 @@ pub use spec::{FileSpec, InstanceSpec, LOGIN_HOME, LOGIN_ID, LOGIN_USER, SpecErr
 pub use start::{HostError, StartOptions, start};
 pub use sys::end_with_closed_pipes;
 
-use port::PortMaker;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
+use port::PortMaker;
 use protocol::{Channel, Failure, KeeperReply, KeeperRequest, KeptPort};
 
 /// How long the keeper may take over one request.

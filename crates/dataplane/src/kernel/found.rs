@@ -76,7 +76,9 @@ impl Maps {
         };
         let keys = [(&found.forward, false), (&found.reverse, true)];
         let hash = |key| Index::hash(self.settings(), key);
-        keys.iter().all(|(key, reverse)| self.index.has(hash(key), Entry { place, reverse: *reverse })).then_some(found)
+        keys.iter()
+            .all(|(key, reverse)| self.index.has(hash(key), Entry { place, reverse: *reverse }))
+            .then_some(found)
     }
 
     /// Whether a place was never a flow's.
@@ -109,8 +111,7 @@ impl Maps {
     /// Whether everything that a flow rests on is as it was.
     pub(crate) fn holds(&self, stamps: &[Stamp]) -> bool {
         stamps.iter().all(|stamp| {
-            self.generation(stamp.slot)
-                .is_some_and(|now| now.load(Ordering::Acquire) == stamp.generation)
+            self.generation(stamp.slot).is_some_and(|now| now.load(Ordering::Acquire) == stamp.generation)
         })
     }
 

@@ -28,7 +28,7 @@ mod table;
 pub(crate) use found::Found;
 pub use maps::Maps;
 pub(crate) use maps::SharedFlow;
-pub(crate) use program::Attachment;
 pub use pin::Pins;
+pub(crate) use program::Attachment;
 pub use program::{KernelError, KernelProgram, NotAdopted, Size, probe};
 pub(crate) use table::{Checks, KernelTables};

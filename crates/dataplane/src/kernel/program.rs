@@ -23,16 +23,8 @@ use crate::host::{Feature, Namespace, NamespaceError, PacketSocket, sys};
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/postern.o");
 const PROGRAM: &str = "postern";
 /// What program and forwarder share.
-const MAPS: [&str; 8] = [
-    "settings",
-    "places",
-    "ports",
-    "flows",
-    "buckets",
-    "generations",
-    "port_tallies",
-    "gateway_tallies",
-];
+const MAPS: [&str; 8] =
+    ["settings", "places", "ports", "flows", "buckets", "generations", "port_tallies", "gateway_tallies"];
 /// What the verifier says about a program that it refuses is longer than anybody wants to read.
 const MOST_SAID: usize = 400;
 
@@ -134,6 +126,13 @@ struct Room {
 pub(crate) struct Attachment {
     _link: OwnedFd,
     pinned: Option<(Arc<Pins>, u32)>,
+}
+
+impl Attachment {
+    /// What is pinned stays when this is dropped.
+    pub(crate) fn leave_pinned(&mut self) {
+        self.pinned = None;
+    }
 }
 
 impl Drop for Attachment {
@@ -303,9 +302,9 @@ impl KernelProgram {
         if self.inherited.is_none() {
             return 0;
         }
-        (0..GENERATIONS).filter_map(|slot| self.maps.generation(slot)).fold(0, |most, generation| {
-            most.max(generation.load(Ordering::Acquire))
-        })
+        (0..GENERATIONS)
+            .filter_map(|slot| self.maps.generation(slot))
+            .fold(0, |most, generation| most.max(generation.load(Ordering::Acquire)))
     }
 
     /// Which state packets follow, as whoever was before noted it; and how often somebody went on.
@@ -476,4 +475,87 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text.chars().take(MOST_SAID).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In a network of its own, as root; else not at all.
+    fn as_root(case: impl FnOnce(&Namespace) + Send) {
+        if !nix::unistd::geteuid().is_root() {
+            println!("skipped: only root can run this one");
+            return;
+        }
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+                let here = Namespace::current().unwrap();
+                match KernelProgram::load(&here, Size { flows: 64 }, 1) {
+                    Ok(_) => case(&here),
+                    Err(error @ KernelError::Verifier(_)) => panic!("{error}"),
+                    Err(error) => println!("skipped: {error}"),
+                }
+            });
+        });
+    }
+
+    fn adopt(here: &Namespace, pins: &Pins) -> Result<Option<KernelProgram>, NotAdopted> {
+        KernelProgram::adopt(here, pins.try_clone().unwrap(), Vec::new())
+    }
+
+    #[test]
+    fn what_is_pinned_is_found_again() {
+        as_root(|here| {
+            let pins = Pins::own().unwrap();
+            assert!(adopt(here, &pins).unwrap().is_none(), "nothing is there yet");
+            let first =
+                KernelProgram::load_pinned(here, Size { flows: 100 }, 1, pins.try_clone().unwrap()).unwrap();
+            first.maps.generation(7).unwrap().store(41, Ordering::Relaxed);
+            first.maps.note_gateway(0, "nat-0123456789abcdef0");
+            first.follow(12);
+            let secrets = |program: &KernelProgram| {
+                program.maps.settings().secrets.each_ref().map(|secret| secret.load(Ordering::Relaxed))
+            };
+            let before = secrets(&first);
+            drop(first);
+            for adoptions in 1..=2 {
+                let again = adopt(here, &pins).unwrap().unwrap();
+                assert_eq!(secrets(&again), before);
+                assert_eq!((again.last_generation(), again.followed()), (41, (12, adoptions)));
+                assert_eq!(again.maps.gateways(), ["nat-0123456789abcdef0"]);
+                assert_eq!((again.room.flows, again.maps.room()), (100, 100));
+            }
+        });
+    }
+
+    #[test]
+    fn what_another_version_pinned_is_not_read() {
+        as_root(|here| {
+            let pins = Pins::own().unwrap();
+            let first =
+                KernelProgram::load_pinned(here, Size { flows: 100 }, 1, pins.try_clone().unwrap()).unwrap();
+            let about = first.maps.notes.about().unwrap();
+            first.maps.notes.finish(About { fingerprint: about.fingerprint ^ 1, ..about });
+            let refused = adopt(here, &pins).unwrap_err();
+            assert!(matches!(refused, NotAdopted::Version { .. }), "{refused}");
+            first.maps.notes.finish(About { processors: about.processors + 1, ..about });
+            let refused = adopt(here, &pins).unwrap_err();
+            assert!(matches!(refused, NotAdopted::Processors { .. }), "{refused}");
+            first.maps.notes.finish(about);
+            assert!(adopt(here, &pins).is_ok());
+        });
+    }
+
+    #[test]
+    fn what_was_not_finished_is_not_read() {
+        as_root(|here| {
+            let pins = Pins::own().unwrap();
+            let half =
+                KernelProgram::read(here, Size { flows: 64 }, 1, Some(pins.try_clone().unwrap())).unwrap();
+            drop(half);
+            let refused = adopt(here, &pins).unwrap_err();
+            assert!(matches!(refused, NotAdopted::Unfinished), "{refused}");
+        });
+    }
 }

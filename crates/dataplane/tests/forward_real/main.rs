@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a case fails by panicking, with the value at hand")]
 
 mod cases;
+mod hitless;
 mod lockstep;
 mod measure;
 mod net;
@@ -50,8 +51,16 @@ const CASES: &[Case] = &[
 ];
 
 /// Cases about the kernel program.
-const KERNEL: &[Case] =
-    &[("lockstep", lockstep::lockstep), ("beginnings", lockstep::beginnings), ("crowded", cases::crowded)];
+const KERNEL: &[Case] = &[
+    ("lockstep", lockstep::lockstep),
+    ("beginnings", lockstep::beginnings),
+    ("crowded", cases::crowded),
+    ("program_swaps", hitless::program_swaps),
+    ("gone_on_with", hitless::gone_on_with),
+];
+
+/// What cases start in order to kill it.
+const VICTIMS: &[Case] = &[(hitless::REGION, hitless::region)];
 
 /// Cases that run only when they are asked for by name.
 const ON_REQUEST: &[Case] = &[("measure", measure::measure)];
@@ -59,8 +68,13 @@ const ON_REQUEST: &[Case] = &[("measure", measure::measure)];
 fn main() -> ExitCode {
     if let Ok(name) = std::env::var(CASE_VARIABLE) {
         let directory = PathBuf::from(std::env::var(DIR_VARIABLE).unwrap());
-        let (_, case) =
-            CASES.iter().chain(KERNEL).chain(ON_REQUEST).find(|(known, _)| *known == name).unwrap();
+        let (_, case) = CASES
+            .iter()
+            .chain(KERNEL)
+            .chain(ON_REQUEST)
+            .chain(VICTIMS)
+            .find(|(known, _)| *known == name)
+            .unwrap();
         if let Some(why) = world::kernel_is_missing() {
             println!("note: not run, the kernel program cannot be loaded here: {why}");
             return ExitCode::SUCCESS;

@@ -9,8 +9,10 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, unshare};
 use postern_dataplane::forward::packet::ROUTER_MAC;
 use postern_dataplane::forward::{Clock, Counters, Decider, Forwarder, InterfaceInfo, Options};
-use postern_dataplane::host::{Host, Mac, Namespace, Port, PortRoute, PortSpec, Prefix, StartOptions, start};
-use postern_dataplane::kernel::{KernelError, KernelProgram, Size};
+use postern_dataplane::host::{
+    Host, Mac, Namespace, Orphan, Port, PortRoute, PortSpec, Prefix, StartOptions, start, take_over,
+};
+use postern_dataplane::kernel::{KernelError, KernelProgram, Pins, Size};
 use postern_model::{AccountId, NatGatewayId, NetworkInterfaceId, ResourceId, VpcEndpointId, VpcId};
 use postern_path::{
     Action, Cover, Decision, Deliver, Door, DropReason, End, Flow, Hops, IdleTimeouts, Outcome, Peer,
@@ -237,15 +239,18 @@ impl World {
     /// Where the kernel program carries flows, it carries at most so many.
     pub fn with_room(directory: &Path, flows: u32) -> Self {
         let host = start(StartOptions { runtime_dir: directory.join("run"), hidden: Vec::new() }).unwrap();
+        let program = is_kernel().then(|| load_roomy(host.fabric(), flows).unwrap());
+        let (networks, alive): (Vec<_>, _) = (0..3).map(|_| network()).unzip();
+        Self { _alive: alive, ..Self::of(host, program, networks.try_into().unwrap()) }
+    }
+
+    /// With these parts; the networks are somebody else's.
+    pub fn of(host: Host, program: Option<KernelProgram>, networks: [Namespace; 3]) -> Self {
         let rules = Rules { generation: 1, routed: true, open: true };
         let options = Options { clock: Clock::default(), ..Options::with_seed(7) };
-        let program = is_kernel().then(|| load_roomy(host.fabric(), flows).unwrap());
         let forwarder = Forwarder::start_with(Arc::new(rules), &rules.stamps(), options, program).unwrap();
-        let mut alive = Vec::new();
         let mut ports = Vec::new();
-        let networks = [0_u64, 1, 2].map(|number| {
-            let (namespace, lives) = network();
-            alive.push(lives);
+        for (number, namespace) in (0..).zip(&networks) {
             let gateway = rules.interface(eni(number)).unwrap().gateway;
             let port = host
                 .create_port(&PortSpec {
@@ -261,27 +266,39 @@ impl World {
                 .unwrap();
             forwarder.add_port(eni(number), host.open_port(&port).unwrap()).wait().unwrap().unwrap();
             ports.push(port);
-            namespace
-        });
-        let router = Ipv4Addr::new(240, 0, 0, 254);
-        let port = host
-            .create_port(&PortSpec {
-                target: host.doors().clone(),
-                inside_name: "doors".to_owned(),
-                mac: Mac(DOORS_MAC),
-                mtu: 9001,
-                addresses: Door::ALL.iter().map(|door| prefix(door.address(), 24)).collect(),
-                gateway: None,
-                neighbours: vec![(router.into(), Mac(ROUTER_MAC.0))],
-                routes: vec![PortRoute {
-                    destination: prefix(Ipv4Addr::new(240, 0, 0, 0), 4),
-                    via: Some(router.into()),
-                }],
-            })
-            .unwrap();
-        let socket = host.open_port(&port).unwrap();
-        forwarder.add_doors_port(socket, postern_model::Mac(DOORS_MAC)).wait().unwrap().unwrap();
-        Self { forwarder, rules, networks, doors: host.doors().clone(), host, _alive: alive, ports }
+        }
+        connect_doors(&host, &forwarder);
+        Self { forwarder, rules, networks, doors: host.doors().clone(), host, _alive: Vec::new(), ports }
+    }
+
+    /// What a killed one left, under other rules; `same_state` is what is said of the state behind them.
+    pub fn go_on(socket: &Path, mut rules: Rules, same_state: bool, networks: [Namespace; 3]) -> Self {
+        let Orphan::Taken(host) = take_over(socket) else { panic!("nothing can be taken over") };
+        let pins = Pins::new(host.pins(false).unwrap()).unwrap();
+        let mut inherited: Vec<_> =
+            host.inherited_ports().into_iter().map(|x| (x.label.parse().unwrap(), x.port)).collect();
+        inherited.sort_by_key(|(interface, _): &(NetworkInterfaceId, Port)| *interface);
+        let owners = inherited.iter().map(|(interface, port)| (*interface, port.index)).collect();
+        let program = KernelProgram::adopt(host.fabric(), pins, owners).unwrap().unwrap();
+        rules.generation = program.last_generation() + 1;
+        let options = Options { same_state, ..Options::with_seed(8) };
+        let forwarder =
+            Forwarder::start_with(Arc::new(rules), &rules.stamps(), options, Some(program)).unwrap();
+        connect_doors(&host, &forwarder);
+        for (interface, port) in &inherited {
+            forwarder.add_port(*interface, host.open_port(port).unwrap()).wait().unwrap().unwrap();
+        }
+        assert_eq!(forwarder.give_up_awaited().wait(), Ok(0));
+        let ports = inherited.into_iter().map(|(_, port)| port).collect();
+        Self {
+            forwarder,
+            rules,
+            networks,
+            doors: host.doors().clone(),
+            host: *host,
+            _alive: Vec::new(),
+            ports,
+        }
     }
 
     /// Another plan. Returns how long it took to be effective.
@@ -306,4 +323,26 @@ impl World {
         self.forwarder.shutdown();
         self.host.shutdown(Duration::ZERO).unwrap();
     }
+}
+
+/// Gives the doors a port.
+fn connect_doors(host: &Host, forwarder: &Forwarder) {
+    let router = Ipv4Addr::new(240, 0, 0, 254);
+    let port = host
+        .create_port(&PortSpec {
+            target: host.doors().clone(),
+            inside_name: "doors".to_owned(),
+            mac: Mac(DOORS_MAC),
+            mtu: 9001,
+            addresses: Door::ALL.iter().map(|door| prefix(door.address(), 24)).collect(),
+            gateway: None,
+            neighbours: vec![(router.into(), Mac(ROUTER_MAC.0))],
+            routes: vec![PortRoute {
+                destination: prefix(Ipv4Addr::new(240, 0, 0, 0), 4),
+                via: Some(router.into()),
+            }],
+        })
+        .unwrap();
+    let socket = host.open_port(&port).unwrap();
+    forwarder.add_doors_port(socket, postern_model::Mac(DOORS_MAC)).wait().unwrap().unwrap();
 }

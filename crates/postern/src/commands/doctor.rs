@@ -2,11 +2,12 @@
 
 use std::process::{Command, ExitCode, Stdio};
 
-use postern_dataplane::host::{self, Feature};
+use postern_dataplane::host::{self, Feature, Lingering};
 use postern_dataplane::kernel;
 use serde::Serialize;
 
 use crate::cli::Output;
+use crate::paths::StateDir;
 
 #[derive(Serialize)]
 struct Finding {
@@ -27,8 +28,9 @@ const TOOLS: [(&str, &str); 5] = [
 ];
 
 /// Prints what it finds; fails if something that packets need is missing.
-pub fn run(output: Output) -> anyhow::Result<ExitCode> {
-    let features = host::probe().into_iter().chain([kernel::probe()]);
+pub fn run(state_dir: Option<&StateDir>, output: Output) -> anyhow::Result<ExitCode> {
+    let lingering = state_dir.and_then(|state_dir| host::look(&state_dir.keeper_socket())).map(lingering);
+    let features = host::probe().into_iter().chain([kernel::probe()]).chain(lingering);
     let mut findings: Vec<Finding> = features.map(finding).collect();
     findings.extend(TOOLS.iter().map(|(name, remedy)| tool(name, remedy)));
     let healthy = findings.iter().all(|finding| finding.ok || !finding.required);
@@ -37,6 +39,20 @@ pub fn run(output: Output) -> anyhow::Result<ExitCode> {
         Output::Text => print(&findings),
     }
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What a killed region has left.
+fn lingering(Lingering { process, left, instances }: Lingering) -> Feature {
+    Feature {
+        name: "killed region",
+        ok: false,
+        required: false,
+        detail: format!(
+            "its keeper, process {process}, holds {instances} instances for {} s more",
+            left.as_secs_f64().ceil()
+        ),
+        remedy: "`postern up` goes on with them, `postern down` ends them".to_owned(),
+    }
 }
 
 fn finding(feature: Feature) -> Finding {

@@ -39,7 +39,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Attach(args) => attach::run(&resolve()?, args, output),
         Command::Trace(args) => trace::run(&resolve()?, args, output),
         Command::Flows(args) => flows::run(&resolve()?, &args, output),
-        Command::Doctor => doctor::run(output),
+        Command::Doctor => doctor::run(resolve().ok().as_ref(), output),
         Command::Lab(command) => lab::run(command, output),
         Command::Backup { file } => backup::backup(&resolve()?, &file),
         Command::Restore { file } => backup::restore(&resolve()?, &file),

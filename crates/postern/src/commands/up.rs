@@ -98,7 +98,10 @@ fn linger_seconds(asked: Option<u32>, forwarder: bool, ephemeral: bool) -> anyho
     let obstacles = [
         (forwarder, "with --forwarder this process carries all packets"),
         (ephemeral, "with --ephemeral there is no state to come back to"),
-        (!nix::unistd::geteuid().is_root(), "only root has the kernel program, which carries packets meanwhile"),
+        (
+            !nix::unistd::geteuid().is_root(),
+            "only root has the kernel program, which carries packets meanwhile",
+        ),
     ];
     let obstacle = obstacles.iter().find(|(there, _)| *there).map(|(_, why)| why);
     match (asked, obstacle) {

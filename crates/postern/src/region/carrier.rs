@@ -18,6 +18,8 @@ pub struct Carrier {
     program: Option<KernelProgram>,
     /// Who carries known flows.
     pub how: How,
+    /// Whether that goes on if this process ends without a word.
+    pub lingers: bool,
 }
 
 /// Who carries packets of flows that are known.
@@ -53,7 +55,9 @@ impl Carrier {
             Privilege::Unprivileged => How::Unprivileged,
             Privilege::Root if forwarder_only => How::Told,
             Privilege::Root => match load(host) {
-                Ok(program) => return Self { program: Some(program), how: How::Kernel },
+                Ok((program, lingers)) => {
+                    return Self { program: Some(program), how: How::Kernel, lingers };
+                }
                 Err(error) => {
                     let why = crate::said::said(&error);
                     tracing::warn!(error = why, "the forwarder carries all packets");
@@ -61,7 +65,7 @@ impl Carrier {
                 }
             },
         };
-        Self { program: None, how: refused }
+        Self { program: None, how: refused, lingers: false }
     }
 
     /// The last generation of the plan that packets followed before, if any did.
@@ -76,8 +80,10 @@ impl Carrier {
         let plan = Arc::clone(&planned.plan) as _;
         let followed = self.program.as_ref().map(|program| program.followed().0);
         let revision = planned.state.revision;
-        let options =
-            forward::Options { same_state: followed == Some(revision), ..forward::Options::with_seed(seed(0)) };
+        let options = forward::Options {
+            same_state: followed == Some(revision),
+            ..forward::Options::with_seed(seed(0))
+        };
         let forwarder = Forwarder::start_with(plan, &current, options, self.program)?;
         forwarder.note_state(revision);
         if let Some(adopted) = forwarder.adopted() {
@@ -92,20 +98,28 @@ impl Carrier {
     }
 }
 
-/// The program: the one that goes on, or a new one, pinned where it may have to go on without us.
-fn load(host: &Host) -> anyhow::Result<KernelProgram> {
+/// The program: the one that goes on, or a new one, pinned where it may have to go on without us; and whether it is.
+fn load(host: &Host) -> anyhow::Result<(KernelProgram, bool)> {
     if !host.keeps() {
-        return Ok(KernelProgram::load(host.fabric(), Size::default(), seed(1))?);
+        return Ok((KernelProgram::load(host.fabric(), Size::default(), seed(1))?, false));
     }
-    match adopt(host)? {
-        Ok(Some(program)) => return Ok(program),
-        Ok(None) => {}
-        Err(reason) => {
+    match adopt(host) {
+        Ok(Ok(Some(program))) => return Ok((program, true)),
+        Ok(Ok(None)) => {}
+        Ok(Err(reason)) => {
             tracing::warn!(%reason, "what is pinned of the kernel program is replaced, and its flows end");
+        }
+        Err(error) => {
+            let error = crate::said::said(&error);
+            tracing::warn!(
+                error,
+                "nothing can be pinned: if this process is killed, everything ends with it"
+            );
+            return Ok((KernelProgram::load(host.fabric(), Size::default(), seed(1))?, false));
         }
     }
     let pins = Pins::new(host.pins(true)?)?;
-    Ok(KernelProgram::load_pinned(host.fabric(), Size::default(), seed(1), pins)?)
+    Ok((KernelProgram::load_pinned(host.fabric(), Size::default(), seed(1), pins)?, true))
 }
 
 fn adopt(host: &Host) -> anyhow::Result<Result<Option<KernelProgram>, NotAdopted>> {

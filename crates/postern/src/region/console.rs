@@ -56,7 +56,10 @@ impl Consoles {
 
     /// What an instance printed while nobody kept it here.
     pub fn printed_before(&self, instance: InstanceId, bytes: &[u8]) {
-        self.note(instance, "what was printed before the region was started again is lost, but for the last of it");
+        self.note(
+            instance,
+            "what was printed before the region was started again is lost, but for the last of it",
+        );
         self.append(instance, bytes);
     }
 

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::Region;
 use super::uplink::{Carried, Meter, Refused};
+use super::{Packets, Region};
 
 /// All of them, read now.
 pub fn render(region: &Region) -> String {
@@ -23,6 +23,7 @@ pub fn render(region: &Region) -> String {
     }
     if let Ok(packets) = &region.packets {
         resolver(&mut text, &packets.dns);
+        outliving(&mut text, packets);
         // Waiting for the forwarder must not hold up the runtime's other tasks.
         match tokio::task::block_in_place(|| packets.forwarder.counters().wait()) {
             Ok(counters) => data_plane(&mut text, &counters),
@@ -43,6 +44,18 @@ fn family<'a>(
     for (labelled, value) in values {
         let _ = writeln!(text, "{name}{{{label}=\"{labelled}\"}} {value}");
     }
+}
+
+/// What goes on without this process, and what did before it.
+fn outliving(text: &mut String, packets: &Packets) {
+    let (name, help) =
+        ("postern_linger_seconds", "How long instances and flows go on if this process is killed.");
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {}", packets.linger);
+    let adopted = packets.forwarder.adopted().unwrap_or_default();
+    let counted = [("ports", adopted.ports), ("flows", adopted.flows), ("ended_flows", adopted.ended)];
+    let of =
+        ("postern_adopted", "gauge", "What this process went on with when it started, and what of it ended.");
+    family(text, of, "what", counted.map(|(what, number)| (what, count(number))));
 }
 
 fn resolver(text: &mut String, metrics: &postern_dns::Metrics) {

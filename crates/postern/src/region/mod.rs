@@ -159,6 +159,7 @@ impl Region {
         let carrier = host.as_ref().ok().map(|host| Carrier::load(host, options.forwarder_only));
         let generation = carrier.as_ref().map_or(0, Carrier::last_generation);
         let planned = Planned::new(ledger.state(), uplink.as_ref().map(Uplink::setting), generation);
+        let linger = if carrier.as_ref().is_some_and(|carrier| carrier.lingers) { options.linger } else { 0 };
         let (forwarder, how) = match carrier {
             Some(carrier) => {
                 let how = carrier.how.clone();
@@ -235,7 +236,6 @@ impl Region {
                     Arc::new(Machines::new(Arc::clone(&host), Arc::clone(&forwarder), consoles, furnishings));
                 let inheritor = Arc::clone(&machines);
                 tokio::task::spawn_blocking(move || inheritor.inherit()).await?;
-                let linger = if how == How::Kernel { options.linger } else { 0 };
                 let reconciler =
                     tokio::spawn(Arc::clone(&machines).reconcile(as_commands, changed)).abort_handle();
                 Ok(Packets { host, forwarder, how, machines, reconciler, dns, linger })

@@ -184,6 +184,10 @@ impl World {
     /// Starts a region and waits until it says that it is ready; otherwise what it printed before it ended.
     pub fn try_up(&self, state: &Path, arguments: &[&str]) -> Result<Region<'_>, String> {
         let mut command = self.postern(state, &["up", "--listen", "127.0.0.1:0"]);
+        // A killed region leaves nothing, but where that is what a case is about.
+        if !arguments.contains(&"--linger") {
+            command.args(["--linger", "0"]);
+        }
         command.args(arguments);
         self.start(command, state)
     }
@@ -233,6 +237,17 @@ impl World {
                     ended.map_or("it did not end;".to_owned(), |status| status.to_string())
                 ))
             }
+        }
+    }
+}
+
+impl Drop for World {
+    /// What a killed region of a case that failed would leave for a while ends with the case.
+    fn drop(&mut self) {
+        let states =
+            fs::read_dir(self.home()).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+        for state in states.filter(|state| state.join("run/keeper.sock").exists()) {
+            let _ = self.postern(&state, &["down"]).stderr(Stdio::null()).status();
         }
     }
 }
@@ -412,7 +427,7 @@ impl Region<'_> {
     }
 
     /// Checks that nothing of it is left: no process, no namespace, no mount.
-    fn gone(&mut self, patience: Duration) {
+    pub fn gone(&mut self, patience: Duration) {
         self.kill();
         let deadline = Instant::now() + patience;
         loop {

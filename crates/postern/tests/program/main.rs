@@ -15,6 +15,7 @@ mod commands;
 mod doors;
 mod durability;
 mod harness;
+mod hitless;
 mod hostile;
 mod labs;
 mod life;

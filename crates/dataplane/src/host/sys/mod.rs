@@ -161,9 +161,8 @@ pub(crate) fn mount_bpf() -> io::Result<OwnedFd> {
     const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
     const FSMOUNT_CLOEXEC: libc::c_uint = 1;
     // SAFETY: the name is a C string; the result is a new descriptor.
-    let context = own(check_long(unsafe {
-        libc::syscall(libc::SYS_fsopen, c"bpf".as_ptr(), FSOPEN_CLOEXEC)
-    })?)?;
+    let context =
+        own(check_long(unsafe { libc::syscall(libc::SYS_fsopen, c"bpf".as_ptr(), FSOPEN_CLOEXEC) })?)?;
     let (mode, bits) = (c"mode", c"700");
     // SAFETY: key and value are C strings.
     check_long(unsafe {

@@ -90,12 +90,7 @@ pub(crate) fn open_object(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<
     own(pinned(BPF_OBJ_GET, 0, directory, name)?)
 }
 
-fn pinned(
-    command: libc::c_int,
-    fd: u32,
-    directory: BorrowedFd<'_>,
-    name: &CStr,
-) -> io::Result<libc::c_long> {
+fn pinned(command: libc::c_int, fd: u32, directory: BorrowedFd<'_>, name: &CStr) -> io::Result<libc::c_long> {
     // Since Linux 6.5, which is older than TCX.
     const BPF_F_PATH_FD: u32 = 1 << 14;
     let attribute = PinnedObject {
@@ -106,7 +101,9 @@ fn pinned(
         spare: 0,
     };
     // SAFETY: the attribute points to a C string that lives through the call; its size is given.
-    check_long(unsafe { libc::syscall(libc::SYS_bpf, command, &raw const attribute, size_of::<PinnedObject>()) })
+    check_long(unsafe {
+        libc::syscall(libc::SYS_bpf, command, &raw const attribute, size_of::<PinnedObject>())
+    })
 }
 
 /// Sets `IFF_UP` on an interface of the calling thread's network namespace.
