@@ -163,6 +163,10 @@ impl World {
     pub fn postern(&self, state: &Path, arguments: &[&str]) -> Command {
         let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_postern")));
         command.arg("--state-dir").arg(state).args(arguments);
+        // A killed region leaves nothing, but where that is what a case is about.
+        if arguments.first() == Some(&"up") && !arguments.contains(&"--linger") {
+            command.args(["--linger", "0"]);
+        }
         command
     }
 
@@ -183,12 +187,7 @@ impl World {
 
     /// Starts a region and waits until it says that it is ready; otherwise what it printed before it ended.
     pub fn try_up(&self, state: &Path, arguments: &[&str]) -> Result<Region<'_>, String> {
-        let mut command = self.postern(state, &["up", "--listen", "127.0.0.1:0"]);
-        // A killed region leaves nothing, but where that is what a case is about.
-        if !arguments.contains(&"--linger") {
-            command.args(["--linger", "0"]);
-        }
-        command.args(arguments);
+        let command = self.postern(state, &[&["up", "--listen", "127.0.0.1:0"], arguments].concat());
         self.start(command, state)
     }
 
