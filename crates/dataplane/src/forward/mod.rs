@@ -17,6 +17,7 @@
 //! - Every table is bounded and accounted to the interface that fills it; where a bound bites, a counter says so.
 //! - No bytes that come in make it panic.
 
+mod choice;
 mod clock;
 mod counters;
 mod decider;
@@ -34,18 +35,21 @@ mod peer;
 pub(crate) mod phase;
 mod port;
 mod run;
+mod shared;
 mod step;
 mod tables;
 mod template;
 mod uplink;
 mod verdict;
 
+pub(crate) use choice::{Choice, USUAL_VARIANTS};
 pub use clock::Clock;
 pub use counters::{Counters, Drops, GatewayCounters, GatewayReport, PortCounters, PortReport, Volume};
 pub use decider::{Decider, InterfaceInfo};
-pub(crate) use flow::FlowEntry;
+pub(crate) use flow::{Claim, FlowEntry};
 pub use generation::Generations;
 pub use key::{Address, FlowKey, PortNumber};
+pub(crate) use nat::{FIRST_PORT as NAT_FIRST_PORT, PORTS as NAT_PORTS};
 pub use limit::{Limits, Rate};
 pub use log::{FlowOutcome, FlowRecord, LiveFlow, Logged};
 pub use peer::{PeerDirectory, QUARANTINE};
@@ -54,6 +58,8 @@ pub use port::Owner;
 pub use run::{Forwarder, ForwarderError, Options, Pending, Stopped};
 pub use step::{Effects, Fate, Frame, step};
 pub use tables::Tables;
+pub(crate) use template::{MOST_MASKS, Mask};
+pub(crate) use verdict::Verdict;
 pub use uplink::{NotOpened, UplinkDirectory, UplinkFlow, UplinkKey, Wanted};
 
 #[cfg(test)]

@@ -19,11 +19,15 @@ mod index;
 pub mod layout;
 mod mapping;
 mod maps;
+mod ports;
 mod program;
 mod table;
+mod template;
 
 pub use maps::Maps;
-pub(crate) use maps::SharedFlow;
+pub(crate) use maps::{FlowCopy, SharedFlow};
+pub(crate) use ports::Checks;
 pub(crate) use program::Attachment;
 pub use program::{KernelError, KernelProgram, Size, probe};
-pub(crate) use table::{Checks, KernelTables};
+pub(crate) use table::{Contended, Ended, KernelTables, fits};
+pub(crate) use template::Recipe;

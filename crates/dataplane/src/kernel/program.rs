@@ -10,7 +10,9 @@ use aya::programs::{ProgramError, ProgramFd, SchedClassifier};
 use aya::{Ebpf, EbpfLoader};
 
 use super::index::Index;
-use super::layout::{GATEWAYS, GENERATIONS, INTERFACES, PORTS, PROCESSORS};
+use super::layout::{
+    GATEWAYS, GENERATIONS, INTERFACES, PORTS, PROCESSORS, TEMPLATE_BUCKETS, TEMPLATES,
+};
 use super::mapping::{Mapped, Plain};
 use super::maps::Maps;
 use crate::host::{Feature, Namespace, NamespaceError, PacketSocket, sys};
@@ -104,6 +106,8 @@ impl KernelProgram {
             .map_max_entries("buckets", buckets)
             .map_max_entries("port_tallies", PORTS * processors)
             .map_max_entries("gateway_tallies", GATEWAYS * processors)
+            .map_max_entries("place_rings", processors)
+            .map_max_entries("note_rings", processors)
             .override_global("bucket_mask", &mask, true)
             .override_global("reorders", &REORDERS, true)
             .load(OBJECT)
@@ -118,6 +122,13 @@ impl KernelProgram {
             flows: map(&mut ebpf, "flows", flows)?,
             index: Index::new(map(&mut ebpf, "buckets", buckets)?),
             generations: map(&mut ebpf, "generations", GENERATIONS)?,
+            masks: map(&mut ebpf, "port_masks", PORTS)?,
+            port_lives: map(&mut ebpf, "port_lives", PORTS)?,
+            port_drops: map(&mut ebpf, "port_drops", PORTS)?,
+            templates: map(&mut ebpf, "templates", TEMPLATES)?,
+            template_index: Index::new(map(&mut ebpf, "template_buckets", TEMPLATE_BUCKETS)?),
+            place_rings: map(&mut ebpf, "place_rings", processors)?,
+            note_rings: map(&mut ebpf, "note_rings", processors)?,
             port_tallies: map(&mut ebpf, "port_tallies", PORTS * processors)?,
             gateway_tallies: map(&mut ebpf, "gateway_tallies", GATEWAYS * processors)?,
         };
@@ -129,6 +140,7 @@ impl KernelProgram {
             secret = spread(secret);
             word.store(secret | 1, Ordering::Relaxed);
         }
+        maps.settings().shape_secret.store(spread(secret) | 1, Ordering::Relaxed);
         Ok(Self { program, maps: Arc::new(maps), fabric: fabric.clone() })
     }
 
@@ -163,7 +175,7 @@ pub fn probe() -> Feature {
             name,
             ok: true,
             required: false,
-            detail: "loaded for a try; `postern up` as root carries known flows with it".to_owned(),
+            detail: "loaded for a try; `postern up` as root makes and carries flows with it".to_owned(),
             remedy: String::new(),
         },
         Err(error) => Feature {
