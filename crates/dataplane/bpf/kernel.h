@@ -8,6 +8,9 @@ typedef unsigned int __u32;
 typedef unsigned long long __u64;
 
 #define always_inline inline __attribute__((always_inline))
+#define noinline static __attribute__((__noinline__))
+// What is called by this is verified once and by itself, whatever the callers know: functions that many ways lead through.
+#define apart __attribute__((__noinline__))
 #define section(name) __attribute__((section(name), used))
 
 // Fields of a map's definition, as loaders read them out of the type information.
@@ -54,6 +57,24 @@ static __u64 (*const ktime_get_coarse_ns)(void) = (void *)160;
 #define store(place, value) (*(volatile typeof(place) *)&(place) = (value))
 #define likely(condition) __builtin_expect(!!(condition), 1)
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
+
+// The packet's bytes, wherever they are now, and their end. Said in the machine's words, so that the compiler does not take
+// the pointers for the 32 bits as which they are declared.
+static always_inline void *data_of(struct __sk_buff *skb)
+{
+	void *data;
+
+	asm volatile("%0 = *(u32 *)(%1 + %2)" : "=r"(data) : "r"(skb), "i"(__builtin_offsetof(struct __sk_buff, data)));
+	return data;
+}
+
+static always_inline void *end_of(struct __sk_buff *skb)
+{
+	void *end;
+
+	asm volatile("%0 = *(u32 *)(%1 + %2)" : "=r"(end) : "r"(skb), "i"(__builtin_offsetof(struct __sk_buff, data_end)));
+	return end;
+}
 
 static always_inline __u16 swap16(__u16 value)
 {

@@ -8,19 +8,21 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use postern_model::NetworkInterfaceId;
 use postern_path::{Action, Deliver, Outcome, SourceRewrite, Stamp};
 
 use super::decider::Decider;
-use super::flow::{FlowEntry, Opening};
+use super::flow::{Claim, FlowEntry, Opening};
 use super::key::{Address, FlowKey, PortNumber};
 use super::nat::SpaceKey;
 use super::packet::protocol;
+use super::phase::Phase;
 use super::port::Owner;
 use super::tables::{NewFlow, Tables, destination_port, through};
 use super::verdict::Verdict;
-use crate::kernel::{Found, KernelProgram};
+use crate::kernel::{Found, KernelProgram, Maps};
 
 /// What was gone on with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +38,21 @@ pub struct Adopted {
 
 /// Verdicts that many flows between the same two ports share.
 type Shared = HashMap<(PortNumber, PortNumber), Arc<Verdict>>;
+
+/// How long a program that runs may need to end. It cannot be interrupted, and takes some microseconds.
+const SETTLED: Duration = Duration::from_millis(2);
+
+/// What was looked at.
+#[derive(Default)]
+struct Seen {
+    /// Places of flows that stay, and that the program goes on carrying.
+    known: HashSet<u32>,
+    /// Places of those that end, or had ended.
+    over: HashSet<u32>,
+    /// How many end.
+    ended: usize,
+    shared: Shared,
+}
 
 /// Under what a flow is gone on with.
 struct Judge<'a> {
@@ -72,32 +89,114 @@ impl Tables {
             }
         }
         let judge = Judge { decider, same_state, now };
-        let (mut known, mut ended) = (HashSet::new(), 0);
-        let mut shared = Shared::new();
         let maps = program.maps();
-        let epoch = self.generations.epoch();
-        for found in (0..maps.room()).filter_map(|place| maps.found(place)) {
-            let place = found.place;
-            match self.go_on_with(&found, &judge, &mut shared, maps.holds(&found.stamps)) {
-                Some(id) => {
-                    if let Some(flow) = self.flows.get(id).filter(|flow| flow.live.place().is_some()) {
-                        flow.live.found_to_hold(epoch);
-                        known.insert(place);
-                    }
-                }
-                None => ended += 1,
-            }
-        }
-        if let Some(kernel) = &mut self.kernel {
-            kernel.free_others(&known, now);
-        }
+        let mut seen = Seen::default();
+        let held = |found: &Found| maps.holds(&found.stamps);
+        self.go_on_with_all(&maps, &judge, &mut seen, held);
         // Only now: what rests on the plan of before does not hold from here on.
         maps.outdate(program.last_generation() + 1);
         let beyond = self.generations.store(current);
         if beyond > 0 {
             tracing::error!(beyond, "generations beyond the array: their flows are decided one by one");
         }
-        Adopted { ports: self.ports.iter().count(), flows: self.flows.len(), ended }
+        // Until a moment ago templates of before made flows. They rest on what was decided last.
+        std::thread::sleep(SETTLED);
+        self.go_on_with_all(&maps, &judge, &mut seen, |_| true);
+        let boxes = maps.template_boxes();
+        maps.clear_templates();
+        if let Some(kernel) = &mut self.kernel {
+            kernel.free_others(&seen.known, now);
+            kernel.stock(now);
+        }
+        self.decide_boxes(&boxes, &judge);
+        self.balance(&maps);
+        Adopted { ports: self.ports.iter().count(), flows: self.flows.len(), ended: seen.ended }
+    }
+
+    /// Goes on with every flow that is there and was not seen yet.
+    fn go_on_with_all(
+        &mut self,
+        maps: &Maps,
+        judge: &Judge<'_>,
+        seen: &mut Seen,
+        held: impl Fn(&Found) -> bool,
+    ) {
+        let epoch = self.generations.epoch();
+        for place in 0..maps.room() {
+            if seen.known.contains(&place) || seen.over.contains(&place) {
+                continue;
+            }
+            let Some(found) = maps.found(place) else { continue };
+            if self.is_over(&found, judge.now) {
+                seen.over.insert(place);
+                continue;
+            }
+            match self.go_on_with(&found, judge, &mut seen.shared, held(&found)) {
+                Some(id) => {
+                    if let Some(flow) = self.flows.get(id).filter(|flow| flow.live.place().is_some()) {
+                        flow.live.found_to_hold(epoch);
+                        seen.known.insert(place);
+                    }
+                }
+                None => {
+                    seen.over.insert(place);
+                    seen.ended += 1;
+                }
+            }
+        }
+    }
+
+    /// Decides about boxes of flows that there were templates of, so that the program goes on making flows of them.
+    fn decide_boxes(&mut self, boxes: &[FlowKey], judge: &Judge<'_>) {
+        let generations = Arc::clone(&self.generations);
+        for within in boxes {
+            let Some(port) = self.ports.get_mut(within.port) else { continue };
+            let Some(interface) = port.interface() else { continue };
+            // The lowest flow of the box stands for all of it.
+            let flow = within.flow(interface);
+            if port.templates.find(within.port, &flow, &generations, judge.now).is_none() {
+                let decision = judge.decider.decide(&flow);
+                let verdict = Arc::new(Verdict::from(&decision));
+                let cover = &decision.cover;
+                // Where it cannot be kept, the next flow is decided on its own.
+                let _ = port.templates.install(
+                    within.port,
+                    &flow,
+                    cover,
+                    &verdict,
+                    &generations,
+                    |_| 0,
+                    judge.now,
+                );
+            }
+            let kept = port.templates.find(within.port, &flow, &generations, judge.now);
+            if let Some((_, at)) = kept {
+                let _ = self.share_template(within.port, at, judge.now);
+            }
+        }
+    }
+
+    /// What the program counted of flows that began and ended goes on, and is added whenever it is read: so it is taken away
+    /// here from how many there are.
+    fn balance(&mut self, maps: &Maps) {
+        let numbers: Vec<_> = self.ports.iter().map(|(number, _)| number).collect();
+        for number in numbers {
+            if let Some(port) = self.ports.get_mut(number) {
+                port.counters.flows = port.counters.flows.wrapping_sub(maps.port_balance(number));
+            }
+        }
+        for place in 0..self.gateways.len() {
+            if let Some(counters) = self.gateways.get_mut(Some(place)) {
+                counters.active = counters.active.wrapping_sub(maps.gateway_balance(place));
+            }
+        }
+    }
+
+    /// Whether a flow was reset, or silent for too long.
+    fn is_over(&self, found: &Found, now: u64) -> bool {
+        let Some(live) = self.kernel.as_ref().map(|kernel| kernel.live(found)) else { return true };
+        let phase = live.phase();
+        phase == Phase::Reset || now.saturating_sub(live.seen()) > phase.patience(&found.idle)
     }
 
     /// Makes a flow of one that the program carries, or nothing.
@@ -128,10 +227,9 @@ impl Tables {
             interface,
             verdict,
             idle: found.idle,
-            // When it began is not written down.
-            begun: live.seen(),
             live,
-            closing: false,
+            closing: None,
+            claim: Claim::None,
             space,
             peer: None,
             gateway: found.gateway,
@@ -143,7 +241,7 @@ impl Tables {
                 tables.nat.give_back(space, nat_port(found));
             }
         };
-        if self.flows.is_full() || entry.is_expired(judge.now) {
+        if self.flows.is_full() {
             taken(self);
             return None;
         }
@@ -209,7 +307,7 @@ impl Tables {
             SourceRewrite::Identity { .. } => return false,
         };
         let verdict = Arc::new(verdict.clone());
-        let new = NewFlow { key, interface, verdict: &verdict, action };
+        let new = NewFlow { key, interface, verdict: &verdict, action, template: None };
         let destination = action.destination.map_or(key.destination, Address::from);
         let to_port = destination_port(&new);
         let seen = FlowKey::from_parts(exit, source, destination, key.protocol, port, to_port);

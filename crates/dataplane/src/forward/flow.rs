@@ -42,12 +42,13 @@ pub struct FlowEntry {
     pub verdict: Arc<Verdict>,
     /// How long it may be silent.
     pub idle: IdleTimeouts,
-    /// When it began, in nanoseconds.
-    pub begun: u64,
-    /// How far it has come, when its last packet passed, and what passed.
+    /// How far it has come, when it began, when its last packet passed, and what passed.
     pub live: Live,
-    /// Whether it is known to be done, and waits for its place to be needed.
-    pub closing: bool,
+    /// When it had begun, if it is known to be done since, and waits for its place to be needed. The kernel program may
+    /// have begun it again after that.
+    pub closing: Option<u64>,
+    /// What the kernel program knows of it.
+    pub claim: Claim,
     /// The NAT gateway's ports of which it has one.
     pub space: Option<SpaceKey>,
     /// The address that stands for its sender.
@@ -70,6 +71,20 @@ pub enum Opening {
     Wanted,
     /// It was asked, and this first packet waits for what it says.
     Asked(Box<Held>),
+}
+
+/// What the kernel program knows of a flow, so that it makes no other with one of its keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Claim {
+    /// Nothing: there is no program, or it makes no flows of this protocol.
+    #[default]
+    None,
+    /// All: it carries the flow.
+    Shared,
+    /// That its keys are taken.
+    Marked,
+    /// That it is to make no flows at all between these ports, since there was no room for a mark.
+    Blocking,
 }
 
 /// A packet that waits, as it came.
@@ -106,10 +121,15 @@ impl FlowEntry {
         self.live.phase().patience(&self.idle)
     }
 
-    /// Whether it was silent for too long.
+    /// Whether it was silent for too long, or reset where that does not end it at once.
     #[inline]
     pub fn is_expired(&self, now: u64) -> bool {
-        now.saturating_sub(self.live.seen()) > self.patience()
+        now.saturating_sub(self.live.seen()) > self.patience() || self.live.phase() == Phase::Reset
+    }
+
+    /// Whether it is known to be done, and was not begun again since.
+    pub fn is_closing(&self) -> bool {
+        self.closing == Some(self.live.begun())
     }
 
     /// Whether both ends were done so long ago.
@@ -180,11 +200,11 @@ impl FlowTable {
         if place.life == id.life { place.flow.as_deref_mut() } else { None }
     }
 
-    /// Adds a flow under both of its keys, or under none where one is taken.
-    pub fn insert(&mut self, flow: FlowEntry) -> Result<FlowId, KeyTaken> {
+    /// Adds a flow under both of its keys, or under none where one is taken; it is given back then.
+    pub fn insert(&mut self, flow: FlowEntry) -> Result<FlowId, (KeyTaken, Box<FlowEntry>)> {
         let taken = [&flow.reverse, &flow.forward].into_iter().find_map(|key| self.index.get(key));
         if let Some((other, _)) = taken {
-            return Err(KeyTaken(*other));
+            return Err((KeyTaken(*other), Box::new(flow)));
         }
         let place = match self.free.pop() {
             Some(place) => place,
@@ -269,9 +289,9 @@ mod tests {
                 cut: Default::default(),
             }),
             idle: IdleTimeouts::INTERFACE,
-            begun: 0,
             live: Live::new(Phase::Other, 0),
-            closing: false,
+            closing: None,
+            claim: Claim::None,
             space: None,
             peer: None,
             gateway: None,
@@ -281,7 +301,7 @@ mod tests {
         let (ours, theirs, other) = (key(1, 1, 2), key(2, 2, 1), key(3, 3, 1));
         let id = table.insert(entry(ours, theirs)).unwrap();
         for (forward, reverse) in [(ours, other), (other, theirs), (theirs, other), (other, ours)] {
-            assert_eq!(table.insert(entry(forward, reverse)), Err(KeyTaken(id)));
+            assert_eq!(table.insert(entry(forward, reverse)).unwrap_err().0, KeyTaken(id));
             assert_eq!(table.find(&other), None, "nothing is half there");
             table.check();
         }

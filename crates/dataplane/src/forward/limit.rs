@@ -17,6 +17,10 @@ pub struct Limits {
     pub peers_per_port: usize,
     /// Decisions that one interface may ask for.
     pub upcalls: Rate,
+    /// Packets of one interface that the kernel program hands up to the forwarder.
+    pub handed_up: Rate,
+    /// The same of ARP and DHCP, which nothing else keeps from being answered.
+    pub control: Rate,
     /// ICMP errors, resets and answers sent to one interface.
     pub replies: Rate,
     /// Refusals of one interface that are logged.
@@ -33,6 +37,8 @@ impl Default for Limits {
             peers: 1 << 20,
             peers_per_port: 1 << 14,
             upcalls: Rate { per_second: 20_000, burst: 5_000 },
+            handed_up: Rate { per_second: 100_000, burst: 20_000 },
+            control: Rate { per_second: 2_000, burst: 1_000 },
             replies: Rate { per_second: 1_000, burst: 200 },
             logged_refusals: Rate { per_second: 1_000, burst: 1_000 },
         }
@@ -58,11 +64,19 @@ pub struct Bucket {
     last: u64,
 }
 
+impl Rate {
+    /// What one takes of the time that is saved up, and how much that is at most, in nanoseconds. One that never may
+    /// takes more than there can be.
+    pub(crate) fn terms(self) -> (u64, u64) {
+        let price = 1_000_000_000_u64.checked_div(u64::from(self.per_second)).unwrap_or(u64::MAX);
+        (price, price.saturating_mul(u64::from(self.burst)).min(u64::MAX - 1))
+    }
+}
+
 impl Bucket {
     /// A bucket that is full.
     pub fn new(rate: Rate, now: u64) -> Self {
-        let price = 1_000_000_000_u64.checked_div(u64::from(rate.per_second)).unwrap_or(u64::MAX);
-        let most = price.saturating_mul(u64::from(rate.burst)).min(u64::MAX - 1);
+        let (price, most) = rate.terms();
         Self { credit: most, price, most, last: now }
     }
 

@@ -3,7 +3,7 @@
 //! INVARIANT: there is one of it. Whoever lists flows, ends silent ones or looks for a port to take away reads what
 //! the last packet wrote, whoever carried it.
 
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::counters::Volume;
 use super::packet::tcp::Flags;
@@ -30,7 +30,7 @@ impl Live {
             phase: phase.code().into(),
             packets: Default::default(),
             bytes: Default::default(),
-            spare: Default::default(),
+            begun: now.into(),
         };
         Self(Place::Own(slot))
     }
@@ -55,10 +55,20 @@ impl Live {
         copy
     }
 
+    /// It is as far as this, whatever was noted.
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        self.slot().phase.store(phase.code(), Release);
+    }
+
     /// Writes all of it to another place.
     pub(crate) fn copy_to(&self, to: &LiveSlot) {
         let from = self.slot();
-        let pairs = [(&from.epoch, &to.epoch), (&from.seen, &to.seen), (&from.phase, &to.phase)];
+        let pairs = [
+            (&from.epoch, &to.epoch),
+            (&from.seen, &to.seen),
+            (&from.phase, &to.phase),
+            (&from.begun, &to.begun),
+        ];
         let counts = from.packets.iter().zip(&to.packets).chain(from.bytes.iter().zip(&to.bytes));
         for (from, to) in pairs.into_iter().chain(counts) {
             to.store(from.load(Relaxed), Relaxed);
@@ -95,6 +105,11 @@ impl Live {
     #[inline]
     pub fn seen(&self) -> u64 {
         self.slot().seen.load(Relaxed)
+    }
+
+    /// When its first packet passed, in nanoseconds.
+    pub fn begun(&self) -> u64 {
+        self.slot().begun.load(Relaxed)
     }
 
     /// What passed: forward, reverse.

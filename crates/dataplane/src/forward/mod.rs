@@ -18,6 +18,7 @@
 //! - No bytes that come in make it panic.
 
 mod adopt;
+mod choice;
 mod clock;
 mod counters;
 mod decider;
@@ -35,6 +36,7 @@ mod peer;
 pub(crate) mod phase;
 mod port;
 mod run;
+mod shared;
 mod step;
 mod tables;
 mod template;
@@ -42,21 +44,25 @@ mod uplink;
 mod verdict;
 
 pub use adopt::Adopted;
+pub(crate) use choice::{Choice, USUAL_VARIANTS};
 pub use clock::Clock;
 pub use counters::{Counters, Drops, GatewayCounters, GatewayReport, PortCounters, PortReport, Volume};
 pub use decider::{Decider, InterfaceInfo};
-pub(crate) use flow::FlowEntry;
+pub(crate) use flow::{Claim, FlowEntry};
 pub use generation::Generations;
 pub use key::{Address, FlowKey, PortNumber};
 pub use limit::{Limits, Rate};
 pub use log::{FlowOutcome, FlowRecord, LiveFlow, Logged};
+pub(crate) use nat::{FIRST_PORT as NAT_FIRST_PORT, PORTS as NAT_PORTS};
 pub use peer::{PeerDirectory, QUARANTINE};
 pub use phase::Direction;
 pub use port::Owner;
 pub use run::{Forwarder, ForwarderError, Options, Pending, Stopped};
 pub use step::{Effects, Fate, Frame, step};
 pub use tables::Tables;
+pub(crate) use template::{MOST_MASKS, Mask};
 pub use uplink::{NotOpened, UplinkDirectory, UplinkFlow, UplinkKey, Wanted};
+pub(crate) use verdict::Verdict;
 
 #[cfg(test)]
 mod tests;

@@ -3,14 +3,17 @@
 //! INVARIANT: a port of a space belongs to at most one flow. It is free again when its flow is removed, and only
 //! then; which flow may be removed for another is said in [`super::tables`].
 //!
+//! Where the kernel program makes flows too, the index that both share is the truth about ports: a port that is free
+//! here may be taken there, and is then noted here when it is met (in [`super::shared`]).
+//!
 //! A sender's own port decides where the search for a free one starts, moved by a secret of the sender's. So the same
 //! port of the same sender finds the same port again, and a target that still waits out the last connection with it
 //! (TIME-WAIT) sees timestamps that go on and accepts the next; with a port of somebody else's it would drop the SYN
 //! (RFC 7323, 5.3). And two senders that count through the same ports seldom meet.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasher;
 
+use super::choice::Choice;
 use super::flow::FlowId;
 use super::key::{Address, FlowKey, KeyHash, PortNumber};
 
@@ -141,22 +144,22 @@ fn wrap(start: u16, step: usize) -> u16 {
 #[derive(Debug)]
 pub struct NatPorts {
     spaces: HashMap<SpaceKey, Space, KeyHash>,
-    hash: KeyHash,
+    choice: Choice,
 }
 
 impl NatPorts {
     /// No port is in use.
-    pub fn new(hash: KeyHash) -> Self {
-        Self { spaces: HashMap::with_hasher(hash), hash }
+    pub fn new(hash: KeyHash, choice: Choice) -> Self {
+        Self { spaces: HashMap::with_hasher(hash), choice }
     }
 
-    /// Takes a free port for the flow of a sender's packets with this key, if there is one.
-    pub fn take(&mut self, key: &SpaceKey, sender: &FlowKey) -> Option<u16> {
-        let secret = self.hash.hash_one((sender.port, sender.source)) as usize % PORTS;
-        let start = wrap(sender.source_port, secret);
-        let space = self.spaces.entry(*key).or_insert_with(Space::new);
-        let index = space.free_from(start)?;
-        space.set(index, true);
+    /// A port for the flow of a sender's packets with this key that is free as far as is known here.
+    pub fn free(&self, key: &SpaceKey, sender: &FlowKey) -> Option<u16> {
+        let start = self.choice.nat_start(sender);
+        let index = match self.spaces.get(key) {
+            Some(space) => space.free_from(start)?,
+            None => start,
+        };
         Some(FIRST_PORT + index)
     }
 
@@ -169,6 +172,13 @@ impl NatPorts {
             space.set(index, true);
         }
         free
+    }
+
+    /// A port belongs to a flow.
+    pub fn take(&mut self, key: &SpaceKey, port: u16) {
+        if let Some(index) = port.checked_sub(FIRST_PORT) {
+            self.spaces.entry(*key).or_insert_with(Space::new).set(index, true);
+        }
     }
 
     /// A port's flow is gone.
@@ -248,29 +258,40 @@ mod tests {
         FlowKey::new(PortNumber(2), Ipv4Addr::new(10, 0, 0, 5), Ipv4Addr::new(52, 0, 0, 2), transport)
     }
 
+    fn empty(seed: u64) -> NatPorts {
+        NatPorts::new(KeyHash::with_seed(seed), Choice::with_seed(seed))
+    }
+
+    fn take(ports: &mut NatPorts, key: &SpaceKey, sender: &FlowKey) -> Option<u16> {
+        let port = ports.free(key, sender)?;
+        ports.take(key, port);
+        Some(port)
+    }
+
     #[test]
     fn the_same_port_finds_the_same_port_again() {
-        let mut ports = NatPorts::new(KeyHash::with_seed(1));
+        let mut ports = empty(1);
         let first: Vec<u16> =
-            (32_768..61_000).map(|port| ports.take(&key(443), &sender(port)).unwrap()).collect();
+            (32_768..61_000).map(|port| take(&mut ports, &key(443), &sender(port)).unwrap()).collect();
         for port in &first {
             ports.give_back(&key(443), *port);
         }
-        let again = (32_768..61_000).map(|port| ports.take(&key(443), &sender(port)).unwrap());
+        let again = (32_768..61_000).map(|port| take(&mut ports, &key(443), &sender(port)).unwrap());
         assert!(again.eq(first));
     }
 
     #[test]
     fn a_space_gives_every_port_once() {
-        let mut ports = NatPorts::new(KeyHash::with_seed(1));
-        let taken: BTreeSet<u16> = (0..PORTS).map(|_| ports.take(&key(443), &sender(7)).unwrap()).collect();
+        let mut ports = empty(1);
+        let taken: BTreeSet<u16> =
+            (0..PORTS).map(|_| take(&mut ports, &key(443), &sender(7)).unwrap()).collect();
         assert_eq!(taken.len(), PORTS);
         assert_eq!(taken.first(), Some(&FIRST_PORT));
         assert_eq!(taken.last(), Some(&u16::MAX));
-        assert_eq!(ports.take(&key(443), &sender(7)), None);
-        assert!(ports.take(&key(80), &sender(7)).is_some(), "another target has its own");
+        assert_eq!(take(&mut ports, &key(443), &sender(7)), None);
+        assert!(take(&mut ports, &key(80), &sender(7)).is_some(), "another target has its own");
         ports.give_back(&key(443), 5_000);
-        assert_eq!(ports.take(&key(443), &sender(7)), Some(5_000));
+        assert_eq!(take(&mut ports, &key(443), &sender(7)), Some(5_000));
         for port in taken {
             ports.give_back(&key(443), port);
         }
@@ -279,22 +300,22 @@ mod tests {
 
     #[test]
     fn a_port_that_a_flow_has_already_is_claimed_once() {
-        let mut ports = NatPorts::new(KeyHash::with_seed(1));
-        let taken = ports.take(&key(443), &sender(7)).unwrap();
-        let mut after = NatPorts::new(KeyHash::with_seed(2));
+        let taken = take(&mut empty(1), &key(443), &sender(7)).unwrap();
+        let mut after = empty(2);
         assert!(after.claim(&key(443), taken) && !after.claim(&key(443), taken));
         assert!(after.claim(&key(80), taken), "another target has its own");
         assert!(!after.claim(&key(443), 1_023), "nobody is given this one");
-        let others: BTreeSet<u16> = (1..PORTS).map(|_| after.take(&key(443), &sender(7)).unwrap()).collect();
-        assert!(!others.contains(&taken) && others.len() == PORTS - 1);
+        let others: BTreeSet<u16> =
+            (0..500).map(|_| take(&mut after, &key(443), &sender(7)).unwrap()).collect();
+        assert!(!others.contains(&taken) && others.len() == 500);
         after.give_back(&key(443), taken);
-        assert_eq!(after.take(&key(443), &sender(7)), Some(taken));
+        assert!(after.claim(&key(443), taken), "it is free again");
     }
 
     proptest! {
         #[test]
         fn a_port_is_nobody_elses(steps in proptest::collection::vec(any::<Option<u8>>(), 1..600), seed in any::<u64>()) {
-            let mut ports = NatPorts::new(KeyHash::with_seed(seed));
+            let mut ports = empty(seed);
             let mut held: Vec<u16> = Vec::new();
             for step in steps {
                 match step {
@@ -303,7 +324,7 @@ mod tests {
                         ports.give_back(&key(1), port);
                     }
                     Some(_) | None => {
-                        let port = ports.take(&key(1), &sender(held.len() as u16 * 31)).unwrap();
+                        let port = take(&mut ports, &key(1), &sender(held.len() as u16 * 31)).unwrap();
                         prop_assert!(port >= FIRST_PORT && !held.contains(&port));
                         held.push(port);
                     }

@@ -51,6 +51,9 @@ pub enum Phase {
     HalfClosed(u8),
     /// TCP: both ends are done.
     Closed,
+    /// TCP: one end has said that there is no connection. Only the kernel program leaves a flow so; the forwarder, which
+    /// ends a flow at once then, ends it where it meets it.
+    Reset,
     /// UDP, with how many packets went each way, up to two.
     Datagrams([u8; 2]),
     /// Anything else.
@@ -75,7 +78,7 @@ impl Phase {
             Self::SynSent | Self::SynReceived | Self::Established | Self::HalfClosed(_) => {
                 self.after_tcp(direction, flags)
             }
-            Self::Closed | Self::Other => self,
+            Self::Closed | Self::Reset | Self::Other => self,
             Self::Datagrams([forward, reverse]) => match direction {
                 Direction::Forward => Self::Datagrams([if forward < 2 { forward + 1 } else { 2 }, reverse]),
                 Direction::Reverse => Self::Datagrams([forward, if reverse < 2 { reverse + 1 } else { 2 }]),
@@ -88,7 +91,7 @@ impl Phase {
             let done = match self {
                 Self::HalfClosed(done) => done | direction.bit(),
                 Self::SynSent | Self::SynReceived | Self::Established | Self::Closed => direction.bit(),
-                Self::Datagrams(_) | Self::Other => return self,
+                Self::Reset | Self::Datagrams(_) | Self::Other => return self,
             };
             return if done == 3 { Self::Closed } else { Self::HalfClosed(done) };
         }
@@ -108,6 +111,7 @@ impl Phase {
             Self::Established => seconds(idle.tcp_established_seconds),
             Self::HalfClosed(_) => HALF_CLOSED.min(seconds(idle.tcp_established_seconds)),
             Self::Closed => CLOSED,
+            Self::Reset => 0,
             Self::Datagrams([2, 2]) => seconds(idle.udp_stream_seconds),
             Self::Datagrams(_) => seconds(idle.udp_seconds),
             Self::Other => seconds(idle.other_seconds),
@@ -115,7 +119,7 @@ impl Phase {
     }
 
     /// The numbers of phases and their times, for programs in C.
-    pub(crate) const NUMBERS: [(&str, u64); 11] = [
+    pub(crate) const NUMBERS: [(&str, u64); 12] = [
         ("PHASE_SHIFT", KIND_SHIFT as u64),
         ("PHASE_SYN_SENT", 1),
         ("PHASE_SYN_RECEIVED", 2),
@@ -124,6 +128,7 @@ impl Phase {
         ("PHASE_CLOSED", 5),
         ("PHASE_DATAGRAMS", 6),
         ("PHASE_OTHER", 7),
+        ("PHASE_RESET", 8),
         ("HALF_OPEN_SECONDS", HALF_OPEN / SECOND),
         ("HALF_CLOSED_SECONDS", HALF_CLOSED / SECOND),
         ("CLOSED_SECONDS", CLOSED / SECOND),
@@ -140,6 +145,7 @@ impl Phase {
             Self::Closed => (5, 0, 0),
             Self::Datagrams([forward, reverse]) => (6, forward, reverse),
             Self::Other => (7, 0, 0),
+            Self::Reset => (8, 0, 0),
         };
         kind << KIND_SHIFT | (first as u64) << 8 | second as u64
     }
@@ -155,6 +161,7 @@ impl Phase {
             4 => Self::HalfClosed(first),
             6 => Self::Datagrams([first, second]),
             7 => Self::Other,
+            8 => Self::Reset,
             _ => Self::Closed,
         }
     }
@@ -172,6 +179,7 @@ impl Phase {
             Self::Established => "established",
             Self::HalfClosed(_) => "half-closed",
             Self::Closed => "closed",
+            Self::Reset => "reset",
             Self::Datagrams([0, _] | [_, 0]) => "one-way",
             Self::Datagrams([2, 2]) => "stream",
             Self::Datagrams(_) => "answered",
@@ -187,7 +195,14 @@ mod tests {
     #[test]
     fn a_phase_is_its_number() {
         let datagrams = (0..3).flat_map(|a| (0..3).map(move |b| Phase::Datagrams([a, b])));
-        let others = [Phase::SynSent, Phase::SynReceived, Phase::Established, Phase::Closed, Phase::Other];
+        let others = [
+            Phase::SynSent,
+            Phase::SynReceived,
+            Phase::Established,
+            Phase::Closed,
+            Phase::Reset,
+            Phase::Other,
+        ];
         let phases: Vec<Phase> =
             others.into_iter().chain((1..4).map(Phase::HalfClosed)).chain(datagrams).collect();
         for (at, phase) in phases.iter().enumerate() {

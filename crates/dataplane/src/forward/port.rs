@@ -43,6 +43,8 @@ pub struct Port {
     pub(crate) logged: Bucket,
     /// Flows begun here whose both ends are done, oldest first, with when that was. Some may be gone already.
     pub(crate) closed: VecDeque<(FlowId, u64)>,
+    /// How many may be there before those that are gone are taken out.
+    pub(crate) closed_most: usize,
     /// The index of its host end, which is still to be added.
     awaited: Option<u32>,
 }
@@ -61,7 +63,7 @@ impl Port {
         let doors = postern_path::Door::ALL.map(|door| door.address());
         let checks = match self.owner {
             Owner::Interface(_) => self.info.as_deref().map(Checks::from),
-            Owner::Doors => Some(Checks { addresses: &doors, any_source: false }),
+            Owner::Doors => Some(Checks { addresses: &doors, any_source: false, bounded: false }),
         };
         maps.describe_port(number, self.mac, checks.as_ref(), self.revision);
     }
@@ -144,6 +146,7 @@ impl Ports {
             replies: Bucket::new(self.limits.replies, now),
             logged: Bucket::new(self.limits.logged_refusals, now),
             closed: VecDeque::new(),
+            closed_most: 64,
             awaited: None,
         }
     }

@@ -37,7 +37,7 @@ use super::step::{Effects, Fate, Frame, opened, step};
 use super::tables::Tables;
 use super::uplink::{NotOpened, UplinkDirectory, Wanted};
 use crate::host::{FrameBatch, FrameMeta, MAX_BATCH, PacketSocket, VirtioNetHdr};
-use crate::kernel::{KernelError, KernelProgram};
+use crate::kernel::{KernelError, KernelProgram, Maps};
 
 /// Frames that are read from a port before the next port's turn.
 const BATCH: usize = 32;
@@ -209,6 +209,7 @@ impl Forwarder {
         let worker = Worker {
             given_up,
             tables,
+            maps,
             decider,
             links: Vec::new(),
             epoll,
@@ -268,7 +269,12 @@ impl Forwarder {
 
     /// Follows the flow log from now on. A reader that falls behind is told how many records it lost.
     pub fn subscribe(&self) -> broadcast::Receiver<FlowRecord> {
-        self.log.subscribe()
+        let log = self.log.subscribe();
+        if let Some(program) = &self.program {
+            // After there is somebody: who finds nobody, and turns it off, looks again.
+            program.maps().log_flows(true);
+        }
+        log
     }
 
     /// Who is behind the addresses that the doors see.
@@ -374,6 +380,7 @@ struct Worker {
     /// Takes ends that are given up.
     given_up: GivenUp,
     tables: Tables,
+    maps: Option<Arc<Maps>>,
     decider: Arc<dyn Decider>,
     /// By the place of the port's number.
     links: Vec<Option<Link>>,
@@ -423,6 +430,8 @@ impl Worker {
                     number => self.pump(PortNumber(number as u32), number & ARP_EVENT != 0, &mut batch),
                 }
             }
+            // What the program made is logged before it is collected.
+            self.tables.take_notes();
             self.sweep(ready == 0);
             self.publish_log();
         }
@@ -480,7 +489,8 @@ impl Worker {
             Command::Opened { id, outcome } => self.go_on(id, outcome),
             Command::Counters { reply } => {
                 self.count_overruns();
-                let counters = Counters { log_lost: self.log_lost, ..self.tables.counters() };
+                let unnoted = self.maps.as_ref().map_or(0, |maps| maps.notes_lost());
+                let counters = Counters { log_lost: self.log_lost + unnoted, ..self.tables.counters() };
                 let _ = reply.send(counters);
             }
             Command::Flows { most, reply } => {
@@ -517,7 +527,7 @@ impl Worker {
         };
         if let Err(error) = end.watch(&self.epoll, number) {
             tracing::error!(%error, "the forwarder cannot watch another port");
-            self.tables.remove_port(owner);
+            self.tables.remove_port(owner, self.clock.now());
             self.close(end);
             return Err(Stopped::NoPort);
         }
@@ -539,7 +549,7 @@ impl Worker {
 
     fn remove_port(&mut self, owner: Owner) -> bool {
         let Some(number) = self.tables.ports.of(owner) else { return false };
-        let removed = self.tables.remove_port(owner);
+        let removed = self.tables.remove_port(owner, self.clock.now());
         if let Some(link) = self.links.get_mut(number.place()).and_then(Option::take) {
             self.close(link.end);
         }
@@ -643,7 +653,19 @@ impl Worker {
         }
     }
 
+    /// Lets the program write down the flows that it makes only while somebody follows the log.
+    fn follow(&self) {
+        let Some(maps) = self.maps.as_ref().filter(|maps| maps.logs_flows()) else { return };
+        if self.log.receiver_count() == 0 {
+            maps.log_flows(false);
+            if self.log.receiver_count() > 0 {
+                maps.log_flows(true);
+            }
+        }
+    }
+
     fn publish_log(&mut self) {
+        self.follow();
         if !self.tables.has_log() {
             return;
         }

@@ -3,17 +3,17 @@
 //! INVARIANT: what a flow holds (a port of a NAT gateway, an address that stands for its sender, its place in the
 //! counts) is taken when it is made and released when it is removed, in this file and nowhere else.
 
-use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use postern_model::ResourceId;
+use postern_model::{NetworkInterfaceId, ResourceId};
 use postern_path::{Action, Deliver, Door, DropReason, Peer, SourceRewrite, Stamp, Through};
 
 use tokio::sync::mpsc::Sender;
 
+use super::choice::Choice;
 use super::counters::{Counters, GatewayReport, Gateways, PortCounters, PortReport};
-use super::flow::{FlowEntry, FlowId, FlowTable, KeyTaken, Opening};
+use super::flow::{Claim, FlowEntry, FlowId, FlowTable, KeyTaken, Opening};
 use super::generation::Generations;
 use super::key::{Address, FlowKey, KeyHash, PortNumber};
 use super::limit::Limits;
@@ -23,10 +23,10 @@ use super::nat::{NatPorts, SpaceKey};
 use super::packet::{ipv4, protocol};
 use super::peer::{Peers, Variant};
 use super::phase::{Direction, Phase};
-use super::port::{Owner, Ports};
+use super::port::{Owner, Port, Ports};
 use super::uplink::{UplinkDirectory, UplinkKey, Wanted};
 use super::verdict::Verdict;
-use crate::kernel::{KernelTables, Maps};
+use crate::kernel::{Contended, Ended, KernelTables, Maps};
 
 const SECOND: u64 = 1_000_000_000;
 /// Under pressure a flow gives way so long after both ends were done.
@@ -37,8 +37,8 @@ const HALF_OPEN_AGE: u64 = 10 * SECOND;
 const PORT_CANDIDATES: usize = 256;
 /// Addresses that one peer may have: service addresses that it uses the same port to.
 const MOST_VARIANTS: Variant = 64;
-/// Those among which the destination chooses.
-const USUAL_VARIANTS: Variant = 8;
+/// How often a flow is begun anew of which the kernel program has a key at the same moment.
+const CLAIM_TRIES: usize = 8;
 /// Log records that wait to be fetched.
 const MOST_LOGGED: usize = 4_096;
 
@@ -54,11 +54,11 @@ pub struct Tables {
     /// Who asks the other side of connections that leave the region; nobody, and they wait for nothing.
     pub(crate) opener: Option<Sender<Wanted>>,
     pub(crate) unknown_port: u64,
-    /// Where the kernel program carries flows too.
+    /// Where the kernel program makes and carries flows too.
     pub(super) kernel: Option<KernelTables>,
     pub(super) gateways: Gateways,
     flows_per_port: usize,
-    hash: KeyHash,
+    choice: Choice,
     logged: Vec<Logged>,
     log_lost: u64,
 }
@@ -67,9 +67,11 @@ pub struct Tables {
 #[derive(Debug, Clone)]
 pub(crate) struct NewFlow<'a> {
     pub key: FlowKey,
-    pub interface: postern_model::NetworkInterfaceId,
+    pub interface: NetworkInterfaceId,
     pub verdict: &'a Arc<Verdict>,
     pub action: &'a Action,
+    /// The template that it is made of, as the kernel program knows it.
+    pub template: Option<u32>,
 }
 
 /// What a flow's source became, and what it holds for that.
@@ -77,7 +79,25 @@ struct Source {
     address: Address,
     port: u16,
     space: Option<SpaceKey>,
-    peer: Option<Ipv4Addr>,
+    peer: Option<(Ipv4Addr, Variant)>,
+}
+
+/// Why a flow was not made.
+enum NotMade {
+    Refused(DropReason),
+    Contended,
+}
+
+impl From<DropReason> for NotMade {
+    fn from(reason: DropReason) -> Self {
+        Self::Refused(reason)
+    }
+}
+
+impl From<Contended> for NotMade {
+    fn from(_: Contended) -> Self {
+        Self::Contended
+    }
 }
 
 impl Tables {
@@ -89,11 +109,16 @@ impl Tables {
     /// Nothing yet, in tables that are shared with the kernel program where there is one.
     pub(crate) fn with(limits: Limits, seed: u64, maps: Option<&Arc<Maps>>) -> Self {
         let hash = KeyHash::with_seed(seed);
+        // Where there was a forwarder before, what it chose goes on: a sender finds the port that it had.
+        let choice = maps.and_then(|maps| maps.choice()).unwrap_or_else(|| Choice::with_seed(seed));
+        if let Some(maps) = maps {
+            maps.configure(&choice, &limits);
+        }
         Self {
             ports: Ports::new(limits, hash, maps.map(Arc::clone)),
             flows: FlowTable::new(limits.flows, hash),
             peers: Peers::new(limits.peers, limits.peers_per_port),
-            nat: NatPorts::new(hash),
+            nat: NatPorts::new(hash, choice),
             generations: Arc::new(Generations::with(maps.map(Arc::clone))),
             uplink: Arc::default(),
             opener: None,
@@ -101,7 +126,7 @@ impl Tables {
             kernel: maps.map(|maps| KernelTables::new(Arc::clone(maps))),
             gateways: Gateways::default(),
             flows_per_port: limits.flows_per_port,
-            hash,
+            choice,
             logged: Vec::new(),
             log_lost: 0,
         }
@@ -109,12 +134,17 @@ impl Tables {
 
     /// Adds a port. One of the same owner gives way. None where there are too many.
     pub fn add_port(&mut self, owner: Owner, mac: postern_model::Mac, now: u64) -> Option<PortNumber> {
+        self.remove_port(owner, now);
         self.ports.add(owner, mac, now)
     }
 
     /// Removes an owner's port.
-    pub fn remove_port(&mut self, owner: Owner) -> bool {
-        self.ports.remove(self.ports.of(owner)).is_some()
+    pub fn remove_port(&mut self, owner: Owner, now: u64) -> bool {
+        let Some(mut port) = self.ports.remove(self.ports.of(owner)) else { return false };
+        if let Some(kernel) = &mut self.kernel {
+            port.templates.all_told().into_iter().for_each(|place| kernel.retire(place, now));
+        }
+        true
     }
 
     /// Another plan is in use from now on, in which this changed. The plan comes first, then the generations: what
@@ -136,7 +166,7 @@ impl Tables {
     /// here.
     #[inline]
     pub(crate) fn find(&mut self, key: &FlowKey, now: u64) -> Option<(FlowId, Direction)> {
-        let (id, direction) = self.flows.find(key)?;
+        let (id, direction) = self.lookup(key, now)?;
         let flow = self.flows.get(id)?;
         if flow.is_expired(now) || self.ports.get(flow.exit(direction)).is_none() {
             self.end(id, now);
@@ -145,8 +175,23 @@ impl Tables {
         Some((id, direction))
     }
 
-    /// Makes a flow with all that it needs, or nothing.
+    /// Makes a flow with all that it needs, or nothing. Where the kernel program makes the same one at the same moment, that
+    /// is it.
     pub(crate) fn begin(&mut self, new: &NewFlow<'_>, now: u64) -> Result<FlowId, DropReason> {
+        for _ in 0..CLAIM_TRIES {
+            match self.make(new, now) {
+                Ok(id) => return Ok(id),
+                Err(NotMade::Refused(reason)) => return Err(reason),
+                Err(NotMade::Contended) => {}
+            }
+            if let Some((id, Direction::Forward)) = self.find(&new.key, now) {
+                return Ok(id);
+            }
+        }
+        Err(Self::CONTENDED)
+    }
+
+    fn make(&mut self, new: &NewFlow<'_>, now: u64) -> Result<FlowId, NotMade> {
         let exit = match new.action.deliver {
             Deliver::Interface(id) => self.ports.of(Owner::Interface(id)),
             Deliver::Door(_) => self.ports.of(Owner::Doors),
@@ -164,10 +209,10 @@ impl Tables {
         let source = self.source(new, exit, destination, &seen_from, now)?;
         let reverse = seen_from(source.address, source.port);
         let inserted = self.insert(new, reverse, &source, now);
-        if inserted.is_err()
-            && let Some(space) = source.space
-        {
-            self.nat.give_back(&space, source.port);
+        match (&inserted, source.space, source.peer) {
+            (Err(_), Some(space), _) => self.nat.give_back(&space, source.port),
+            (Ok(_), _, Some((address, variant))) => self.share_stand_in(new.template, variant, address),
+            (Err(_) | Ok(_), _, _) => {}
         }
         inserted
     }
@@ -178,31 +223,43 @@ impl Tables {
         reverse: FlowKey,
         source: &Source,
         now: u64,
-    ) -> Result<FlowId, DropReason> {
+    ) -> Result<FlowId, NotMade> {
         if reverse == new.key {
             // It would be its own answer.
-            return Err(DropReason::Unsupported);
+            return Err(DropReason::Unsupported.into());
         }
         self.vacate(&reverse, now);
         let gateway = through(new.action).and_then(|id| self.gateway_place(id));
-        let id = self.flows.insert(FlowEntry {
+        let mut flow = FlowEntry {
             forward: new.key,
             reverse,
             interface: new.interface,
             verdict: Arc::clone(new.verdict),
             idle: new.action.idle,
-            begun: now,
             live: Live::new(Phase::start(new.key.protocol), now),
-            closing: false,
+            closing: None,
+            claim: Claim::None,
             space: source.space,
-            peer: source.peer,
+            peer: source.peer.map(|(address, _)| address),
             gateway,
             uplink: None,
             opening: Opening::Done,
-        });
-        let id = id.map_err(|KeyTaken(_)| DropReason::PortAllocation)?;
+        };
+        if let Some(kernel) = &mut self.kernel {
+            let waits = new.action.deliver == Deliver::Door(Door::Uplink);
+            kernel.share(&mut flow, new.template, waits, now)?;
+        }
+        let id = match self.flows.insert(flow) {
+            Ok(id) => id,
+            Err((KeyTaken(_), mut flow)) => {
+                if let Some(kernel) = &mut self.kernel {
+                    kernel.release(&mut flow, now);
+                }
+                return Err(DropReason::PortAllocation.into());
+            }
+        };
         self.announce(id, new.action);
-        if let Some(address) = source.peer {
+        if let Some((address, _)) = source.peer {
             self.peers.hold(address);
         }
         if let Some(port) = self.ports.get_mut(new.key.port) {
@@ -213,15 +270,15 @@ impl Tables {
             counters.active += 1;
             counters.attempts += 1;
         }
-        if let (Some(kernel), Some(flow)) = (&mut self.kernel, self.flows.get_mut(id)) {
-            kernel.share(flow, now);
+        if let (Some(kernel), Some(flow)) = (&self.kernel, self.flows.get(id)) {
+            kernel.begin(flow);
         }
-        self.log_accepted(id, new.action);
+        self.log_begun(new.key, &reverse, new.interface, new.action);
         Ok(id)
     }
 
     /// Where a gateway is counted. Whoever goes on after us finds it there.
-    fn gateway_place(&mut self, id: ResourceId) -> Option<usize> {
+    pub(super) fn gateway_place(&mut self, id: ResourceId) -> Option<usize> {
         let before = self.gateways.len();
         let place = self.gateways.place(id)?;
         if place == before
@@ -284,13 +341,13 @@ impl Tables {
                 Ok(Source { address: visible, port, space: Some(space), peer: None })
             }
             SourceRewrite::Identity { peer, gateway: _ } => {
-                let address = self.stand_in(
+                let (address, variant) = self.stand_in(
                     &peer,
                     told_apart_by(new),
                     |address| seen_from(address, new.key.source_port),
                     now,
                 )?;
-                Ok(Source { peer: Some(address), ..kept(address.into()) })
+                Ok(Source { peer: Some((address, variant)), ..kept(address.into()) })
             }
         }
     }
@@ -305,15 +362,14 @@ impl Tables {
         destination: (Address, u16),
         reverse: impl Fn(Address) -> FlowKey,
         now: u64,
-    ) -> Result<Ipv4Addr, DropReason> {
-        // Below MOST_VARIANTS.
-        let first = (self.hash.hash_one(destination) % u64::from(USUAL_VARIANTS)) as Variant;
+    ) -> Result<(Ipv4Addr, Variant), DropReason> {
+        let first = self.choice.stand_in(destination.0, destination.1);
         for variant in (first..MOST_VARIANTS).chain(0..first) {
             let address = self.peers.intern(peer, variant, now).map_err(|_| DropReason::TableFull)?;
             let reverse = reverse(address.into());
             self.vacate(&reverse, now);
-            if self.flows.find(&reverse).is_none() {
-                return Ok(address);
+            if self.lookup(&reverse, now).is_none() {
+                return Ok((address, variant));
             }
         }
         Err(DropReason::PortAllocation)
@@ -328,26 +384,26 @@ impl Tables {
         reverse: impl Fn(u16) -> FlowKey,
         now: u64,
     ) -> Option<u16> {
-        if let Some(port) = self.nat.take(space, sender) {
+        if let Some(port) = self.free_port(space, sender, &reverse, now) {
             return Some(port);
         }
         while let Some(id) = self.nat.oldest_closed(space, now, CLOSED_AGE) {
             if self.flows.get(id).is_some_and(|flow| flow.live.phase() == Phase::Closed) {
                 self.end(id, now);
-                return self.nat.take(space, sender);
+                return self.free_port(space, sender, &reverse, now);
             }
         }
         for port in self.nat.next_used(space, PORT_CANDIDATES) {
-            let Some((id, _)) = self.flows.find(&reverse(port)) else { continue };
+            let Some((id, _)) = self.lookup(&reverse(port), now) else { continue };
             let gives_way = self.flows.get(id).is_some_and(|flow| {
-                let half_open =
-                    flow.live.phase().is_half_open() && now.saturating_sub(flow.begun) >= HALF_OPEN_AGE;
+                let half_open = flow.live.phase().is_half_open()
+                    && now.saturating_sub(flow.live.begun()) >= HALF_OPEN_AGE;
                 // One that the kernel program has closed may not be in the queue above yet.
                 half_open || flow.is_closed_since(CLOSED_AGE, now) || flow.is_expired(now)
             });
             if gives_way {
                 self.end(id, now);
-                return self.nat.take(space, sender);
+                return self.free_port(space, sender, &reverse, now);
             }
         }
         None
@@ -355,7 +411,7 @@ impl Tables {
 
     /// Frees a key whose flow is done or was silent for too long.
     fn vacate(&mut self, key: &FlowKey, now: u64) {
-        let Some((id, direction)) = self.flows.find(key) else { return };
+        let Some((id, direction)) = self.lookup(key, now) else { return };
         let gone = self.flows.get(id).is_some_and(|flow| {
             flow.is_expired(now)
                 || flow.live.phase() == Phase::Closed
@@ -370,7 +426,8 @@ impl Tables {
     fn make_room(&mut self, port: PortNumber, now: u64) -> Result<(), DropReason> {
         let most = self.flows_per_port;
         let full = |tables: &Self| {
-            let own = tables.ports.get(port).map_or(0, |port| port.counters.flows);
+            let own =
+                tables.ports.get(port).map_or(0, |entry| tables.port_counters(port, entry.counters).flows);
             tables.flows.is_full() || own >= most as u64
         };
         if !full(self) {
@@ -382,7 +439,10 @@ impl Tables {
                 Some((id, since)) if now.saturating_sub(*since) >= CLOSED_AGE => {
                     let id = *id;
                     entry.closed.pop_front();
-                    self.end(id, now);
+                    // Unless it was begun again since.
+                    if self.flows.get(id).is_some_and(|flow| flow.live.phase() == Phase::Closed) {
+                        self.end(id, now);
+                    }
                 }
                 Some(_) | None => break,
             }
@@ -397,9 +457,10 @@ impl Tables {
     /// Both ends of a flow are done, since `now`: it is among the first to give way.
     pub(crate) fn closed(&mut self, id: FlowId, now: u64) {
         let Some(flow) = self.flows.get_mut(id) else { return };
-        if std::mem::replace(&mut flow.closing, true) {
+        if flow.is_closing() {
             return;
         }
+        flow.closing = Some(flow.live.begun());
         let Some(flow) = self.flows.get(id) else { return };
         let flows = &self.flows;
         let alive = |id| flows.get(id).is_some();
@@ -407,8 +468,10 @@ impl Tables {
             self.nat.closed(space, id, now, alive);
         }
         if let Some(port) = self.ports.get_mut(flow.forward.port) {
-            if port.closed.len() as u64 > 2 * port.counters.flows + 64 {
+            // Not as often as there is one more, and not more than so many that are gone.
+            if port.closed.len() >= port.closed_most {
                 port.closed.retain(|(id, _)| alive(*id));
+                port.closed_most = 2 * port.closed.len() + 64;
             }
             port.closed.push_back((id, now));
         }
@@ -417,9 +480,10 @@ impl Tables {
     /// Removes a flow and releases what it holds.
     pub(crate) fn end(&mut self, id: FlowId, now: u64) {
         let Some(mut flow) = self.flows.remove(id) else { return };
-        if let Some(kernel) = &mut self.kernel {
-            kernel.take_back(&mut flow, now);
-        }
+        let ended = match &mut self.kernel {
+            Some(kernel) => kernel.release(&mut flow, now),
+            None => Ended { counted: false },
+        };
         if let Some(space) = flow.space {
             // The port that the other end sees is where its packets go; an ICMP query's is its identifier.
             self.nat.give_back(&space, flow.rewritten(Direction::Forward).source_port);
@@ -430,11 +494,19 @@ impl Tables {
         if let Some(key) = flow.uplink {
             self.uplink.end(&key);
         }
-        if let Some(port) = self.ports.get_mut(flow.forward.port) {
-            port.counters.flows = port.counters.flows.saturating_sub(1);
+        if !ended.counted {
+            self.count_end(flow.forward.port, flow.gateway);
         }
-        if let Some(counters) = self.gateways.get_mut(flow.gateway) {
-            counters.active = counters.active.saturating_sub(1);
+    }
+
+    /// A flow is not among those that are known any more. What the kernel program counted is added when it is read, so that
+    /// these numbers alone may be below zero.
+    pub(super) fn count_end(&mut self, port: PortNumber, gateway: Option<usize>) {
+        if let Some(port) = self.ports.get_mut(port) {
+            port.counters.flows = port.counters.flows.wrapping_sub(1);
+        }
+        if let Some(counters) = self.gateways.get_mut(gateway) {
+            counters.active = counters.active.wrapping_sub(1);
         }
     }
 
@@ -449,7 +521,7 @@ impl Tables {
                     || ports.get(flow.reverse.port).is_none()
             };
             // Those that the kernel program has closed are to be noticed, too.
-            let closed = |flow: &FlowEntry| !flow.closing && flow.live.phase() == Phase::Closed;
+            let closed = |flow: &FlowEntry| flow.live.phase() == Phase::Closed && !flow.is_closing();
             let Some(id) = self.flows.next_where(&mut left, |flow| gone(flow) || closed(flow)) else { break };
             let closed_at = self.flows.get(id).filter(|flow| !gone(flow)).map(|flow| flow.live.seen());
             match closed_at {
@@ -457,6 +529,7 @@ impl Tables {
                 None => self.end(id, now),
             }
         }
+        self.sweep_shared(now, budget);
         self.peers.sweep(now, budget);
     }
 
@@ -471,11 +544,17 @@ impl Tables {
         }
     }
 
-    fn log_accepted(&mut self, id: FlowId, action: &Action) {
-        let Some(flow) = self.flows.get(id) else { return };
-        let seen = flow.rewritten(Direction::Forward);
+    /// Logs that a flow begins, by both of its keys.
+    pub(super) fn log_begun(
+        &mut self,
+        forward: FlowKey,
+        reverse: &FlowKey,
+        interface: NetworkInterfaceId,
+        action: &Action,
+    ) {
+        let seen = reverse.answer(reverse.port).tuple();
         let record = Logged {
-            flow: flow.forward.flow(flow.interface),
+            flow: forward.flow(interface),
             outcome: FlowOutcome::Accepted {
                 deliver: action.deliver,
                 source: (seen.source.into(), seen.source_port),
@@ -497,6 +576,11 @@ impl Tables {
         }
     }
 
+    /// Log records are lost that are not here.
+    pub(super) const fn lose(&mut self, lost: u64) {
+        self.log_lost += lost;
+    }
+
     /// The log since this was last called, and how many records it had no room for.
     pub fn take_log(&mut self) -> (std::vec::Drain<'_, Logged>, u64) {
         (self.logged.drain(..), std::mem::take(&mut self.log_lost))
@@ -509,19 +593,21 @@ impl Tables {
 
     /// All counters as they are.
     pub fn counters(&self) -> Counters {
+        let report = |(number, port): (PortNumber, &Port)| PortReport {
+            interface: port.interface(),
+            counters: self.port_counters(number, port.counters),
+            templates: port.templates.len(),
+        };
+        let ports: Vec<PortReport> = self.ports.iter().map(report).collect();
+        let flows = match &self.kernel {
+            None => self.flows.len(),
+            Some(_) => ports.iter().map(|port| port.counters.flows as usize).sum(),
+        };
         Counters {
-            ports: self
-                .ports
-                .iter()
-                .map(|(number, port)| PortReport {
-                    interface: port.interface(),
-                    counters: self.port_counters(number, port.counters),
-                    templates: port.templates.len(),
-                })
-                .collect(),
+            ports,
             gateways: self.gateway_counters(),
             unknown_port: self.unknown_port,
-            flows: self.flows.len(),
+            flows,
             peers: self.peers.len(),
             log_lost: self.log_lost,
         }
@@ -540,9 +626,7 @@ impl Tables {
         let mut report = self.gateways.report();
         if let Some(kernel) = &self.kernel {
             for (place, (_, counters)) in report.iter_mut().enumerate() {
-                let [outward, inward] = kernel.maps().gateway_counts(place);
-                counters.outward.add_all(outward);
-                counters.inward.add_all(inward);
+                kernel.maps().add_gateway_counts(place, counters);
             }
         }
         report
@@ -562,27 +646,42 @@ impl Tables {
         self.flows
             .iter()
             .filter(|flow| !flow.is_expired(now))
-            .take(most)
             .filter_map(|flow| self.live(flow, now))
+            .chain(self.strangers(now))
+            .take(most)
             .collect()
     }
 
     fn live(&self, flow: &FlowEntry, now: u64) -> Option<LiveFlow> {
-        let action = flow.verdict.action()?;
+        let changes = (&flow.live, flow.patience());
+        self.listed(flow.forward, &flow.reverse, flow.interface, flow.verdict.action()?, changes, now)
+    }
+
+    /// A flow as it is listed: its keys, who began it, what is done with it, and what changes, with how long it may be
+    /// silent.
+    pub(super) fn listed(
+        &self,
+        forward: FlowKey,
+        reverse: &FlowKey,
+        interface: NetworkInterfaceId,
+        action: &Action,
+        (live, patience): (&Live, u64),
+        now: u64,
+    ) -> Option<LiveFlow> {
         // Whoever began it may have been unplugged, and plugged in again since.
-        self.ports.get(flow.forward.port)?;
-        let seen = flow.rewritten(Direction::Forward);
+        self.ports.get(forward.port)?;
+        let seen = reverse.answer(reverse.port).tuple();
         Some(LiveFlow {
-            flow: flow.forward.flow(flow.interface),
+            flow: forward.flow(interface),
             deliver: action.deliver,
-            exit: self.ports.get(flow.reverse.port)?.interface(),
+            exit: self.ports.get(reverse.port)?.interface(),
             source: (seen.source.into(), seen.source_port),
             destination: (seen.destination.into(), seen.destination_port),
-            phase: flow.live.phase().name(),
-            volumes: flow.live.volumes(),
-            age: now.saturating_sub(flow.begun),
-            idle: now.saturating_sub(flow.live.seen()),
-            patience: flow.patience(),
+            phase: live.phase().name(),
+            volumes: live.volumes(),
+            age: now.saturating_sub(live.begun()),
+            idle: now.saturating_sub(live.seen()),
+            patience,
             peer: peer(action),
             through: through(action),
         })

@@ -49,6 +49,16 @@ impl Mask {
         }
     }
 
+    /// The fixed bits of the source port.
+    pub(super) const fn source_port_mask(&self) -> u16 {
+        leading_ones(self.source_port)
+    }
+
+    /// The fixed bits of the destination port.
+    pub(super) const fn destination_port_mask(&self) -> u16 {
+        leading_ones(self.destination_port)
+    }
+
     /// Whether every box of this shape lies inside a box of the other.
     const fn is_finer_than(&self, other: &Self) -> bool {
         self.source >= other.source
@@ -109,10 +119,23 @@ fn point(port: PortNumber, flow: &Flow) -> FlowKey {
     )
 }
 
+/// What the kernel program knows of a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    /// Nothing yet.
+    Untold,
+    /// Nothing, and that stays so.
+    Cannot,
+    /// All, at this place.
+    Knows(u32),
+}
+
 #[derive(Debug)]
 struct Template {
     key: FlowKey,
+    mask: Mask,
     verdict: Arc<Verdict>,
+    kernel: Kernel,
     /// The epoch in which all of its stamps were last found to be current.
     epoch: u64,
     used: u64,
@@ -139,6 +162,8 @@ pub struct Templates {
     templates: Vec<Template>,
     most: usize,
     hand: usize,
+    /// Where the kernel program has templates that are no more.
+    gone: Vec<u32>,
 }
 
 impl Templates {
@@ -150,6 +175,7 @@ impl Templates {
             templates: Vec::new(),
             most,
             hand: 0,
+            gone: Vec::new(),
         }
     }
 
@@ -158,7 +184,7 @@ impl Templates {
         self.templates.len()
     }
 
-    /// What was decided about a flow, if that still holds.
+    /// What was decided about a flow, if that still holds, and which template says so.
     #[inline]
     pub fn find(
         &mut self,
@@ -166,7 +192,7 @@ impl Templates {
         flow: &Flow,
         generations: &Generations,
         now: u64,
-    ) -> Option<Arc<Verdict>> {
+    ) -> Option<(Arc<Verdict>, usize)> {
         let point = point(port, flow);
         let epoch = generations.epoch();
         for number in 0..MOST_MASKS {
@@ -182,12 +208,13 @@ impl Templates {
                 template.epoch = epoch;
             }
             template.used = now;
-            return Some(Arc::clone(&template.verdict));
+            return Some((Arc::clone(&template.verdict), at));
         }
         None
     }
 
-    /// Keeps a decision for all flows of the largest box around this one.
+    /// Keeps a decision for all flows of the largest box around this one. `used_in_kernel` says when the kernel program last
+    /// used one of its templates.
     pub fn install(
         &mut self,
         port: PortNumber,
@@ -195,22 +222,27 @@ impl Templates {
         cover: &Cover,
         verdict: &Arc<Verdict>,
         generations: &Generations,
+        used_in_kernel: impl Fn(u32) -> u64,
         now: u64,
     ) -> Installed {
         let epoch = generations.epoch();
         if !cover.contains(flow) || !verdict.is_current(generations) {
             return Installed::Void;
         }
-        if self.templates.len() >= self.most && !self.make_room(generations, now) {
+        if self.templates.len() >= self.most && !self.make_room(generations, used_in_kernel, now) {
             return Installed::NoRoom;
         }
         let Some((number, mask)) = self.shape(Mask::inside(cover, flow)) else {
             return Installed::NoMask;
         };
         let key = mask.apply(number, &point(port, flow));
-        let template = Template { key, verdict: Arc::clone(verdict), epoch, used: now };
+        let template =
+            Template { key, mask, verdict: Arc::clone(verdict), kernel: Kernel::Untold, epoch, used: now };
         match self.index.get(&key).and_then(|at| self.templates.get_mut(*at)) {
-            Some(older) => *older = template,
+            Some(older) => {
+                let older = std::mem::replace(older, template);
+                self.leave(older.kernel);
+            }
             None => {
                 self.index.insert(key, self.templates.len());
                 self.templates.push(template);
@@ -220,6 +252,41 @@ impl Templates {
             }
         }
         Installed::Yes
+    }
+
+    /// A template: its box, its shape, what it says, and what the kernel program knows of it.
+    pub fn at(&self, at: usize) -> Option<(FlowKey, Mask, Arc<Verdict>, Kernel)> {
+        let template = self.templates.get(at)?;
+        Some((template.key, template.mask, Arc::clone(&template.verdict), template.kernel))
+    }
+
+    /// The kernel program was told of a template, or cannot be.
+    pub fn tell(&mut self, at: usize, told: Kernel) {
+        if let Some(template) = self.templates.get_mut(at) {
+            let before = std::mem::replace(&mut template.kernel, told);
+            self.leave(before);
+        }
+    }
+
+    /// Where the kernel program has templates that are no more.
+    pub fn take_gone(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// Where the kernel program has any.
+    pub fn all_told(&mut self) -> Vec<u32> {
+        let told = self.templates.iter().filter_map(|template| match template.kernel {
+            Kernel::Knows(place) => Some(place),
+            Kernel::Untold | Kernel::Cannot => None,
+        });
+        told.chain(self.gone.iter().copied()).collect()
+    }
+
+    fn leave(&mut self, kernel: Kernel) {
+        match kernel {
+            Kernel::Knows(place) => self.gone.push(place),
+            Kernel::Untold | Kernel::Cannot => {}
+        }
     }
 
     /// The shape wanted, or one inside it, with its number.
@@ -245,11 +312,20 @@ impl Templates {
     }
 
     /// Makes room for one template: a void one goes, or one that was not used for long.
-    fn make_room(&mut self, generations: &Generations, now: u64) -> bool {
+    fn make_room(
+        &mut self,
+        generations: &Generations,
+        used_in_kernel: impl Fn(u32) -> u64,
+        now: u64,
+    ) -> bool {
         for _ in 0..EVICTION_STEPS.min(self.templates.len()) {
             self.hand = (self.hand + 1) % self.templates.len();
             let give_way = self.templates.get(self.hand).is_some_and(|template| {
-                now.saturating_sub(template.used) > IDLE || !template.verdict.is_current(generations)
+                let used = match template.kernel {
+                    Kernel::Knows(place) => template.used.max(used_in_kernel(place)),
+                    Kernel::Untold | Kernel::Cannot => template.used,
+                };
+                now.saturating_sub(used) > IDLE || !template.verdict.is_current(generations)
             });
             if give_way {
                 self.remove(self.hand);
@@ -264,6 +340,7 @@ impl Templates {
             return;
         }
         let gone = self.templates.swap_remove(at);
+        self.leave(gone.kernel);
         self.index.remove(&gone.key);
         if let Some(Some((_, count))) = self.masks.get_mut(usize::from(gone.key.mark)) {
             *count = count.saturating_sub(1);

@@ -34,11 +34,42 @@ pub const NOWHERE: u32 = u32::MAX;
 /// How many processors the counters have room for.
 pub const PROCESSORS: u32 = 256;
 
+/// Templates that the program uses, of all ports; further ones are the forwarder's alone.
+pub const TEMPLATES: u32 = 8_192;
+/// Buckets in which templates are looked for: half of the slots stay empty.
+pub const TEMPLATE_BUCKETS: u32 = 2_048;
+/// Shapes of a port's templates.
+pub const MASKS: usize = crate::forward::MOST_MASKS;
+/// Free places that wait for each processor, and notes that wait for the forwarder: powers of two.
+pub const RING: usize = 4_096;
+/// Codes of drop reasons that there is a counter for.
+pub const REASONS: usize = 64;
+/// Addresses of a peer among which the destination chooses.
+pub const STAND_INS: usize = crate::forward::USUAL_VARIANTS as usize;
+/// Ports that the program tries at a NAT gateway before it leaves the search to the forwarder.
+pub const NAT_TRIES: u32 = 8;
+
 /// The interface may send from any address: its source is not checked.
 pub const ANY_SOURCE: u8 = 1;
+/// The plan knows the port.
+pub const KNOWN: u32 = 1;
+/// Behind the port are the doors, which are no sender that needs bounds.
+pub const UNBOUNDED: u32 = 2;
 
-/// Reasons for which the program itself drops, in the order in which it counts them.
-pub const DROPS: [DropReason; 3] = [DropReason::UnknownPort, DropReason::SpoofedMac, DropReason::Unsupported];
+/// A slot of the index that says no more than that a key is the forwarder's.
+pub const TAKEN: u32 = 1;
+
+/// A SYN of the flow is to be seen by the forwarder.
+pub const SYN_UP: u32 = 1;
+/// The flow has a port of a NAT gateway.
+pub const HAS_NAT_PORT: u32 = 2;
+
+/// What is kept to a rate at a port: packets that go up to the forwarder.
+pub const HANDED_UP: usize = 0;
+/// ARP and DHCP, which no other packet can keep from going up.
+pub const CONTROL: usize = 1;
+/// Packets that a template refuses and that go up all the same, to be logged.
+pub const REFUSED: usize = 2;
 
 /// A type as C writes it: its name, and its dimensions where it is an array.
 trait InC {
@@ -110,7 +141,7 @@ macro_rules! layout {
 
 layout! {
     /// What holds for all packets.
-    struct Settings = "settings", 64 bytes {
+    struct Settings = "settings", 192 bytes {
         /// Goes up with every change of a generation.
         epoch: AtomicU64,
         /// Goes up with every change of the plan: ports of an older one are to be asked about again.
@@ -119,6 +150,138 @@ layout! {
         clock_offset: AtomicU64,
         /// Secrets of the index's hash.
         secrets: [AtomicU64; 5],
+        /// Secrets by which ports and addresses are chosen, as the forwarder chooses.
+        choice: [AtomicU64; 6],
+        /// Another secret of the index's hash: templates of different shapes differ by it.
+        shape_secret: AtomicU64,
+        /// What one packet takes of a rate, in nanoseconds: handed up, control, refused.
+        prices: [AtomicU64; 3],
+        /// And how much may be saved up.
+        bursts: [AtomicU64; 3],
+        /// Whether somebody follows the log of flows.
+        logged: AtomicU64,
+        /// Nothing yet.
+        more: [AtomicU64; 2],
+    }
+
+    /// The shapes of a port's templates, by number.
+    struct PortMasks = "port_masks", 128 bytes {
+        /// The fixed bits of the source.
+        source: [AtomicU32; 8],
+        /// Of the destination.
+        destination: [AtomicU32; 8],
+        /// Of both ports, the source's in the upper half.
+        ports: [AtomicU32; 8],
+        /// The numbers that are in use, as bits.
+        used: AtomicU32,
+        /// Nothing yet.
+        spare: [AtomicU32; 7],
+    }
+
+    /// What changes while a port is used.
+    struct PortLive = "port_live", 64 bytes {
+        /// When each of the rates is used up until.
+        turns: [AtomicU64; 3],
+        /// Flows that the program made for the port, ever.
+        made: AtomicU32,
+        /// How far that may go.
+        may_make: AtomicU32,
+        /// Flows of the port that the program could not be told of, so that it makes none.
+        blocked: AtomicU32,
+        /// Nothing yet.
+        spare: [AtomicU32; 7],
+    }
+
+    /// What the program dropped at a port, by the reason's code.
+    struct PortDrops = "port_drops", 512 bytes {
+        /// Packets.
+        counts: [AtomicU64; 64],
+    }
+
+    /// A decision about a box of flows, and what is done with a flow that it is about.
+    struct TemplateSlot = "template_slot", 384 bytes {
+        /// The box, with its shape's number.
+        key: FlowKey,
+        /// Odd while the place is free or being written.
+        life: AtomicU32,
+        /// Its shape: the fixed bits of the source.
+        source_mask: u32,
+        /// Of the destination.
+        destination_mask: u32,
+        /// Of both ports.
+        port_masks: u32,
+        /// How many stamps there are.
+        stamps: u8,
+        /// How many of them, the first ones, cut the flows.
+        cut: u8,
+        /// What becomes of the source, or that the box is refused.
+        kind: u8,
+        /// The code of the reason for which it is refused.
+        reason: u8,
+        /// The port that packets go out by.
+        exit: u32,
+        /// The destination that the receiver sees; zero where it stays.
+        destination: u32,
+        /// The source that the receiver sees, where it is one for all.
+        visible: u32,
+        /// Where the gateway is counted, or [`NOWHERE`].
+        gateway: u32,
+        /// The longest packet.
+        mtu: u16,
+        /// How many routers there are on the way.
+        hops: u8,
+        /// Whether a refusal is answered.
+        answered: u8,
+        /// Seconds: TCP established, UDP stream, UDP, other.
+        idle: [u32; 4],
+        /// Nothing yet.
+        spare: [u32; 7],
+        /// The epoch in which it was last found to be current.
+        epoch: AtomicU64,
+        /// When it was last used, to some seconds.
+        used: AtomicU64,
+        /// Flows that refer to it.
+        users: AtomicU32,
+        /// Nothing yet.
+        spare_too: AtomicU32,
+        /// Addresses that stand for the sender; zero are those that nobody needed yet.
+        stand_ins: [AtomicU32; 8],
+        /// Nothing yet.
+        spare_three: AtomicU64,
+        /// Slots of the generations that it rests on.
+        slots: [u32; 16],
+        /// What they were.
+        generations: [u64; 16],
+    }
+
+    /// Free places for flows, of one processor.
+    struct PlaceRing = "place_ring", 16_512 bytes {
+        /// How many the program took.
+        head: AtomicU32,
+        /// Nothing: another cache line.
+        gap: [AtomicU32; 15],
+        /// How many the forwarder gave.
+        tail: AtomicU32,
+        /// The same.
+        gap_too: [AtomicU32; 15],
+        /// The places.
+        places: [AtomicU32; 4_096],
+    }
+
+    /// Flows that the program made, to be logged, of one processor.
+    struct NoteRing = "note_ring", 32_896 bytes {
+        /// How many the program wrote.
+        head: AtomicU64,
+        /// How many it had no room for.
+        lost: AtomicU64,
+        /// Nothing: another cache line.
+        gap: [AtomicU64; 6],
+        /// How many the forwarder read.
+        tail: AtomicU64,
+        /// The same.
+        gap_too: [AtomicU64; 7],
+        /// The hash of the flow's key in the upper half, and its place.
+        notes: [AtomicU64; 4_096],
     }
 
     /// A port.
@@ -153,8 +316,8 @@ layout! {
         packets: [AtomicU64; 2],
         /// Bytes, forward and reverse.
         bytes: [AtomicU64; 2],
-        /// Nothing yet.
-        spare: [AtomicU64; 1],
+        /// When its first packet passed.
+        begun: AtomicU64,
     }
 
     /// A flow. How one direction's packets are rewritten is the other direction's key, read backwards.
@@ -171,14 +334,16 @@ layout! {
         stamps: u8,
         /// Where its gateway is counted, or [`NOWHERE`].
         gateway: u32,
-        /// Nothing yet.
-        spare: [u32; 2],
+        /// The template that it was made of, or [`NOWHERE`].
+        template: u32,
+        /// What else is known of it.
+        flags: u32,
         /// Packets back.
         reverse: FlowKey,
         /// Seconds: TCP established, UDP stream, UDP, other.
         idle: [u32; 4],
         /// Nothing yet.
-        spare_too: [u32; 1],
+        spare: [u32; 1],
         /// What changes.
         live: LiveSlot,
         /// Slots of the generations that it rests on.
@@ -195,7 +360,7 @@ layout! {
     }
 
     /// What the program counted at a port, of one processor.
-    struct PortTally = "port_tally", 64 bytes {
+    struct PortTally = "port_tally", 128 bytes {
         /// Packets that came in here and were delivered.
         carried_packets: AtomicU64,
         /// Their bytes.
@@ -204,10 +369,18 @@ layout! {
         delivered_packets: AtomicU64,
         /// Their bytes.
         delivered_bytes: AtomicU64,
+        /// Flows that were made here.
+        begun: AtomicU64,
+        /// Flows from here that were noticed to be over: reset, or begun again.
+        ended: AtomicU64,
         /// Bytes of the packets that came in here and were dropped.
         dropped_bytes: AtomicU64,
-        /// How many, by reason as in [`DROPS`].
-        drops: [AtomicU64; 3],
+        /// Packets that a template refused and that are not in the log.
+        unlogged: AtomicU64,
+        /// Answers to them that were left out.
+        suppressed: AtomicU64,
+        /// Nothing yet.
+        spare: [AtomicU64; 7],
     }
 
     /// What the program counted at a gateway or endpoint, of one processor.
@@ -216,8 +389,12 @@ layout! {
         packets: [AtomicU64; 2],
         /// Their bytes.
         bytes: [AtomicU64; 2],
+        /// Flows that were made.
+        begun: AtomicU64,
+        /// Flows that were noticed to be over.
+        ended: AtomicU64,
         /// Nothing yet.
-        spare: [AtomicU64; 4],
+        spare: [AtomicU64; 2],
     }
 }
 
@@ -230,6 +407,52 @@ impl Structure for FlowKey {
             .into()
     }
 }
+
+/// What a template does with the source of its flows, or that it refuses them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It stays.
+    Keep,
+    /// The address becomes another.
+    Address,
+    /// The address becomes another, and the port one that is free.
+    NatPort,
+    /// It becomes an address that stands for the sender.
+    StandIn,
+    /// The box is refused.
+    Refuse,
+}
+
+impl Kind {
+    /// As the program knows them.
+    pub const NUMBERS: [(&str, u8); 5] = [
+        ("KIND_KEEP", Self::Keep.number()),
+        ("KIND_ADDRESS", Self::Address.number()),
+        ("KIND_NAT_PORT", Self::NatPort.number()),
+        ("KIND_STAND_IN", Self::StandIn.number()),
+        ("KIND_REFUSE", Self::Refuse.number()),
+    ];
+
+    /// As a slot has it.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Keep => 0,
+            Self::Address => 1,
+            Self::NatPort => 2,
+            Self::StandIn => 3,
+            Self::Refuse => 4,
+        }
+    }
+}
+
+const _: () = {
+    assert!(MASKS == 8 && STAND_INS == 8, "as many as there are in the structures above");
+    let mut at = 0;
+    while at < DropReason::ALL.len() {
+        assert!((DropReason::ALL[at].code() as usize) < REASONS, "each reason has a counter");
+        at += 1;
+    }
+};
 
 /// A hardware address as a packet's first four and last two bytes are read.
 #[must_use]
@@ -249,6 +472,12 @@ pub fn header() -> String {
     structure::<FlowKey>(&mut text);
     structure::<Settings>(&mut text);
     structure::<PortSlot>(&mut text);
+    structure::<PortMasks>(&mut text);
+    structure::<PortLive>(&mut text);
+    structure::<PortDrops>(&mut text);
+    structure::<TemplateSlot>(&mut text);
+    structure::<PlaceRing>(&mut text);
+    structure::<NoteRing>(&mut text);
     structure::<LiveSlot>(&mut text);
     structure::<FlowSlot>(&mut text);
     structure::<Bucket>(&mut text);
@@ -269,7 +498,24 @@ fn constants(text: &mut String) {
         ("SLOTS", SLOTS as u32),
         ("NOWHERE", NOWHERE),
         ("PROCESSORS", PROCESSORS),
+        ("TEMPLATES", TEMPLATES),
+        ("TEMPLATE_BUCKETS", TEMPLATE_BUCKETS),
+        ("MASKS", MASKS as u32),
+        ("RING", RING as u32),
+        ("REASONS", REASONS as u32),
+        ("STAND_INS", STAND_INS as u32),
+        ("NAT_TRIES", NAT_TRIES),
+        ("NAT_FIRST_PORT", u32::from(crate::forward::NAT_FIRST_PORT)),
+        ("NAT_PORTS", crate::forward::NAT_PORTS as u32),
         ("ANY_SOURCE", u32::from(ANY_SOURCE)),
+        ("KNOWN", KNOWN),
+        ("UNBOUNDED", UNBOUNDED),
+        ("TAKEN", TAKEN),
+        ("SYN_UP", SYN_UP),
+        ("HAS_NAT_PORT", HAS_NAT_PORT),
+        ("HANDED_UP", HANDED_UP as u32),
+        ("CONTROL", CONTROL as u32),
+        ("REFUSED", REFUSED as u32),
         ("PORT_PLACE_MASK", PortNumber::PLACE_MASK),
         ("ETHERNET_BYTES", crate::forward::packet::ethernet::HEADER_BYTES as u32),
         ("ETHERNET_IPV4", u32::from(crate::forward::packet::ethernet::IPV4)),
@@ -291,11 +537,13 @@ fn constants(text: &mut String) {
     for (name, value) in Phase::NUMBERS {
         let _ = writeln!(text, "#define {name} {value}u");
     }
-    for (at, reason) in DROPS.iter().enumerate() {
-        let name = reason.name().to_uppercase().replace('-', "_");
-        let _ = writeln!(text, "#define DROP_{name} {at}u // code {}", reason.code());
+    for (name, value) in Kind::NUMBERS {
+        let _ = writeln!(text, "#define {name} {value}u");
     }
-    let _ = writeln!(text, "#define DROPS {}u", DROPS.len());
+    for reason in DropReason::ALL {
+        let name = reason.name().to_uppercase().replace('-', "_");
+        let _ = writeln!(text, "#define DROP_{name} {}u", reason.code());
+    }
 }
 
 fn structure<S: Structure>(text: &mut String) {

@@ -7,7 +7,10 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use super::layout::{Bucket, FlowSlot, GatewayTally, LiveSlot, PortSlot, PortTally, Settings};
+use super::layout::{
+    Bucket, FlowSlot, GatewayTally, LiveSlot, NoteRing, PlaceRing, PortDrops, PortLive, PortMasks, PortSlot,
+    PortTally, Settings, TemplateSlot,
+};
 
 /// A value that a mapped array may hold: all zeros and anything else that a program writes is one.
 ///
@@ -30,9 +33,12 @@ macro_rules! shared {
     )* };
 }
 
-shared!(AtomicU32, AtomicU64, [AtomicU64; 8], Settings, PortSlot, LiveSlot, Bucket, PortTally, GatewayTally);
+shared!(AtomicU32, AtomicU64, [AtomicU64; 8], Settings, LiveSlot, Bucket, PlaceRing, NoteRing);
+shared!(PortSlot, PortMasks, PortLive, PortDrops, PortTally, GatewayTally);
 // SAFETY: integers throughout.
 unsafe impl Plain for FlowSlot {}
+// SAFETY: the same.
+unsafe impl Plain for TemplateSlot {}
 
 /// An array in memory that a program may share.
 #[derive(Debug)]

@@ -1,19 +1,24 @@
 //! All that the program and the forwarder share, mapped.
-#![expect(unsafe_code, reason = "flows are written beside a program that reads them")]
+#![expect(unsafe_code, reason = "flows and templates are written beside a program that reads them")]
 
 use std::ptr::addr_of_mut;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use postern_path::{IdleTimeouts, Stamp};
 
 use super::index::Index;
 use super::layout::{
-    FlowSlot, GatewayTally, LiveSlot, NOWHERE, PORTS, PortSlot, PortTally, STAMPS, Settings,
+    FlowSlot, GatewayTally, LiveSlot, NOWHERE, NoteRing, PORTS, PlaceRing, PortDrops, PortLive, PortMasks,
+    PortSlot, PortTally, STAMPS, Settings, TemplateSlot,
 };
 use super::mapping::Mapped;
 use super::stub::Notes;
+use super::template::Recipe;
 use crate::forward::FlowKey;
+
+/// How often a flow's life is looked at that the program is changing. It needs some nanoseconds for that.
+const LOCK_TRIES: usize = 20_000;
 
 /// The maps of one program.
 #[derive(Debug)]
@@ -21,13 +26,20 @@ pub struct Maps {
     pub(super) settings: Mapped<Settings>,
     pub(super) places: Mapped<AtomicU64>,
     pub(super) ports: Mapped<PortSlot>,
+    pub(super) masks: Mapped<PortMasks>,
+    pub(super) port_lives: Mapped<PortLive>,
+    pub(super) port_drops: Mapped<PortDrops>,
     pub(super) flows: Mapped<FlowSlot>,
     pub(super) index: Index,
+    pub(super) templates: Mapped<TemplateSlot>,
+    pub(super) template_index: Index,
     pub(super) generations: Mapped<AtomicU64>,
     pub(super) port_tallies: Mapped<PortTally>,
     pub(super) gateway_tallies: Mapped<GatewayTally>,
     /// What is written down for whoever goes on after this process.
     pub(super) notes: Arc<Notes>,
+    pub(super) place_rings: Mapped<PlaceRing>,
+    pub(super) note_rings: Mapped<NoteRing>,
 }
 
 /// What does not change while a flow lives, but for its stamps.
@@ -39,7 +51,26 @@ pub(super) struct Fixed<'a> {
     pub hops: u8,
     pub gateway: Option<u32>,
     pub idle: IdleTimeouts,
+    pub template: Option<u32>,
+    pub flags: u32,
     pub stamps: &'a [Stamp],
+}
+
+/// What is read of a flow.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FlowCopy {
+    /// Packets as the first one.
+    pub forward: FlowKey,
+    /// Packets back.
+    pub reverse: FlowKey,
+    /// Where its gateway is counted.
+    pub gateway: Option<u32>,
+    /// How long it may be silent.
+    pub idle: IdleTimeouts,
+    /// The template that it was made of.
+    pub template: Option<u32>,
+    /// What else is known of it.
+    pub flags: u32,
 }
 
 impl Maps {
@@ -90,7 +121,7 @@ impl Maps {
 
     /// What changes with every packet of the flow at a place.
     #[inline]
-    fn live(&self, place: u32) -> &LiveSlot {
+    pub(super) fn live(&self, place: u32) -> &LiveSlot {
         let Some(flow) = self.flows.pointer(place as usize) else {
             unreachable!("a shared flow has a place")
         };
@@ -98,65 +129,202 @@ impl Maps {
         unsafe { &*addr_of_mut!((*flow.as_ptr()).live) }
     }
 
-    /// Writes a flow into a free place, for nobody to find yet. Its live part is written by the caller, before.
+    /// The life of the flow at a place: odd while nobody is to go by what is read of it.
+    pub(super) fn life(&self, place: u32) -> &AtomicU32 {
+        let Some(flow) = self.flows.pointer(place as usize) else {
+            unreachable!("a shared flow has a place")
+        };
+        // SAFETY: within the mapping, and atomic.
+        unsafe { &*addr_of_mut!((*flow.as_ptr()).life) }
+    }
+
+    /// Writes a flow into a free place, whose life is odd. Its live part is written by the caller.
     pub(super) fn write_flow(&self, place: u32, fixed: &Fixed<'_>) {
-        self.change(place, |flow| {
-            let idle = fixed.idle;
-            // SAFETY: the pointer is to a flow in the mapping, see `change`.
-            unsafe {
-                addr_of_mut!((*flow).forward).write(fixed.forward);
-                addr_of_mut!((*flow).reverse).write(fixed.reverse);
-                addr_of_mut!((*flow).mtu).write(fixed.mtu);
-                addr_of_mut!((*flow).hops).write(fixed.hops);
-                addr_of_mut!((*flow).gateway).write(fixed.gateway.unwrap_or(NOWHERE));
-                addr_of_mut!((*flow).idle).write([
-                    idle.tcp_established_seconds,
-                    idle.udp_stream_seconds,
-                    idle.udp_seconds,
-                    idle.other_seconds,
-                ]);
-                write_stamps(flow, fixed.stamps);
-            }
-        });
+        let Some(flow) = self.flows.pointer(place as usize) else { return };
+        let (flow, idle) = (flow.as_ptr(), fixed.idle);
+        // SAFETY: within the mapping. The life is odd and the place is the caller's: the program does not write here,
+        // and goes by nothing that it reads.
+        unsafe {
+            addr_of_mut!((*flow).forward).write(fixed.forward);
+            addr_of_mut!((*flow).reverse).write(fixed.reverse);
+            addr_of_mut!((*flow).mtu).write(fixed.mtu);
+            addr_of_mut!((*flow).hops).write(fixed.hops);
+            addr_of_mut!((*flow).gateway).write(fixed.gateway.unwrap_or(NOWHERE));
+            addr_of_mut!((*flow).template).write(fixed.template.unwrap_or(NOWHERE));
+            addr_of_mut!((*flow).flags).write(fixed.flags);
+            addr_of_mut!((*flow).idle).write(seconds(&idle));
+            write_stamps(flow, fixed.stamps);
+        }
     }
 
     /// Writes what a flow rests on. There are at most [`STAMPS`].
-    pub(super) fn write_stamps(&self, place: u32, stamps: &[Stamp]) {
-        // SAFETY: the pointer is to a flow in the mapping, see `change`.
-        self.change(place, |flow| unsafe { write_stamps(flow, stamps) });
+    pub(super) fn restamp(&self, place: u32, stamps: &[Stamp]) {
+        let Some(flow) = self.flows.pointer(place as usize) else { return };
+        self.lock(place);
+        fence(Ordering::SeqCst);
+        // SAFETY: within the mapping, with a life that is odd by the line above: see `write_flow`.
+        unsafe { write_stamps(flow.as_ptr(), stamps) };
+        self.publish(place);
     }
 
-    /// Changes a flow while its life is odd, so that a program that reads it meanwhile notices.
-    fn change(&self, place: u32, change: impl FnOnce(*mut FlowSlot)) {
-        let Some(flow) = self.flows.pointer(place as usize) else { return };
-        self.end_life(place);
+    /// What is at a place, whole and of one flow, unless nobody is to go by it now.
+    pub(super) fn read_flow(&self, place: u32) -> Option<FlowCopy> {
+        if place as usize >= self.flows.len() {
+            return None;
+        }
+        let life = self.life(place).load(Ordering::Acquire);
+        if life & 1 == 1 {
+            return None;
+        }
+        let copy = self.peek_flow(place);
         fence(Ordering::SeqCst);
-        // One thread of this process writes here, and nobody holds references to what it writes. The program may read
-        // half of it; it compares the life before and after, and leaves the packet to the forwarder.
-        change(flow.as_ptr());
-        fence(Ordering::SeqCst);
-        // SAFETY: within the mapping.
-        let life = unsafe { &*addr_of_mut!((*flow.as_ptr()).life) };
-        life.fetch_add(1, Ordering::AcqRel);
+        (self.life(place).load(Ordering::Relaxed) == life).then_some(copy)
     }
 
-    /// Makes a flow's life odd: nobody is to go by what is read of it.
-    pub(super) fn end_life(&self, place: u32) {
-        let Some(flow) = self.flows.pointer(place as usize) else { return };
-        // SAFETY: within the mapping, and atomic.
-        let life = unsafe { &*addr_of_mut!((*flow.as_ptr()).life) };
-        life.fetch_or(1, Ordering::AcqRel);
+    /// What is at a place, whatever its life.
+    pub(super) fn peek_flow(&self, place: u32) -> FlowCopy {
+        let Some(flow) = self.flows.pointer(place as usize) else {
+            unreachable!("a shared flow has a place")
+        };
+        let flow = flow.as_ptr();
+        // SAFETY: within the mapping; integers, of which any bits are a value. The program may write at the same time:
+        // who goes by this compares the life before and after, or holds it.
+        unsafe {
+            let [established, stream, datagrams, other] = addr_of_mut!((*flow).idle).read_volatile();
+            let place = |place: u32| (place != NOWHERE).then_some(place);
+            FlowCopy {
+                forward: addr_of_mut!((*flow).forward).read_volatile(),
+                reverse: addr_of_mut!((*flow).reverse).read_volatile(),
+                gateway: place(addr_of_mut!((*flow).gateway).read_volatile()),
+                idle: IdleTimeouts {
+                    tcp_established_seconds: established,
+                    udp_stream_seconds: stream,
+                    udp_seconds: datagrams,
+                    other_seconds: other,
+                },
+                template: place(addr_of_mut!((*flow).template).read_volatile()),
+                flags: addr_of_mut!((*flow).flags).read_volatile(),
+            }
+        }
+    }
+
+    /// Makes the life of a flow that is there odd: nobody else changes it until [`Self::publish`]. The program does so for
+    /// some nanoseconds when it begins a flow again. Where one of its processors was stopped in the middle of that, what it
+    /// still wants to say is refused by the number.
+    pub(super) fn lock(&self, place: u32) {
+        let life = self.life(place);
+        for _ in 0..LOCK_TRIES {
+            let now = life.load(Ordering::Acquire);
+            let even = now & 1 == 0;
+            if even
+                && life
+                    .compare_exchange(now, now.wrapping_add(1), Ordering::SeqCst, Ordering::Relaxed)
+                    .is_ok()
+            {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        life.fetch_add(2, Ordering::SeqCst);
+    }
+
+    /// Makes the life of the flow at a free place odd.
+    pub(super) fn begin_life(&self, place: u32) {
+        self.life(place).fetch_or(1, Ordering::SeqCst);
+    }
+
+    /// What was written at a place, whose life is odd, is whole.
+    pub(super) fn publish(&self, place: u32) {
+        fence(Ordering::SeqCst);
+        self.life(place).fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The template at a place: the parts that change.
+    pub(super) fn template(&self, place: u32) -> Option<TemplateLive<'_>> {
+        let template = self.templates.pointer(place as usize)?.as_ptr();
+        // SAFETY: within the mapping, which lives as long as `self`, and atomic.
+        unsafe {
+            Some(TemplateLive {
+                life: &*addr_of_mut!((*template).life),
+                epoch: &*addr_of_mut!((*template).epoch),
+                used: &*addr_of_mut!((*template).used),
+                users: &*addr_of_mut!((*template).users),
+                stand_ins: &*addr_of_mut!((*template).stand_ins),
+            })
+        }
+    }
+
+    /// Writes a template into a free place.
+    pub(super) fn write_template(&self, place: u32, recipe: &Recipe<'_>) {
+        let Some(template) = self.templates.pointer(place as usize) else { return };
+        let Some(live) = self.template(place) else { return };
+        live.life.fetch_or(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        live.epoch.store(0, Ordering::Relaxed);
+        live.used.store(0, Ordering::Relaxed);
+        live.users.store(0, Ordering::Relaxed);
+        live.stand_ins.iter().for_each(|address| address.store(0, Ordering::Relaxed));
+        let template = template.as_ptr();
+        let (slots, generations) = split(recipe.stamps);
+        // SAFETY: within the mapping. Only this thread writes templates, and the program goes by nothing that it reads
+        // while the life is odd.
+        unsafe {
+            addr_of_mut!((*template).key).write(recipe.key);
+            addr_of_mut!((*template).source_mask).write(recipe.source_mask);
+            addr_of_mut!((*template).destination_mask).write(recipe.destination_mask);
+            addr_of_mut!((*template).port_masks).write(recipe.port_masks);
+            // No more than there is room for.
+            addr_of_mut!((*template).stamps).write(recipe.stamps.len().min(STAMPS) as u8);
+            addr_of_mut!((*template).cut).write(recipe.cut.min(STAMPS) as u8);
+            addr_of_mut!((*template).kind).write(recipe.kind.number());
+            addr_of_mut!((*template).reason).write(recipe.reason);
+            addr_of_mut!((*template).exit).write(recipe.exit);
+            addr_of_mut!((*template).destination).write(recipe.destination);
+            addr_of_mut!((*template).visible).write(recipe.visible);
+            addr_of_mut!((*template).gateway).write(recipe.gateway.unwrap_or(NOWHERE));
+            addr_of_mut!((*template).mtu).write(recipe.mtu);
+            addr_of_mut!((*template).hops).write(recipe.hops);
+            addr_of_mut!((*template).answered).write(u8::from(recipe.answered));
+            addr_of_mut!((*template).idle).write(seconds(&recipe.idle));
+            addr_of_mut!((*template).slots).write(slots);
+            addr_of_mut!((*template).generations).write(generations);
+        }
+        fence(Ordering::SeqCst);
+        live.life.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-/// # Safety
-/// The pointer must be to a flow that only the caller writes.
-unsafe fn write_stamps(flow: *mut FlowSlot, stamps: &[Stamp]) {
+/// What changes while a template is there.
+#[derive(Debug)]
+pub(super) struct TemplateLive<'a> {
+    /// Odd while nobody is to go by it.
+    pub life: &'a AtomicU32,
+    epoch: &'a AtomicU64,
+    /// When it was last used.
+    pub used: &'a AtomicU64,
+    /// Flows that refer to it.
+    pub users: &'a AtomicU32,
+    /// Addresses that stand for its sender.
+    pub stand_ins: &'a [AtomicU32; 8],
+}
+
+const fn seconds(idle: &IdleTimeouts) -> [u32; 4] {
+    [idle.tcp_established_seconds, idle.udp_stream_seconds, idle.udp_seconds, idle.other_seconds]
+}
+
+fn split(stamps: &[Stamp]) -> ([u32; STAMPS], [u64; STAMPS]) {
     let mut slots = [0; STAMPS];
     let mut generations = [0; STAMPS];
     for ((slot, generation), stamp) in slots.iter_mut().zip(&mut generations).zip(stamps) {
         (*slot, *generation) = (stamp.slot, stamp.generation);
     }
+    (slots, generations)
+}
+
+/// # Safety
+/// The pointer must be to a flow that only the caller writes.
+pub(super) unsafe fn write_stamps(flow: *mut FlowSlot, stamps: &[Stamp]) {
+    let (slots, generations) = split(stamps);
     // SAFETY: as the caller promises.
     unsafe {
         addr_of_mut!((*flow).slots).write(slots);

@@ -12,7 +12,7 @@ use aya::{Ebpf, EbpfLoader};
 use postern_model::NetworkInterfaceId;
 
 use super::index::Index;
-use super::layout::{GATEWAYS, GENERATIONS, INTERFACES, PORTS, PROCESSORS};
+use super::layout::{GATEWAYS, GENERATIONS, INTERFACES, PORTS, PROCESSORS, TEMPLATE_BUCKETS, TEMPLATES};
 use super::mapping::{Mapped, Plain};
 use super::maps::Maps;
 use super::pin::{Pins, fingerprint};
@@ -23,8 +23,23 @@ use crate::host::{Feature, Namespace, NamespaceError, PacketSocket, sys};
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/postern.o");
 const PROGRAM: &str = "postern";
 /// What program and forwarder share.
-const MAPS: [&str; 8] =
-    ["settings", "places", "ports", "flows", "buckets", "generations", "port_tallies", "gateway_tallies"];
+const MAPS: [&str; 15] = [
+    "settings",
+    "places",
+    "ports",
+    "port_masks",
+    "port_lives",
+    "port_drops",
+    "flows",
+    "buckets",
+    "templates",
+    "template_buckets",
+    "generations",
+    "port_tallies",
+    "gateway_tallies",
+    "place_rings",
+    "note_rings",
+];
 /// What the verifier says about a program that it refuses is longer than anybody wants to read.
 const MOST_SAID: usize = 400;
 
@@ -256,6 +271,7 @@ impl KernelProgram {
             secret = spread(secret);
             word.store(secret | 1, Ordering::Relaxed);
         }
+        maps.settings().shape_secret.store(spread(secret) | 1, Ordering::Relaxed);
         stub.run(&program)?;
         if let Some(pins) = &pins {
             pins.pin(PROGRAM_PIN, program.as_fd())?;
@@ -367,6 +383,8 @@ fn load_object(room: Room, pins: Option<&Pins>) -> Result<Ebpf, KernelError> {
         .map_max_entries("buckets", room.buckets())
         .map_max_entries("port_tallies", room.port_tallies())
         .map_max_entries("gateway_tallies", room.gateway_tallies())
+        .map_max_entries("place_rings", room.processors)
+        .map_max_entries("note_rings", room.processors)
         .override_global("bucket_mask", &mask, true)
         .override_global("reorders", &REORDERS, true);
     if let Some(pins) = pins {
@@ -407,6 +425,13 @@ fn maps(
         generations: mapped(open, "generations", GENERATIONS)?,
         port_tallies: mapped(open, "port_tallies", room.port_tallies())?,
         gateway_tallies: mapped(open, "gateway_tallies", room.gateway_tallies())?,
+        masks: mapped(open, "port_masks", PORTS)?,
+        port_lives: mapped(open, "port_lives", PORTS)?,
+        port_drops: mapped(open, "port_drops", PORTS)?,
+        templates: mapped(open, "templates", TEMPLATES)?,
+        template_index: Index::new(mapped(open, "template_buckets", TEMPLATE_BUCKETS)?),
+        place_rings: mapped(open, "place_rings", room.processors)?,
+        note_rings: mapped(open, "note_rings", room.processors)?,
         notes: Arc::clone(notes),
     })
 }
@@ -423,7 +448,7 @@ pub fn probe() -> Feature {
             name,
             ok: true,
             required: false,
-            detail: "loaded for a try; `postern up` as root carries known flows with it".to_owned(),
+            detail: "loaded for a try; `postern up` as root makes and carries flows with it".to_owned(),
             remedy: String::new(),
         },
         Err(error) => Feature {

@@ -168,7 +168,7 @@ impl History {
         let all: Vec<NetworkInterfaceId> = self.ports.keys().copied().flatten().collect();
         let Some(id) = random.of(&all) else { return };
         let owner = Owner::Interface(id);
-        assert!(self.tables.remove_port(owner));
+        assert!(self.tables.remove_port(owner, self.now));
         let number = self.tables.add_port(owner, Mac([0; 6]), self.now).unwrap();
         self.ports.insert(Some(id), number);
         self.counts.insert(Some(id), Count::default());

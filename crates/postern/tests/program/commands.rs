@@ -65,7 +65,7 @@ fn json_has_the_same_fields_always(world: &World) {
     let status = check(
         "status",
         &["status"],
-        &["counts", "packets", "pid", "region", "revision", "run", "uplink", "url", "version"],
+        &["counts", "linger", "packets", "pid", "region", "revision", "run", "uplink", "url", "version"],
     );
     assert_eq!(status["counts"]["instances"], 1);
     fields(&status["counts"], &["accounts", "endpoints", "instances", "interfaces", "vpcs"]);

@@ -15,6 +15,7 @@ use crate::forward::packet::{
 };
 use crate::forward::phase::{Direction, Phase};
 use crate::forward::tables::{self, NewFlow, Tables};
+use crate::forward::template::Installed;
 use crate::forward::verdict::Verdict;
 
 /// The IP and TCP headers that a segment size does not count.
@@ -186,7 +187,9 @@ fn same_by_template(
     now: u64,
 ) -> Option<Arc<Verdict>> {
     let port = tables.ports.get_mut(entry)?;
-    let verdict = port.templates.find(entry, begun, &tables.generations, now)?;
+    let found = port.templates.find(entry, begun, &tables.generations, now);
+    tables.retire_templates(entry, now);
+    let (verdict, _) = found?;
     (verdict.outcome == before.outcome).then_some(verdict)
 }
 
@@ -204,7 +207,7 @@ fn begin(
         return Err(DropReason::NoFlow.into());
     };
     let flow = key.flow(interface);
-    let verdict = decided(tables, context, &flow)?;
+    let (verdict, template) = decided(tables, context, &flow)?;
     let action = match &verdict.outcome {
         Outcome::Forward(action) => action,
         Outcome::Refuse(refusal) => return Err(context.refuse(tables, frame, packet, &flow, refusal)),
@@ -220,24 +223,38 @@ fn begin(
             Refusal { reason: DropReason::NoFlow, resource: tables::through(action), reply: Reply::Silence };
         return Err(context.refuse(tables, frame, packet, &flow, &refusal));
     }
-    let new = NewFlow { key: *key, interface, verdict: &verdict, action };
+    let new = NewFlow { key: *key, interface, verdict: &verdict, action, template };
     tables.begin(&new, context.now).map_err(|reason| {
         let refusal = Refusal { reason, resource: tables::through(action), reply: Reply::Silence };
         context.refuse(tables, frame, packet, &flow, &refusal)
     })
 }
 
-/// What is decided about a flow: by a template, or else by asking.
+/// What is decided about a flow, and by which template, as the kernel program knows it: the next flow of its kind need
+/// not come here.
 fn decided(
     tables: &mut Tables,
     context: &mut Context<'_>,
     flow: &postern_path::Flow,
-) -> Result<Arc<Verdict>, Dropped> {
+) -> Result<(Arc<Verdict>, Option<u32>), Dropped> {
+    let decided = verdict(tables, context, flow);
+    tables.retire_templates(context.port, context.now);
+    let (verdict, at) = decided?;
+    let template = at.and_then(|at| tables.share_template(context.port, at, context.now));
+    Ok((verdict, template))
+}
+
+/// What is decided about a flow: by a template, or else by asking. Gives the place of the template that says so now.
+fn verdict(
+    tables: &mut Tables,
+    context: &mut Context<'_>,
+    flow: &postern_path::Flow,
+) -> Result<(Arc<Verdict>, Option<usize>), Dropped> {
     let generations = Arc::clone(&tables.generations);
     let port = tables.ports.get_mut(context.port).ok_or(DropReason::UnknownPort)?;
-    if let Some(verdict) = port.templates.find(context.port, flow, &generations, context.now) {
+    if let Some((verdict, at)) = port.templates.find(context.port, flow, &generations, context.now) {
         port.counters.template_hits += 1;
-        return Ok(verdict);
+        return Ok((verdict, Some(at)));
     }
     if !port.upcalls.take(context.now) {
         return Err(context.refused(DropReason::RateLimited));
@@ -246,8 +263,16 @@ fn decided(
     let decision = context.decider.decide(flow);
     let verdict = Arc::new(Verdict::from(&decision));
     // Where it cannot be kept, the next flow is decided on its own.
-    let _ = port.templates.install(context.port, flow, &decision.cover, &verdict, &generations, context.now);
-    Ok(verdict)
+    let kernel = tables.kernel.as_ref();
+    let used = |place| kernel.map_or(0, |kernel| kernel.template_used(place));
+    let cover = &decision.cover;
+    let installed =
+        port.templates.install(context.port, flow, cover, &verdict, &generations, used, context.now);
+    let at = match installed {
+        Installed::Yes => port.templates.find(context.port, flow, &generations, context.now),
+        Installed::NoMask | Installed::NoRoom | Installed::Void => None,
+    };
+    Ok((verdict, at.map(|(_, at)| at)))
 }
 
 /// Where a packet of a flow goes, and how it then looks.

@@ -325,7 +325,7 @@ fn run(events: Vec<Event>, limits: Limits) {
             }
             Event::Replug { which } => {
                 let owner = crate::forward::port::Owner::Interface(eni(which));
-                bench.tables.remove_port(owner);
+                bench.tables.remove_port(owner, bench.now);
                 let number = bench.tables.add_port(owner, super::script::mac(which), bench.now).unwrap();
                 bench.ports.insert(which, number);
             }

@@ -455,7 +455,7 @@ fn templates_decide_for_their_box_and_only_while_nothing_changed() {
 fn a_port_that_is_unplugged_takes_its_flows_along() {
     let mut bench = Bench::new();
     connect(&mut bench, a(1000), b(80));
-    assert!(bench.tables.remove_port(Owner::Interface(eni(1))));
+    assert!(bench.tables.remove_port(Owner::Interface(eni(1)), bench.now));
     assert_eq!(bench.dropped(A, tcp(a(1000), b(80), ACK)).0, DropReason::NoFlow);
     assert_eq!(bench.dropped(A, tcp(a(1001), b(80), SYN)).0, DropReason::TargetDown);
     let number = bench.tables.add_port(Owner::Interface(eni(1)), mac(1), bench.now).unwrap();
@@ -677,7 +677,7 @@ fn flows_of_an_unplugged_sender_are_not_listed() {
     bench.pass(Out::Interface(0), tcp((address(0), 4000), (address(1), 80), SYN));
     assert_eq!(bench.tables.live_flows(bench.now, 10).len(), 1);
     let owner = crate::forward::port::Owner::Interface(super::script::eni(0));
-    bench.tables.remove_port(owner);
+    bench.tables.remove_port(owner, bench.now);
     bench.tables.add_port(owner, super::script::mac(0), bench.now).unwrap();
     assert_eq!(bench.tables.live_flows(bench.now, 10).len(), 0);
 }
