@@ -49,9 +49,9 @@ pub use decider::{Decider, InterfaceInfo};
 pub(crate) use flow::{Claim, FlowEntry};
 pub use generation::Generations;
 pub use key::{Address, FlowKey, PortNumber};
-pub(crate) use nat::{FIRST_PORT as NAT_FIRST_PORT, PORTS as NAT_PORTS};
 pub use limit::{Limits, Rate};
 pub use log::{FlowOutcome, FlowRecord, LiveFlow, Logged};
+pub(crate) use nat::{FIRST_PORT as NAT_FIRST_PORT, PORTS as NAT_PORTS};
 pub use peer::{PeerDirectory, QUARANTINE};
 pub use phase::Direction;
 pub use port::Owner;
@@ -59,8 +59,8 @@ pub use run::{Forwarder, ForwarderError, Options, Pending, Stopped};
 pub use step::{Effects, Fate, Frame, step};
 pub use tables::Tables;
 pub(crate) use template::{MOST_MASKS, Mask};
-pub(crate) use verdict::Verdict;
 pub use uplink::{NotOpened, UplinkDirectory, UplinkFlow, UplinkKey, Wanted};
+pub(crate) use verdict::Verdict;
 
 #[cfg(test)]
 mod tests;

@@ -272,7 +272,8 @@ mod tests {
     #[test]
     fn a_space_gives_every_port_once() {
         let mut ports = empty(1);
-        let taken: BTreeSet<u16> = (0..PORTS).map(|_| take(&mut ports, &key(443), &sender(7)).unwrap()).collect();
+        let taken: BTreeSet<u16> =
+            (0..PORTS).map(|_| take(&mut ports, &key(443), &sender(7)).unwrap()).collect();
         assert_eq!(taken.len(), PORTS);
         assert_eq!(taken.first(), Some(&FIRST_PORT));
         assert_eq!(taken.last(), Some(&u16::MAX));

@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use postern_model::Mac;
 use postern_path::DropReason;
 
-use super::layout::{
-    ANY_SOURCE, CONTROL, HANDED_UP, KNOWN, NOWHERE, REFUSED, UNBOUNDED, mac_halves,
-};
+use super::layout::{ANY_SOURCE, CONTROL, HANDED_UP, KNOWN, NOWHERE, REFUSED, UNBOUNDED, mac_halves};
 use super::maps::Maps;
 use crate::forward::{
     Choice, GatewayCounters, InterfaceInfo, Limits, PortCounters, PortNumber, Rate, Volume,
@@ -126,6 +124,7 @@ impl Maps {
             // The forwarder takes away one for each that it ends, whoever began it.
             counters.flows = counters.flows.wrapping_add(begun).wrapping_sub(read(&tally.ended));
             counters.new_flows += begun;
+            counters.new_in_kernel += begun;
             counters.template_hits += begun + unlogged;
             counters.unlogged += unlogged;
             counters.replies_suppressed += read(&tally.suppressed);

@@ -10,9 +10,7 @@ use aya::programs::{ProgramError, ProgramFd, SchedClassifier};
 use aya::{Ebpf, EbpfLoader};
 
 use super::index::Index;
-use super::layout::{
-    GATEWAYS, GENERATIONS, INTERFACES, PORTS, PROCESSORS, TEMPLATE_BUCKETS, TEMPLATES,
-};
+use super::layout::{GATEWAYS, GENERATIONS, INTERFACES, PORTS, PROCESSORS, TEMPLATE_BUCKETS, TEMPLATES};
 use super::mapping::{Mapped, Plain};
 use super::maps::Maps;
 use crate::host::{Feature, Namespace, NamespaceError, PacketSocket, sys};
