@@ -109,6 +109,8 @@ pub struct PortCounters {
     pub flows: u64,
     /// Flows begun from here, ever.
     pub new_flows: u64,
+    /// Those of them that the kernel program made.
+    pub new_in_kernel: u64,
     /// Decisions asked for.
     pub upcalls: u64,
     /// Flows decided by a template.

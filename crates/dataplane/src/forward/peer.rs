@@ -53,6 +53,7 @@ impl PeerLookup for PeerDirectory {
 struct Standing {
     peer: Peer,
     variant: Variant,
+    /// Flows and templates that hold it.
     flows: u32,
     /// When the last flow ended, if there is none.
     idle_since: u64,
@@ -143,23 +144,22 @@ impl Peers {
         }
     }
 
-    /// A flow of the address begins.
+    /// A flow of the address begins, or a template holds it.
     pub fn hold(&mut self, address: Ipv4Addr) {
         if let Some(entry) = self.entries.get_mut(&address) {
             entry.flows += 1;
         }
     }
 
-    /// A flow of the address has ended.
-    pub fn release(&mut self, address: Ipv4Addr, now: u64) {
+    /// A flow of the address, or a template that held it, has ended, at this time.
+    pub fn release(&mut self, address: Ipv4Addr, when: u64) {
         let Some(entry) = self.entries.get_mut(&address) else { return };
         entry.flows = entry.flows.saturating_sub(1);
-        if entry.flows == 0 {
-            entry.idle_since = now;
-            if !entry.queued {
-                entry.queued = true;
-                self.idle.push_back((address, now));
-            }
+        // Some are told of late.
+        entry.idle_since = entry.idle_since.max(when);
+        if entry.flows == 0 && !entry.queued {
+            entry.queued = true;
+            self.idle.push_back((address, entry.idle_since));
         }
     }
 

@@ -24,6 +24,7 @@ use super::packet::{ipv4, protocol};
 use super::peer::{Peers, Variant};
 use super::phase::{Direction, Phase};
 use super::port::{Owner, Port, Ports};
+use super::shared::MadeOf;
 use super::uplink::{UplinkDirectory, UplinkKey, Wanted};
 use super::verdict::Verdict;
 use crate::kernel::{Contended, Ended, KernelTables, Maps};
@@ -70,8 +71,8 @@ pub(crate) struct NewFlow<'a> {
     pub interface: NetworkInterfaceId,
     pub verdict: &'a Arc<Verdict>,
     pub action: &'a Action,
-    /// The template that it is made of, as the kernel program knows it.
-    pub template: Option<u32>,
+    /// The template that it is made of.
+    pub template: Option<MadeOf>,
 }
 
 /// What a flow's source became, and what it holds for that.
@@ -141,9 +142,9 @@ impl Tables {
     /// Removes an owner's port.
     pub fn remove_port(&mut self, owner: Owner, now: u64) -> bool {
         let Some(mut port) = self.ports.remove(self.ports.of(owner)) else { return false };
-        if let Some(kernel) = &mut self.kernel {
-            port.templates.all_told().into_iter().for_each(|place| kernel.retire(place, now));
-        }
+        port.templates.clear();
+        let (told, held) = port.templates.take_gone();
+        self.give_up(told, held, now);
         true
     }
 
@@ -188,7 +189,8 @@ impl Tables {
                 return Ok(id);
             }
         }
-        Err(Self::CONTENDED)
+        // Another flow has a key of it, and goes on.
+        Err(DropReason::PortAllocation)
     }
 
     fn make(&mut self, new: &NewFlow<'_>, now: u64) -> Result<FlowId, NotMade> {
@@ -211,7 +213,11 @@ impl Tables {
         let inserted = self.insert(new, reverse, &source, now);
         match (&inserted, source.space, source.peer) {
             (Err(_), Some(space), _) => self.nat.give_back(&space, source.port),
-            (Ok(_), _, Some((address, variant))) => self.share_stand_in(new.template, variant, address),
+            (Ok(_), _, Some(peer)) => {
+                if let Some(template) = new.template {
+                    self.hold_stand_in(new.key.port, template, peer);
+                }
+            }
             (Err(_) | Ok(_), _, _) => {}
         }
         inserted
@@ -247,7 +253,8 @@ impl Tables {
         };
         if let Some(kernel) = &mut self.kernel {
             let waits = new.action.deliver == Deliver::Door(Door::Uplink);
-            kernel.share(&mut flow, new.template, waits, now)?;
+            let template = new.template.and_then(|template| template.in_kernel);
+            kernel.share(&mut flow, template, waits, now)?;
         }
         let id = match self.flows.insert(flow) {
             Ok(id) => id,
@@ -263,11 +270,11 @@ impl Tables {
             self.peers.hold(address);
         }
         if let Some(port) = self.ports.get_mut(new.key.port) {
-            port.counters.flows += 1;
+            port.counters.flows = port.counters.flows.wrapping_add(1);
             port.counters.new_flows += 1;
         }
         if let Some(counters) = self.gateways.get_mut(gateway) {
-            counters.active += 1;
+            counters.active = counters.active.wrapping_add(1);
             counters.attempts += 1;
         }
         if let (Some(kernel), Some(flow)) = (&self.kernel, self.flows.get(id)) {
@@ -342,6 +349,7 @@ impl Tables {
             }
             SourceRewrite::Identity { peer, gateway: _ } => {
                 let (address, variant) = self.stand_in(
+                    new.key.port,
                     &peer,
                     told_apart_by(new),
                     |address| seen_from(address, new.key.source_port),
@@ -358,6 +366,7 @@ impl Tables {
     /// to another of its addresses (TIME-WAIT), and would drop the SYN of this one, whose timestamps are its own.
     fn stand_in(
         &mut self,
+        port: PortNumber,
         peer: &Peer,
         destination: (Address, u16),
         reverse: impl Fn(Address) -> FlowKey,
@@ -365,7 +374,10 @@ impl Tables {
     ) -> Result<(Ipv4Addr, Variant), DropReason> {
         let first = self.choice.stand_in(destination.0, destination.1);
         for variant in (first..MOST_VARIANTS).chain(0..first) {
-            let address = self.peers.intern(peer, variant, now).map_err(|_| DropReason::TableFull)?;
+            let Ok(address) = self.peers.intern(peer, variant, now) else {
+                self.let_go_of_peers(port, now);
+                return Err(DropReason::TableFull);
+            };
             let reverse = reverse(address.into());
             self.vacate(&reverse, now);
             if self.lookup(&reverse, now).is_none() {

@@ -124,6 +124,7 @@ impl Maps {
             // The forwarder takes away one for each that it ends, whoever began it.
             counters.flows = counters.flows.wrapping_add(begun).wrapping_sub(read(&tally.ended));
             counters.new_flows += begun;
+            counters.new_in_kernel += begun;
             counters.template_hits += begun + unlogged;
             counters.unlogged += unlogged;
             counters.replies_suppressed += read(&tally.suppressed);

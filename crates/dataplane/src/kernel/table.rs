@@ -141,7 +141,7 @@ impl KernelTables {
         self.count(flow.forward.port, 1);
         self.hold(place, Holder::Forwarder);
         if let Some(template) = template {
-            self.templates.refer(template, true);
+            self.templates.refer(template);
         }
         flow.live = Live::shared(shared);
         flow.claim = Claim::Shared;
@@ -265,7 +265,7 @@ impl KernelTables {
             self.maps.index.remove(self.hash(key), Entry::Place { place, reverse });
         }
         if let Some(template) = flow.template {
-            self.templates.refer(template, false);
+            self.templates.leave(template, now);
         }
         match self.holder(place) {
             Holder::Nobody => {}
@@ -474,8 +474,9 @@ impl KernelTables {
         self.templates.retire(template, now);
     }
 
-    /// Lets go of templates that are of no use any more. Gives the addresses that they held.
-    pub fn settle_templates(&mut self, now: u64) -> SmallVec<[Ipv4Addr; 2]> {
+    /// Lets go of templates that are of no use any more. Gives the addresses that they held, and since when they need not
+    /// have.
+    pub fn settle_templates(&mut self, now: u64) -> SmallVec<[(Ipv4Addr, u64); 2]> {
         self.templates.settle(now)
     }
 

@@ -57,6 +57,8 @@ struct Anchor {
     hash: u32,
     /// Addresses that stand for its sender, which it holds.
     held: SmallVec<[Ipv4Addr; 2]>,
+    /// When the last of its flows ended, or it was given up.
+    last: u64,
 }
 
 /// All templates of the program.
@@ -99,7 +101,7 @@ impl KernelTemplates {
             return None;
         }
         if let Some(slot) = self.anchors.get_mut(place as usize) {
-            *slot = Some(Anchor { verdict, exit, hash, held: SmallVec::new() });
+            *slot = Some(Anchor { verdict, exit, hash, held: SmallVec::new(), last: 0 });
         }
         Some(place)
     }
@@ -153,21 +155,27 @@ impl KernelTemplates {
         true
     }
 
-    /// One flow more, or less, refers to a template.
-    pub fn refer(&self, place: u32, more: bool) {
+    /// One flow more refers to a template.
+    pub fn refer(&self, place: u32) {
         if let Some(template) = self.maps.template(place) {
-            let users = template.users;
-            if more {
-                users.fetch_add(1, Ordering::SeqCst)
-            } else {
-                users.fetch_sub(1, Ordering::SeqCst)
-            };
+            template.users.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// A flow that refers to a template has ended.
+    pub fn leave(&mut self, place: u32, now: u64) {
+        if let Some(template) = self.maps.template(place) {
+            template.users.fetch_sub(1, Ordering::SeqCst);
+        }
+        if let Some(Some(anchor)) = self.anchors.get_mut(place as usize) {
+            anchor.last = now;
         }
     }
 
     /// Gives up a template: no flow is made of it any more.
     pub fn retire(&mut self, place: u32, now: u64) {
-        let Some(anchor) = self.anchor(place) else { return };
+        let Some(Some(anchor)) = self.anchors.get_mut(place as usize) else { return };
+        anchor.last = now;
         self.maps.template_index.remove(anchor.hash, Entry::Place { place, reverse: false });
         if let Some(template) = self.maps.template(place) {
             template.life.fetch_or(1, Ordering::SeqCst);
@@ -175,8 +183,9 @@ impl KernelTemplates {
         self.retired.push_back((place, now));
     }
 
-    /// Lets go of templates that were given up and that no flow refers to. Gives the addresses that they held.
-    pub fn settle(&mut self, now: u64) -> SmallVec<[Ipv4Addr; 2]> {
+    /// Lets go of templates that were given up and that no flow refers to. Gives the addresses that they held, and since when
+    /// they need not have.
+    pub fn settle(&mut self, now: u64) -> SmallVec<[(Ipv4Addr, u64); 2]> {
         let mut held = SmallVec::new();
         for _ in 0..SETTLED_AT_ONCE.min(self.retired.len()) {
             let Some((place, since)) = self.retired.pop_front() else { break };
@@ -186,7 +195,7 @@ impl KernelTemplates {
                 continue;
             }
             if let Some(anchor) = self.anchors.get_mut(place as usize).and_then(Option::take) {
-                held.extend(anchor.held);
+                held.extend(anchor.held.iter().map(|address| (*address, anchor.last)));
             }
             self.free.push(place);
         }

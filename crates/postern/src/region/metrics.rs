@@ -119,6 +119,12 @@ fn data_plane(text: &mut String, counters: &postern_dataplane::forward::Counters
     );
     family("postern_flows", "gauge", "Live flows that entered by an interface.", each(|p| p.flows));
     family("postern_new_flows_total", "counter", "Flows that were made.", each(|p| p.new_flows));
+    family(
+        "postern_new_flows_in_kernel_total",
+        "counter",
+        "Flows that the kernel program made.",
+        each(|p| p.new_in_kernel),
+    );
     family("postern_upcalls_total", "counter", "Packets that asked for a decision.", each(|p| p.upcalls));
     let drops = ports().flat_map(|(interface, port)| {
         let line = move |(reason, value): (postern_path::DropReason, u64)| {

@@ -186,6 +186,8 @@ fn connections_outlive_two_kills(world: &World) {
         for _ in 0..5 {
             flows(&mut stream);
             assert_eq!(requests.ask("again"), "ok", "round {round}, {:?} after the kill", killed.elapsed());
+            // What was decided about others of its kind holds for new ones, too.
+            assert_eq!(requests.ask("a new one"), "ok", "round {round}, {:?} after the kill", killed.elapsed());
         }
         let left = lingering(world, &region.state).expect("the keeper says how long it waits");
         assert_eq!(left["instances"], 2);
