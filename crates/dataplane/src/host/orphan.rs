@@ -47,6 +47,16 @@ pub enum Orphan {
     Taken(Box<Host>),
     /// It could not be taken over, and has ended with all that it kept.
     Ended(String),
+    /// It belongs to a region that runs, whoever that is: this process of the keeper's.
+    Anothers(i32),
+}
+
+/// Why a keeper is not ours.
+enum NotOurs {
+    /// It cannot be.
+    Unfit(String),
+    /// It is part of a region that runs.
+    Busy,
 }
 
 /// What a keeper kept, for its new owner.
@@ -126,7 +136,8 @@ pub fn take_over(socket: &Path) -> Orphan {
             Ok(host) => return Orphan::Taken(Box::new(host)),
             Err(error) => error.to_string(),
         },
-        Err(reason) => reason,
+        Err(NotOurs::Unfit(reason)) => reason,
+        Err(NotOurs::Busy) => return Orphan::Anothers(process),
     };
     let ended = Caller::find(socket).and_then(|caller| caller.map_or(Ok(()), Caller::end));
     match ended.or_else(|_| sys::kill(process, libc::SIGKILL)) {
@@ -166,22 +177,25 @@ impl Caller {
     }
 
     /// Gives the lease; else why not.
-    fn become_up(mut self) -> Result<Lease, String> {
+    fn become_up(mut self) -> Result<Lease, NotOurs> {
         let deadline = Instant::now() + BUSY_PATIENCE;
         let path = nix::sys::socket::getpeername::<UnixAddr>(self.channel.as_raw_fd());
         let path = path.ok().and_then(|address| address.path().map(Path::to_owned));
         loop {
-            match self.ask(Wish::TakeOver).map_err(|error| format!("it does not answer: {error}"))? {
+            let unfit = |why: &str| NotOurs::Unfit(why.to_owned());
+            let answer = self.ask(Wish::TakeOver);
+            match answer.map_err(|error| NotOurs::Unfit(format!("it does not answer: {error}")))? {
                 Answer::Taken => return Ok(Lease::new(self.channel.into_socket())),
                 Answer::Lingers { version, .. } => {
-                    return Err(format!("it speaks version `{version}`, and this program `{VERSION}`"));
+                    let why = format!("it speaks version `{version}`, and this program `{VERSION}`");
+                    return Err(NotOurs::Unfit(why));
                 }
-                Answer::Ends => return Err("it was ending".to_owned()),
-                Answer::Busy if Instant::now() > deadline => return Err("it is another's".to_owned()),
+                Answer::Ends => return Err(unfit("it was ending")),
+                Answer::Busy if Instant::now() > deadline => return Err(NotOurs::Busy),
                 Answer::Busy => std::thread::sleep(Duration::from_millis(20)),
             }
             let again = path.as_deref().and_then(|path| Self::find(path).ok().flatten());
-            self = again.ok_or("it has ended")?;
+            self = again.ok_or_else(|| unfit("it has ended"))?;
         }
     }
 

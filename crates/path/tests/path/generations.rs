@@ -265,3 +265,14 @@ uplink up0 echo
     assert!(passes(&again.plan.decide(&leaves)));
     assert!(world.plan.with_uplink(world.plan.uplink()).changed.is_empty(), "the same is no change");
 }
+
+#[test]
+fn a_plan_that_goes_on_is_above_everything_before() {
+    let state = Topology::read(PAIR).unwrap_or_else(|why| panic!("{why}")).state;
+    let before = Plan::compile(&state).plan;
+    let last = before.slots().map(|stamp| stamp.generation).max().expect("there are slots");
+    let next = Plan::compile_above(&state, None, last);
+    assert!(next.plan.slots().all(|stamp| stamp.generation > last));
+    assert!(next.changed.iter().all(|stamp| stamp.generation > last));
+    assert_eq!(next.plan.differences(&before), Vec::<&str>::new());
+}

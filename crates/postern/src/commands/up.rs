@@ -24,7 +24,7 @@ pub fn run(state_dir: StateDir, args: UpArgs, output: Output) -> anyhow::Result<
     log_to_stderr();
     let options = options(state_dir, args)?;
     let taken = options.state_dir.take()?;
-    let host = take_over_or_start(&options);
+    let host = take_over_or_start(&options)?;
     raise_descriptors();
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     runtime.block_on(async {
@@ -114,7 +114,7 @@ fn linger_seconds(asked: Option<u32>, forwarder: bool, ephemeral: bool) -> anyho
 
 /// Takes over what a region with this state directory left when it was killed, if that is still there; otherwise starts
 /// the host side anew. INVARIANT: called before any thread exists, by whoever has the state directory.
-fn take_over_or_start(options: &Options) -> Result<Host, HostError> {
+fn take_over_or_start(options: &Options) -> anyhow::Result<Result<Host, HostError>> {
     let socket = options.state_dir.keeper_socket();
     let unwanted = [
         (options.forwarder_only, "packets are to be carried by the forwarder"),
@@ -127,15 +127,21 @@ fn take_over_or_start(options: &Options) -> Result<Host, HostError> {
             Err(error) => tracing::warn!(%error, "what a killed region left does not end"),
         },
         None => match host::take_over(&socket) {
-            Orphan::Taken(host) => return Ok(*host),
+            Orphan::Taken(host) => return Ok(Ok(*host)),
             Orphan::None => {}
+            Orphan::Anothers(process) => anyhow::bail!(
+                "the keeper of a region that runs, process {process}, listens at `{}`",
+                socket.display()
+            ),
             Orphan::Ended(reason) => {
                 tracing::warn!(reason, "what a killed region left cannot be gone on with, and was ended");
             }
         },
     }
-    let host = start_host(options)?;
-    if options.linger > 0 {
+    let host = start_host(options);
+    if let Ok(host) = &host
+        && options.linger > 0
+    {
         host.keep_for_others(&socket);
     }
     Ok(host)

@@ -27,6 +27,8 @@ as_root!(
     what_another_version_pinned_is_replaced,
     guests_stay_plugged_in,
     a_start_that_fails_ends_nothing,
+    kills_may_come_at_any_moment,
+    a_keeper_of_another_version_is_ended,
 );
 
 /// Long enough for a start on a busy machine.
@@ -450,5 +452,85 @@ fn a_start_that_fails_ends_nothing(world: &World) {
     }
     let region = world.up(&["--linger", LINGER]);
     assert_eq!(requests.ask("again"), "ok");
+    region.down();
+}
+
+/// Regions are killed while they come up, take over, and make instances: connections go on, and what was begun is finished
+/// by the one that lives.
+fn kills_may_come_at_any_moment(world: &World) {
+    let mut region = world.up(&["--linger", LINGER]);
+    if !has_the_program(&region) {
+        return region.down();
+    }
+    let pair = Pair::in_region(&region);
+    let mut stream = pair.talk(&region, STREAM);
+    let mut requests = pair.talk(&region, REQUESTS);
+    let mut launched = Vec::new();
+    for round in 0..6 {
+        // One that is asked for, and of which nobody knows how far it came.
+        launched.push(pair.network.launch(&region.aws(), json!({})));
+        std::thread::sleep(Duration::from_millis(7 * round * round));
+        region.kill();
+        for moment in [15, 60, 150, 300, 600] {
+            let mut command = world.postern(&region.state, &["up", "--listen", "127.0.0.1:0", "--linger", LINGER]);
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+            let mut child = command.spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(moment + 11 * round));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert_eq!(requests.ask("again"), "ok", "round {round}, killed after {moment} ms");
+        }
+        flows(&mut stream);
+        region = world.up(&["--linger", LINGER]);
+        flows(&mut stream);
+        assert_eq!(requests.ask("a new one"), "ok", "round {round}");
+    }
+    let aws = region.aws();
+    for instance in &launched {
+        crate::network::becomes(&aws, instance, "running");
+        eventually("the instance is there", 15, || {
+            (region.exec(instance, &["true"]).code == Some(0)).then_some(())
+        });
+    }
+    let started = region.sh(&pair.server, "cat /home/ec2-user/started");
+    assert_eq!(started, "started\n");
+    drop((stream, requests));
+    region.down();
+}
+
+/// Listens as a keeper that speaks otherwise.
+const OTHER_KEEPER: &str = r#"
+import json, os, socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+s.bind(sys.argv[1]); s.listen()
+print("listening", flush=True)
+while True:
+    c, _ = s.accept()
+    asked = json.loads(c.recv(65536)[1:])
+    say = lambda answer: c.send(b"\0" + json.dumps(answer).encode())
+    if asked["wish"] == "End":
+        os.unlink(sys.argv[1]); say("Ends"); break
+    say({"Lingers": {"version": 999, "milliseconds": 5000, "instances": 3}})
+"#;
+
+/// What a keeper of another version means is not guessed: it is told to end, in words that all versions have.
+fn a_keeper_of_another_version_is_ended(world: &World) {
+    let region = world.up(&[]);
+    let (state, has) = (region.state.clone(), has_the_program(&region));
+    region.down();
+    if !has {
+        return;
+    }
+    let socket = state.join("run/keeper.sock");
+    let mut other = world.command(&crate::harness::tools().join("bin/python3"));
+    other.args(["-c", OTHER_KEEPER]).arg(&socket);
+    let other = Talk::with(&mut other);
+    assert_eq!(other.hear(), "listening");
+    let status = Ran::of(world.postern(&state, &["status"]), b"");
+    assert!(status.code != Some(0) && status.stdout.contains("3 instances"), "{status:?}");
+    let region = world.up(&["--linger", LINGER]);
+    let logged = region.logged();
+    assert!(logged.contains("it speaks version `999`") && logged.contains("was ended"), "{logged}");
+    assert_eq!(region.json(&["status"])["linger"], 45);
     region.down();
 }
