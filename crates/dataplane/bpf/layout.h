@@ -219,10 +219,12 @@ struct template_slot {
 	__u32 spare_too;
 	__u32 stand_ins[8];
 	__u64 spare_three;
+	__u32 stand_in_users[8];
+	__u32 spare_four[8];
 	__u32 slots[16];
 	__u64 generations[16];
 };
-_Static_assert(sizeof(struct template_slot) == 384, "template_slot");
+_Static_assert(sizeof(struct template_slot) == 448, "template_slot");
 _Static_assert(__builtin_offsetof(struct template_slot, key) == 0, "template_slot.key");
 _Static_assert(__builtin_offsetof(struct template_slot, life) == 44, "template_slot.life");
 _Static_assert(__builtin_offsetof(struct template_slot, source_mask) == 48, "template_slot.source_mask");
@@ -247,8 +249,10 @@ _Static_assert(__builtin_offsetof(struct template_slot, users) == 144, "template
 _Static_assert(__builtin_offsetof(struct template_slot, spare_too) == 148, "template_slot.spare_too");
 _Static_assert(__builtin_offsetof(struct template_slot, stand_ins) == 152, "template_slot.stand_ins");
 _Static_assert(__builtin_offsetof(struct template_slot, spare_three) == 184, "template_slot.spare_three");
-_Static_assert(__builtin_offsetof(struct template_slot, slots) == 192, "template_slot.slots");
-_Static_assert(__builtin_offsetof(struct template_slot, generations) == 256, "template_slot.generations");
+_Static_assert(__builtin_offsetof(struct template_slot, stand_in_users) == 192, "template_slot.stand_in_users");
+_Static_assert(__builtin_offsetof(struct template_slot, spare_four) == 224, "template_slot.spare_four");
+_Static_assert(__builtin_offsetof(struct template_slot, slots) == 256, "template_slot.slots");
+_Static_assert(__builtin_offsetof(struct template_slot, generations) == 320, "template_slot.generations");
 
 struct place_ring {
 	__u32 head;

@@ -301,6 +301,14 @@ static always_inline int claim_both(struct settings *settings, const struct pack
 	return 0;
 }
 
+// A flow more, or less, refers to a template, and to one of the addresses that stand for its sender.
+static always_inline void count_user(struct template_slot *template, __u32 stand_in, int more)
+{
+	__sync_fetch_and_add(&template->users, more);
+	if (template->kind == KIND_STAND_IN)
+		__sync_fetch_and_add(&template->stand_in_users[stand_in & (STAND_INS - 1)], more);
+}
+
 // Makes the flow that a packet begins, in a free place, if the port may have another.
 noinline int make_flow(struct settings *settings, struct packet *packet, struct match *match,
                               struct template_slot *template, __u64 now)
@@ -323,13 +331,15 @@ noinline int make_flow(struct settings *settings, struct packet *packet, struct 
 	// It would be its own answer.
 	if (back.exit == packet->entry && back.source == packet->source && back.destination == packet->destination)
 		return UP;
-	__u32 life = match->life;
+	__u32 life = match->life, stand_in = first_stand_in(settings, packet) & (STAND_INS - 1);
 	write_flow(flow, packet, template, match->place, &back, epoch, now);
-	__sync_fetch_and_add(&template->users, 1);
-	// What was copied of the template is its own, and it was current when the packet was looked up.
+	count_user(template, stand_in, 1);
+	// What was copied of the template is its own, and it was current when the packet was looked up. Who takes an address
+	// back does so before it looks at the count.
 	if (!is_same(template, life) || load(template->epoch) != epoch ||
+	    (template->kind == KIND_STAND_IN && load(template->stand_ins[stand_in]) != back.destination) ||
 	    !claim_both(settings, packet, flow, &back, template->kind, place)) {
-		__sync_fetch_and_add(&template->users, -1);
+		count_user(template, stand_in, -1);
 		return UP;
 	}
 	store(ring->head, head + 1);

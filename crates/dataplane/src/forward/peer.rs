@@ -53,7 +53,6 @@ impl PeerLookup for PeerDirectory {
 struct Standing {
     peer: Peer,
     variant: Variant,
-    /// Flows and templates that hold it.
     flows: u32,
     /// When the last flow ended, if there is none.
     idle_since: u64,
@@ -107,13 +106,20 @@ impl Peers {
 
     /// The address that a peer has, or would be given.
     ///
-    /// It stands for the peer from now on, and at least for the quarantine even if no flow comes of it.
-    pub fn intern(&mut self, peer: &Peer, variant: Variant, now: u64) -> Result<Ipv4Addr, NoPeerAddress> {
+    /// It stands for the peer from now on, and at least for the quarantine even if no flow comes of it. For `is_kept` see
+    /// [`Self::sweep`].
+    pub fn intern(
+        &mut self,
+        peer: &Peer,
+        variant: Variant,
+        now: u64,
+        is_kept: impl FnMut(Ipv4Addr) -> bool,
+    ) -> Result<Ipv4Addr, NoPeerAddress> {
         if let Some(address) = self.addresses.get(&(*peer, variant)) {
             return Ok(*address);
         }
         if self.is_full(peer.interface) {
-            self.sweep(now, 64);
+            self.sweep(now, 64, is_kept);
         }
         if self.is_full(peer.interface) {
             return Err(NoPeerAddress);
@@ -144,27 +150,36 @@ impl Peers {
         }
     }
 
-    /// A flow of the address begins, or a template holds it.
+    /// A flow of the address begins.
     pub fn hold(&mut self, address: Ipv4Addr) {
         if let Some(entry) = self.entries.get_mut(&address) {
             entry.flows += 1;
         }
     }
 
-    /// A flow of the address, or a template that held it, has ended, at this time.
-    pub fn release(&mut self, address: Ipv4Addr, when: u64) {
+    /// A flow of the address has ended.
+    pub fn release(&mut self, address: Ipv4Addr, now: u64) {
+        if let Some(entry) = self.entries.get_mut(&address) {
+            entry.flows = entry.flows.saturating_sub(1);
+        }
+        self.was_used(address, now);
+    }
+
+    /// Until now there was a flow of the address, whoever held it.
+    pub fn was_used(&mut self, address: Ipv4Addr, now: u64) {
         let Some(entry) = self.entries.get_mut(&address) else { return };
-        entry.flows = entry.flows.saturating_sub(1);
-        // Some are told of late.
-        entry.idle_since = entry.idle_since.max(when);
-        if entry.flows == 0 && !entry.queued {
-            entry.queued = true;
-            self.idle.push_back((address, entry.idle_since));
+        if entry.flows == 0 {
+            entry.idle_since = now;
+            if !entry.queued {
+                entry.queued = true;
+                self.idle.push_back((address, now));
+            }
         }
     }
 
-    /// Takes back addresses whose quarantine is over, looking at `budget` of them at most.
-    pub fn sweep(&mut self, now: u64, budget: usize) {
+    /// Takes back addresses whose quarantine is over, looking at `budget` of them at most; not those that `is_kept` by
+    /// somebody else, who says so by [`Self::was_used`] when they are no more.
+    pub fn sweep(&mut self, now: u64, budget: usize, mut is_kept: impl FnMut(Ipv4Addr) -> bool) {
         for _ in 0..budget {
             let Some((address, since)) = self.idle.front().copied() else { return };
             if now.saturating_sub(since) < QUARANTINE {
@@ -176,6 +191,8 @@ impl Peers {
                 entry.queued = false;
             } else if now.saturating_sub(entry.idle_since) < QUARANTINE {
                 self.idle.push_back((address, entry.idle_since));
+            } else if is_kept(address) {
+                entry.queued = false;
             } else if let Some(entry) = self.entries.remove(&address) {
                 self.addresses.remove(&(entry.peer, entry.variant));
                 if let Entry::Occupied(mut own) = self.by_interface.entry(entry.peer.interface) {

@@ -4,20 +4,18 @@
 //! port is needed, when it is listed or over. Until then nothing of it is in user space but what is mapped, and what it
 //! holds (a port of a NAT gateway, an address that stands for its sender) is held by its key and by its template.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use postern_path::{Action, Deliver, Door, IdleTimeouts, Outcome, Reply, SourceRewrite, Stamp};
 use smallvec::SmallVec;
 
-use super::choice::USUAL_VARIANTS;
 use super::flow::{Claim, FlowEntry, FlowId, Opening};
 use super::key::{FlowKey, PortNumber};
 use super::live::Live;
 use super::log::LiveFlow;
 use super::nat::SpaceKey;
 use super::packet::protocol;
-use super::peer::{QUARANTINE, Variant};
 use super::phase::{Direction, Phase};
 use super::port::Owner;
 use super::tables::{Tables, through};
@@ -32,21 +30,12 @@ const NOTES_AT_ONCE: usize = 2_048;
 /// The NAT gateway's ports that a flow has one of, by its way back.
 pub(super) fn space_of(reverse: &FlowKey) -> (SpaceKey, u16) {
     let (target_port, port) = match reverse.protocol {
-        protocol::ICMP => (0, reverse.source_port),
+        protocol::ICMP => (reverse.destination_port, reverse.source_port),
         _ => (reverse.source_port, reverse.destination_port),
     };
     let space =
         SpaceKey::new(reverse.port, reverse.destination, reverse.source, target_port, reverse.protocol);
     (space, port)
-}
-
-/// The template that a flow is made of.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct MadeOf {
-    /// Where its port has it.
-    at: usize,
-    /// Where the program has it, if it does.
-    pub in_kernel: Option<u32>,
 }
 
 impl Tables {
@@ -115,6 +104,8 @@ impl Tables {
             let (space, port) = space_of(&flow.reverse);
             self.nat.give_back(&space, port);
         }
+        // Of other flows it stands for nobody.
+        self.peers.was_used(flow.reverse.destination.v4(), now);
         if !ended.counted {
             self.count_end(flow.forward.port, flow.gateway.map(|at| at as usize));
         }
@@ -129,9 +120,7 @@ impl Tables {
         }
         let Some(kernel) = &mut self.kernel else { return };
         kernel.stock(now);
-        for (address, since) in kernel.settle_templates(now) {
-            self.peers.release(address, since);
-        }
+        kernel.settle_templates(now);
     }
 
     /// A port of a NAT gateway that is nobody's, taken for a flow.
@@ -202,12 +191,8 @@ impl Tables {
         }
     }
 
-    /// Lets the program use the template that a flow was decided by, if it can.
-    pub(crate) fn share_template(&mut self, port: PortNumber, at: usize, now: u64) -> MadeOf {
-        MadeOf { at, in_kernel: self.tell_program(port, at, now) }
-    }
-
-    fn tell_program(&mut self, port: PortNumber, at: usize, now: u64) -> Option<u32> {
+    /// Lets the program use the template that a flow was decided by, if it can. Gives its place among the program's.
+    pub(crate) fn share_template(&mut self, port: PortNumber, at: usize, now: u64) -> Option<u32> {
         let kernel = self.kernel.as_ref()?;
         let owner = self.ports.get_mut(port)?;
         let (key, mask, verdict, known) = owner.templates.at(at)?;
@@ -292,48 +277,15 @@ impl Tables {
     /// Gives up templates of a port that are no more.
     pub(crate) fn retire_templates(&mut self, port: PortNumber, now: u64) {
         if let Some(port) = self.ports.get_mut(port) {
-            let (told, held) = port.templates.take_gone();
-            self.give_up(told, held, now);
+            let gone = port.templates.take_gone();
+            self.give_up(gone, now);
         }
     }
 
-    /// Gives up what templates that are no more leave behind.
-    pub(super) fn give_up(&mut self, told: Vec<u32>, held: Vec<Ipv4Addr>, now: u64) {
+    /// Gives up templates, by their places among the program's.
+    pub(super) fn give_up(&mut self, gone: Vec<u32>, now: u64) {
         if let Some(kernel) = &mut self.kernel {
-            told.into_iter().for_each(|place| kernel.retire(place, now));
-        }
-        held.into_iter().for_each(|address| self.peers.release(address, now));
-    }
-
-    /// Lets go of addresses that templates of a port hold, and that no flow has needed for as long as they would stand for
-    /// their peers without.
-    pub(super) fn let_go_of_peers(&mut self, port: PortNumber, now: u64) {
-        let kernel = self.kernel.as_ref();
-        if let Some(owner) = self.ports.get_mut(port) {
-            let used = |place| kernel.map_or(0, |kernel| kernel.template_used(place));
-            owner.templates.let_go(used, now, QUARANTINE);
-        }
-        self.retire_templates(port, now);
-    }
-
-    /// A template holds the address that stands for the sender of one of its flows, and the program is told of it.
-    pub(super) fn hold_stand_in(
-        &mut self,
-        port: PortNumber,
-        template: MadeOf,
-        (address, variant): (Ipv4Addr, Variant),
-    ) {
-        let Some(owner) = self.ports.get_mut(port) else { return };
-        // Others are of flows that met another of the same port.
-        if variant >= USUAL_VARIANTS {
-            return;
-        }
-        if owner.templates.hold(template.at, address) {
-            self.peers.hold(address);
-        }
-        let (Some(place), Some(kernel)) = (template.in_kernel, &mut self.kernel) else { return };
-        if kernel.stand_in(place, usize::from(variant), address) {
-            self.peers.hold(address);
+            gone.into_iter().for_each(|place| kernel.retire(place, now));
         }
     }
 }

@@ -24,7 +24,6 @@ use super::packet::{ipv4, protocol};
 use super::peer::{Peers, Variant};
 use super::phase::{Direction, Phase};
 use super::port::{Owner, Port, Ports};
-use super::shared::MadeOf;
 use super::uplink::{UplinkDirectory, UplinkKey, Wanted};
 use super::verdict::Verdict;
 use crate::kernel::{Contended, Ended, KernelTables, Maps};
@@ -71,8 +70,8 @@ pub(crate) struct NewFlow<'a> {
     pub interface: NetworkInterfaceId,
     pub verdict: &'a Arc<Verdict>,
     pub action: &'a Action,
-    /// The template that it is made of.
-    pub template: Option<MadeOf>,
+    /// The template that it is made of, where the kernel program has it.
+    pub template: Option<u32>,
 }
 
 /// What a flow's source became, and what it holds for that.
@@ -143,8 +142,7 @@ impl Tables {
     pub fn remove_port(&mut self, owner: Owner, now: u64) -> bool {
         let Some(mut port) = self.ports.remove(self.ports.of(owner)) else { return false };
         port.templates.clear();
-        let (told, held) = port.templates.take_gone();
-        self.give_up(told, held, now);
+        self.give_up(port.templates.take_gone(), now);
         true
     }
 
@@ -213,9 +211,9 @@ impl Tables {
         let inserted = self.insert(new, reverse, &source, now);
         match (&inserted, source.space, source.peer) {
             (Err(_), Some(space), _) => self.nat.give_back(&space, source.port),
-            (Ok(_), _, Some(peer)) => {
-                if let Some(template) = new.template {
-                    self.hold_stand_in(new.key.port, template, peer);
+            (Ok(_), _, Some((address, variant))) => {
+                if let (Some(kernel), Some(template)) = (&mut self.kernel, new.template) {
+                    kernel.stand_in(template, variant, address);
                 }
             }
             (Err(_) | Ok(_), _, _) => {}
@@ -253,8 +251,7 @@ impl Tables {
         };
         if let Some(kernel) = &mut self.kernel {
             let waits = new.action.deliver == Deliver::Door(Door::Uplink);
-            let template = new.template.and_then(|template| template.in_kernel);
-            kernel.share(&mut flow, template, waits, now)?;
+            kernel.share(&mut flow, new.template, waits, now)?;
         }
         let id = match self.flows.insert(flow) {
             Ok(id) => id,
@@ -333,7 +330,8 @@ impl Tables {
                 }
                 let visible = Address::from(visible_address);
                 let target_port = match new.key.protocol {
-                    protocol::ICMP => 0,
+                    // Of ICMP, what answers are: type and code.
+                    protocol::ICMP => new.key.answer(exit).destination_port,
                     _ => new.key.destination_port,
                 };
                 let space = SpaceKey::new(exit, visible, destination, target_port, new.key.protocol);
@@ -349,7 +347,6 @@ impl Tables {
             }
             SourceRewrite::Identity { peer, gateway: _ } => {
                 let (address, variant) = self.stand_in(
-                    new.key.port,
                     &peer,
                     told_apart_by(new),
                     |address| seen_from(address, new.key.source_port),
@@ -366,7 +363,6 @@ impl Tables {
     /// to another of its addresses (TIME-WAIT), and would drop the SYN of this one, whose timestamps are its own.
     fn stand_in(
         &mut self,
-        port: PortNumber,
         peer: &Peer,
         destination: (Address, u16),
         reverse: impl Fn(Address) -> FlowKey,
@@ -374,10 +370,10 @@ impl Tables {
     ) -> Result<(Ipv4Addr, Variant), DropReason> {
         let first = self.choice.stand_in(destination.0, destination.1);
         for variant in (first..MOST_VARIANTS).chain(0..first) {
-            let Ok(address) = self.peers.intern(peer, variant, now) else {
-                self.let_go_of_peers(port, now);
-                return Err(DropReason::TableFull);
-            };
+            let kernel = &mut self.kernel;
+            let is_kept = |address| kernel.as_mut().is_some_and(|kernel| kernel.keeps(address));
+            let interned = self.peers.intern(peer, variant, now, is_kept);
+            let address = interned.map_err(|_| DropReason::TableFull)?;
             let reverse = reverse(address.into());
             self.vacate(&reverse, now);
             if self.lookup(&reverse, now).is_none() {
@@ -542,7 +538,8 @@ impl Tables {
             }
         }
         self.sweep_shared(now, budget);
-        self.peers.sweep(now, budget);
+        let kernel = &mut self.kernel;
+        self.peers.sweep(now, budget, |address| kernel.as_mut().is_some_and(|kernel| kernel.keeps(address)));
     }
 
     /// Counts a packet of a flow at its gateway.

@@ -8,11 +8,9 @@
 //! a finer shape that is there already serves as well, for a part of the cover is a cover.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use postern_path::{Cover, Flow};
-use smallvec::SmallVec;
 
 use super::generation::Generations;
 use super::key::{Address, FlowKey, KeyHash, PortNumber};
@@ -138,8 +136,6 @@ struct Template {
     mask: Mask,
     verdict: Arc<Verdict>,
     kernel: Kernel,
-    /// Addresses that stand for the sender of its flows. It holds them, so that the next flow has the same.
-    held: SmallVec<[Ipv4Addr; 1]>,
     /// The epoch in which all of its stamps were last found to be current.
     epoch: u64,
     used: u64,
@@ -176,9 +172,8 @@ pub struct Templates {
     templates: Vec<Template>,
     most: usize,
     hand: usize,
-    /// What templates that are no more leave behind: where the kernel program has them, and addresses that they held.
+    /// Where the kernel program has templates that are no more.
     gone: Vec<u32>,
-    released: Vec<Ipv4Addr>,
 }
 
 impl Templates {
@@ -191,7 +186,6 @@ impl Templates {
             most,
             hand: 0,
             gone: Vec::new(),
-            released: Vec::new(),
         }
     }
 
@@ -252,20 +246,12 @@ impl Templates {
             return Installed::NoMask;
         };
         let key = mask.apply(number, &point(port, flow));
-        let template = Template {
-            key,
-            mask,
-            verdict: Arc::clone(verdict),
-            kernel: Kernel::Untold,
-            held: SmallVec::new(),
-            epoch,
-            used: now,
-        };
+        let template =
+            Template { key, mask, verdict: Arc::clone(verdict), kernel: Kernel::Untold, epoch, used: now };
         match self.index.get(&key).and_then(|at| self.templates.get_mut(*at)) {
             Some(older) => {
                 let older = std::mem::replace(older, template);
                 self.leave(older.kernel);
-                self.released.extend(older.held);
             }
             None => {
                 self.index.insert(key, self.templates.len());
@@ -292,34 +278,9 @@ impl Templates {
         }
     }
 
-    /// A template holds an address from now on. False where it does already.
-    pub fn hold(&mut self, at: usize, address: Ipv4Addr) -> bool {
-        let Some(template) = self.templates.get_mut(at) else { return false };
-        let new = !template.held.contains(&address);
-        if new {
-            template.held.push(address);
-        }
-        new
-    }
-
-    /// Lets go of addresses of templates that were not used for so long.
-    pub fn let_go(&mut self, used_in_kernel: impl Fn(u32) -> u64, now: u64, age: u64) {
-        for template in self.templates.iter_mut().filter(|template| !template.held.is_empty()) {
-            let used = template.last_used(&used_in_kernel);
-            if now.saturating_sub(used) < age {
-                continue;
-            }
-            self.released.extend(template.held.drain(..));
-            if let Kernel::Knows(place) = template.kernel {
-                template.kernel = Kernel::Untold;
-                self.gone.push(place);
-            }
-        }
-    }
-
-    /// What templates that are no more leave behind: where the kernel program has them, and the addresses that they held.
-    pub fn take_gone(&mut self) -> (Vec<u32>, Vec<Ipv4Addr>) {
-        (std::mem::take(&mut self.gone), std::mem::take(&mut self.released))
+    /// Where the kernel program has templates that are no more.
+    pub fn take_gone(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.gone)
     }
 
     /// Removes all of them.
@@ -385,7 +346,6 @@ impl Templates {
         }
         let gone = self.templates.swap_remove(at);
         self.leave(gone.kernel);
-        self.released.extend(gone.held);
         self.index.remove(&gone.key);
         if let Some(Some((_, count))) = self.masks.get_mut(usize::from(gone.key.mark)) {
             *count = count.saturating_sub(1);

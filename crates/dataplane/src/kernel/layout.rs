@@ -199,7 +199,7 @@ layout! {
     }
 
     /// A decision about a box of flows, and what is done with a flow that it is about.
-    struct TemplateSlot = "template_slot", 384 bytes {
+    struct TemplateSlot = "template_slot", 448 bytes {
         /// The box, with its shape's number.
         key: FlowKey,
         /// Odd while the place is free or being written.
@@ -248,6 +248,10 @@ layout! {
         stand_ins: [AtomicU32; 8],
         /// Nothing yet.
         spare_three: AtomicU64,
+        /// Flows that were made here with each of them.
+        stand_in_users: [AtomicU32; 8],
+        /// Nothing yet.
+        spare_four: [AtomicU32; 8],
         /// Slots of the generations that it rests on.
         slots: [u32; 16],
         /// What they were.

@@ -250,6 +250,7 @@ impl Maps {
                 used: &*addr_of_mut!((*template).used),
                 users: &*addr_of_mut!((*template).users),
                 stand_ins: &*addr_of_mut!((*template).stand_ins),
+                stand_in_users: &*addr_of_mut!((*template).stand_in_users),
             })
         }
     }
@@ -263,7 +264,10 @@ impl Maps {
         live.epoch.store(0, Ordering::Relaxed);
         live.used.store(0, Ordering::Relaxed);
         live.users.store(0, Ordering::Relaxed);
-        live.stand_ins.iter().for_each(|address| address.store(0, Ordering::Relaxed));
+        live.stand_ins
+            .iter()
+            .chain(live.stand_in_users)
+            .for_each(|address| address.store(0, Ordering::Relaxed));
         let template = template.as_ptr();
         let (slots, generations) = split(recipe.stamps);
         // SAFETY: within the mapping. Only this thread writes templates, and the program goes by nothing that it reads
@@ -306,6 +310,8 @@ pub(super) struct TemplateLive<'a> {
     pub users: &'a AtomicU32,
     /// Addresses that stand for its sender.
     pub stand_ins: &'a [AtomicU32; 8],
+    /// Flows that the program made with each of them.
+    pub stand_in_users: &'a [AtomicU32; 8],
 }
 
 const fn seconds(idle: &IdleTimeouts) -> [u32; 4] {

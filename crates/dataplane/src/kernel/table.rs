@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use postern_path::Stamp;
-use smallvec::SmallVec;
 
 use super::index::{Entry, Index, NotClaimed};
 use super::layout::{GATEWAYS, GENERATIONS, PORTS, RING, STAMPS, SYN_UP};
@@ -21,7 +20,7 @@ use super::template::{KernelTemplates, Recipe};
 use crate::forward::live::Live;
 use crate::forward::packet::protocol;
 use crate::forward::phase::{Direction, Phase};
-use crate::forward::{Claim, FlowEntry, FlowKey, PortNumber, Verdict};
+use crate::forward::{Claim, FlowEntry, FlowKey, PortNumber, Variant, Verdict};
 
 /// In nanoseconds.
 pub(super) const REST: u64 = 1_000_000_000;
@@ -265,7 +264,8 @@ impl KernelTables {
             self.maps.index.remove(self.hash(key), Entry::Place { place, reverse });
         }
         if let Some(template) = flow.template {
-            self.templates.leave(template, now);
+            let made = matches!(self.holder(place), Holder::Program | Holder::Adopted);
+            self.templates.leave(template, made.then(|| flow.reverse.destination.v4()));
         }
         match self.holder(place) {
             Holder::Nobody => {}
@@ -464,9 +464,14 @@ impl KernelTables {
         self.templates.used(place)
     }
 
-    /// One of the addresses that stand for a template's sender. True where the template holds it from now on.
-    pub fn stand_in(&mut self, template: u32, variant: usize, address: Ipv4Addr) -> bool {
-        self.templates.stand_in(template, variant, address)
+    /// One of the addresses that stand for a template's sender is this, from now on.
+    pub fn stand_in(&mut self, template: u32, variant: Variant, address: Ipv4Addr) {
+        self.templates.stand_in(template, variant, address);
+    }
+
+    /// Whether flows that the program made have an address that stands for a peer. If not, it makes no more with it.
+    pub fn keeps(&mut self, address: Ipv4Addr) -> bool {
+        self.templates.keeps(address)
     }
 
     /// Gives up a template.
@@ -474,10 +479,9 @@ impl KernelTables {
         self.templates.retire(template, now);
     }
 
-    /// Lets go of templates that are of no use any more. Gives the addresses that they held, and since when they need not
-    /// have.
-    pub fn settle_templates(&mut self, now: u64) -> SmallVec<[(Ipv4Addr, u64); 2]> {
-        self.templates.settle(now)
+    /// Lets go of templates that are of no use any more.
+    pub fn settle_templates(&mut self, now: u64) {
+        self.templates.settle(now);
     }
 
     /// Goes on with a flow that the program knew before this process.

@@ -3,7 +3,7 @@
 //! INVARIANT: the place of a template is another's only when no flow refers to it any more, and not before a program that
 //! found it has long ended. What a flow that the program made was decided by is therefore to be had from its template.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,10 +12,10 @@ use postern_path::{IdleTimeouts, Stamp};
 use smallvec::SmallVec;
 
 use super::index::{Entry, Index};
-use super::layout::{Kind, TEMPLATES};
+use super::layout::{Kind, STAND_INS, TEMPLATES};
 use super::maps::Maps;
 use super::table::REST;
-use crate::forward::{FlowKey, Mask, PortNumber, Verdict};
+use crate::forward::{FlowKey, Mask, PortNumber, Variant, Verdict};
 
 /// Templates that are given up and are looked at in one go.
 const SETTLED_AT_ONCE: usize = 16;
@@ -55,10 +55,8 @@ struct Anchor {
     /// The port that its flows go out by; none where it is refused.
     exit: Option<PortNumber>,
     hash: u32,
-    /// Addresses that stand for its sender, which it holds.
-    held: SmallVec<[Ipv4Addr; 2]>,
-    /// When the last of its flows ended, or it was given up.
-    last: u64,
+    /// Addresses that stand for its sender, by which of them each is.
+    stand_ins: [Option<Ipv4Addr>; STAND_INS],
 }
 
 /// All templates of the program.
@@ -69,11 +67,19 @@ pub(super) struct KernelTemplates {
     free: Vec<u32>,
     /// Those that are given up, with when that was.
     retired: VecDeque<(u32, u64)>,
+    /// The templates that know an address, or whose flows have it.
+    by_address: HashMap<Ipv4Addr, SmallVec<[u32; 2]>>,
 }
 
 impl KernelTemplates {
     pub fn new(maps: Arc<Maps>) -> Self {
-        Self { maps, anchors: Vec::new(), free: Vec::new(), retired: VecDeque::new() }
+        Self {
+            maps,
+            anchors: Vec::new(),
+            free: Vec::new(),
+            retired: VecDeque::new(),
+            by_address: HashMap::new(),
+        }
     }
 
     /// Lets the program use a template. None where there is no room.
@@ -101,7 +107,7 @@ impl KernelTemplates {
             return None;
         }
         if let Some(slot) = self.anchors.get_mut(place as usize) {
-            *slot = Some(Anchor { verdict, exit, hash, held: SmallVec::new(), last: 0 });
+            *slot = Some(Anchor { verdict, exit, hash, stand_ins: [None; STAND_INS] });
         }
         Some(place)
     }
@@ -142,17 +148,53 @@ impl KernelTemplates {
         self.anchors.get(place as usize)?.as_ref()
     }
 
-    /// One of the addresses that stand for a template's sender. True where the template holds it from now on.
-    pub fn stand_in(&mut self, place: u32, variant: usize, address: Ipv4Addr) -> bool {
-        let Some(Some(anchor)) = self.anchors.get_mut(place as usize) else { return false };
-        let Some(template) = self.maps.template(place) else { return false };
-        let Some(slot) = template.stand_ins.get(variant) else { return false };
-        if slot.load(Ordering::Relaxed) != 0 {
-            return false;
+    /// One of the addresses that stand for a template's sender is this, from now on.
+    pub fn stand_in(&mut self, place: u32, variant: Variant, address: Ipv4Addr) {
+        let Some(Some(anchor)) = self.anchors.get_mut(place as usize) else { return };
+        let Some(template) = self.maps.template(place) else { return };
+        // Further ones are of flows that met others with the same port.
+        let at = usize::from(variant);
+        let (Some(known), Some(slot)) = (anchor.stand_ins.get_mut(at), template.stand_ins.get(at)) else {
+            return;
+        };
+        // One that was taken out, and that flows still have, is not to be forgotten.
+        if known.is_none_or(|known| known == address) {
+            *known = Some(address);
+            let places = self.by_address.entry(address).or_default();
+            if !places.contains(&place) {
+                places.push(place);
+            }
+            slot.store(u32::from_ne_bytes(address.octets()), Ordering::SeqCst);
         }
-        slot.store(u32::from_ne_bytes(address.octets()), Ordering::Release);
-        anchor.held.push(address);
-        true
+    }
+
+    /// Whether flows that the program made have an address. If not, it makes no more with it.
+    ///
+    /// The program counts a flow first and then looks whether the address is still there; this takes the address out first
+    /// and then looks at the count. So one of them sees the other.
+    pub fn keeps(&mut self, address: Ipv4Addr) -> bool {
+        let Some(places) = self.by_address.get(&address) else { return false };
+        let mut taken_out = SmallVec::<[(u32, usize); 4]>::new();
+        for place in places {
+            let at = self.anchor(*place).and_then(|anchor| variant_of(anchor, address));
+            let (Some(template), Some(at)) = (self.maps.template(*place), at) else { continue };
+            if let (Some(slot), Some(users)) = (template.stand_ins.get(at), template.stand_in_users.get(at)) {
+                let was = slot.swap(0, Ordering::SeqCst);
+                if users.load(Ordering::SeqCst) > 0 {
+                    slot.store(was, Ordering::SeqCst);
+                    return true;
+                }
+                taken_out.push((*place, at));
+            }
+        }
+        for (place, at) in taken_out {
+            let known = self.anchors.get_mut(place as usize).and_then(Option::as_mut);
+            if let Some(known) = known.and_then(|anchor| anchor.stand_ins.get_mut(at)) {
+                *known = None;
+            }
+        }
+        self.by_address.remove(&address);
+        false
     }
 
     /// One flow more refers to a template.
@@ -162,20 +204,19 @@ impl KernelTemplates {
         }
     }
 
-    /// A flow that refers to a template has ended.
-    pub fn leave(&mut self, place: u32, now: u64) {
-        if let Some(template) = self.maps.template(place) {
-            template.users.fetch_sub(1, Ordering::SeqCst);
-        }
-        if let Some(Some(anchor)) = self.anchors.get_mut(place as usize) {
-            anchor.last = now;
+    /// A flow that refers to a template has ended. `seen_as` is what the receiver saw of its sender, if the program made it.
+    pub fn leave(&self, place: u32, seen_as: Option<Ipv4Addr>) {
+        let Some(template) = self.maps.template(place) else { return };
+        template.users.fetch_sub(1, Ordering::SeqCst);
+        let at = self.anchor(place).zip(seen_as).and_then(|(anchor, address)| variant_of(anchor, address));
+        if let Some(users) = at.and_then(|at| template.stand_in_users.get(at)) {
+            users.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
     /// Gives up a template: no flow is made of it any more.
     pub fn retire(&mut self, place: u32, now: u64) {
-        let Some(Some(anchor)) = self.anchors.get_mut(place as usize) else { return };
-        anchor.last = now;
+        let Some(anchor) = self.anchor(place) else { return };
         self.maps.template_index.remove(anchor.hash, Entry::Place { place, reverse: false });
         if let Some(template) = self.maps.template(place) {
             template.life.fetch_or(1, Ordering::SeqCst);
@@ -183,10 +224,8 @@ impl KernelTemplates {
         self.retired.push_back((place, now));
     }
 
-    /// Lets go of templates that were given up and that no flow refers to. Gives the addresses that they held, and since when
-    /// they need not have.
-    pub fn settle(&mut self, now: u64) -> SmallVec<[(Ipv4Addr, u64); 2]> {
-        let mut held = SmallVec::new();
+    /// Lets go of templates that were given up and that no flow refers to.
+    pub fn settle(&mut self, now: u64) {
         for _ in 0..SETTLED_AT_ONCE.min(self.retired.len()) {
             let Some((place, since)) = self.retired.pop_front() else { break };
             let users = self.maps.template(place).map_or(0, |template| template.users.load(Ordering::SeqCst));
@@ -194,11 +233,21 @@ impl KernelTemplates {
                 self.retired.push_back((place, since));
                 continue;
             }
-            if let Some(anchor) = self.anchors.get_mut(place as usize).and_then(Option::take) {
-                held.extend(anchor.held.iter().map(|address| (*address, anchor.last)));
+            let anchor = self.anchors.get_mut(place as usize).and_then(Option::take);
+            for address in anchor.iter().flat_map(|anchor| anchor.stand_ins).flatten() {
+                if let Some(places) = self.by_address.get_mut(&address) {
+                    places.retain(|known| *known != place);
+                    if places.is_empty() {
+                        self.by_address.remove(&address);
+                    }
+                }
             }
             self.free.push(place);
         }
-        held
     }
+}
+
+/// Which of the addresses that stand for a template's sender this is.
+fn variant_of(anchor: &Anchor, address: Ipv4Addr) -> Option<usize> {
+    anchor.stand_ins.iter().position(|known| *known == Some(address))
 }

@@ -14,7 +14,6 @@ use crate::forward::packet::{
     Content, Fragment, Ipv4, ROUTER_MAC, Tuple, ethernet, fragment, mss, protocol, rewrite,
 };
 use crate::forward::phase::{Direction, Phase};
-use crate::forward::shared::MadeOf;
 use crate::forward::tables::{self, NewFlow, Tables};
 use crate::forward::template::Installed;
 use crate::forward::verdict::Verdict;
@@ -237,11 +236,11 @@ fn decided(
     tables: &mut Tables,
     context: &mut Context<'_>,
     flow: &postern_path::Flow,
-) -> Result<(Arc<Verdict>, Option<MadeOf>), Dropped> {
+) -> Result<(Arc<Verdict>, Option<u32>), Dropped> {
     let decided = verdict(tables, context, flow);
     tables.retire_templates(context.port, context.now);
     let (verdict, at) = decided?;
-    let template = at.map(|at| tables.share_template(context.port, at, context.now));
+    let template = at.and_then(|at| tables.share_template(context.port, at, context.now));
     Ok((verdict, template))
 }
 
