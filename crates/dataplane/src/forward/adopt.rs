@@ -47,10 +47,8 @@ const SETTLED: Duration = Duration::from_millis(2);
 struct Seen {
     /// Places of flows that stay, and that the program goes on carrying.
     known: HashSet<u32>,
-    /// Places of those that end, or had ended.
-    over: HashSet<u32>,
-    /// How many end.
-    ended: usize,
+    /// Places of those that end.
+    ended: HashSet<u32>,
     shared: Shared,
 }
 
@@ -110,7 +108,7 @@ impl Tables {
         }
         self.decide_boxes(&boxes, &judge);
         self.balance(&maps);
-        Adopted { ports: self.ports.iter().count(), flows: self.flows.len(), ended: seen.ended }
+        Adopted { ports: self.ports.iter().count(), flows: self.flows.len(), ended: seen.ended.len() }
     }
 
     /// Goes on with every flow that is there and was not seen yet.
@@ -123,14 +121,13 @@ impl Tables {
     ) {
         let epoch = self.generations.epoch();
         for place in 0..maps.room() {
-            if seen.known.contains(&place) || seen.over.contains(&place) {
+            if seen.known.contains(&place) || seen.ended.contains(&place) {
                 continue;
             }
-            let Some(found) = maps.found(place) else { continue };
-            if self.is_over(&found, judge.now) {
-                seen.over.insert(place);
+            // One that is over may be begun again before this is done, and is looked at again then.
+            let Some(found) = maps.found(place).filter(|found| !self.is_over(found, judge.now)) else {
                 continue;
-            }
+            };
             match self.go_on_with(&found, judge, &mut seen.shared, held(&found)) {
                 Some(id) => {
                     if let Some(flow) = self.flows.get(id).filter(|flow| flow.live.place().is_some()) {
@@ -138,10 +135,7 @@ impl Tables {
                         seen.known.insert(place);
                     }
                 }
-                None => {
-                    seen.over.insert(place);
-                    seen.ended += 1;
-                }
+                None => drop(seen.ended.insert(place)),
             }
         }
     }
