@@ -7,8 +7,10 @@
 
 mod cases;
 mod lockstep;
+mod making;
 mod measure;
 mod net;
+mod rig;
 mod world;
 
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -50,8 +52,18 @@ const CASES: &[Case] = &[
 ];
 
 /// Cases about the kernel program.
-const KERNEL: &[Case] =
-    &[("lockstep", lockstep::lockstep), ("beginnings", lockstep::beginnings), ("crowded", cases::crowded)];
+const KERNEL: &[Case] = &[
+    ("lockstep", lockstep::lockstep),
+    ("beginnings", lockstep::beginnings),
+    ("crowded", cases::crowded),
+    ("first_packets", making::first_packets),
+    ("begun_again", making::begun_again),
+    ("refused", making::refused),
+    ("revoked", making::revoked),
+    ("spray", making::spray),
+    ("ports_run_out", making::ports_run_out),
+    ("both_sides", making::both_sides),
+];
 
 /// Cases that run only when they are asked for by name.
 const ON_REQUEST: &[Case] = &[("measure", measure::measure)];
