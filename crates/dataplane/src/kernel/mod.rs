@@ -1,17 +1,22 @@
-//! The kernel program: packets of known flows go their way without leaving the kernel.
+//! The kernel program: packets of known flows, and of flows that are decided like one before, go their way without
+//! leaving the kernel.
 //!
 //! ```text
-//!                    ┌ flow known, holds, plain packet ──► rewrite, count, redirect to the receiver's interface
+//!                    ┌ flow known and holds ──────────────► rewrite, count, redirect to the receiver's interface
+//!                    ├ template holds ──► make the flow ──┘
 //!   interface ──► program
-//!                    └ anything else ──► packet socket ──► forwarder's `step` ──► decides, makes the flow,
-//!                                                                                shares it with the program
+//!                    ├ template refuses ──► drop, count
+//!                    └ anything else ──► packet socket ──► forwarder's `step` ──► decides, makes the flow, shares
+//!                                                                                flow and template with the program
 //! ```
 //!
 //! **Job.** [`layout`] says what both sides share; [`Maps`] is that memory, mapped; [`KernelTables`] is the forwarder's
-//! hand in it: which flows the program knows; [`KernelProgram`] loads the program and puts it on ports.
+//! hand in it: which flows and templates the program knows, and which flows it made; [`KernelProgram`] loads the program
+//! and puts it on ports.
 //!
 //! **Invariants.**
-//! - The forwarder alone decides, makes and ends flows. The program only carries what was made.
+//! - The forwarder alone decides. The program makes and carries what was decided, while that holds.
+//! - A key is one flow's, whoever of both made it.
 //! - What both count or note (volumes, phase, when a packet last passed) is in the mapped flow and nowhere else.
 //! - Where [`Pins`] are given, everything outlives the process, and is gone on with only by a version that reads it alike.
 

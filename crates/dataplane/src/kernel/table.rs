@@ -366,27 +366,34 @@ impl KernelTables {
         self.templates.verdict(flow.template?)
     }
 
-    /// Gives the program as many free places as it may need until the next time, and each port what it may make of them.
+    /// Gives the program as many free places as it may need until the next time.
     pub fn stock(&mut self, now: u64) {
         let processors = self.maps.place_rings.len();
         let each = (self.maps.flows.len() / (4 * processors)).clamp(1, RING);
         for at in 0..processors {
-            loop {
-                let Some(ring) = self.maps.place_rings.get(at) else { break };
-                let (head, tail) = (ring.head.load(Ordering::Acquire), ring.tail.load(Ordering::Relaxed));
-                if tail.wrapping_sub(head) as usize >= each {
-                    break;
-                }
+            while self.places_given(at) < each {
                 let Some(place) = self.take_place(now) else { return };
                 self.maps.begin_life(place);
                 self.hold(place, Holder::Program);
-                let Some(ring) = self.maps.place_rings.get(at) else { break };
-                if let Some(slot) = ring.places.get(tail as usize % RING) {
-                    slot.store(place, Ordering::Relaxed);
-                }
-                ring.tail.store(tail.wrapping_add(1), Ordering::Release);
+                self.give_place(at, place);
             }
         }
+    }
+
+    /// How many free places a processor has.
+    fn places_given(&self, processor: usize) -> usize {
+        let Some(ring) = self.maps.place_rings.get(processor) else { return usize::MAX };
+        let (head, tail) = (ring.head.load(Ordering::Acquire), ring.tail.load(Ordering::Relaxed));
+        tail.wrapping_sub(head) as usize
+    }
+
+    fn give_place(&self, processor: usize, place: u32) {
+        let Some(ring) = self.maps.place_rings.get(processor) else { return };
+        let tail = ring.tail.load(Ordering::Relaxed);
+        if let Some(slot) = ring.places.get(tail as usize % RING) {
+            slot.store(place, Ordering::Relaxed);
+        }
+        ring.tail.store(tail.wrapping_add(1), Ordering::Release);
     }
 
     /// Says how many flows more the program may make for a port: half of what is left to be had before it has as much as it

@@ -8,8 +8,10 @@
 mod cases;
 mod hitless;
 mod lockstep;
+mod making;
 mod measure;
 mod net;
+mod rig;
 mod world;
 
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -57,6 +59,13 @@ const KERNEL: &[Case] = &[
     ("crowded", cases::crowded),
     ("program_swaps", hitless::program_swaps),
     ("gone_on_with", hitless::gone_on_with),
+    ("first_packets", making::first_packets),
+    ("begun_again", making::begun_again),
+    ("refused", making::refused),
+    ("revoked", making::revoked),
+    ("spray", making::spray),
+    ("ports_run_out", making::ports_run_out),
+    ("both_sides", making::both_sides),
 ];
 
 /// What cases start in order to kill it.

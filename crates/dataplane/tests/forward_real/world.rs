@@ -184,7 +184,7 @@ pub fn load_program(fabric: &Namespace) -> Result<KernelProgram, KernelError> {
     load_roomy(fabric, 1 << 15)
 }
 
-fn load_roomy(fabric: &Namespace, flows: u32) -> Result<KernelProgram, KernelError> {
+pub fn load_roomy(fabric: &Namespace, flows: u32) -> Result<KernelProgram, KernelError> {
     KernelProgram::load(fabric, Size { flows }, 7)
 }
 

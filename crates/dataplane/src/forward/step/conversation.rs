@@ -265,9 +265,8 @@ fn verdict(
     // Where it cannot be kept, the next flow is decided on its own.
     let kernel = tables.kernel.as_ref();
     let used = |place| kernel.map_or(0, |kernel| kernel.template_used(place));
-    let cover = &decision.cover;
-    let installed =
-        port.templates.install(context.port, flow, cover, &verdict, &generations, used, context.now);
+    let decided = (&decision.cover, &verdict);
+    let installed = port.templates.install(context.port, flow, decided, &generations, used, context.now);
     let at = match installed {
         Installed::Yes => port.templates.find(context.port, flow, &generations, context.now),
         Installed::NoMask | Installed::NoRoom | Installed::Void => None,

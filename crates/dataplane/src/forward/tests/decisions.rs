@@ -113,7 +113,7 @@ proptest! {
                 Event::Decide(flow, predicates, slot) => {
                     let cover = cover(&flow, &predicates);
                     let verdict = verdict(decided.len() as u64, slot, current[slot as usize]);
-                    let installed = templates.install(port, &flow, &cover, &verdict, &generations, |_| 0, now);
+                    let installed = templates.install(port, &flow, (&cover, &verdict), &generations, |_| 0, now);
                     decided.push((Arc::clone(&verdict), cover));
                     match installed {
                         Installed::Yes => prop_assert!(templates.find(port, &flow, &generations, now).is_some()),
@@ -157,7 +157,7 @@ fn shapes_are_few_and_a_finer_one_serves_as_well() {
         let mut cover = Cover::everything(&flow);
         let block = format!("10.0.1.0/{length}").parse::<IpNet>().unwrap().trunc();
         assert!(cover.consult_block(End::Destination, block));
-        templates.install(PortNumber(1), &flow, &cover, &verdict(0, 0, 1), &generations, |_| 0, 0)
+        templates.install(PortNumber(1), &flow, (&cover, &verdict(0, 0, 1)), &generations, |_| 0, 0)
     };
     let coarse_to_fine: Vec<Installed> = (20..30).map(&mut install).collect();
     let kept = coarse_to_fine.iter().filter(|result| **result == Installed::Yes).count();
