@@ -17,10 +17,10 @@ use super::decider::Decider;
 use super::flow::{Claim, FlowEntry, Opening};
 use super::key::{Address, FlowKey, PortNumber};
 use super::nat::SpaceKey;
-use super::packet::protocol;
 use super::phase::Phase;
 use super::port::Owner;
-use super::tables::{NewFlow, Tables, destination_port, through};
+use super::shared::space_of;
+use super::tables::{Tables, through};
 use super::verdict::Verdict;
 use crate::kernel::{Found, KernelProgram, Maps};
 
@@ -151,17 +151,9 @@ impl Tables {
             if port.templates.find(within.port, &flow, &generations, judge.now).is_none() {
                 let decision = judge.decider.decide(&flow);
                 let verdict = Arc::new(Verdict::from(&decision));
-                let cover = &decision.cover;
+                let decided = (&decision.cover, &verdict);
                 // Where it cannot be kept, the next flow is decided on its own.
-                let _ = port.templates.install(
-                    within.port,
-                    &flow,
-                    cover,
-                    &verdict,
-                    &generations,
-                    |_| 0,
-                    judge.now,
-                );
+                let _ = port.templates.install(within.port, &flow, decided, &generations, |_| 0, judge.now);
             }
             let kept = port.templates.find(within.port, &flow, &generations, judge.now);
             if let Some((_, at)) = kept {
@@ -267,7 +259,7 @@ impl Tables {
         let same = |decision| {
             let verdict = Verdict::from(&decision);
             match &verdict.outcome {
-                Outcome::Forward(action) => self.does_the_same(found, interface, &verdict, action),
+                Outcome::Forward(action) => self.does_the_same(found, action),
                 Outcome::Refuse(_) => false,
             }
             .then_some(verdict)
@@ -280,13 +272,7 @@ impl Tables {
     }
 
     /// Whether an action would make this flow of its first packet, but for the port of a NAT gateway.
-    fn does_the_same(
-        &self,
-        found: &Found,
-        interface: NetworkInterfaceId,
-        verdict: &Verdict,
-        action: &Action,
-    ) -> bool {
+    fn does_the_same(&self, found: &Found, action: &Action) -> bool {
         let Deliver::Interface(target) = action.deliver else { return false };
         let exit = found.reverse.port;
         if self.ports.of(Owner::Interface(target)) != Some(exit) {
@@ -300,11 +286,8 @@ impl Tables {
             // Only doors are told who is behind a connection.
             SourceRewrite::Identity { .. } => return false,
         };
-        let verdict = Arc::new(verdict.clone());
-        let new = NewFlow { key, interface, verdict: &verdict, action, template: None };
         let destination = action.destination.map_or(key.destination, Address::from);
-        let to_port = destination_port(&new);
-        let seen = FlowKey::from_parts(exit, source, destination, key.protocol, port, to_port);
+        let seen = FlowKey::from_parts(exit, source, destination, key.protocol, port, key.destination_port);
         let gateway = found.gateway.and_then(|place| self.gateways.at(place));
         seen.answer(exit) == found.reverse
             && gateway == through(action)
@@ -315,16 +298,13 @@ impl Tables {
 
     /// Takes the port of a NAT gateway that a flow has. None where another flow has it, which cannot be.
     fn claim(&mut self, found: &Found, action: &Action) -> Option<Option<SpaceKey>> {
-        let SourceRewrite::Port { visible_address, .. } = action.source else { return Some(None) };
-        let target_port = match found.forward.protocol {
-            protocol::ICMP => 0,
-            _ => found.forward.destination_port,
-        };
-        let destination = action.destination.map_or(found.forward.destination, Address::from);
-        let visible = Address::from(visible_address);
-        let space =
-            SpaceKey::new(found.reverse.port, visible, destination, target_port, found.forward.protocol);
-        self.nat.claim(&space, nat_port(found)).then_some(Some(space))
+        match action.source {
+            SourceRewrite::Port { .. } => {
+                let (space, port) = space_of(&found.reverse);
+                self.nat.claim(&space, port).then_some(Some(space))
+            }
+            SourceRewrite::Keep | SourceRewrite::Address(_) | SourceRewrite::Identity { .. } => Some(None),
+        }
     }
 }
 

@@ -705,7 +705,7 @@ fn told_apart_by(new: &NewFlow<'_>) -> (Address, u16) {
 }
 
 /// The port that the receiver is spoken to at, or what stands in its place: a door may have one for all.
-pub(super) fn destination_port(new: &NewFlow<'_>) -> u16 {
+fn destination_port(new: &NewFlow<'_>) -> u16 {
     let of_door = match (new.action.deliver, new.key.protocol) {
         (Deliver::Door(door), protocol::TCP | protocol::UDP) => door.port(),
         (Deliver::Door(_) | Deliver::Interface(_), _) => None,
