@@ -17,6 +17,7 @@
 //! - Every table is bounded and accounted to the interface that fills it; where a bound bites, a counter says so.
 //! - No bytes that come in make it panic.
 
+mod attacher;
 mod clock;
 mod counters;
 mod decider;

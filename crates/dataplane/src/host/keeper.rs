@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns, unshare};
 
+use super::etc;
 use super::init;
 use super::protocol::{
     AtStep, BuildMessage, Channel, Failure, KeeperReply, KeeperRequest, NetworkKind, packet_pair,
@@ -32,6 +33,8 @@ const FIRST_HOST_ID: u32 = 0x7000_0000;
 const IDS_PER_INSTANCE: u32 = 65_536;
 /// How many instances there may be at once.
 pub(super) const MAX_INSTANCES: u32 = 4_096;
+/// Sandboxes that are built at the same time. They wait for other things than each other, most of the time.
+const BUILT_AT_ONCE: usize = 8;
 /// How long a sandbox may take to build.
 const BUILD_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -56,12 +59,18 @@ type Lease = Channel<KeeperRequest, KeeperReply>;
 struct Keeper {
     options: KeeperOptions,
     staging: PathBuf,
+    /// What all instances share of their `/etc`.
+    shared: PathBuf,
     /// The keeper's own, empty network.
     own_network: OwnedFd,
     /// Instance number to the process id of its init.
     instances: BTreeMap<u32, libc::pid_t>,
     lease: Lease,
+    /// What was heard and is still to be answered.
+    put_back: Option<Heard>,
 }
+
+type Heard = io::Result<Option<(KeeperRequest, Vec<OwnedFd>)>>;
 
 /// The whole life of the keeper process.
 pub(super) fn run(options: KeeperOptions, lease: OwnedFd) -> ! {
@@ -115,11 +124,12 @@ impl Keeper {
         let made = sandbox::make_mounts_private()
             .and_then(|()| sandbox::mount_proc())
             .and_then(|()| sandbox::mount_staging(&options.runtime_dir))
-            .and_then(|staging| Ok((staging, own_network()?)));
+            .and_then(|staging| Ok((staging, etc::share(&options.runtime_dir)?, own_network()?)));
         match made {
-            Ok((staging, own_network)) => {
+            Ok((staging, shared, own_network)) => {
                 lease.send(&KeeperReply::Done, &[]).map_err(drop)?;
-                Ok(Self { options, staging, own_network, instances: BTreeMap::new(), lease })
+                let instances = BTreeMap::new();
+                Ok(Self { options, staging, shared, own_network, instances, lease, put_back: None })
             }
             Err(failure) => {
                 let _ = lease.send(&KeeperReply::Failed(failure), &[]);
@@ -135,20 +145,22 @@ impl Keeper {
         };
         loop {
             let fds = [self.lease.as_raw_fd(), signals.as_raw_fd()];
-            let Ok([asked, child_ended]) = sys::wait_readable(fds, -1) else {
+            let patience = if self.put_back.is_some() { 0 } else { -1 };
+            let Ok([asked, child_ended]) = sys::wait_readable(fds, patience) else {
                 return 1;
             };
             if child_ended {
                 sys::drain_signals(signals.as_fd());
                 self.reap_ended();
             }
-            if asked {
-                match self.lease.receive() {
+            if asked || self.put_back.is_some() {
+                match self.put_back.take().unwrap_or_else(|| self.lease.receive()) {
                     Ok(Some((KeeperRequest::Shutdown, _))) => {
                         self.kill_all();
                         let _ = self.lease.send(&KeeperReply::Done, &[]);
                         return 0;
                     }
+                    Ok(Some((KeeperRequest::CreateInstance(spec), _))) => self.create_instances(*spec),
                     Ok(Some((request, _))) => self.answer(request),
                     Ok(None) => return 0,
                     Err(_) => return 1,
@@ -157,18 +169,43 @@ impl Keeper {
         }
     }
 
+    /// Makes a sandbox, and beside it those that were asked for meanwhile. The answers keep the order of the requests.
+    fn create_instances(&mut self, first: InstanceSpec) {
+        let mut begun = vec![self.begin_instance(&first)];
+        let asked = |lease: &Lease| matches!(sys::wait_readable([lease.as_raw_fd()], 0), Ok([true]));
+        while begun.len() < BUILT_AT_ONCE && asked(&self.lease) {
+            match self.lease.receive() {
+                Ok(Some((KeeperRequest::CreateInstance(spec), _))) => begun.push(self.begin_instance(&spec)),
+                other => {
+                    self.put_back = Some(other);
+                    break;
+                }
+            }
+        }
+        for building in begun {
+            let outcome = building.and_then(|building| self.finish_instance(building));
+            self.reply(outcome);
+        }
+    }
+
     fn answer(&mut self, request: KeeperRequest) {
         let outcome = match request {
             KeeperRequest::CreateNetwork(kind) => {
                 self.create_network(kind).map(|fd| (KeeperReply::Network, vec![fd]))
             }
-            KeeperRequest::CreateInstance(spec) => self.create_instance(&spec),
+            KeeperRequest::CreateInstance(spec) => {
+                self.begin_instance(&spec).and_then(|building| self.finish_instance(building))
+            }
             KeeperRequest::DestroyInstance(number) => {
                 self.destroy_instance(number);
                 Ok((KeeperReply::Done, Vec::new()))
             }
             KeeperRequest::Shutdown => Ok((KeeperReply::Done, Vec::new())),
         };
+        self.reply(outcome);
+    }
+
+    fn reply(&self, outcome: Result<(KeeperReply, Vec<OwnedFd>), Failure>) {
         let (reply, fds) = outcome.unwrap_or_else(|failure| (KeeperReply::Failed(failure), vec![]));
         let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
         // Where this fails the lease has ended, which the next turn of the loop sees.
@@ -183,7 +220,8 @@ impl Keeper {
         configured.map(|()| fd)
     }
 
-    fn create_instance(&mut self, spec: &InstanceSpec) -> Result<(KeeperReply, Vec<OwnedFd>), Failure> {
+    /// Starts the process that builds a sandbox around itself.
+    fn begin_instance(&mut self, spec: &InstanceSpec) -> Result<Building, Failure> {
         let number = (0..MAX_INSTANCES)
             .find(|number| !self.instances.contains_key(number))
             .ok_or_else(|| io::Error::other(format!("there are `{MAX_INSTANCES}` instances already")))
@@ -201,25 +239,27 @@ impl Keeper {
             Fork::Child => init::run(init::Birth {
                 spec,
                 staging: &self.staging,
+                shared: &self.shared,
                 hidden: &self.options.hidden,
                 ids,
-                keeper: for_builder,
+                keeper: Channel::new(for_builder),
                 control,
             }),
             Fork::Parent(pid) => {
-                drop(for_builder);
-                drop(control);
-                match watch_build(Channel::new(to_builder), pid, ids) {
-                    Ok(network) => {
-                        self.instances.insert(number, pid);
-                        Ok((KeeperReply::Instance { number }, vec![for_up, network]))
-                    }
-                    Err(failure) => {
-                        let _ = sys::kill(pid, libc::SIGKILL);
-                        let _ = sys::reap(pid);
-                        Err(failure)
-                    }
-                }
+                self.instances.insert(number, pid);
+                Ok(Building { number, pid, ids, builder: Channel::new(to_builder), for_up })
+            }
+        }
+    }
+
+    /// Sees a sandbox through until it stands.
+    fn finish_instance(&mut self, building: Building) -> Result<(KeeperReply, Vec<OwnedFd>), Failure> {
+        let Building { number, pid, ids, builder, for_up } = building;
+        match watch_build(&builder, pid, ids) {
+            Ok(network) => Ok((KeeperReply::Instance { number }, vec![for_up, network])),
+            Err(failure) => {
+                self.destroy_instance(number);
+                Err(failure)
             }
         }
     }
@@ -284,9 +324,19 @@ impl Ids {
     }
 }
 
+/// A sandbox that is being built.
+struct Building {
+    number: u32,
+    pid: libc::pid_t,
+    ids: Ids,
+    builder: Channel<BuildMessage, BuildMessage>,
+    /// The channel to its init process.
+    for_up: OwnedFd,
+}
+
 /// Follows a sandbox being built. Returns its network namespace.
 fn watch_build(
-    builder: Channel<BuildMessage, BuildMessage>,
+    builder: &Channel<BuildMessage, BuildMessage>,
     pid: libc::pid_t,
     ids: Ids,
 ) -> Result<OwnedFd, Failure> {
@@ -372,7 +422,9 @@ fn configure_network(kind: NetworkKind) -> Result<(), Failure> {
 /// Sets the namespace's own values of these kernel parameters, and switches IPv6 off. A parameter that this kernel
 /// does not have is left out.
 pub(super) fn write_sysctls(base: &Path, values: &[(&str, &str)]) -> Result<(), Failure> {
-    let no_ipv6 = [("net/ipv6/conf/all/disable_ipv6", "1"), ("net/ipv6/conf/default/disable_ipv6", "1")];
+    // What is said of all interfaces holds for those to come too. It is said once only: while anybody in the system
+    // changes an interface, the kernel lets this write try again and again.
+    let no_ipv6 = [("net/ipv6/conf/all/disable_ipv6", "1")];
     for (name, value) in values.iter().chain(&no_ipv6) {
         match fs::write(base.join(name), value) {
             Ok(()) => {}

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -13,6 +13,7 @@ use super::keeper::{self, KeeperOptions, Privilege};
 use super::port::PortMaker;
 use super::protocol::{KeeperReply, KeeperRequest, NetworkKind, packet_pair};
 use super::sys::{self, Fork};
+use super::turn::Turns;
 use super::{Host, KEEPER_PATIENCE, Lease, Namespace, PortError, Refusal, ask};
 
 /// How the host side is started.
@@ -94,11 +95,13 @@ pub fn start(options: StartOptions) -> Result<Host, HostError> {
         Ok((fabric, doors, ports)) => Ok(Host {
             privilege,
             keeper,
-            lease: Mutex::new(Some(lease)),
+            lease: Mutex::new(Some(Arc::new(lease))),
+            turns: Turns::default(),
             fabric,
             doors,
             ports,
             instances: Mutex::default(),
+            making: Mutex::default(),
         }),
         Err(error) => {
             drop(lease);

@@ -11,7 +11,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use postern_dataplane::forward::packet::{ROUTER_MAC, checksum};
-use postern_dataplane::forward::{Counters, Decider, Forwarder, LiveFlow, Options};
+use postern_dataplane::forward::{Counters, Decider, Forwarder, LiveFlow, Options, Rate};
 use postern_dataplane::host::{
     FrameBatch, Host, MAX_BATCH, Mac, Namespace, PacketSocket, PortSpec, StartOptions, VirtioNetHdr, start,
 };
@@ -66,7 +66,9 @@ struct Rig {
 impl Rig {
     fn start(host: &Host, rules: Rules, with_program: bool) -> Self {
         let program = with_program.then(|| load_program(host.fabric()).unwrap());
-        let options = Options::with_seed(7);
+        let mut options = Options::with_seed(7);
+        // How many answers are left out depends on the moment at which each of the two takes a packet.
+        options.limits.replies = Rate { per_second: 1_000_000, burst: 1_000_000 };
         let forwarder = Forwarder::start_with(Arc::new(rules), &rules.stamps(), options, program).unwrap();
         let mut alive = Vec::new();
         let inner = (0..LINKS).map(|number| {
