@@ -42,7 +42,9 @@ mod uplink;
 mod verdict;
 
 pub use clock::Clock;
-pub use counters::{Counters, Drops, GatewayCounters, GatewayReport, PortCounters, PortReport, Volume};
+pub use counters::{
+    Counters, Drops, GatewayCounters, GatewayReport, PortCounters, PortReport, ResourceDrops, Volume,
+};
 pub use decider::{Decider, InterfaceInfo};
 pub(crate) use flow::FlowEntry;
 pub use generation::Generations;

@@ -12,7 +12,7 @@ use postern_path::{Action, Deliver, Door, DropReason, Peer, SourceRewrite, Stamp
 
 use tokio::sync::mpsc::Sender;
 
-use super::counters::{Counters, GatewayReport, Gateways, PortCounters, PortReport};
+use super::counters::{Counters, GatewayReport, Gateways, PortCounters, PortReport, Resources};
 use super::flow::{FlowEntry, FlowId, FlowTable, KeyTaken, Opening};
 use super::generation::Generations;
 use super::key::{Address, FlowKey, KeyHash, PortNumber};
@@ -57,6 +57,8 @@ pub struct Tables {
     /// Where the kernel program carries flows too.
     kernel: Option<KernelTables>,
     gateways: Gateways,
+    /// Because of what packets were dropped.
+    pub(crate) resources: Resources,
     flows_per_port: usize,
     hash: KeyHash,
     logged: Vec<Logged>,
@@ -100,6 +102,7 @@ impl Tables {
             unknown_port: 0,
             kernel: maps.map(|maps| KernelTables::new(Arc::clone(maps))),
             gateways: Gateways::default(),
+            resources: Resources::default(),
             flows_per_port: limits.flows_per_port,
             hash,
             logged: Vec::new(),
@@ -505,9 +508,12 @@ impl Tables {
                     interface: port.interface(),
                     counters: self.port_counters(number, port.counters),
                     templates: port.templates.len(),
+                    by_program: port.by_program,
                 })
                 .collect(),
             gateways: self.gateway_counters(),
+            resources: self.resources.report(),
+            further_resources: self.resources.further(),
             unknown_port: self.unknown_port,
             flows: self.flows.len(),
             peers: self.peers.len(),

@@ -371,6 +371,7 @@ fn shoot(dice: &mut Dice, packet: &Packet) -> (VirtioNetHdr, Vec<u8>) {
 fn plain(mut counters: Counters) -> Counters {
     for port in &mut counters.ports {
         (port.counters.in_kernel, port.counters.flows) = (Default::default(), 0);
+        port.by_program = false;
     }
     counters.gateways.iter_mut().for_each(|(_, gateway)| gateway.active = 0);
     Counters { flows: 0, peers: 0, ..counters }
