@@ -27,6 +27,7 @@ mod region;
 mod report;
 mod route_change;
 mod s3;
+mod scale;
 mod stats;
 mod supervise;
 
