@@ -12,7 +12,7 @@ use crate::machine::Machine;
 use crate::paths::Field;
 use crate::report::{self, Outcome};
 use crate::supervise::Allowed;
-use crate::{Options, decide, first_packet, paths, route_change, s3, scale, supervise};
+use crate::{Options, decide, first_packet, isolation, paths, route_change, s3, scale, supervise};
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -27,6 +27,8 @@ pub enum Benchmark {
     Decide,
     /// A thousand instances, a hundred thousand flows, a million prefixes
     Scale,
+    /// What the others keep while one interface attacks
+    Isolation,
     /// The object store's CPU for each request, beside s3s-fs
     S3,
 }
@@ -39,13 +41,14 @@ impl Benchmark {
             Self::RouteChange => "route_change",
             Self::Decide => "decide",
             Self::Scale => "scale",
+            Self::Isolation => "isolation",
             Self::S3 => "s3",
         }
     }
 
     fn needs_host(self) -> bool {
         match self {
-            Self::Paths | Self::FirstPacket | Self::RouteChange | Self::Scale => true,
+            Self::Paths | Self::FirstPacket | Self::RouteChange | Self::Scale | Self::Isolation => true,
             Self::Decide | Self::S3 => false,
         }
     }
@@ -140,6 +143,7 @@ impl Stage<'_> {
             Benchmark::RouteChange => route_change::run(&self.pinning, self.place, self.options),
             Benchmark::Decide => decide::run(&self.pinning, self.options),
             Benchmark::Scale => scale::run(self.host()?, &self.pinning, self.place, self.options),
+            Benchmark::Isolation => isolation::run(self.host()?, &self.pinning, self.options),
             Benchmark::S3 => s3::run(self.place, self.options),
         }
     }

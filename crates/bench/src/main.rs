@@ -17,6 +17,7 @@ mod client;
 mod cpu;
 mod decide;
 mod first_packet;
+mod isolation;
 mod load;
 mod machine;
 mod middle;
