@@ -12,7 +12,7 @@ use crate::machine::Machine;
 use crate::paths::Field;
 use crate::report::{self, Outcome};
 use crate::supervise::Allowed;
-use crate::{Options, decide, first_packet, paths, route_change, s3, supervise};
+use crate::{Options, decide, first_packet, isolation, paths, route_change, s3, scale, supervise};
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -25,6 +25,10 @@ pub enum Benchmark {
     RouteChange,
     /// Decisions a second
     Decide,
+    /// A thousand instances, a hundred thousand flows, a million prefixes
+    Scale,
+    /// What the others keep while one interface attacks
+    Isolation,
     /// The object store's CPU for each request, beside s3s-fs
     S3,
 }
@@ -36,13 +40,15 @@ impl Benchmark {
             Self::FirstPacket => "first_packet",
             Self::RouteChange => "route_change",
             Self::Decide => "decide",
+            Self::Scale => "scale",
+            Self::Isolation => "isolation",
             Self::S3 => "s3",
         }
     }
 
     fn needs_host(self) -> bool {
         match self {
-            Self::Paths | Self::FirstPacket | Self::RouteChange => true,
+            Self::Paths | Self::FirstPacket | Self::RouteChange | Self::Scale | Self::Isolation => true,
             Self::Decide | Self::S3 => false,
         }
     }
@@ -136,6 +142,8 @@ impl Stage<'_> {
             }
             Benchmark::RouteChange => route_change::run(&self.pinning, self.place, self.options),
             Benchmark::Decide => decide::run(&self.pinning, self.options),
+            Benchmark::Scale => scale::run(self.host()?, &self.pinning, self.place, self.options),
+            Benchmark::Isolation => isolation::run(self.host()?, &self.pinning, self.options),
             Benchmark::S3 => s3::run(self.place, self.options),
         }
     }

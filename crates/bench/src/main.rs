@@ -17,6 +17,7 @@ mod client;
 mod cpu;
 mod decide;
 mod first_packet;
+mod isolation;
 mod load;
 mod machine;
 mod middle;
@@ -27,6 +28,7 @@ mod region;
 mod report;
 mod route_change;
 mod s3;
+mod scale;
 mod stats;
 mod supervise;
 

@@ -1,15 +1,15 @@
 //! The program itself, as its users start it: `postern up` on a state directory of the run's own, asked over HTTP
 //! with signatures.
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 use postern_dataplane::host::Namespace;
 
@@ -50,7 +50,12 @@ impl Program {
         command.args(["--pdeathsig", "TERM"]).arg(path).arg("--state-dir").arg(state);
         command.args(["up", "--listen", "127.0.0.1:0", "--region", REGION]);
         command.env("RUST_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().context("`setpriv` cannot be started")?;
+        // The measurer's threads wait for signals elsewhere; the program is to hear its own.
+        let own = SigSet::thread_get_mask()?;
+        SigSet::empty().thread_set_mask()?;
+        let spawned = command.spawn();
+        own.thread_set_mask()?;
+        let mut child = spawned.context("`setpriv` cannot be started")?;
         // Kept open: the program may have more to say.
         let mut output = child.stdout.take().map(BufReader::new);
         let address = output.as_mut().context("no output").and_then(|output| {
@@ -125,6 +130,18 @@ impl Program {
         Ok(interface.to_owned())
     }
 
+    /// One of its own pages, which it shows to programs of this machine only.
+    pub fn page(&self, name: &str) -> anyhow::Result<String> {
+        let mut stream = TcpStream::connect(self.address)?;
+        let host = self.address;
+        write!(stream, "GET /_postern/{name} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("the page is cut off")?;
+        ensure!(head.starts_with("HTTP/1.1 200 "), "the page `{name}` was answered with `{head}`");
+        Ok(body.to_owned())
+    }
+
     /// The processor time that it has used.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
         cpu::used_by(self.pid()?)
@@ -132,6 +149,17 @@ impl Program {
 
     fn pid(&self) -> anyhow::Result<Pid> {
         Ok(Pid::from_raw(i32::try_from(self.child.id())?))
+    }
+
+    /// Lets it take everything down by itself, which may take so long.
+    pub fn end(mut self, patience: Duration) -> anyhow::Result<()> {
+        kill(self.pid()?, Signal::SIGTERM)?;
+        let deadline = Instant::now() + patience;
+        while self.child.try_wait()?.is_none() {
+            ensure!(Instant::now() < deadline, "the program does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
     }
 
     /// One of its commands, which must succeed.

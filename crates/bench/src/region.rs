@@ -3,10 +3,11 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use postern_dataplane::forward::{self, Forwarder};
-use postern_dataplane::host::{self, Host, Namespace, PortRoute, PortSpec, Prefix};
+use postern_dataplane::host::{self, Frames, Host, Namespace, PacketSocket, PortRoute, PortSpec, Prefix};
 use postern_dataplane::kernel::KernelProgram;
 use postern_model::{AccountId, Action, NetworkInterfaceId, RouteTableId, State};
 use postern_path::decide::VPC_MTU;
@@ -18,6 +19,9 @@ use crate::netns;
 
 /// The inner end of the doors' port.
 const DOORS_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x0d];
+
+/// How long the kernel program may take to stand on every port.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A region.
 pub struct Region {
@@ -35,25 +39,28 @@ impl Region {
     /// A region with this topology, kept nowhere.
     pub fn start(host: &Arc<Host>, text: &str) -> anyhow::Result<Self> {
         let topology = Topology::read(text).map_err(anyhow::Error::msg)?;
+        Ok(Self { doors: host.doors().clone(), ..Self::start_of(host, topology, None)? })
+    }
+
+    /// The same kept nowhere, whose flows the kernel program carries.
+    pub fn start_in_kernel(host: &Arc<Host>, text: &str, program: KernelProgram) -> anyhow::Result<Self> {
+        Self::start_of(host, Topology::read(text).map_err(anyhow::Error::msg)?, Some(program))
+    }
+
+    /// The same of a topology that is read already. Its doors have a network of their own.
+    pub fn start_of(
+        host: &Arc<Host>,
+        topology: Topology,
+        program: Option<KernelProgram>,
+    ) -> anyhow::Result<Self> {
         let ledger = Ledger::ephemeral(topology.state.clone(), Sources::system())?;
         let state = ledger.state();
         let plan = Arc::new(Plan::compile(&state).plan);
         let options = forward::Options::with_seed(RandomState::new().hash_one(0));
         let current: Vec<_> = plan.slots().collect();
-        let forwarder = Forwarder::start(Arc::clone(&plan) as _, &current, options)?;
-        let doors = host.doors().clone();
+        let forwarder = Forwarder::start_with(Arc::clone(&plan) as _, &current, options, program)?;
+        let doors = netns::create()?;
         Ok(Self { host: Arc::clone(host), topology, ledger, state, plan, forwarder, doors })
-    }
-
-    /// The same kept nowhere, whose flows the kernel program carries. Its doors have a network of their own.
-    pub fn start_in_kernel(host: &Arc<Host>, text: &str, program: KernelProgram) -> anyhow::Result<Self> {
-        let mut region = Self::start(host, text)?;
-        let options = forward::Options::with_seed(RandomState::new().hash_one(0));
-        let current: Vec<_> = region.plan.slots().collect();
-        let plan = Arc::clone(&region.plan) as _;
-        region.forwarder = Forwarder::start_with(plan, &current, options, Some(program))?;
-        region.doors = netns::create()?;
-        Ok(region)
     }
 
     /// What is so.
@@ -95,6 +102,33 @@ impl Region {
 
     /// Makes a namespace, and plugs it in as the program plugs in an instance's.
     pub fn plug(&self, name: &str) -> anyhow::Result<Namespace> {
+        let (target, id, socket) = self.link(name)?;
+        self.forwarder.add_port(id, socket).wait()??;
+        Ok(target)
+    }
+
+    /// The same without waiting for the kernel program.
+    pub fn plug_soon(&self, name: &str) -> anyhow::Result<Namespace> {
+        let (target, id, socket) = self.link(name)?;
+        self.forwarder.add_port_soon(id, socket).wait()??;
+        Ok(target)
+    }
+
+    /// Waits until the kernel program, if there is one, stands on every port.
+    pub fn settle(&self) -> anyhow::Result<()> {
+        if self.forwarder.received_by_ports() == Frames::All {
+            return Ok(());
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while !self.forwarder.counters().wait()?.ports.iter().all(|port| port.by_program) {
+            anyhow::ensure!(Instant::now() < deadline, "the kernel program does not stand on every port");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Makes a namespace and the link to it.
+    fn link(&self, name: &str) -> anyhow::Result<(Namespace, NetworkInterfaceId, PacketSocket)> {
         let id = self.interface(name)?;
         let interface = self.state.network_interfaces.get(&id).context("it is not there")?;
         let subnet = self.state.subnets.get(&interface.subnet).context("its subnet is not there")?;
@@ -112,9 +146,8 @@ impl Region {
             routes: Vec::new(),
         };
         let port = self.host.create_port(&spec)?;
-        let socket = self.host.open_port(&port)?;
-        self.forwarder.add_port(id, socket).wait()??;
-        Ok(target)
+        let socket = self.host.open_port_for(&port, self.forwarder.received_by_ports())?;
+        Ok((target, id, socket))
     }
 
     /// Plugs the doors' namespace in as the program does. One region of a host can do so with the host's.

@@ -132,6 +132,57 @@ pub struct PortReport {
     pub counters: PortCounters,
     /// Templates that are kept.
     pub templates: usize,
+    /// Whether the kernel program stands there.
+    pub by_program: bool,
+}
+
+/// How many packets were dropped because of one resource: the rule's, route's or gateway's that the refusal came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResourceDrops {
+    /// Which.
+    pub resource: ResourceId,
+    /// Why.
+    pub reason: DropReason,
+    /// How many.
+    pub packets: u64,
+}
+
+/// Pairs of resource and reason that are counted at most.
+const MOST_RESOURCES: usize = 65_536;
+
+/// The counts of all resources that any packet was dropped because of.
+#[derive(Debug, Default)]
+pub(crate) struct Resources {
+    counts: HashMap<(ResourceId, DropReason), u64>,
+    /// Drops that there was no room to tell apart.
+    further: u64,
+}
+
+impl Resources {
+    /// One more.
+    pub fn count(&mut self, resource: ResourceId, reason: DropReason) {
+        let room = self.counts.len() < MOST_RESOURCES;
+        match self.counts.get_mut(&(resource, reason)) {
+            Some(count) => *count += 1,
+            None if room => drop(self.counts.insert((resource, reason), 1)),
+            None => self.further += 1,
+        }
+    }
+
+    /// All of them, in the order of their ids.
+    pub fn report(&self) -> Vec<ResourceDrops> {
+        let counts = self.counts.iter();
+        let mut report: Vec<_> = counts
+            .map(|(&(resource, reason), &packets)| ResourceDrops { resource, reason, packets })
+            .collect();
+        report.sort_by_key(|drops| (drops.resource, drops.reason));
+        report
+    }
+
+    /// Drops that are in no report.
+    pub const fn further(&self) -> u64 {
+        self.further
+    }
 }
 
 /// What went through a NAT gateway or an endpoint.
@@ -205,6 +256,10 @@ pub struct Counters {
     pub ports: Vec<PortReport>,
     /// Of each gateway and endpoint.
     pub gateways: Vec<GatewayReport>,
+    /// What was dropped because of each resource; drops that none is behind are in the ports' counters alone.
+    pub resources: Vec<ResourceDrops>,
+    /// Drops because of resources that were too many to be told apart.
+    pub further_resources: u64,
     /// Frames that came in by no port.
     pub unknown_port: u64,
     /// Flows known.

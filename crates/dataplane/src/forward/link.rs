@@ -31,26 +31,73 @@ pub(super) struct End {
 #[derive(Debug)]
 pub(super) struct InKernel {
     arp: PacketSocket,
-    program: Attachment,
+    /// None until it stands there: the forwarder carries all packets that long.
+    program: Option<Attachment>,
 }
 
 impl End {
     /// With the kernel program, if there is one and it can serve there. A port without it is served by the forwarder
     /// alone.
     pub fn prepare(socket: PacketSocket, program: Option<&KernelProgram>) -> Self {
-        let in_kernel = program.filter(|program| program.can_serve(&socket)).and_then(|program| {
-            let stood = stand_before(program, &socket);
+        let mut end = Self::prepare_behind(socket, program);
+        if let (Some(program), Some(in_kernel)) = (program, &mut end.in_kernel) {
+            match program.attach(&end.socket) {
+                Ok(attachment) => in_kernel.program = Some(attachment),
+                Err(reason) => {
+                    tracing::warn!(%reason, "a port is served by the forwarder alone");
+                    end.serve_alone();
+                }
+            }
+        }
+        end
+    }
+
+    /// With its sockets where the kernel program can stand before them, and without the program.
+    pub fn prepare_behind(mut socket: PacketSocket, program: Option<&KernelProgram>) -> Self {
+        let in_kernel = program.filter(|program| program.can_serve(&socket)).and_then(|_| {
+            let stood = stand_behind(&mut socket);
             stood
                 .inspect_err(|reason| tracing::warn!(%reason, "a port is served by the forwarder alone"))
                 .ok()
         });
-        if in_kernel.is_none() {
-            // As it was, so that it sees all frames.
-            if let Err(error) = socket.narrow(Frames::All) {
-                tracing::error!(%error, "a port's socket cannot be bound again");
-            }
+        let mut end = Self { socket, in_kernel };
+        if end.in_kernel.is_none() {
+            end.serve_alone();
         }
-        Self { socket, in_kernel }
+        end
+    }
+
+    /// The kernel program will not stand there: one socket sees all frames.
+    fn serve_alone(&mut self) {
+        self.in_kernel = None;
+        if let Err(error) = self.socket.narrow(Frames::All) {
+            tracing::error!(%error, "a port's socket cannot be bound again");
+        }
+    }
+
+    /// Whether the kernel program stands there.
+    pub fn is_in_kernel(&self) -> bool {
+        self.in_kernel.as_ref().is_some_and(|in_kernel| in_kernel.program.is_some())
+    }
+
+    /// Whether it is to stand there and does not yet.
+    pub fn awaits_program(&self) -> bool {
+        self.in_kernel.as_ref().is_some_and(|in_kernel| in_kernel.program.is_none())
+    }
+
+    /// The kernel program stands there now, or never will. What is left over is to be dropped where nobody waits.
+    pub fn stand(&mut self, program: Option<Attachment>) -> Leftover {
+        match (&mut self.in_kernel, program) {
+            (Some(in_kernel), Some(program)) if in_kernel.program.is_none() => {
+                in_kernel.program = Some(program);
+                Leftover::Nothing
+            }
+            (Some(in_kernel), None) if in_kernel.program.is_none() => {
+                let sockets = self.in_kernel.take();
+                sockets.map_or(Leftover::Nothing, |sockets| Leftover::Behind { _sockets: sockets })
+            }
+            (Some(_) | None, program) => Leftover::of(program),
+        }
     }
 
     /// The one of its sockets that an event is about.
@@ -70,7 +117,7 @@ impl End {
     /// What is pinned of the program on the port stays there.
     pub fn leave_program(&mut self) {
         if let Some(in_kernel) = &mut self.in_kernel {
-            in_kernel.program.leave_pinned();
+            in_kernel.program.iter_mut().for_each(Attachment::leave_pinned);
         }
     }
 
@@ -83,6 +130,13 @@ impl End {
         Ok(())
     }
 
+    /// ARP wakes nobody by a socket of its own any more.
+    pub fn unwatch_arp(&self, epoll: &Epoll) {
+        if let Some(in_kernel) = &self.in_kernel {
+            let _ = epoll.delete(&in_kernel.arp);
+        }
+    }
+
     /// Frames wake nobody any more.
     pub fn unwatch(&self, epoll: &Epoll) {
         for (socket, _) in self.sockets() {
@@ -92,12 +146,26 @@ impl End {
     }
 }
 
-/// Puts the kernel program on a port, and the port's sockets behind it.
-fn stand_before(program: &KernelProgram, socket: &PacketSocket) -> Result<InKernel, String> {
+/// What a port does not need; dropping it waits for the kernel.
+#[derive(Debug)]
+pub(super) enum Leftover {
+    Nothing,
+    Program { _program: Attachment },
+    Behind { _sockets: InKernel },
+}
+
+impl Leftover {
+    /// A program that is on no port.
+    pub fn of(program: Option<Attachment>) -> Self {
+        program.map_or(Self::Nothing, |program| Self::Program { _program: program })
+    }
+}
+
+/// Lets a port's sockets come after where the kernel program stands.
+fn stand_behind(socket: &mut PacketSocket) -> Result<InKernel, String> {
     let arp = socket.another(Frames::Arp).map_err(|error| error.to_string())?;
     socket.narrow(Frames::Ipv4).map_err(|error| error.to_string())?;
-    let attachment = program.attach(socket).map_err(|error| error.to_string())?;
-    Ok(InKernel { arp, program: attachment })
+    Ok(InKernel { arp, program: None })
 }
 
 /// Closes ends on threads of its own.

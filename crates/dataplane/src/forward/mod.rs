@@ -18,6 +18,7 @@
 //! - No bytes that come in make it panic.
 
 mod adopt;
+mod attacher;
 mod choice;
 mod clock;
 mod counters;
@@ -46,7 +47,9 @@ mod verdict;
 pub use adopt::Adopted;
 pub(crate) use choice::{Choice, USUAL_VARIANTS};
 pub use clock::Clock;
-pub use counters::{Counters, Drops, GatewayCounters, GatewayReport, PortCounters, PortReport, Volume};
+pub use counters::{
+    Counters, Drops, GatewayCounters, GatewayReport, PortCounters, PortReport, ResourceDrops, Volume,
+};
 pub use decider::{Decider, InterfaceInfo};
 pub(crate) use flow::{Claim, FlowEntry};
 pub use generation::Generations;

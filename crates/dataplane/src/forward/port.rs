@@ -35,6 +35,8 @@ pub struct Port {
     pub info: Option<Arc<InterfaceInfo>>,
     /// Which plan said so.
     revision: u64,
+    /// Whether the kernel program stands on it.
+    pub by_program: bool,
     pub(crate) counters: PortCounters,
     pub(crate) templates: Templates,
     pub(crate) fragments: Fragments,
@@ -139,6 +141,7 @@ impl Ports {
             mac,
             info: None,
             revision: 0,
+            by_program: false,
             counters: PortCounters::default(),
             templates: Templates::new(self.limits.templates_per_port, self.hash),
             fragments: Fragments::new(self.limits.fragments_per_port, self.hash),
@@ -269,6 +272,7 @@ impl Ports {
             && let Some(port) = place.port.as_mut().filter(|_| place.number == number)
         {
             maps.attach_port(number, interface);
+            port.by_program = true;
             // What the plan says is to be written there, too.
             port.revision = 0;
         }

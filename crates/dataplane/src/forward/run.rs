@@ -22,6 +22,7 @@ use smallvec::SmallVec;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::adopt::Adopted;
+use super::attacher::Attacher;
 use super::clock::Clock;
 use super::counters::Counters;
 use super::decider::Decider;
@@ -29,15 +30,15 @@ use super::flow::FlowId;
 use super::generation::Generations;
 use super::key::PortNumber;
 use super::limit::Limits;
-use super::link::{ARP_EVENT, Closer, End, GivenUp};
+use super::link::{ARP_EVENT, Closer, End, GivenUp, Leftover};
 use super::log::{FlowRecord, LiveFlow};
 use super::peer::PeerDirectory;
 use super::port::Owner;
 use super::step::{Effects, Fate, Frame, opened, step};
 use super::tables::Tables;
 use super::uplink::{NotOpened, UplinkDirectory, Wanted};
-use crate::host::{FrameBatch, FrameMeta, MAX_BATCH, PacketSocket, VirtioNetHdr};
-use crate::kernel::{KernelError, KernelProgram, Maps};
+use crate::host::{FrameBatch, FrameMeta, Frames as Received, MAX_BATCH, PacketSocket, VirtioNetHdr};
+use crate::kernel::{Attachment, KernelError, KernelProgram, Maps};
 
 /// Frames that are read from a port before the next port's turn.
 const BATCH: usize = 32;
@@ -123,6 +124,7 @@ impl<T> Future for Pending<T> {
 
 enum Command {
     AddPort { owner: Owner, mac: Mac, end: End, reply: oneshot::Sender<Result<(), Stopped>> },
+    Stand { owner: Owner, interface: u32, program: Option<Attachment>, reply: oneshot::Sender<Leftover> },
     RemovePort { owner: Owner, reply: oneshot::Sender<bool> },
     GiveUpAwaited { reply: oneshot::Sender<usize> },
     Publish { decider: Arc<dyn Decider>, changed: Vec<Stamp>, reply: oneshot::Sender<()> },
@@ -146,6 +148,7 @@ pub struct Forwarder {
     program: Option<Arc<KernelProgram>>,
     adopted: Option<Adopted>,
     closer: Closer,
+    attacher: Option<Attacher>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -192,6 +195,16 @@ impl Forwarder {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(io::Error::from)?;
         epoll.add(&*wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE)).map_err(io::Error::from)?;
         let (closer, given_up) = Closer::start()?;
+        let attacher = program.as_ref().map(|program| {
+            let (commands, wake) = (commands.clone(), Arc::clone(&wake));
+            Attacher::start(Arc::clone(program), move |owner, interface, program| {
+                let (reply, leftover) = oneshot::channel();
+                let _ = commands.send(Command::Stand { owner, interface, program, reply });
+                let _ = wake.write(1);
+                // Dropped here, where nobody waits for it; there is none where the forwarder has stopped.
+                drop(leftover.blocking_recv());
+            })
+        });
         let (log, _) = broadcast::channel(options.log_length.max(1));
         let forwarder = Self {
             commands,
@@ -204,6 +217,7 @@ impl Forwarder {
             program,
             adopted,
             closer,
+            attacher: attacher.transpose()?,
             thread: Mutex::new(None),
         };
         let worker = Worker {
@@ -233,6 +247,33 @@ impl Forwarder {
     ) -> Pending<Result<(), Stopped>> {
         // The hardware address is in the plan.
         self.add(Owner::Interface(interface), Mac([0; 6]), socket)
+    }
+
+    /// Takes over the port of an interface without waiting for the kernel program: the forwarder carries all of its packets until
+    /// the program stands there, which is a moment after ports are no longer being added.
+    pub fn add_port_soon(
+        &self,
+        interface: NetworkInterfaceId,
+        socket: PacketSocket,
+    ) -> Pending<Result<(), Stopped>> {
+        let owner = Owner::Interface(interface);
+        // Where the program stands since before nobody waits for it.
+        if self.program.as_ref().is_some_and(|program| program.stands_on(&socket)) {
+            return self.add(owner, Mac([0; 6]), socket);
+        }
+        self.closer.wait_for(socket.index());
+        let end = End::prepare_behind(socket, self.program.as_deref());
+        let wanted = if end.awaits_program() { end.socket.try_clone().ok() } else { None };
+        let pending = self.ask(|reply| Command::AddPort { owner, mac: Mac([0; 6]), end, reply });
+        if let (Some(attacher), Some(socket)) = (&self.attacher, wanted) {
+            attacher.want(owner, socket);
+        }
+        pending
+    }
+
+    /// Which frames the socket of a port is best opened for.
+    pub fn received_by_ports(&self) -> Received {
+        if self.program.is_some() { Received::Ipv4 } else { Received::All }
     }
 
     /// Takes over the port of the doors' namespace, whose inner end has this hardware address.
@@ -335,6 +376,9 @@ impl Forwarder {
     pub fn shutdown(&self) {
         let thread = self.thread().take();
         if let Some(thread) = thread {
+            if let Some(attacher) = &self.attacher {
+                attacher.stop();
+            }
             self.send(Command::Shutdown);
             if thread.join().is_err() {
                 tracing::error!("the forwarder's thread panicked");
@@ -469,6 +513,9 @@ impl Worker {
             Command::AddPort { owner, mac, end, reply } => {
                 let _ = reply.send(self.add_port(owner, mac, end));
             }
+            Command::Stand { owner, interface, program, reply } => {
+                let _ = reply.send(self.stand(owner, interface, program));
+            }
             Command::RemovePort { owner, reply } => {
                 let _ = reply.send(self.remove_port(owner));
             }
@@ -515,7 +562,7 @@ impl Worker {
 
     fn add_port(&mut self, owner: Owner, mac: Mac, end: End) -> Result<(), Stopped> {
         let index = end.socket.index();
-        let arrived = end.in_kernel.as_ref().and_then(|_| self.tables.ports.arrived(owner, index));
+        let arrived = if end.is_in_kernel() { self.tables.ports.arrived(owner, index) } else { None };
         let is_new = arrived.is_none();
         let number = arrived.or_else(|| {
             self.remove_port(owner);
@@ -532,10 +579,8 @@ impl Worker {
             return Err(Stopped::NoPort);
         }
         // One that the program stands on since before is described to it already, and carries packets.
-        if is_new && end.in_kernel.is_some() {
-            self.tables.ports.attached(number, end.socket.index());
-            // So that the program can judge its first frame.
-            let _ = self.tables.ports.fresh(number, &*self.decider);
+        if is_new && end.is_in_kernel() {
+            self.show_to_program(number, end.socket.index());
         }
         let place = number.place();
         if self.links.len() <= place {
@@ -545,6 +590,32 @@ impl Worker {
             *slot = Some(Link { number, end });
         }
         Ok(())
+    }
+
+    /// Lets the kernel program carry a port's packets.
+    fn show_to_program(&mut self, number: PortNumber, interface: u32) {
+        self.tables.ports.attached(number, interface);
+        // So that the program can judge its first frame.
+        let _ = self.tables.ports.fresh(number, &*self.decider);
+    }
+
+    /// The kernel program stands on a port that was added before, or never will.
+    fn stand(&mut self, owner: Owner, interface: u32, program: Option<Attachment>) -> Leftover {
+        let number = self.tables.ports.of(owner);
+        let link = number.and_then(|number| self.links.get_mut(number.place())?.as_mut());
+        let Some(link) = link.filter(|link| link.end.socket.index() == interface) else {
+            // The port has gone meanwhile, or is another one.
+            return Leftover::of(program);
+        };
+        let number = link.number;
+        if program.is_none() {
+            link.end.unwatch_arp(&self.epoll);
+        }
+        let leftover = link.end.stand(program);
+        if link.end.is_in_kernel() {
+            self.show_to_program(number, interface);
+        }
+        leftover
     }
 
     fn remove_port(&mut self, owner: Owner) -> bool {

@@ -12,7 +12,7 @@ use postern_path::{Action, Deliver, Door, DropReason, Peer, SourceRewrite, Stamp
 use tokio::sync::mpsc::Sender;
 
 use super::choice::Choice;
-use super::counters::{Counters, GatewayReport, Gateways, PortCounters, PortReport};
+use super::counters::{Counters, GatewayReport, Gateways, PortCounters, PortReport, Resources};
 use super::flow::{Claim, FlowEntry, FlowId, FlowTable, KeyTaken, Opening};
 use super::generation::Generations;
 use super::key::{Address, FlowKey, KeyHash, PortNumber};
@@ -57,6 +57,8 @@ pub struct Tables {
     /// Where the kernel program makes and carries flows too.
     pub(super) kernel: Option<KernelTables>,
     pub(super) gateways: Gateways,
+    /// Because of what packets were dropped.
+    pub(crate) resources: Resources,
     flows_per_port: usize,
     choice: Choice,
     logged: Vec<Logged>,
@@ -125,6 +127,7 @@ impl Tables {
             unknown_port: 0,
             kernel: maps.map(|maps| KernelTables::new(Arc::clone(maps))),
             gateways: Gateways::default(),
+            resources: Resources::default(),
             flows_per_port: limits.flows_per_port,
             choice,
             logged: Vec::new(),
@@ -606,6 +609,7 @@ impl Tables {
             interface: port.interface(),
             counters: self.port_counters(number, port.counters),
             templates: port.templates.len(),
+            by_program: port.by_program,
         };
         let ports: Vec<PortReport> = self.ports.iter().map(report).collect();
         let flows = match &self.kernel {
@@ -615,6 +619,8 @@ impl Tables {
         Counters {
             ports,
             gateways: self.gateway_counters(),
+            resources: self.resources.report(),
+            further_resources: self.resources.further(),
             unknown_port: self.unknown_port,
             flows,
             peers: self.peers.len(),

@@ -1,10 +1,11 @@
 //! The `/etc` of an instance: the few public files of the host that programs need, and its own identity.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use super::protocol::Failure;
-use super::sandbox::{CopyBudget, Root};
+use super::protocol::{AtStep, Failure};
+use super::sandbox::{CopyBudget, Owners, Root};
 use super::spec::{InstanceSpec, LOGIN_HOME, LOGIN_ID, LOGIN_USER};
 
 /// What is taken over from the host, where it is there and everybody may read it.
@@ -44,10 +45,44 @@ const FROM_HOST: [&str; 33] = [
     "timezone",
 ];
 
-pub(super) fn write(root: &Root, spec: &InstanceSpec) -> Result<(), Failure> {
-    let mut budget = CopyBudget { entries: 8192, file_bytes: 4 << 20 };
-    for name in FROM_HOST {
+/// Those of them that are directories with much in them. They are copied once for all instances, which saves each of them
+/// a thousand files and links; so what they say is of when the region was started.
+const SHARED: [&str; 9] = [
+    "alternatives",
+    "ca-certificates",
+    "crypto-policies",
+    "java",
+    "pki",
+    "python3",
+    "python3.11",
+    "ssl",
+    "terminfo",
+];
+
+/// Copies what instances share. Returns where it is: a directory that looks like a root directory with an `/etc`.
+pub(super) fn share(runtime_dir: &Path) -> Result<PathBuf, Failure> {
+    let place = runtime_dir.join("shared");
+    fs::create_dir_all(place.join("etc")).at(|| format!("making `{}`", place.display()))?;
+    let root = Root::at(&place, Owners { root: 0, login: 0 });
+    let mut budget = budget();
+    for name in SHARED {
         root.copy_public(&Path::new("/etc").join(name), &mut budget)?;
+    }
+    Ok(place)
+}
+
+pub(super) fn write(root: &Root, spec: &InstanceSpec, shared: &Path) -> Result<(), Failure> {
+    let mut budget = budget();
+    for name in FROM_HOST {
+        let inside = Path::new("/etc").join(name);
+        let common = shared.join("etc").join(name);
+        // What is to be put there belongs to this instance.
+        let own = spec.files.iter().any(|file| file.path.starts_with(&inside));
+        if SHARED.contains(&name) && common.is_dir() && !common.is_symlink() && !own {
+            root.share(&common, &inside)?;
+        } else {
+            root.copy_public(&inside, &mut budget)?;
+        }
     }
     root.directory("/etc/postern", 0o755)?;
     root.link("/etc/mtab", Path::new("/proc/self/mounts"))?;
@@ -55,6 +90,10 @@ pub(super) fn write(root: &Root, spec: &InstanceSpec) -> Result<(), Failure> {
         root.file(&Path::new("/etc").join(name), 0o644, text.as_bytes())?;
     }
     Ok(())
+}
+
+fn budget() -> CopyBudget {
+    CopyBudget { entries: 8192, file_bytes: 4 << 20 }
 }
 
 fn own_files(spec: &InstanceSpec) -> [(&'static str, String); 7] {

@@ -37,24 +37,23 @@ const OPEN_FILES: (u64, u64) = (1_024, 65_536);
 pub(super) struct Birth<'a> {
     pub spec: &'a InstanceSpec,
     pub staging: &'a Path,
+    pub shared: &'a Path,
     pub hidden: &'a [PathBuf],
     pub ids: Ids,
-    pub keeper: OwnedFd,
+    pub keeper: Channel<BuildMessage, BuildMessage>,
     pub control: OwnedFd,
 }
 
 /// The whole life of an init process.
 pub(super) fn run(birth: Birth<'_>) -> ! {
-    let keeper = Channel::<BuildMessage, BuildMessage>::new(birth.keeper);
-    let built = build(birth.spec, birth.staging, birth.hidden, birth.ids, &keeper);
-    let network = match built {
+    let network = match build(&birth) {
         Ok(network) => network,
         Err(failure) => {
-            let _ = keeper.send(&BuildMessage::Failed(failure), &[]);
+            let _ = birth.keeper.send(&BuildMessage::Failed(failure), &[]);
             sys::exit_now(1);
         }
     };
-    let control = match isolate_descriptors(birth.control, network, keeper) {
+    let control = match isolate_descriptors(birth.control, network, birth.keeper) {
         Ok(control) => control,
         Err(_) => sys::exit_now(1),
     };
@@ -71,19 +70,15 @@ pub(super) fn run(birth: Birth<'_>) -> ! {
 }
 
 /// From a fresh process in fresh namespaces to the inside of a finished sandbox. Returns the network namespace.
-fn build(
-    spec: &InstanceSpec,
-    staging: &Path,
-    hidden: &[PathBuf],
-    ids: Ids,
-    keeper: &Channel<BuildMessage, BuildMessage>,
-) -> Result<OwnedFd, Failure> {
+fn build(birth: &Birth<'_>) -> Result<OwnedFd, Failure> {
+    let Birth { spec, ids, .. } = *birth;
     sys::die_with_parent().at(|| "tying the instance to the keeper".to_owned())?;
     let _ = nix::unistd::setsid();
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     nix::unistd::sethostname(&spec.host_name).at(|| format!("setting the host name `{}`", spec.host_name))?;
     sys::bring_up("lo").at(|| "bringing `lo` up".to_owned())?;
-    let root = sandbox::build(spec, staging, hidden, ids.owners())?;
+    let places = sandbox::Places { staging: birth.staging, shared: birth.shared, hidden: birth.hidden };
+    let root = sandbox::build(spec, &places, ids.owners())?;
     configure_network(ids, &root)?;
     let network = keeper::current_network()?;
     // The maps are written by the keeper, which must be able to open this process's `/proc` entries for that.
@@ -91,7 +86,7 @@ fn build(
     fs::write("/proc/self/oom_score_adj", "500")
         .at(|| "offering the instance to the memory killer".to_owned())?;
     unshare(CloneFlags::CLONE_NEWUSER).at(|| "making a user namespace".to_owned())?;
-    ask_for_maps(keeper)?;
+    ask_for_maps(&birth.keeper)?;
     if let Ids::Range(_) = ids {
         sys::become_user(0, 0).at(|| "becoming the instance's root".to_owned())?;
     }

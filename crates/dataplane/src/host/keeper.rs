@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns, unshare};
 
+use super::etc;
 use super::init;
 use super::kept::Kept;
 use super::linger::Linger;
@@ -39,6 +40,8 @@ const FIRST_HOST_ID: u32 = 0x7000_0000;
 const IDS_PER_INSTANCE: u32 = 65_536;
 /// How many instances there may be at once.
 pub(super) const MAX_INSTANCES: u32 = 4_096;
+/// Sandboxes that are built at the same time. They wait for other things than each other, most of the time.
+const BUILT_AT_ONCE: usize = 8;
 /// How long a sandbox may take to build.
 const BUILD_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -63,6 +66,8 @@ type Lease = Channel<KeeperRequest, KeeperReply>;
 struct Keeper {
     options: KeeperOptions,
     staging: PathBuf,
+    /// What all instances share of their `/etc`.
+    shared: PathBuf,
     /// The keeper's own, empty network.
     own_network: OwnedFd,
     /// Instance number to the process id of its init.
@@ -71,7 +76,11 @@ struct Keeper {
     lease: Option<Lease>,
     linger: Linger,
     kept: Kept,
+    /// What was heard and is still to be answered.
+    put_back: Option<Heard>,
 }
+
+type Heard = io::Result<Option<(KeeperRequest, Vec<OwnedFd>)>>;
 
 /// The whole life of the keeper process.
 pub(super) fn run(options: KeeperOptions, lease: OwnedFd) -> ! {
@@ -130,18 +139,20 @@ impl Keeper {
         let made = sandbox::make_mounts_private()
             .and_then(|()| sandbox::mount_proc())
             .and_then(|()| sandbox::mount_staging(&options.runtime_dir))
-            .and_then(|staging| Ok((staging, own_network()?)));
+            .and_then(|staging| Ok((staging, etc::share(&options.runtime_dir)?, own_network()?)));
         match made {
-            Ok((staging, own_network)) => {
+            Ok((staging, shared, own_network)) => {
                 lease.send(&KeeperReply::Done, &[]).map_err(drop)?;
                 Ok(Self {
                     options,
                     staging,
+                    shared,
                     own_network,
                     instances: BTreeMap::new(),
                     lease: Some(lease),
                     linger: Linger::default(),
                     kept: Kept::default(),
+                    put_back: None,
                 })
             }
             Err(failure) => {
@@ -164,7 +175,11 @@ impl Keeper {
             };
             let mut fds = vec![lease, signals.as_raw_fd(), self.linger.socket()];
             fds.extend(consoles.iter().map(|(_, reader)| *reader));
-            let patience = if self.lease.is_some() { -1 } else { self.linger.patience() };
+            let patience = match (&self.put_back, &self.lease) {
+                (Some(_), _) => 0,
+                (None, Some(_)) => -1,
+                (None, None) => self.linger.patience(),
+            };
             let Ok(ready) = sys::wait_for_any(&fds, patience) else {
                 return 1;
             };
@@ -175,7 +190,9 @@ impl Keeper {
             }
             let printed = consoles.iter().zip(printed).filter(|(_, printed)| **printed);
             printed.for_each(|((number, _), _)| self.kept.read_console(*number));
-            if *asked && let ControlFlow::Break(status) = self.hear() {
+            if (*asked || self.put_back.is_some())
+                && let ControlFlow::Break(status) = self.hear()
+            {
                 return status;
             }
             if *called && self.is_called().is_break() {
@@ -191,12 +208,16 @@ impl Keeper {
     /// Does what `up` asks for; or it is gone.
     fn hear(&mut self) -> ControlFlow<i32> {
         let Some(lease) = &self.lease else { return ControlFlow::Continue(()) };
-        match lease.receive() {
+        match self.put_back.take().unwrap_or_else(|| lease.receive()) {
             Ok(Some((KeeperRequest::Shutdown, _))) => {
                 self.kill_all();
                 self.linger = Linger::default();
-                self.reply(&KeeperReply::Done, &[]);
+                self.reply(Ok((KeeperReply::Done, Vec::new())));
                 ControlFlow::Break(0)
+            }
+            Ok(Some((KeeperRequest::CreateInstance(spec), _))) => {
+                self.create_instances(*spec);
+                ControlFlow::Continue(())
             }
             Ok(Some((request, fds))) => {
                 self.answer(request, fds);
@@ -250,13 +271,36 @@ impl Keeper {
         ControlFlow::Continue(())
     }
 
+    /// Makes a sandbox, and beside it those that were asked for meanwhile. The answers keep the order of the requests.
+    fn create_instances(&mut self, first: InstanceSpec) {
+        let mut begun = vec![self.begin_instance(&first)];
+        let asked = |lease: &&Lease| matches!(sys::wait_readable([lease.as_raw_fd()], 0), Ok([true]));
+        while begun.len() < BUILT_AT_ONCE
+            && let Some(lease) = self.lease.as_ref().filter(asked)
+        {
+            match lease.receive() {
+                Ok(Some((KeeperRequest::CreateInstance(spec), _))) => begun.push(self.begin_instance(&spec)),
+                other => {
+                    self.put_back = Some(other);
+                    break;
+                }
+            }
+        }
+        for building in begun {
+            let outcome = building.and_then(|building| self.finish_instance(building));
+            self.reply(outcome);
+        }
+    }
+
     fn answer(&mut self, request: KeeperRequest, fds: Vec<OwnedFd>) {
         let done = Ok((KeeperReply::Done, Vec::new()));
         let outcome = match request {
             KeeperRequest::CreateNetwork(kind) => {
                 self.create_network(kind).map(|fd| (KeeperReply::Network, vec![fd]))
             }
-            KeeperRequest::CreateInstance(spec) => self.create_instance(&spec),
+            KeeperRequest::CreateInstance(spec) => {
+                self.begin_instance(&spec).and_then(|building| self.finish_instance(building))
+            }
             KeeperRequest::DestroyInstance(number) => {
                 self.destroy_instance(number);
                 done
@@ -267,15 +311,15 @@ impl Keeper {
             }
             other => self.kept.answer(other, fds).unwrap_or(done),
         };
-        let (reply, fds) = outcome.unwrap_or_else(|failure| (KeeperReply::Failed(failure), vec![]));
-        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
-        self.reply(&reply, &fds);
+        self.reply(outcome);
     }
 
-    fn reply(&self, reply: &KeeperReply, fds: &[BorrowedFd<'_>]) {
+    fn reply(&self, outcome: Result<(KeeperReply, Vec<OwnedFd>), Failure>) {
+        let (reply, fds) = outcome.unwrap_or_else(|failure| (KeeperReply::Failed(failure), vec![]));
+        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
         // Where this fails the lease has ended, which the next turn of the loop sees.
         if let Some(lease) = &self.lease {
-            let _ = lease.send(reply, fds);
+            let _ = lease.send(&reply, &fds);
         }
     }
 
@@ -293,7 +337,8 @@ impl Keeper {
         Ok(fd)
     }
 
-    fn create_instance(&mut self, spec: &InstanceSpec) -> Result<(KeeperReply, Vec<OwnedFd>), Failure> {
+    /// Starts the process that builds a sandbox around itself.
+    fn begin_instance(&mut self, spec: &InstanceSpec) -> Result<Building, Failure> {
         let number = (0..MAX_INSTANCES)
             .find(|number| !self.instances.contains_key(number))
             .ok_or_else(|| io::Error::other(format!("there are `{MAX_INSTANCES}` instances already")))
@@ -311,26 +356,31 @@ impl Keeper {
             Fork::Child => init::run(init::Birth {
                 spec,
                 staging: &self.staging,
+                shared: &self.shared,
                 hidden: &self.options.hidden,
                 ids,
-                keeper: for_builder,
+                keeper: Channel::new(for_builder),
                 control,
             }),
             Fork::Parent(pid) => {
-                drop(for_builder);
-                drop(control);
-                match watch_build(Channel::new(to_builder), pid, ids) {
-                    Ok(network) => {
-                        self.instances.insert(number, pid);
-                        self.kept.keep_instance(number, &spec.name, &for_up, &network)?;
-                        Ok((KeeperReply::Instance { number }, vec![for_up, network]))
-                    }
-                    Err(failure) => {
-                        let _ = sys::kill(pid, libc::SIGKILL);
-                        let _ = sys::reap(pid);
-                        Err(failure)
-                    }
-                }
+                self.instances.insert(number, pid);
+                let name = spec.name.clone();
+                Ok(Building { number, pid, ids, builder: Channel::new(to_builder), for_up, name })
+            }
+        }
+    }
+
+    /// Sees a sandbox through until it stands.
+    fn finish_instance(&mut self, building: Building) -> Result<(KeeperReply, Vec<OwnedFd>), Failure> {
+        let Building { number, name, pid, ids, builder, for_up } = building;
+        match watch_build(&builder, pid, ids) {
+            Ok(network) => {
+                self.kept.keep_instance(number, &name, &for_up, &network)?;
+                Ok((KeeperReply::Instance { number }, vec![for_up, network]))
+            }
+            Err(failure) => {
+                self.destroy_instance(number);
+                Err(failure)
             }
         }
     }
@@ -400,9 +450,20 @@ impl Ids {
     }
 }
 
+/// A sandbox that is being built.
+struct Building {
+    number: u32,
+    name: String,
+    pid: libc::pid_t,
+    ids: Ids,
+    builder: Channel<BuildMessage, BuildMessage>,
+    /// The channel to its init process.
+    for_up: OwnedFd,
+}
+
 /// Follows a sandbox being built. Returns its network namespace.
 fn watch_build(
-    builder: Channel<BuildMessage, BuildMessage>,
+    builder: &Channel<BuildMessage, BuildMessage>,
     pid: libc::pid_t,
     ids: Ids,
 ) -> Result<OwnedFd, Failure> {
@@ -488,7 +549,9 @@ fn configure_network(kind: NetworkKind) -> Result<(), Failure> {
 /// Sets the namespace's own values of these kernel parameters, and switches IPv6 off. A parameter that this kernel
 /// does not have is left out.
 pub(super) fn write_sysctls(base: &Path, values: &[(&str, &str)]) -> Result<(), Failure> {
-    let no_ipv6 = [("net/ipv6/conf/all/disable_ipv6", "1"), ("net/ipv6/conf/default/disable_ipv6", "1")];
+    // What is said of all interfaces holds for those to come too. It is said once only: while anybody in the system
+    // changes an interface, the kernel lets this write try again and again.
+    let no_ipv6 = [("net/ipv6/conf/all/disable_ipv6", "1")];
     for (name, value) in values.iter().chain(&no_ipv6) {
         match fs::write(base.join(name), value) {
             Ok(()) => {}

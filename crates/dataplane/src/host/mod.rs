@@ -40,8 +40,9 @@ mod sandbox;
 mod spec;
 mod start;
 pub(crate) mod sys;
+mod turn;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -69,6 +70,7 @@ pub use sys::end_with_closed_pipes;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
 use port::PortMaker;
 use protocol::{Channel, Failure, KeeperReply, KeeperRequest, KeptPort};
+use turn::Turns;
 
 /// How long the keeper may take over one request.
 const KEEPER_PATIENCE: Duration = Duration::from_secs(30);
@@ -81,11 +83,14 @@ pub struct Host {
     privilege: Privilege,
     keeper: KeeperProcess,
     /// `None` once the keeper was told to end.
-    lease: Mutex<Option<Lease>>,
+    lease: Mutex<Option<Arc<Lease>>>,
+    turns: Turns,
     fabric: Namespace,
     doors: Namespace,
     ports: PortMaker,
     instances: Mutex<BTreeMap<String, Arc<Instance>>>,
+    /// Names of instances that are being made.
+    making: Mutex<BTreeSet<String>>,
     /// The socket by which the keeper is found while it lingers, if it may.
     lingers_at: OnceLock<PathBuf>,
     /// What the keeper kept of the region before.
@@ -196,11 +201,24 @@ impl Host {
     pub fn create_instance(&self, spec: &InstanceSpec) -> Result<Arc<Instance>, InstanceError> {
         let name = spec.name.clone();
         spec.check().map_err(|source| InstanceError::Spec { name: name.clone(), source })?;
-        // Held throughout, so that two of one name cannot be made at once.
-        let mut instances = self.instances();
-        if instances.contains_key(&name) {
+        // Two of one name cannot be made at once; of different names many can.
+        if !self.making().insert(name.clone()) {
             return Err(InstanceError::Exists(name));
         }
+        let made = if self.instance(&name).is_some() {
+            Err(InstanceError::Exists(name.clone()))
+        } else {
+            self.make_instance(spec)
+        };
+        if let Ok(instance) = &made {
+            self.instances().insert(name.clone(), Arc::clone(instance));
+        }
+        self.making().remove(&name);
+        made
+    }
+
+    fn make_instance(&self, spec: &InstanceSpec) -> Result<Arc<Instance>, InstanceError> {
+        let name = spec.name.clone();
         let request = KeeperRequest::CreateInstance(Box::new(spec.clone()));
         let (reply, fds) = self.ask_keeper(&request, &[]).map_err(|failure| match failure {
             Refusal::Gone => InstanceError::KeeperGone,
@@ -214,12 +232,10 @@ impl Host {
             }
             (_, _) => return Err(InstanceError::KeeperGone),
         };
-        let instance = Arc::new(built.map_err(|error| InstanceError::Build {
+        built.map(Arc::new).map_err(|error| InstanceError::Build {
             name: name.clone(),
             reason: format!("starting a thread: {error}"),
-        })?);
-        instances.insert(name, Arc::clone(&instance));
-        Ok(instance)
+        })
     }
 
     /// The instance of this name.
@@ -367,7 +383,12 @@ impl Host {
 
     /// Opens the packet socket of a port's host end.
     pub fn open_port(&self, port: &Port) -> Result<PacketSocket, PacketError> {
-        PacketSocket::open(&self.fabric, &port.name)
+        self.open_port_for(port, Frames::All)
+    }
+
+    /// The same, for these frames only.
+    pub fn open_port_for(&self, port: &Port, frames: Frames) -> Result<PacketSocket, PacketError> {
+        PacketSocket::open_for(&self.fabric, &port.name, frames)
     }
 
     /// Makes every address of a network the doors' own: a listener there on the wildcard address serves them all.
@@ -404,18 +425,27 @@ impl Host {
         request: &KeeperRequest,
         fds: &[BorrowedFd<'_>],
     ) -> Result<(KeeperReply, Vec<OwnedFd>), Refusal> {
-        let lease = self.lease();
-        let lease = lease.as_ref().ok_or(Refusal::Gone)?;
-        ask(lease, request, fds)
+        let (lease, turn) = {
+            let lease = self.lease();
+            let lease = lease.as_ref().ok_or(Refusal::Gone)?;
+            lease.send(request, fds).map_err(|_| Refusal::Gone)?;
+            (Arc::clone(lease), self.turns.take())
+        };
+        turn.wait();
+        hear(&lease)
     }
 
-    fn lease(&self) -> MutexGuard<'_, Option<Lease>> {
-        // A request and its answer are one critical section without a panic in it.
+    fn lease(&self) -> MutexGuard<'_, Option<Arc<Lease>>> {
+        // A request and the place of its answer are one critical section without a panic in it.
         self.lease.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn instances(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Instance>>> {
         self.instances.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn making(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.making.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -463,6 +493,10 @@ fn ask(
     fds: &[BorrowedFd<'_>],
 ) -> Result<(KeeperReply, Vec<OwnedFd>), Refusal> {
     lease.send(request, fds).map_err(|_| Refusal::Gone)?;
+    hear(lease)
+}
+
+fn hear(lease: &Lease) -> Result<(KeeperReply, Vec<OwnedFd>), Refusal> {
     match lease.receive() {
         Ok(Some((KeeperReply::Failed(failure), _))) => Err(Refusal::Failed(failure)),
         Ok(Some(answer)) => Ok(answer),

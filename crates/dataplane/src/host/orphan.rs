@@ -20,6 +20,7 @@ use super::protocol::{
 };
 use super::start::{HostError, network};
 use super::sys;
+use super::turn::Turns;
 use super::{Host, KEEPER_PATIENCE, KeeperProcess, Lease, Namespace, Refusal, ask};
 
 /// How long an `up` that was killed may take to be gone.
@@ -260,11 +261,13 @@ fn adopt(lease: Lease, keeper: KeeperProcess, socket: &Path) -> Result<Host, Hos
         // Only under root a keeper lingers.
         privilege: Privilege::Root,
         keeper,
-        lease: Mutex::new(Some(lease)),
+        lease: Mutex::new(Some(Arc::new(lease))),
+        turns: Turns::default(),
         fabric,
         doors,
         ports: maker,
         instances: Mutex::new(instances),
+        making: Mutex::default(),
         lingers_at: OnceLock::from(socket.to_owned()),
         inheritance: Mutex::new(Some(inheritance)),
         // Until this `up` is ready, the keeper stays an orphan that the next one may take over.

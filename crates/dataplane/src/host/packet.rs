@@ -138,6 +138,8 @@ pub struct PacketSocket {
     namespace: Namespace,
     interface: Box<str>,
     index: u32,
+    /// Which frames it receives.
+    frames: Frames,
 }
 
 /// Which frames a packet socket receives.
@@ -168,19 +170,30 @@ impl PacketSocket {
         Self::open_for(namespace, interface, Frames::All)
     }
 
-    fn open_for(namespace: &Namespace, interface: &str, frames: Frames) -> Result<Self, PacketError> {
+    /// Opens one that receives these frames. To change that later waits for the kernel, some hundredths of a second.
+    pub fn open_for(namespace: &Namespace, interface: &str, frames: Frames) -> Result<Self, PacketError> {
         let opened = namespace.run(|| Self::open_here(interface, frames))?;
         let (fd, index) = opened.map_err(|source| PacketError::Open {
             interface: interface.to_owned(),
             namespace: namespace.name().to_owned(),
             source,
         })?;
-        Ok(Self { fd, namespace: namespace.clone(), interface: interface.into(), index })
+        Ok(Self { fd, namespace: namespace.clone(), interface: interface.into(), index, frames })
     }
 
     /// From now on only these frames are received. Those that wait already are still received.
-    pub(crate) fn narrow(&self, frames: Frames) -> io::Result<()> {
-        bind(self.fd.as_fd(), self.index, frames)
+    pub(crate) fn narrow(&mut self, frames: Frames) -> io::Result<()> {
+        if self.frames != frames {
+            bind(self.fd.as_fd(), self.index, frames)?;
+            self.frames = frames;
+        }
+        Ok(())
+    }
+
+    /// The same socket once more.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        let (namespace, interface) = (self.namespace.clone(), self.interface.clone());
+        Ok(Self { fd: self.fd.try_clone()?, namespace, interface, index: self.index, frames: self.frames })
     }
 
     /// Another socket on the same interface, for these frames.

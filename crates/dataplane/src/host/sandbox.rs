@@ -44,6 +44,16 @@ pub(super) struct Owners {
     pub login: u32,
 }
 
+/// Where a root directory is made, and of what.
+pub(super) struct Places<'a> {
+    /// On what it is built.
+    pub staging: &'a Path,
+    /// What [`etc::share`] has made.
+    pub shared: &'a Path,
+    /// Host directories that must not be seen.
+    pub hidden: &'a [PathBuf],
+}
+
 /// The finished root, and a way into its `/proc` that the read-only mounts over it do not cover.
 pub(super) struct BuiltRoot {
     pub unmasked_proc: OwnedFd,
@@ -52,22 +62,17 @@ pub(super) struct BuiltRoot {
 /// Builds the root directory of an instance on `staging` and makes it the root of the calling process.
 ///
 /// The caller is alone in fresh mount, PID and network namespaces, with the privileges of the user namespace that
-/// owns them. `hidden` are host directories that must not be seen.
-pub(super) fn build(
-    spec: &InstanceSpec,
-    staging: &Path,
-    hidden: &[PathBuf],
-    owners: Owners,
-) -> Result<BuiltRoot, Failure> {
-    let root = Root { path: staging.to_owned(), owners };
+/// owns them.
+pub(super) fn build(spec: &InstanceSpec, places: &Places<'_>, owners: Owners) -> Result<BuiltRoot, Failure> {
+    let root = Root::at(places.staging, owners);
     root.tmpfs("", 0o755, 4 << 20, MsFlags::MS_NOSUID | MsFlags::MS_NODEV)?;
     root.show_host()?;
     root.private_directories(spec)?;
     root.devices()?;
     let unmasked_proc = root.kernel_file_systems()?;
-    let covers = root.hide(hidden)?;
+    let covers = root.hide(places.hidden)?;
     root.show_extra(&spec.read_only_binds)?;
-    etc::write(&root, spec)?;
+    etc::write(&root, spec, places.shared)?;
     root.place_files(spec)?;
     for path in ["/etc", "/dev"].into_iter().map(PathBuf::from).chain(covers) {
         root.set_attributes(&path, ATTR_RDONLY, false)?;
@@ -84,6 +89,10 @@ pub(super) struct Root {
 }
 
 impl Root {
+    pub(super) fn at(path: &Path, owners: Owners) -> Self {
+        Self { path: path.to_owned(), owners }
+    }
+
     /// Where a path of the instance is now.
     fn place(&self, inside: &Path) -> PathBuf {
         self.path.join(inside.strip_prefix("/").unwrap_or(inside))
@@ -137,6 +146,12 @@ impl Root {
     fn set_attributes(&self, inside: &Path, set: u64, below: bool) -> Result<(), Failure> {
         sys::set_mount_attributes(&self.place(inside), set, below)
             .at(|| format!("setting mount attributes of `{}`", inside.display()))
+    }
+
+    /// A directory that is read-only, and the same for all instances.
+    pub(super) fn share(&self, source: &Path, inside: &Path) -> Result<(), Failure> {
+        self.directory_for(inside, 0o755, self.owners.root)?;
+        self.bind(source, inside, HOST_ATTRIBUTES)
     }
 
     /// Mounts what the host has at `source` on `inside`, with all that is mounted below it.

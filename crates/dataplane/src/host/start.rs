@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -14,6 +14,7 @@ use super::keeper::{self, KeeperOptions, Privilege};
 use super::port::PortMaker;
 use super::protocol::{KeeperReply, KeeperRequest, NetworkKind, packet_pair};
 use super::sys::{self, Fork};
+use super::turn::Turns;
 use super::{Host, KEEPER_PATIENCE, KeeperProcess, Lease, Namespace, PortError, Refusal, ask};
 
 /// How the host side is started.
@@ -95,11 +96,13 @@ pub fn start(options: StartOptions) -> Result<Host, HostError> {
         Ok((fabric, doors, ports)) => Ok(Host {
             privilege,
             keeper: KeeperProcess::Child(keeper),
-            lease: Mutex::new(Some(lease)),
+            lease: Mutex::new(Some(Arc::new(lease))),
+            turns: Turns::default(),
             fabric,
             doors,
             ports,
             instances: Mutex::default(),
+            making: Mutex::default(),
             lingers_at: OnceLock::new(),
             inheritance: Mutex::default(),
             owned: AtomicBool::new(true),

@@ -346,13 +346,17 @@ impl KernelProgram {
         socket.namespace().is_same(&self.fabric)
     }
 
+    /// Whether the program was put on a port by somebody before us.
+    pub(crate) fn stands_on(&self, socket: &PacketSocket) -> bool {
+        self.inherited().is_some_and(|all| all.iter().any(|(_, port)| *port == socket.index()))
+    }
+
     /// Puts the program on a port's host end. It carries nothing there before the port is described to it.
     pub(crate) fn attach(&self, socket: &PacketSocket) -> Result<Attachment, KernelError> {
         let interface = socket.index();
         let fail = |source| KernelError::Attach { interface: socket.interface().to_owned(), source };
         let pinned = self.pins.as_ref().map(|pins| (Arc::clone(pins), interface));
-        let is_inherited = self.inherited().is_some_and(|all| all.iter().any(|(_, port)| *port == interface));
-        if let (true, Some((pins, _))) = (is_inherited, &pinned)
+        if let (true, Some((pins, _))) = (self.stands_on(socket), &pinned)
             && let Some(link) = pins.open_link(interface).map_err(fail)?
         {
             return Ok(Attachment { _link: link, pinned });

@@ -137,6 +137,7 @@ fn plain(mut counters: Counters) -> Counters {
     for port in &mut counters.ports {
         (port.counters.in_kernel, port.counters.new_in_kernel) = (Default::default(), 0);
         port.counters.flows = 0;
+        port.by_program = false;
     }
     counters.gateways.iter_mut().for_each(|(_, gateway)| gateway.active = 0);
     Counters { flows: 0, peers: 0, ..counters }

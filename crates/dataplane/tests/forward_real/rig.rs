@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use postern_dataplane::forward::packet::{ROUTER_MAC, checksum};
-use postern_dataplane::forward::{Counters, Forwarder, LiveFlow, Options};
+use postern_dataplane::forward::{Counters, Forwarder, LiveFlow, Options, Rate};
 use postern_dataplane::host::{
     FrameBatch, Host, MAX_BATCH, Mac, Namespace, PacketSocket, PortSpec, VirtioNetHdr,
 };
@@ -62,7 +62,10 @@ pub struct Rig {
 impl Rig {
     pub fn start(host: &Host, rules: Rules, with_program: bool) -> Self {
         let program = with_program.then(|| load_program(host.fabric()).unwrap());
-        Self::start_with(host, rules, Options::with_seed(7), program)
+        let mut options = Options::with_seed(7);
+        // How many answers are left out depends on the moment at which each of the two takes a packet.
+        options.limits.replies = Rate { per_second: 1_000_000, burst: 1_000_000 };
+        Self::start_with(host, rules, options, program)
     }
 
     pub fn start_with(host: &Host, rules: Rules, options: Options, program: Option<KernelProgram>) -> Self {

@@ -16,6 +16,7 @@ use postern_model::interface::NetworkInterface;
 use postern_model::{Action, InstanceId, NetworkInterfaceId, State, Timestamp};
 use postern_path::decide::VPC_MTU;
 use postern_services::commands::Commands;
+use tokio::task::JoinSet;
 
 use super::attach::Guest;
 use super::console::Consoles;
@@ -26,6 +27,9 @@ use super::sandbox::{self, Furnishings};
 const GRACE: Duration = Duration::from_secs(2);
 /// How often everything is looked at again, even if nothing was heard of.
 pub const PERIOD: Duration = Duration::from_secs(5);
+
+/// Tasks that are worked on at the same time. The keeper builds as many sandboxes at once.
+const HANDS: usize = 8;
 
 /// All sandboxes and ports of a region.
 pub struct Machines {
@@ -137,6 +141,40 @@ impl Machines {
         }
         self.there().failed.retain(|id, _| state.instances.contains_key(id));
         let tasks = difference(state, &self.actual(), true, Timestamp(commands.now_milliseconds()));
+        self.work_off(commands, state, tasks).await
+    }
+
+    /// Applies tasks, those of different instances at the same time: most of what they take is waiting for the kernel.
+    /// Whether anything was done.
+    async fn work_off(
+        self: &Arc<Self>,
+        commands: &Arc<dyn Commands>,
+        state: &Arc<State>,
+        tasks: Vec<Task>,
+    ) -> bool {
+        let mut hands = JoinSet::new();
+        let mut did = false;
+        for chain in chains(tasks) {
+            while hands.len() >= HANDS {
+                did |= joined(hands.join_next().await);
+            }
+            let (machines, commands) = (Arc::clone(self), Arc::clone(commands));
+            let state = Arc::clone(state);
+            hands.spawn(async move { machines.work_through(&commands, &state, chain).await });
+        }
+        while !hands.is_empty() {
+            did |= joined(hands.join_next().await);
+        }
+        did
+    }
+
+    /// Applies tasks one after the other; whether anything was done.
+    async fn work_through(
+        self: &Arc<Self>,
+        commands: &Arc<dyn Commands>,
+        state: &Arc<State>,
+        tasks: Vec<Task>,
+    ) -> bool {
         let mut did = false;
         for task in tasks {
             if let Task::Build(id) = task
@@ -384,8 +422,8 @@ impl Machines {
 
     /// Gives the forwarder the other end of a port.
     fn hand_over(&self, interface: NetworkInterfaceId, port: &Port) -> anyhow::Result<()> {
-        let socket = self.host.open_port(port)?;
-        self.forwarder.add_port(interface, socket).wait()??;
+        let socket = self.host.open_port_for(port, self.forwarder.received_by_ports())?;
+        self.forwarder.add_port_soon(interface, socket).wait()??;
         Ok(())
     }
 
@@ -442,5 +480,50 @@ impl Machines {
             self.disconnect(*interface, port);
         }
         self.there().failed.clear();
+    }
+}
+
+/// Tasks that have to follow each other, those of one instance, in their order.
+fn chains(tasks: Vec<Task>) -> Vec<Vec<Task>> {
+    let mut chains: Vec<Vec<Task>> = Vec::new();
+    let mut of_instance: BTreeMap<InstanceId, usize> = BTreeMap::new();
+    for task in tasks {
+        match task.instance() {
+            Some(id) => {
+                let at = *of_instance.entry(id).or_insert(chains.len());
+                match chains.get_mut(at) {
+                    Some(chain) => chain.push(task),
+                    None => chains.push(vec![task]),
+                }
+            }
+            None => chains.push(vec![task]),
+        }
+    }
+    chains
+}
+
+fn joined(done: Option<Result<bool, tokio::task::JoinError>>) -> bool {
+    match done {
+        Some(Ok(did)) => did,
+        Some(Err(error)) => {
+            tracing::error!(%error, "work of the reconciler ended early");
+            false
+        }
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_about_one_instance_keeps_its_order_and_the_rest_goes_beside_it() {
+        let (one, other) = (InstanceId::from_number(1), InstanceId::from_number(2));
+        let (first, second) = (NetworkInterfaceId::from_number(1), NetworkInterfaceId::from_number(2));
+        let tasks = vec![Task::Unplug(one, first), Task::Build(other), Task::Plug(one, second)];
+        let expected =
+            vec![vec![Task::Unplug(one, first), Task::Plug(one, second)], vec![Task::Build(other)]];
+        assert_eq!(chains(tasks), expected);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use postern_dataplane::forward::{Counters, GatewayCounters, PortCounters, PortReport};
+
 use super::uplink::{Carried, Meter, Refused};
 use super::{Packets, Region};
 
@@ -81,79 +83,136 @@ fn count(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
 
-fn data_plane(text: &mut String, counters: &postern_dataplane::forward::Counters) {
-    let mut family = |name: &str, kind: &str, help: &str, lines: Vec<(String, u64)>| {
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        for (labels, value) in lines {
-            let _ = writeln!(text, "{name}{labels} {value}");
-        }
-    };
-    let ports = || {
-        counters.ports.iter().map(|port| {
-            let label = port.interface.map_or_else(|| "doors".to_owned(), |id| id.to_string());
-            (label, &port.counters)
-        })
-    };
-    let each = |value: fn(&postern_dataplane::forward::PortCounters) -> u64| -> Vec<(String, u64)> {
-        ports().map(|(interface, port)| (format!("{{interface=\"{interface}\"}}"), value(port))).collect()
-    };
-    family(
-        "postern_packets_received_total",
+fn data_plane(text: &mut String, counters: &Counters) {
+    interfaces(text, counters);
+    drops(text, counters);
+    gateways(text, counters);
+    let ports = |by_program| counters.ports.iter().filter(|port| port.by_program == by_program).count();
+    let carried = [("kernel", count(ports(true))), ("forwarder", count(ports(false)))];
+    let of = ("postern_ports", "gauge", "Ports, by who carries the packets of known flows there.");
+    family(text, of, "carrier", carried);
+    let single: [Single; 4] = [
+        ("postern_known_flows", "gauge", "Flows known.", count(counters.flows)),
+        ("postern_peers", "gauge", "Addresses that stand for peers.", count(counters.peers)),
+        ("postern_unknown_port_total", "counter", "Frames that came in by no port.", counters.unknown_port),
+        (
+            "postern_flow_log_lost_total",
+            "counter",
+            "Flow log records that there was no room for.",
+            counters.log_lost,
+        ),
+    ];
+    for (name, kind, help, value) in single {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+    }
+}
+
+/// Name, kind, help and value.
+type Single = (&'static str, &'static str, &'static str, u64);
+/// Name, kind, help, and where the value is.
+type Of<T> = (&'static str, &'static str, &'static str, fn(&T) -> u64);
+
+/// What is counted of each interface.
+///
+/// What an interface sent is received or lost; what was received is passed, answered or dropped, or waits for a
+/// connection outside the region.
+const INTERFACE: [Of<PortCounters>; 16] = [
+    ("postern_packets_received_total", "counter", "Packets from an interface.", |p| p.received.packets),
+    ("postern_bytes_received_total", "counter", "Bytes from an interface.", |p| p.received.bytes),
+    ("postern_packets_passed_total", "counter", "Packets from an interface that went on.", |p| {
+        p.passed.packets
+    }),
+    (
+        "postern_packets_answered_total",
         "counter",
-        "Packets from an interface.",
-        each(|p| p.received.packets),
-    );
-    family("postern_bytes_received_total", "counter", "Bytes from an interface.", each(|p| p.received.bytes));
-    family(
-        "postern_packets_delivered_total",
-        "counter",
-        "Packets to an interface.",
-        each(|p| p.delivered.packets),
-    );
-    family("postern_bytes_delivered_total", "counter", "Bytes to an interface.", each(|p| p.delivered.bytes));
-    family(
+        "Packets from an interface that were answered: ARP and DHCP.",
+        |p| p.answered,
+    ),
+    ("postern_packets_delivered_total", "counter", "Packets to an interface.", |p| p.delivered.packets),
+    ("postern_bytes_delivered_total", "counter", "Bytes to an interface.", |p| p.delivered.bytes),
+    (
         "postern_packets_in_kernel_total",
         "counter",
         "Packets from an interface that the kernel program carried.",
-        each(|p| p.in_kernel.packets),
-    );
-    family("postern_flows", "gauge", "Live flows that entered by an interface.", each(|p| p.flows));
-    family("postern_new_flows_total", "counter", "Flows that were made.", each(|p| p.new_flows));
-    family(
-        "postern_new_flows_in_kernel_total",
+        |p| p.in_kernel.packets,
+    ),
+    (
+        "postern_packets_lost_total",
         "counter",
-        "Flows that the kernel program made.",
-        each(|p| p.new_in_kernel),
-    );
-    family("postern_upcalls_total", "counter", "Packets that asked for a decision.", each(|p| p.upcalls));
-    let drops = ports().flat_map(|(interface, port)| {
-        let line = move |(reason, value): (postern_path::DropReason, u64)| {
-            (format!("{{interface=\"{interface}\",reason=\"{}\"}}", reason.name()), value)
-        };
-        port.drops.iter().filter(|(_, value)| *value > 0).map(line).collect::<Vec<_>>()
-    });
-    family("postern_drops_total", "counter", "Packets that were dropped.", drops.collect());
-    let gateways = |value: fn(&postern_dataplane::forward::GatewayCounters) -> u64| -> Vec<(String, u64)> {
-        let each = counters.gateways.iter();
-        each.map(|(resource, gateway)| (format!("{{resource=\"{resource}\"}}"), value(gateway))).collect()
-    };
-    family(
-        "postern_gateway_bytes_out_total",
-        "counter",
-        "Bytes through a gateway or endpoint.",
-        gateways(|g| g.outward.bytes),
-    );
-    family(
-        "postern_gateway_bytes_in_total",
-        "counter",
-        "Bytes back through it.",
-        gateways(|g| g.inward.bytes),
-    );
-    family("postern_gateway_active_flows", "gauge", "Live flows through it.", gateways(|g| g.active));
-    family(
-        "postern_port_allocation_errors_total",
-        "counter",
-        "Flows that found no free port.",
-        gateways(|g| g.port_allocation_errors),
-    );
+        "Packets from an interface that the kernel could not keep for the forwarder.",
+        |p| p.overruns,
+    ),
+    ("postern_flows", "gauge", "Live flows that entered by an interface.", |p| p.flows),
+    ("postern_new_flows_total", "counter", "Flows that were made.", |p| p.new_flows),
+    ("postern_new_flows_in_kernel_total", "counter", "Flows that the kernel program made.", |p| {
+        p.new_in_kernel
+    }),
+    ("postern_upcalls_total", "counter", "Packets that asked for a decision.", |p| p.upcalls),
+    ("postern_template_hits_total", "counter", "Flows that a template decided.", |p| p.template_hits),
+    ("postern_replies_total", "counter", "Resets, ICMP errors and answers to an interface.", |p| p.replies),
+    ("postern_replies_suppressed_total", "counter", "Replies that were too many.", |p| p.replies_suppressed),
+    ("postern_refusals_unlogged_total", "counter", "Refusals that were too many to be logged.", |p| {
+        p.unlogged
+    }),
+];
+
+fn interfaces(text: &mut String, counters: &Counters) {
+    for (name, kind, help, value) in INTERFACE {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for port in &counters.ports {
+            let _ = writeln!(text, "{name}{{interface=\"{}\"}} {}", whose(port), value(&port.counters));
+        }
+    }
+}
+
+fn whose(port: &PortReport) -> String {
+    port.interface.map_or_else(|| "doors".to_owned(), |id| id.to_string())
+}
+
+fn drops(text: &mut String, counters: &Counters) {
+    let name = "postern_drops_total";
+    let _ = writeln!(text, "# HELP {name} Packets that were dropped.\n# TYPE {name} counter");
+    for port in &counters.ports {
+        for (reason, packets) in port.counters.drops.iter() {
+            let (interface, reason) = (whose(port), reason.name());
+            let _ = writeln!(text, "{name}{{interface=\"{interface}\",reason=\"{reason}\"}} {packets}");
+        }
+    }
+    let name = "postern_drops_by_resource_total";
+    let help = "Packets that were dropped because of a resource: a group, a route, a gateway.";
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
+    for drops in &counters.resources {
+        let (resource, reason, packets) = (drops.resource, drops.reason.name(), drops.packets);
+        let _ = writeln!(text, "{name}{{resource=\"{resource}\",reason=\"{reason}\"}} {packets}");
+    }
+    if counters.further_resources > 0 {
+        let _ =
+            writeln!(text, "{name}{{resource=\"further\",reason=\"any\"}} {}", counters.further_resources);
+    }
+}
+
+/// What is counted of each gateway and endpoint.
+const GATEWAY: [Of<GatewayCounters>; 7] = [
+    ("postern_gateway_packets_out_total", "counter", "Packets through a gateway or endpoint.", |g| {
+        g.outward.packets
+    }),
+    ("postern_gateway_packets_in_total", "counter", "Packets back through it.", |g| g.inward.packets),
+    ("postern_gateway_bytes_out_total", "counter", "Bytes through a gateway or endpoint.", |g| {
+        g.outward.bytes
+    }),
+    ("postern_gateway_bytes_in_total", "counter", "Bytes back through it.", |g| g.inward.bytes),
+    ("postern_gateway_active_flows", "gauge", "Live flows through it.", |g| g.active),
+    ("postern_gateway_flows_total", "counter", "Flows that were made through it.", |g| g.attempts),
+    ("postern_port_allocation_errors_total", "counter", "Flows that found no free port.", |g| {
+        g.port_allocation_errors
+    }),
+];
+
+fn gateways(text: &mut String, counters: &Counters) {
+    for (name, kind, help, value) in GATEWAY {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (resource, gateway) in &counters.gateways {
+            let _ = writeln!(text, "{name}{{resource=\"{resource}\"}} {}", value(gateway));
+        }
+    }
 }

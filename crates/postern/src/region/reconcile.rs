@@ -40,6 +40,14 @@ impl Task {
     fn report(account: AccountId, action: Action) -> Self {
         Self::Report(account, Box::new(action))
     }
+
+    /// The instance that it is about, if its order among others of that instance counts.
+    pub fn instance(&self) -> Option<InstanceId> {
+        match self {
+            Self::Build(id) | Self::Destroy(id, _) | Self::Plug(id, _) | Self::Unplug(id, _) => Some(*id),
+            Self::Report(..) => None,
+        }
+    }
 }
 
 /// What is to be done so that `actual` becomes what `state` says. `planned` is whether packets follow this state.

@@ -130,8 +130,11 @@ fn settle(tables: &mut Tables, port: PortNumber, fate: Fate, bytes: usize) {
             Fate::Deliver(_) | Fate::DeliverPieces(_) => arrival.counters.passed.add(bytes),
             Fate::Answered => arrival.counters.answered += 1,
             Fate::Held => arrival.counters.received.take_back(bytes),
-            Fate::Drop { reason, resource: _ } => arrival.counters.drops.count(reason),
+            Fate::Drop { reason, .. } => arrival.counters.drops.count(reason),
         }
+    }
+    if let Fate::Drop { reason, resource: Some(resource) } = fate {
+        tables.resources.count(resource, reason);
     }
     if let Fate::Deliver(exit) | Fate::DeliverPieces(exit) = fate
         && let Some(exit) = tables.ports.get_mut(exit)
