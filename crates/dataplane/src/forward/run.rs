@@ -664,10 +664,12 @@ impl Worker {
     }
 
     /// Lets the program write down the flows that it makes only while somebody follows the log.
-    fn follow(&self) {
+    fn follow(&mut self) {
         let Some(maps) = self.maps.as_ref().filter(|maps| maps.logs_flows()) else { return };
         if self.log.receiver_count() == 0 {
             maps.log_flows(false);
+            // Whoever follows it next does not care for these.
+            self.tables.drop_notes();
             if self.log.receiver_count() > 0 {
                 maps.log_flows(true);
             }

@@ -156,4 +156,22 @@ fn data_plane(text: &mut String, counters: &postern_dataplane::forward::Counters
         "Flows that found no free port.",
         gateways(|g| g.port_allocation_errors),
     );
+    family(
+        "postern_refusals_unlogged_total",
+        "counter",
+        "Refused packets that the flow log left out, since there were too many.",
+        each(|p| p.unlogged),
+    );
+    family(
+        "postern_upcall_queue_overruns_total",
+        "counter",
+        "Packets for the forwarder that the kernel had no room for.",
+        each(|p| p.overruns),
+    );
+    family(
+        "postern_flow_log_lost_total",
+        "counter",
+        "Records of the flow log that there was no room for, in the forwarder or in the kernel program's rings.",
+        vec![(String::new(), counters.log_lost)],
+    );
 }
