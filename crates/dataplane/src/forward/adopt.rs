@@ -89,8 +89,7 @@ impl Tables {
         let judge = Judge { decider, same_state, now };
         let maps = program.maps();
         let mut seen = Seen::default();
-        let held = |found: &Found| maps.holds(&found.stamps);
-        self.go_on_with_all(&maps, &judge, &mut seen, held);
+        self.go_on_with_all(&maps, &judge, &mut seen, false);
         // Only now: what rests on the plan of before does not hold from here on.
         maps.outdate(program.last_generation() + 1);
         let beyond = self.generations.store(current);
@@ -99,7 +98,7 @@ impl Tables {
         }
         // Until a moment ago templates of before made flows. They rest on what was decided last.
         std::thread::sleep(SETTLED);
-        self.go_on_with_all(&maps, &judge, &mut seen, |_| true);
+        self.go_on_with_all(&maps, &judge, &mut seen, true);
         let boxes = maps.template_boxes();
         maps.clear_templates();
         if let Some(kernel) = &mut self.kernel {
@@ -111,24 +110,19 @@ impl Tables {
         Adopted { ports: self.ports.iter().count(), flows: self.flows.len(), ended: seen.ended.len() }
     }
 
-    /// Goes on with every flow that is there and was not seen yet.
-    fn go_on_with_all(
-        &mut self,
-        maps: &Maps,
-        judge: &Judge<'_>,
-        seen: &mut Seen,
-        held: impl Fn(&Found) -> bool,
-    ) {
+    /// Goes on with every flow that is there and was not seen yet. The last time nobody but us changes any, and what flows
+    /// rested on is not to be compared any more.
+    fn go_on_with_all(&mut self, maps: &Maps, judge: &Judge<'_>, seen: &mut Seen, last: bool) {
         let epoch = self.generations.epoch();
         for place in 0..maps.room() {
             if seen.known.contains(&place) || seen.ended.contains(&place) {
                 continue;
             }
             // One that is over may be begun again before this is done, and is looked at again then.
-            let Some(found) = maps.found(place).filter(|found| !self.is_over(found, judge.now)) else {
-                continue;
-            };
-            match self.go_on_with(&found, judge, &mut seen.shared, held(&found)) {
+            let found = maps.found(place, last).filter(|found| !self.is_over(found, judge.now));
+            let Some(found) = found else { continue };
+            let held = last || maps.holds(&found.stamps);
+            match self.go_on_with(&found, judge, &mut seen.shared, held) {
                 Some(id) => {
                     if let Some(flow) = self.flows.get(id).filter(|flow| flow.live.place().is_some()) {
                         flow.live.found_to_hold(epoch);

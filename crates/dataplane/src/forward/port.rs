@@ -87,6 +87,8 @@ pub struct Ports {
     limits: Limits,
     hash: KeyHash,
     revision: u64,
+    /// The first place that the kernel program may not have been told of since the plan changed.
+    stale: usize,
     /// Where the kernel program reads about ports.
     maps: Option<Arc<Maps>>,
 }
@@ -101,6 +103,7 @@ impl Ports {
             limits,
             hash,
             revision: 1,
+            stale: 0,
             maps,
         }
     }
@@ -261,9 +264,27 @@ impl Ports {
     /// There is another plan: what the last one said of interfaces is to be asked again.
     pub(crate) fn plan_changed(&mut self) {
         self.revision += 1;
+        self.stale = 0;
         if let Some(maps) = &self.maps {
             maps.settings().revision.store(self.revision, Ordering::SeqCst);
         }
+    }
+
+    /// Tells the kernel program what the plan says of ports of which no packet has come up since it changed, looking at
+    /// `budget` places. Without that their packets would need the forwarder, which may be gone by then. True where there
+    /// are more.
+    pub(crate) fn tell_plan(&mut self, decider: &dyn Decider, budget: usize) -> bool {
+        if self.maps.is_none() {
+            return false;
+        }
+        let until = self.places.len().min(self.stale.saturating_add(budget));
+        for at in self.stale..until {
+            if let Some(number) = self.places.get(at).map(|place| place.number) {
+                let _ = self.fresh(number, decider);
+            }
+        }
+        self.stale = until;
+        until < self.places.len()
     }
 
     /// The kernel program stands on a port's host end.

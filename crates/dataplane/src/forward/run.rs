@@ -50,6 +50,8 @@ const SWEEP_EVERY: u64 = 1_000_000;
 const SWEEP_PLACES: usize = 512;
 /// How many after a rest, in which there was nothing else to do.
 const SWEEP_RESTED: usize = 8_192;
+/// Ports of which the kernel program is told what another plan says, in one go.
+const TOLD_AT_ONCE: usize = 128;
 /// Commands that wait.
 const COMMANDS: usize = 1_024;
 /// The mark of the wake-up event among those of ports, which are below it.
@@ -233,6 +235,7 @@ impl Forwarder {
             log,
             log_lost: 0,
             swept: 0,
+            untold: false,
         };
         let thread = std::thread::Builder::new().name("forwarder".to_owned()).spawn(|| worker.run())?;
         *forwarder.thread() = Some(thread);
@@ -436,6 +439,8 @@ struct Worker {
     log_lost: u64,
     /// When the tables were last swept.
     swept: u64,
+    /// Whether the kernel program is still to be told of ports what the plan says now.
+    untold: bool,
 }
 
 impl Drop for Worker {
@@ -454,7 +459,8 @@ impl Worker {
         let mut events = [EpollEvent::empty(); 64];
         let rest = EpollTimeout::try_from(REST).unwrap_or(EpollTimeout::ZERO);
         loop {
-            let ready = match self.epoll.wait(&mut events, rest) {
+            let patience = if self.untold { EpollTimeout::ZERO } else { rest };
+            let ready = match self.epoll.wait(&mut events, patience) {
                 Ok(ready) => ready,
                 Err(nix::errno::Errno::EINTR) => continue,
                 Err(error) => {
@@ -473,6 +479,9 @@ impl Worker {
                     // Everything else was registered with a port's number, which has 32 bits.
                     number => self.pump(PortNumber(number as u32), number & ARP_EVENT != 0, &mut batch),
                 }
+            }
+            if self.untold {
+                self.untold = self.tables.ports.tell_plan(&*self.decider, TOLD_AT_ONCE);
             }
             // What the program made is logged before it is collected.
             self.tables.take_notes();
@@ -527,6 +536,7 @@ impl Worker {
             Command::Publish { decider, changed, reply } => {
                 self.decider = decider;
                 self.tables.plan_changed(&changed);
+                self.untold = self.tables.ports.tell_plan(&*self.decider, TOLD_AT_ONCE);
                 let _ = reply.send(());
             }
             Command::Opener { opener, reply } => {
@@ -725,10 +735,12 @@ impl Worker {
     }
 
     /// Lets the program write down the flows that it makes only while somebody follows the log.
-    fn follow(&self) {
+    fn follow(&mut self) {
         let Some(maps) = self.maps.as_ref().filter(|maps| maps.logs_flows()) else { return };
         if self.log.receiver_count() == 0 {
             maps.log_flows(false);
+            // Whoever follows it next does not care for these.
+            self.tables.drop_notes();
             if self.log.receiver_count() > 0 {
                 maps.log_flows(true);
             }

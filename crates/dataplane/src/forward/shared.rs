@@ -112,9 +112,10 @@ impl Tables {
         true
     }
 
-    /// Collects flows of the program's that are over, looking at `budget` places, and gives it new ones.
+    /// Collects flows of the program's that are over, looking at half of `budget` places, and gives it new ones.
     pub(super) fn sweep_shared(&mut self, now: u64, budget: usize) {
-        let mut left = budget;
+        // Each costs a look at memory that the program writes to.
+        let mut left = budget / 2;
         while let Some(place) = self.kernel.as_mut().and_then(|kernel| kernel.next_stranger(&mut left)) {
             self.collect(place, now);
         }
@@ -168,6 +169,13 @@ impl Tables {
         let over = live.phase() == Phase::Reset || now.saturating_sub(live.seen()) > patience;
         let interface = self.ports.get(flow.forward.port)?.interface().filter(|_| !over)?;
         self.listed(flow.forward, &flow.reverse, interface, action, (live, patience), now)
+    }
+
+    /// Forgets which flows the program made since the last time they were logged.
+    pub(crate) fn drop_notes(&mut self) {
+        if let Some(kernel) = &self.kernel {
+            let _ = kernel.notes(usize::MAX);
+        }
     }
 
     /// Logs the flows that the program made since the last time.

@@ -44,11 +44,11 @@ impl Maps {
         self.life(place).load(Ordering::Acquire) == 0
     }
 
-    /// The flow at a place, if there is one that packets are carried by.
-    pub(crate) fn found(&self, place: u32) -> Option<Found> {
+    /// The flow at a place, if there is one that packets are carried by. With `stopped`, also one that a forwarder was in
+    /// the middle of changing when it was killed: its keys, by which it is found, do not change.
+    pub(crate) fn found(&self, place: u32, stopped: bool) -> Option<Found> {
         let life = self.life(place).load(Ordering::Acquire);
-        // Odd is free or half written.
-        if self.is_fresh(place) || life & 1 == 1 {
+        if self.is_fresh(place) || (life & 1 == 1 && !stopped) {
             return None;
         }
         let found = self.peek(place)?;

@@ -240,7 +240,8 @@ fn copies_take_no_more_memory_than_there_is(world: &World) {
     let file = world.home().join("copy");
     let ran = region.run(&["backup", file.to_str().unwrap()]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    let grown = most_memory(pid).unwrap() - before;
+    // What the system counts is not exact, and may be less than before.
+    let grown = most_memory(pid).unwrap().saturating_sub(before);
     assert!(grown < MOST_KIB, "the region grew by {grown} KiB");
     region.down();
     assert!(std::fs::metadata(&file).unwrap().len() > 300 << 20);

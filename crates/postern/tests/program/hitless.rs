@@ -122,17 +122,35 @@ impl Pair {
     }
 }
 
+/// The digits of base64.
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 fn base64(text: &str) -> String {
-    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let encode = |part: &[u8]| {
         let bits =
             part.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - part.len()));
         let digit = |at: usize| {
-            if at > part.len() { '=' } else { char::from(alphabet[(bits >> (18 - 6 * at)) as usize & 63]) }
+            if at > part.len() { '=' } else { char::from(ALPHABET[(bits >> (18 - 6 * at)) as usize & 63]) }
         };
         [digit(0), digit(1), digit(2), digit(3)]
     };
     text.as_bytes().chunks(3).flat_map(encode).collect()
+}
+
+/// What an instance printed.
+fn console(aws: &Aws, instance: &str) -> String {
+    let said = aws.ec2("GetConsoleOutput", json!({ "InstanceId": instance }));
+    let mut bytes = Vec::new();
+    let (mut bits, mut held) = (0_u32, 0);
+    for digit in said["Output"].as_str().unwrap().bytes() {
+        let Some(value) = ALPHABET.iter().position(|known| *known == digit) else { continue };
+        (bits, held) = (bits << 6 | value as u32, held + 6);
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held) as u8);
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// How many bytes came back so far, all of them right.
@@ -208,6 +226,9 @@ fn connections_outlive_two_kills(world: &World) {
         assert_eq!(requests.ask("a new one"), "ok", "round {round}, with the next region");
         let started = region.sh(&pair.server, "cat /home/ec2-user/started");
         assert_eq!(started, "started\n", "user data runs once, and the disk is the same");
+        let printed = console(&region.aws(), &pair.server);
+        assert!(printed.contains("is lost, but for the last of it"), "round {round}: {printed}");
+        assert!(printed.contains("connection from"), "round {round}: it printed meanwhile: {printed}");
         let flows = region.run(&["flows"]).stdout;
         assert!(flows.contains("8080") && flows.contains("established"), "it knows the flows: {flows}");
     }
