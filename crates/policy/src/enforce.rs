@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::document::{PolicyDocument, Statement};
-use crate::pattern::ArnPattern;
+use crate::document::PolicyDocument;
 use crate::principal::AwsName;
 use crate::request::is_derived_key;
+use crate::statement::Statement;
 
 /// The condition keys that the document uses, in conditions, in policy variables or through a unique id in
 /// `Principal`, and that the caller cannot provide; as written, sorted, each once. Keys derived during evaluation
@@ -33,10 +33,10 @@ pub fn unenforceable(document: &PolicyDocument, supported_keys: &dyn Fn(&str) ->
 fn keys(statement: &Statement) -> Vec<&str> {
     let mut keys: Vec<&str> = Vec::new();
     for condition in &statement.conditions {
-        keys.push(&condition.key);
+        keys.push(condition.key.written());
         keys.extend(condition.variable_keys());
     }
-    keys.extend(statement.resources.patterns.iter().flat_map(ArnPattern::keys));
+    keys.extend(statement.resources.patterns.iter().flat_map(|resource| resource.pattern.keys()));
     let by_id = |name: &AwsName| matches!(name, AwsName::UniqueId(_));
     if statement.principals.as_ref().is_some_and(|clause| clause.aws.iter().any(by_id)) {
         keys.push("aws:userid");
