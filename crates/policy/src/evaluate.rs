@@ -10,6 +10,7 @@ use crate::condition::Condition;
 use crate::denial::Denial;
 use crate::document::Effect;
 use crate::explain::{ConditionMiss, ConditionSeen, Finding, Miss, Reason};
+use crate::index::Probe;
 use crate::pattern::SplitArn;
 use crate::principal::{Principal, PrincipalMatch};
 use crate::request::{Facts, Request};
@@ -82,7 +83,13 @@ pub fn decide(policies: &PolicySet, request: &Request) -> Outcome {
 
 fn run(policies: &PolicySet, request: &Request, reasons: Option<&mut Vec<Reason>>) -> Outcome {
     let facts = Facts::new(request, policies.boundary.is_some());
-    let mut scan = Scan { facts, resource: SplitArn::new(&request.resource), denial: None, reasons };
+    let mut scan = Scan {
+        facts: &facts,
+        resource: SplitArn::new(&request.resource),
+        denial: None,
+        probe: None,
+        reasons,
+    };
     // In the order in which explicit denials are named when there is more than one.
     let service_control = scan.service_control(policies);
     for level in &policies.resource_control {
@@ -219,10 +226,12 @@ fn implicit(policy_type: PolicyType, policies: &PolicySet, grants: &Grants<'_>) 
 
 /// One walk over all statements.
 struct Scan<'a, 'r> {
-    facts: Facts<'a>,
+    facts: &'a Facts<'a>,
     resource: SplitArn<'a>,
     /// The first denial found.
     denial: Option<Denial>,
+    /// What large documents are searched by; made when the first is met.
+    probe: Option<Probe>,
     reasons: Option<&'r mut Vec<Reason>>,
 }
 
@@ -290,9 +299,12 @@ impl Scan<'_, '_> {
                     strongest = strongest.max(self.look_at(source, index, &statements[index]));
                 }
             } else {
-                for index in policy.document.index.candidates(self.facts.request.action.hashes()) {
+                let mut probe = self.probe.take();
+                let facts = self.facts;
+                policy.document.index.candidates(facts, &mut probe, |index| {
                     strongest = strongest.max(self.look_at(source, index, &statements[index]));
-                }
+                });
+                self.probe = probe;
             }
         }
         strongest
@@ -316,14 +328,14 @@ impl Scan<'_, '_> {
         if !statement.actions.cover(self.facts.request.action.lower_case()) {
             return Err(Unfit::Action);
         }
-        if !statement.resources.cover(self.resource, &self.facts) {
+        if !statement.resources.cover(self.resource, self.facts) {
             return Err(Unfit::Resource);
         }
         let by = match &statement.principals {
             None => PrincipalMatch::Implied,
-            Some(clause) => clause.applies(statement.effect, &self.facts).ok_or(Unfit::Principal)?,
+            Some(clause) => clause.applies(statement.effect, self.facts).ok_or(Unfit::Principal)?,
         };
-        match statement.conditions.iter().find(|condition| !condition.holds(&self.facts)) {
+        match statement.conditions.iter().find(|condition| !condition.holds(self.facts)) {
             Some(condition) => Err(Unfit::Condition(condition)),
             None => Ok(by),
         }
@@ -379,12 +391,12 @@ impl Scan<'_, '_> {
         let finding = match (applies, statement.effect) {
             (Ok(by), Effect::Allow) => Finding::Allows(*by),
             (Ok(by), Effect::Deny) => Finding::Denies(*by),
-            (Err(unfit), Effect::Allow) => Finding::DoesNotAllow(unfit.explain(&self.facts)),
-            (Err(unfit), Effect::Deny) => Finding::DoesNotDeny(unfit.explain(&self.facts)),
+            (Err(unfit), Effect::Allow) => Finding::DoesNotAllow(unfit.explain(self.facts)),
+            (Err(unfit), Effect::Deny) => Finding::DoesNotDeny(unfit.explain(self.facts)),
         };
         let conditions = match applies {
             Ok(_) | Err(Unfit::Condition(_)) => {
-                statement.conditions.iter().map(|condition| seen(condition, &self.facts)).collect()
+                statement.conditions.iter().map(|condition| seen(condition, self.facts)).collect()
             }
             Err(Unfit::Action | Unfit::Resource | Unfit::Principal) => Vec::new(),
         };

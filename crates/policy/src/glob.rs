@@ -86,6 +86,14 @@ impl Glob {
         }
     }
 
+    /// The text of a pattern without wildcards.
+    pub(crate) fn plain_text(&self) -> Option<&str> {
+        match &self.0 {
+            Shape::Exact(text) => Some(text),
+            Shape::Beginning(_) | Shape::Whole(_) | Shape::Starred { .. } => None,
+        }
+    }
+
     /// Whether the whole text is what the pattern describes.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {

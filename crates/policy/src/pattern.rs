@@ -3,7 +3,8 @@
 //! INVARIANT: the value of a variable is literal text. It is compared where the variable stands and never read as a
 //! pattern, so a value of `*` matches an asterisk and nothing else.
 //! INVARIANT: a pattern with a variable that has no value matches nothing.
-//! Matching takes no memory, but for a variable or a long run of `?` between two stars.
+//! Matching takes no memory, but for long texts: between two stars a variable, or a run of very many `?`, is then
+//! searched for by a method whose time is linear.
 
 use crate::arn::segments;
 use crate::document::Version;
@@ -11,6 +12,9 @@ use crate::error::Problem;
 use crate::glob::{Glob, Piece, Token};
 use crate::key::Key;
 use crate::request::Facts;
+
+/// Up to here a run with a variable is compared at each place of a text, which takes no memory.
+const SHORT_BYTES: usize = 256;
 
 /// How a text is to be read.
 #[derive(Debug, Clone, Copy)]
@@ -138,6 +142,14 @@ impl Pattern {
         units.into_iter().filter_map(Unit::key).collect()
     }
 
+    /// The text of a pattern without wildcards and variables.
+    pub(crate) fn plain_text(&self) -> Option<&str> {
+        match &self.shape {
+            Shape::Fixed(glob) => glob.plain_text(),
+            Shape::Whole(_) | Shape::Starred { .. } | Shape::Folded(_) => None,
+        }
+    }
+
     fn is_one_variable(&self) -> bool {
         matches!(&self.shape, Shape::Whole(units) if matches!(units.as_slice(), [Unit::Variable(_)]))
     }
@@ -187,6 +199,11 @@ impl Between {
     fn end_of_leftmost(&self, text: &str, facts: &Facts<'_>) -> Option<usize> {
         match self {
             Self::Fixed(piece) => piece.end_of_leftmost(text),
+            Self::Open(units) if text.len() <= SHORT_BYTES => {
+                let starts = text.char_indices().map(|(start, _)| start).chain([text.len()]);
+                let mut fits = starts.filter_map(|start| strip_start(units, &text[start..], facts));
+                fits.next().map(|rest| text.len() - rest.len())
+            }
             Self::Open(units) => {
                 let mut piece = Piece::default();
                 for unit in units {

@@ -162,7 +162,7 @@ pub fn is_derived_key(key: &str) -> bool {
 }
 
 /// A request as conditions and variables see it: derived keys first, then the context.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Facts<'a> {
     pub(crate) request: &'a Request,
     /// A permissions boundary is set on the principal, which `NotPrincipal` has to know.
@@ -171,7 +171,7 @@ pub(crate) struct Facts<'a> {
 }
 
 /// The ARN of an account's root user, `arn:aws:iam::<12 digits>:root`.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct RootArn([u8; 30]);
 
 impl RootArn {
