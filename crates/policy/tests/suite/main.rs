@@ -7,3 +7,4 @@ mod documents;
 mod fixture;
 mod properties;
 mod rules;
+mod warnings;
