@@ -5,6 +5,7 @@
 mod api;
 mod documents;
 mod fixture;
+mod organization;
 mod properties;
 mod rules;
 mod warnings;
