@@ -12,7 +12,7 @@ use crate::machine::Machine;
 use crate::paths::Field;
 use crate::report::{self, Outcome};
 use crate::supervise::Allowed;
-use crate::{Options, decide, first_packet, paths, route_change, s3, supervise};
+use crate::{Options, decide, first_packet, paths, policy, route_change, s3, supervise};
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -25,6 +25,8 @@ pub enum Benchmark {
     RouteChange,
     /// Decisions a second
     Decide,
+    /// Decisions of policies, beside iam-rs and cedar-policy
+    Policy,
     /// The object store's CPU for each request, beside s3s-fs
     S3,
 }
@@ -36,6 +38,7 @@ impl Benchmark {
             Self::FirstPacket => "first_packet",
             Self::RouteChange => "route_change",
             Self::Decide => "decide",
+            Self::Policy => "policy",
             Self::S3 => "s3",
         }
     }
@@ -43,7 +46,7 @@ impl Benchmark {
     fn needs_host(self) -> bool {
         match self {
             Self::Paths | Self::FirstPacket | Self::RouteChange => true,
-            Self::Decide | Self::S3 => false,
+            Self::Decide | Self::Policy | Self::S3 => false,
         }
     }
 }
@@ -136,6 +139,7 @@ impl Stage<'_> {
             }
             Benchmark::RouteChange => route_change::run(&self.pinning, self.place, self.options),
             Benchmark::Decide => decide::run(&self.pinning, self.options),
+            Benchmark::Policy => policy::run(&self.pinning, self.options),
             Benchmark::S3 => s3::run(self.place, self.options),
         }
     }

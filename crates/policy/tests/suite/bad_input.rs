@@ -169,7 +169,7 @@ fn a_thousand_levels_are_refused_without_using_up_the_stack() {
         let text = format!("{}1{}", open.repeat(1_000), close.repeat(1_000));
         let error = PolicyDocument::parse_within(&text, Kind::Resource, usize::MAX).unwrap_err();
         assert!(error.to_string().contains("more than 16 levels deep"), "{error}");
-        let inside = complete(Kind::Resource).to_string().replace(r#""a*""#, &text).replace(r#"["#, "[");
+        let inside = complete(Kind::Resource).to_string().replace(r#""a*""#, &text);
         let error = PolicyDocument::parse_within(&inside, Kind::Resource, usize::MAX).unwrap_err();
         assert!(error.to_string().contains("levels deep"), "{error}");
     }
