@@ -260,10 +260,17 @@ impl PolicyDocument {
         self.statements.len()
     }
 
-    /// Where a statement begins.
+    /// Where a statement begins, and where what comes behind it does.
     #[must_use]
-    pub fn statement_place(&self, statement: usize) -> Option<Place> {
-        self.statements.get(statement).map(|statement| statement.at.0)
+    pub fn statement_places(&self, statement: usize) -> Option<(Place, Place)> {
+        self.statements.get(statement).map(|statement| (statement.at.0, statement.end.0))
+    }
+
+    /// The condition keys that the document uses, in conditions, in policy variables or through a unique id in
+    /// `Principal`; as written, sorted, each once however it is spelt.
+    #[must_use]
+    pub fn condition_keys(&self) -> Vec<String> {
+        crate::enforce::condition_keys(self)
     }
 
     /// Its length in characters as IAM counts it, without white space.

@@ -12,10 +12,11 @@ use crate::place::Place;
 /// A policy needs seven levels (document, statements, statement, condition, operator, key, values).
 const DEEPEST: usize = 16;
 
-/// A value and where it begins.
+/// A value, where it begins and where what comes behind it does.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Node {
     pub(crate) place: Place,
+    pub(crate) end: Place,
     pub(crate) json: Json,
 }
 
@@ -121,7 +122,7 @@ impl Reader<'_> {
             Some('n') => self.word("null", Json::Null)?,
             Some(_) | None => return Err(self.expected("a value")),
         };
-        Ok(Node { place, json })
+        Ok(Node { place, end: self.place, json })
     }
 
     /// How many levels may be opened inside.

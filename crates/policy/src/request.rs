@@ -102,6 +102,9 @@ pub struct Request {
     pub canonical_user: Option<String>,
     /// The condition keys.
     pub context: Context,
+    /// Whether keys that follow from the principal and the resource are derived from them (see [`is_derived_key`]), as
+    /// for every real request. A simulation, which may know nothing of them, takes all keys from the context.
+    pub derives_keys: bool,
 }
 
 impl Request {
@@ -115,7 +118,15 @@ impl Request {
             resource_account: None,
             canonical_user: None,
             context: Context::new(),
+            derives_keys: true,
         }
+    }
+
+    /// Says that the request is simulated: every key is taken from the context.
+    #[must_use]
+    pub fn simulated(mut self) -> Self {
+        self.derives_keys = false;
+        self
     }
 
     /// Says whose the resource is.
@@ -223,6 +234,9 @@ impl<'a> Facts<'a> {
     pub(crate) fn lookup(&self, key: &Key) -> Option<Found<'_>> {
         let principal = &self.request.principal;
         let in_context = || self.request.context.entry(key.hash(), key.lower_case()).map(Found::Given);
+        if !self.request.derives_keys {
+            return in_context();
+        }
         let derived = match key.source() {
             Source::PrincipalArn if matches!(principal, Principal::Root { .. }) => {
                 Some(self.root_arn.as_str())
@@ -253,7 +267,7 @@ impl<'a> Facts<'a> {
     /// `aws:userid`.
     pub(crate) fn user_id(&self) -> Option<Found<'_>> {
         const USER_ID: &str = "aws:userid";
-        match self.request.principal.fixed_user_id() {
+        match self.request.principal.fixed_user_id().filter(|_| self.request.derives_keys) {
             Some(id) => Some(Found::Derived(id)),
             None => self.request.context.entry(hash(USER_ID), USER_ID).map(Found::Given),
         }

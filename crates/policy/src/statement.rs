@@ -21,6 +21,8 @@ pub(crate) struct Statement {
     pub(crate) principals: Option<PrincipalClause>,
     pub(crate) conditions: Vec<Condition>,
     pub(crate) at: At,
+    /// Behind its last character.
+    pub(crate) end: At,
 }
 
 /// `Action` or `NotAction`, over lower-case text.

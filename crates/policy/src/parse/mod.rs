@@ -126,10 +126,10 @@ fn check_version(version: Option<Version>, kind: Kind, place: Place) -> Result<(
 }
 
 fn read_statements(value: Node, rules: Rules) -> Result<Vec<Statement>, ParseError> {
-    let place = value.place;
+    let (place, end) = (value.place, value.end);
     let items = match value.json {
         Json::List(items) => items,
-        object @ Json::Object(_) => vec![Node { place, json: object }],
+        object @ Json::Object(_) => vec![Node { place, end, json: object }],
         other @ (Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_)) => {
             let problem = Problem::WrongType { expected: "an object or a list", found: other.noun() };
             return Err(problem.at("Statement", place));

@@ -15,6 +15,7 @@ use crate::statement::{ActionPattern, Actions, ResourcePattern, Resources, State
 /// The elements of a statement as they stand in the document.
 struct Elements {
     place: Place,
+    end: Place,
     sid: Option<Node>,
     effect: Option<Node>,
     action: Option<Node>,
@@ -40,15 +41,17 @@ pub(super) fn read(value: Node, at: &str, rules: Rules) -> Result<Statement, Par
             None => Vec::new(),
         },
         at: At(elements.place),
+        end: At(elements.end),
     };
     check_as_whole(&statement, full_access, rules.kind).map_err(|problem| problem.at(at, elements.place))?;
     Ok(statement)
 }
 
 impl Elements {
-    fn at(place: Place) -> Self {
+    fn at(place: Place, end: Place) -> Self {
         Self {
             place,
+            end,
             sid: None,
             effect: None,
             action: None,
@@ -66,7 +69,7 @@ impl Elements {
             let problem = Problem::WrongType { expected: "an object", found: value.json.noun() };
             return Err(problem.at(at, value.place));
         };
-        let mut elements = Self::at(value.place);
+        let mut elements = Self::at(value.place, value.end);
         for member in members {
             let slot = match member.name.as_str() {
                 "Sid" => &mut elements.sid,

@@ -200,10 +200,41 @@ fn a_document_is_printed_in_one_plain_form() {
     let again = postern_policy::PolicyDocument::parse(wanted, Kind::Resource).unwrap();
     assert!(document.says_the_same(&again));
     // Whoever says something else does not say the same.
-    for (from, to) in
-        [("\"10\"", "\"11\""), ("Deny", "Allow"), ("a b", "ab"), ("ec2:*", "ec3:*"), ("s3:prefix", "s3:Prefix")]
-    {
+    for (from, to) in [
+        ("\"10\"", "\"11\""),
+        ("Deny", "Allow"),
+        ("a b", "ab"),
+        ("ec2:*", "ec3:*"),
+        ("s3:prefix", "s3:Prefix"),
+    ] {
         let other = postern_policy::PolicyDocument::parse(&wanted.replace(from, to), Kind::Resource).unwrap();
         assert!(!document.says_the_same(&other), "{from} became {to}");
     }
+}
+
+#[test]
+fn a_simulation_takes_every_key_from_its_context() {
+    let principal = Principal::User { arn: Arn::parse("arn:aws:iam::111111111111:user/ana").unwrap() };
+    let statement = r#"{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"aws:username":"bob"}}}"#;
+    let mut set = PolicySet::new();
+    set.add_identity(fixture::policy("identity", statement, Kind::Identity)).unwrap();
+    let real = Request { principal, ..request(Context::new().with("aws:username", "bob")) };
+    assert!(!evaluate(&set, &real).is_allowed(), "nobody claims to be somebody else");
+    assert!(evaluate(&set, &real.clone().simulated()).is_allowed());
+    let silent = Request { context: Context::new(), ..real }.simulated();
+    assert!(!evaluate(&set, &silent).is_allowed());
+}
+
+#[test]
+fn a_document_tells_its_keys_and_where_its_statements_stand() {
+    let text = "{\"Version\":\"2012-10-17\",\n \"Statement\": [{\"Effect\":\"Allow\",\"Action\":\"*\",\"Resource\":\"*\"},\n\
+                {\"Effect\":\"Deny\",\"Action\":\"*\",\"Resource\":\"arn:aws:s3:::${aws:username}\",\n\
+                \"Condition\":{\"Null\":{\"AWS:UserName\":\"true\",\"aws:SourceVpce\":\"true\"}}}]}";
+    let document = postern_policy::PolicyDocument::parse(text, Kind::Identity).unwrap();
+    assert_eq!(document.condition_keys(), ["AWS:UserName", "aws:SourceVpce"]);
+    let places =
+        |statement| document.statement_places(statement).map(|(start, end)| format!("{start} to {end}"));
+    assert_eq!(places(0).as_deref(), Some("line 2, column 16 to line 2, column 62"));
+    assert_eq!(places(1).as_deref(), Some("line 3, column 1 to line 4, column 70"));
+    assert_eq!(places(2), None);
 }
