@@ -31,6 +31,12 @@ pub enum Value {
 }
 
 impl Value {
+    /// An instant in any form that policies write one in: ISO 8601, or seconds since 1970.
+    #[must_use]
+    pub fn instant(text: &str) -> Option<Self> {
+        parse_instant(text).map(Self::Time)
+    }
+
     /// The value as string operators and policy variables see it.
     #[must_use]
     pub fn text(&self) -> Cow<'_, str> {
