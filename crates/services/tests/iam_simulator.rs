@@ -55,16 +55,16 @@ async fn each_action_is_decided_on_each_resource_with_what_decided() {
         json!({ "PolicyInputList": [policy], "ActionNames": ["s3:GetObject", "s3:DeleteObject", "ec2:RunInstances"],
                 "ResourceArns": ["arn:aws:s3:::b/k", "arn:aws:s3:::b/final/k", "arn:aws:s3:::c/k"] }),
     );
-    let allow = "none PolicyInputList.1 2:1-2:66";
-    let deny = "none PolicyInputList.1 3:1-3:77";
+    let allow = "none PolicyInputList.1 2:1-2:65";
+    let deny = "none PolicyInputList.1 3:1-3:76";
     assert_eq!(
         told(&answer.await),
         [
-            format!("s3:GetObject: implicitDeny [{allow}]"),
+            "s3:GetObject: implicitDeny []".to_owned(),
             format!("  arn:aws:s3:::b/k: allowed [{allow}]"),
             format!("  arn:aws:s3:::b/final/k: allowed [{allow}]"),
             "  arn:aws:s3:::c/k: implicitDeny []".to_owned(),
-            format!("s3:DeleteObject: explicitDeny [{allow}, {deny}]"),
+            format!("s3:DeleteObject: explicitDeny [{deny}]"),
             format!("  arn:aws:s3:::b/k: allowed [{allow}]"),
             format!("  arn:aws:s3:::b/final/k: explicitDeny [{deny}]"),
             "  arn:aws:s3:::c/k: implicitDeny []".to_owned(),
@@ -85,19 +85,24 @@ async fn context_entries_are_read_by_their_types_and_what_is_missing_is_told() {
         )
     };
     for (condition, type_name, values, decision) in [
-        (r#"{"StringEquals":{"a:b":"x"}}"#, "string", vec!["x"], "allowed"),
-        (r#"{"NumericLessThan":{"a:b":"10.5"}}"#, "numeric", vec!["10.25"], "allowed"),
-        (r#"{"Bool":{"a:b":"true"}}"#, "boolean", vec!["true"], "allowed"),
-        (r#"{"IpAddress":{"a:b":"10.0.0.0/8"}}"#, "ip", vec!["10.1.2.3"], "allowed"),
-        (r#"{"DateGreaterThan":{"a:b":"2024-01-01"}}"#, "date", vec!["2024-06-01T00:00:00Z"], "allowed"),
-        (r#"{"BinaryEquals":{"a:b":"QUI="}}"#, "binary", vec!["QUI="], "allowed"),
-        (r#"{"ForAllValues:StringEquals":{"a:b":["x","y"]}}"#, "stringList", vec!["x", "y"], "allowed"),
-        (r#"{"ForAllValues:StringEquals":{"a:b":["x","y"]}}"#, "stringList", vec!["x", "z"], "implicitDeny"),
-        (r#"{"ForAnyValue:NumericEquals":{"a:b":"2"}}"#, "numericList", vec!["1", "2"], "allowed"),
+        (r#"{"StringEquals":{"a:bcd":"x"}}"#, "string", vec!["x"], "allowed"),
+        (r#"{"NumericLessThan":{"a:bcd":"10.5"}}"#, "numeric", vec!["10.25"], "allowed"),
+        (r#"{"Bool":{"a:bcd":"true"}}"#, "boolean", vec!["true"], "allowed"),
+        (r#"{"IpAddress":{"a:bcd":"10.0.0.0/8"}}"#, "ip", vec!["10.1.2.3"], "allowed"),
+        (r#"{"DateGreaterThan":{"a:bcd":"2024-01-01"}}"#, "date", vec!["2024-06-01T00:00:00Z"], "allowed"),
+        (r#"{"BinaryEquals":{"a:bcd":"QUI="}}"#, "binary", vec!["QUI="], "allowed"),
+        (r#"{"ForAllValues:StringEquals":{"a:bcd":["x","y"]}}"#, "stringList", vec!["x", "y"], "allowed"),
+        (
+            r#"{"ForAllValues:StringEquals":{"a:bcd":["x","y"]}}"#,
+            "stringList",
+            vec!["x", "z"],
+            "implicitDeny",
+        ),
+        (r#"{"ForAnyValue:NumericEquals":{"a:bcd":"2"}}"#, "numericList", vec!["1", "2"], "allowed"),
         (r#"{"StringEquals":{"aws:username":"x"}}"#, "string", vec![], "implicitDeny"),
     ] {
         let entry =
-            json!({ "ContextKeyName": "a:b", "ContextKeyValues": values, "ContextKeyType": type_name });
+            json!({ "ContextKeyName": "a:bcd", "ContextKeyValues": values, "ContextKeyType": type_name });
         let answer = custom(
             &world,
             json!({ "PolicyInputList": [policy(condition)], "ActionNames": ["s3:GetObject"], "ContextEntries": [entry] }),

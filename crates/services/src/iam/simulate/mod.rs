@@ -311,7 +311,8 @@ fn result(sources: &Sources, action: &str, simulated: &[Simulated], missing: &[S
     let is_named = simulated.iter().any(|one| one.resource != "*");
     let severest = simulated.iter().map(|one| decision(&one.evaluation)).max_by_key(|name| severity(name));
     let mut statements: Vec<Statement> = Vec::new();
-    for statement in simulated.iter().flat_map(|one| matched(sources, &one.evaluation)) {
+    let decisive = simulated.iter().filter(|one| Some(decision(&one.evaluation)) == severest);
+    for statement in decisive.flat_map(|one| matched(sources, &one.evaluation)) {
         if !statements.contains(&statement) {
             statements.push(statement);
         }
