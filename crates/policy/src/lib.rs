@@ -42,6 +42,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # From text to answer
+//! [`PolicyDocument::parse`] reads strictly and says where and what it expected; [`PolicyDocument::warnings`] tells what is
+//! accepted and most likely a mistake; [`PolicyDocument::print`] writes one plain form. [`PolicySet`] holds the documents in
+//! their places, [`Organization`] puts those of a tree of accounts over both sides of a request.
+//! A decision takes no memory; an [`Evaluation`] has every statement with its place and the values that were seen.
+//!
 //! # Who adds which condition key
 //! Keys that follow from the principal or the resource are derived during evaluation and cannot be overridden
 //! by the context (see [`is_derived_key`]). All others, the network keys above all, are put into the
