@@ -234,7 +234,7 @@ fn parser() {
         "\n",
     ];
     let requests = requests();
-    let outcomes = fuzz("documents", 12_000, &words, |bytes| {
+    let outcomes = fuzz("documents", 8_000, &words, |bytes| {
         // A kind that follows from the input, so that an input behaves alike every time, and the two commonest ones.
         let other = KINDS[bytes.iter().map(|byte| usize::from(*byte)).sum::<usize>() % KINDS.len()];
         let kinds = [Kind::Identity, Kind::Resource, other];
@@ -332,6 +332,6 @@ fn matcher() {
         "${",
         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     ];
-    let outcomes = fuzz("matching", 12_000, &words, match_both_ways);
+    let outcomes = fuzz("matching", 8_000, &words, match_both_ways);
     assert!(outcomes > 60, "only {outcomes} different outcomes: the fuzzer does not get anywhere");
 }

@@ -44,7 +44,7 @@ fn each(usual: u64, mut case: impl FnMut(u64, &mut Random)) -> bool {
 fn agrees_with_the_naive_evaluator() {
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let mut refused = 0;
-    let all = each(6_000, |seed, random| {
+    let all = each(4_000, |seed, random| {
         let documents = draw::documents(random);
         let Some(set) = draw::policy_set(&documents) else {
             refused += 1;
@@ -67,8 +67,8 @@ fn agrees_with_the_naive_evaluator() {
         }
     });
     // The agreement would say little if some outcome hardly came.
-    assert!(!all || (seen.len() >= 12 && seen["allowed"] > 2_000), "{seen:#?}");
-    assert!(!all || refused < 600, "{refused} refused");
+    assert!(!all || (seen.len() >= 12 && seen["allowed"] > 1_500), "{seen:#?}");
+    assert!(!all || refused < 400, "{refused} refused");
 }
 
 /// All policies of a set, to turn them about.
