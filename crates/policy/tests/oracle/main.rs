@@ -96,7 +96,7 @@ fn shuffle(documents: &Documents, random: &mut Random) -> Documents {
 
 #[test]
 fn order_never_matters() {
-    each(3_000, |seed, random| {
+    each(1_500, |seed, random| {
         let documents = draw::documents(random);
         let Some(set) = draw::policy_set(&documents) else { return };
         let turned = draw::policy_set(&shuffle(&documents, random)).unwrap();
@@ -111,7 +111,7 @@ fn order_never_matters() {
 
 #[test]
 fn one_more_denial_never_allows_and_an_endpoint_policy_never_grants() {
-    each(3_000, |seed, random| {
+    each(1_000, |seed, random| {
         let documents = draw::documents(random);
         let Some(set) = draw::policy_set(&documents) else { return };
         let asks: Vec<_> = (0..4).map(|_| draw::request(&draw::ask(random))).collect();
