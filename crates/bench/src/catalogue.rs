@@ -12,7 +12,7 @@ use crate::machine::Machine;
 use crate::paths::Field;
 use crate::report::{self, Outcome};
 use crate::supervise::Allowed;
-use crate::{Options, decide, first_packet, isolation, paths, route_change, s3, scale, supervise};
+use crate::{Options, decide, first_packet, isolation, paths, policy, route_change, s3, scale, supervise};
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -25,6 +25,8 @@ pub enum Benchmark {
     RouteChange,
     /// Decisions a second
     Decide,
+    /// Decisions of policies, beside iam-rs and cedar-policy
+    Policy,
     /// A thousand instances, a hundred thousand flows, a million prefixes
     Scale,
     /// What the others keep while one interface attacks
@@ -40,6 +42,7 @@ impl Benchmark {
             Self::FirstPacket => "first_packet",
             Self::RouteChange => "route_change",
             Self::Decide => "decide",
+            Self::Policy => "policy",
             Self::Scale => "scale",
             Self::Isolation => "isolation",
             Self::S3 => "s3",
@@ -49,7 +52,7 @@ impl Benchmark {
     fn needs_host(self) -> bool {
         match self {
             Self::Paths | Self::FirstPacket | Self::RouteChange | Self::Scale | Self::Isolation => true,
-            Self::Decide | Self::S3 => false,
+            Self::Decide | Self::Policy | Self::S3 => false,
         }
     }
 }
@@ -142,6 +145,7 @@ impl Stage<'_> {
             }
             Benchmark::RouteChange => route_change::run(&self.pinning, self.place, self.options),
             Benchmark::Decide => decide::run(&self.pinning, self.options),
+            Benchmark::Policy => policy::run(&self.pinning, self.options),
             Benchmark::Scale => scale::run(self.host()?, &self.pinning, self.place, self.options),
             Benchmark::Isolation => isolation::run(self.host()?, &self.pinning, self.options),
             Benchmark::S3 => s3::run(self.place, self.options),

@@ -23,6 +23,7 @@ mod machine;
 mod middle;
 mod netns;
 mod paths;
+mod policy;
 mod program;
 mod region;
 mod report;
@@ -73,6 +74,10 @@ pub struct Options {
     /// The program to measure; the one beside this one if none is named
     #[arg(long)]
     pub program: Option<PathBuf>,
+    /// The program with the policy evaluators to compare with; the one that the build puts beside this one's folder if
+    /// none is named
+    #[arg(long)]
+    pub rivals: Option<PathBuf>,
     /// End the run, clean-up included, after so many minutes
     #[arg(long, default_value_t = 60)]
     pub limit_minutes: u64,
@@ -83,6 +88,16 @@ impl Options {
     fn program(&self) -> anyhow::Result<PathBuf> {
         let beside = || anyhow::Ok(std::env::current_exe()?.with_file_name("postern"));
         self.program.clone().map_or_else(beside, Ok)
+    }
+
+    /// Where the other policy evaluators are: `target/rivals/release`, seen from `target/release`.
+    fn rivals(&self) -> anyhow::Result<PathBuf> {
+        let of_build = || {
+            let own = std::env::current_exe()?;
+            let target = own.ancestors().nth(2).map(std::path::Path::to_owned).unwrap_or_default();
+            anyhow::Ok(target.join("rivals/release/postern-bench-rivals"))
+        };
+        self.rivals.clone().map_or_else(of_build, Ok)
     }
 }
 

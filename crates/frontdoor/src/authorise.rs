@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use postern_model::{AccountId, VpcEndpointId};
 use postern_path::Through;
-use postern_policy::{Action, Context, Denial, NamedPolicy, PolicySet, Request};
+use postern_policy::{Action, Context, Denial, NamedPolicy, Outcome, PolicySet, Request};
 use postern_wire::Timestamp;
 
 use crate::caller::{Caller, Credential, CredentialError, Origin};
@@ -171,11 +171,12 @@ impl Authoriser {
             let account = account.to_string().parse().map_err(|_| broken(format!("account `{account}`")))?;
             request = request.with_resource_account(account);
         }
-        let evaluation = postern_policy::evaluate(&policies, &request);
-        match evaluation.denial() {
-            None => Ok(Permit { action: ask.action.clone(), resource: ask.resource.clone(), _sealed: () }),
-            Some(denial) => {
-                Err(Refusal { message: sentence(&request, denial), denial: Some(denial.clone()) })
+        match postern_policy::decide(&policies, &request) {
+            Outcome::Allowed => {
+                Ok(Permit { action: ask.action.clone(), resource: ask.resource.clone(), _sealed: () })
+            }
+            Outcome::Denied(denial) => {
+                Err(Refusal { message: sentence(&request, &denial), denial: Some(denial) })
             }
         }
     }

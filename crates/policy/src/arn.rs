@@ -48,7 +48,12 @@ impl fmt::Display for AccountId {
 
 /// An ARN with all six parts; region and account may be empty.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Arn(String);
+pub struct Arn {
+    text: String,
+    /// Where the account and the last part begin; they follow from the text.
+    account_at: usize,
+    resource_at: usize,
+}
 
 impl Arn {
     /// Reads an ARN.
@@ -57,10 +62,12 @@ impl Arn {
     /// [`ArnError::Malformed`] when a part is missing.
     pub fn parse(text: &str) -> Result<Self, ArnError> {
         match segments(text) {
-            Some(["arn", partition, service, _, _, resource])
+            Some(["arn", partition, service, _, account, resource])
                 if !partition.is_empty() && !service.is_empty() && !resource.is_empty() =>
             {
-                Ok(Self(text.to_owned()))
+                let resource_at = text.len() - resource.len();
+                let account_at = resource_at - 1 - account.len();
+                Ok(Self { text: text.to_owned(), account_at, resource_at })
             }
             Some(_) | None => Err(ArnError::Malformed(text.to_owned())),
         }
@@ -69,29 +76,25 @@ impl Arn {
     /// The whole text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// The service, for example `iam`.
     #[must_use]
     pub fn service(&self) -> &str {
-        self.part(2)
+        self.text.split(':').nth(2).unwrap_or_default()
     }
 
     /// The account, empty where the ARN has none (a bucket's).
     #[must_use]
     pub fn account(&self) -> &str {
-        self.part(4)
+        &self.text[self.account_at..self.resource_at - 1]
     }
 
     /// What stands behind the fifth colon, for example `user/ana`.
     #[must_use]
     pub fn resource(&self) -> &str {
-        self.part(5)
-    }
-
-    fn part(&self, index: usize) -> &str {
-        self.0.splitn(6, ':').nth(index).unwrap_or_default()
+        &self.text[self.resource_at..]
     }
 }
 
@@ -105,7 +108,7 @@ impl FromStr for Arn {
 
 impl fmt::Display for Arn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 

@@ -10,23 +10,26 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use time::OffsetDateTime;
 
+use crate::key::Key;
 use crate::pattern::{ArnPattern, Pattern, SplitArn};
+use crate::place::At;
 use crate::request::Facts;
-use crate::value::{Number, Value};
+use crate::value::OwnNumber;
+use crate::value::View;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Condition {
-    /// As written, for explanations.
-    pub(crate) operator: Arc<str>,
     /// As written.
-    pub(crate) key: Arc<str>,
-    /// As written, shortened.
-    pub(crate) wanted: Arc<str>,
-    pub(crate) lower_case_key: String,
+    pub(crate) operator: Arc<str>,
+    pub(crate) key: Key,
+    /// As written; booleans and numbers too.
+    pub(crate) values: Vec<String>,
     pub(crate) quantifier: Option<Quantifier>,
     pub(crate) negated: bool,
     pub(crate) if_exists: bool,
     pub(crate) test: Test,
+    /// Of the key.
+    pub(crate) at: At,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +48,11 @@ pub(crate) enum Comparison {
 }
 
 /// What a value is compared with; the values of the policy are alternatives.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Test {
     Text(Vec<Pattern>),
     TextIgnoringCase(Vec<Pattern>),
-    Number(Comparison, Vec<Number>),
+    Number(Comparison, Vec<OwnNumber>),
     Instant(Comparison, Vec<OffsetDateTime>),
     Bool(Vec<bool>),
     Binary(Vec<Vec<u8>>),
@@ -73,19 +76,17 @@ impl Comparison {
 
 impl Condition {
     pub(crate) fn holds(&self, facts: &Facts<'_>) -> bool {
-        let found = facts.lookup(&self.lower_case_key);
+        let found = facts.lookup(&self.key);
         if let Test::Null(wanted) = &self.test {
             return wanted.contains(&found.is_none());
         }
-        let values = found.as_ref().map_or(&[][..], |found| found.values());
-        let hit = |value: &Value| self.test.hits(value, facts) != self.negated;
+        let Some(found) = found else { return self.holds_without_value() };
+        let hit = |value: View<'_>| self.test.hits(value, facts) != self.negated;
         match self.quantifier {
-            _ if values.is_empty() || (self.quantifier.is_some() && values.iter().all(is_blank)) => {
-                self.holds_without_value()
-            }
-            None if self.negated => values.iter().all(hit),
-            None | Some(Quantifier::ForAnyValue) => values.iter().any(hit),
-            Some(Quantifier::ForAllValues) => values.iter().all(hit),
+            Some(_) if found.values().all(View::is_blank) => self.holds_without_value(),
+            None if self.negated => found.values().all(hit),
+            None | Some(Quantifier::ForAnyValue) => found.values().any(hit),
+            Some(Quantifier::ForAllValues) => found.values().all(hit),
         }
     }
 
@@ -115,41 +116,28 @@ impl Condition {
     }
 }
 
-/// AWS counts a set of empty strings as an empty set.
-fn is_blank(value: &Value) -> bool {
-    matches!(value, Value::Text(text) if text.is_empty())
-}
-
 impl Test {
     /// Whether any of the policy's values fits this value of the request.
-    fn hits(&self, value: &Value, facts: &Facts<'_>) -> bool {
+    fn hits(&self, value: View<'_>, facts: &Facts<'_>) -> bool {
         match self {
-            Self::Text(patterns) => {
-                let text = value.text();
-                patterns.iter().any(|pattern| pattern.matches(&text, facts))
+            Self::Text(patterns) | Self::TextIgnoringCase(patterns) => {
+                value.with_text(|text| patterns.iter().any(|pattern| pattern.matches(text, facts)))
             }
-            Self::TextIgnoringCase(patterns) => {
-                let text = value.text().to_lowercase();
-                patterns.iter().any(|pattern| pattern.matches(&text, facts))
+            Self::Number(comparison, numbers) => {
+                value.is_number(|left| numbers.iter().any(|right| comparison.holds(&left, &right.view())))
             }
-            Self::Number(comparison, numbers) => value
-                .as_number()
-                .is_some_and(|left| numbers.iter().any(|right| comparison.holds(&left, right))),
             Self::Instant(comparison, instants) => value
                 .as_instant()
                 .is_some_and(|left| instants.iter().any(|right| comparison.holds(&left, right))),
             Self::Bool(truths) => value.as_bool().is_some_and(|truth| truths.contains(&truth)),
-            Self::Binary(wanted) => {
-                value.as_binary().is_some_and(|bytes| wanted.iter().any(|want| want[..] == bytes[..]))
-            }
+            Self::Binary(wanted) => value.is_binary(|bytes| wanted.iter().any(|want| want[..] == bytes[..])),
             Self::Network(networks) => {
                 value.as_ip().is_some_and(|address| networks.iter().any(|network| network.contains(&address)))
             }
-            Self::Arn(patterns) => {
-                let text = value.text();
-                let arn = SplitArn::new(&text);
+            Self::Arn(patterns) => value.with_text(|text| {
+                let arn = SplitArn::new(text);
                 patterns.iter().any(|pattern| pattern.matches(arn, facts))
-            }
+            }),
             // Presence is decided before values are looked at.
             Self::Null(_) => false,
         }

@@ -1,7 +1,6 @@
 //! The condition keys of a request.
 
-use std::collections::BTreeMap;
-
+use crate::hash::hash;
 use crate::value::Value;
 
 /// Condition keys and their values. Key names do not distinguish case; a key has one value or is multivalued.
@@ -9,7 +8,16 @@ use crate::value::Value;
 /// A multivalued key without values counts as absent, as it does for AWS.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Context {
-    entries: BTreeMap<String, Entry>,
+    /// In the order of the keys.
+    slots: Vec<Slot>,
+    /// Of the slots' keys, apart so that looking one up reads little memory.
+    hashes: Vec<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Slot {
+    lower_case_key: Box<str>,
+    entry: Entry,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +35,7 @@ impl Context {
 
     /// Sets a single-valued key, replacing what it had.
     pub fn insert(&mut self, key: &str, value: impl Into<Value>) {
-        let entry = Entry { values: vec![value.into()], multivalued: false };
-        self.entries.insert(key.to_lowercase(), entry);
+        self.set(key, Entry { values: vec![value.into()], multivalued: false });
     }
 
     /// Sets a multivalued key, replacing what it had. No values: the key is removed.
@@ -37,7 +44,7 @@ impl Context {
         if values.is_empty() {
             self.remove(key);
         } else {
-            self.entries.insert(key.to_lowercase(), Entry { values, multivalued: true });
+            self.set(key, Entry { values, multivalued: true });
         }
     }
 
@@ -57,22 +64,42 @@ impl Context {
 
     /// Makes a key absent.
     pub fn remove(&mut self, key: &str) {
-        self.entries.remove(&key.to_lowercase());
+        if let Ok(at) = self.find(&key.to_lowercase()) {
+            self.slots.remove(at);
+            self.hashes.remove(at);
+        }
     }
 
     /// The values of a key, empty when it is absent.
     #[must_use]
     pub fn get(&self, key: &str) -> &[Value] {
-        self.entries.get(&key.to_lowercase()).map_or(&[], |entry| entry.values.as_slice())
+        self.find(&key.to_lowercase()).map_or(&[], |at| self.slots[at].entry.values.as_slice())
     }
 
     /// All keys in lower case, in order, with their values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[Value])> {
-        self.entries.iter().map(|(key, entry)| (key.as_str(), entry.values.as_slice()))
+        self.slots.iter().map(|slot| (&*slot.lower_case_key, slot.entry.values.as_slice()))
     }
 
-    /// The entry of a key that is in lower case already.
-    pub(crate) fn entry(&self, lower_case_key: &str) -> Option<&Entry> {
-        self.entries.get(lower_case_key)
+    /// The entry of a key that is in lower case already, by its [`hash`].
+    pub(crate) fn entry(&self, key_hash: u64, lower_case_key: &str) -> Option<&Entry> {
+        let same_hash = self.hashes.iter().zip(&self.slots).filter(|(hash, _)| **hash == key_hash);
+        let mut same_key = same_hash.filter(|(_, slot)| *slot.lower_case_key == *lower_case_key);
+        same_key.next().map(|(_, slot)| &slot.entry)
+    }
+
+    fn set(&mut self, key: &str, entry: Entry) {
+        let lower_case_key: Box<str> = key.to_lowercase().into();
+        match self.find(&lower_case_key) {
+            Ok(at) => self.slots[at].entry = entry,
+            Err(at) => {
+                self.hashes.insert(at, hash(&lower_case_key));
+                self.slots.insert(at, Slot { lower_case_key, entry });
+            }
+        }
+    }
+
+    fn find(&self, lower_case_key: &str) -> Result<usize, usize> {
+        self.slots.binary_search_by(|slot| (*slot.lower_case_key).cmp(lower_case_key))
     }
 }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::place::Place;
 use crate::request::Request;
 use crate::set::PolicyType;
 
@@ -23,6 +24,10 @@ pub struct Denial {
     pub statement: Option<usize>,
     /// The `Sid` of the denying statement.
     pub sid: Option<Arc<str>>,
+    /// Where the denying statement begins in its document.
+    pub place: Option<Place>,
+    /// The level of the organization whose policies refuse, by its name.
+    pub level: Option<Arc<str>>,
 }
 
 impl Denial {

@@ -3,12 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::condition::Condition;
 use crate::error::ParseError;
-use crate::glob::Glob;
-use crate::pattern::{ArnPattern, SplitArn};
-use crate::principal::PrincipalClause;
-use crate::request::Facts;
+use crate::index::Index;
+use crate::place::Place;
+use crate::statement::Statement;
+use crate::warn::{self, Warning};
 
 /// The full-access policy of a gateway endpoint that was made without one, as AWS returns it.
 pub const DEFAULT_GATEWAY_ENDPOINT_POLICY: &str = r#"{"Version":"2008-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"}]}"#;
@@ -135,10 +134,30 @@ pub enum Version {
 }
 
 impl Version {
+    /// As it stands in a document.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V2008 => "2008-10-17",
+            Self::V2012 => "2012-10-17",
+        }
+    }
+
     pub(crate) fn has_variables(self) -> bool {
         match self {
             Self::V2008 => false,
             Self::V2012 => true,
+        }
+    }
+}
+
+impl Effect {
+    /// As it stands in a document.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "Allow",
+            Self::Deny => "Deny",
         }
     }
 }
@@ -157,9 +176,11 @@ pub enum Effect {
 pub struct PolicyDocument {
     pub(crate) text: Arc<str>,
     pub(crate) kind: Kind,
-    pub(crate) version: Version,
+    /// As written; none means the older one.
+    pub(crate) version: Option<Version>,
     pub(crate) id: Option<Arc<str>>,
     pub(crate) statements: Arc<[Statement]>,
+    pub(crate) index: Arc<Index>,
 }
 
 impl PolicyDocument {
@@ -179,6 +200,36 @@ impl PolicyDocument {
         crate::parse::document(text, kind, limit_characters)
     }
 
+    /// [`parse`](Self::parse) of bytes that may not be text.
+    ///
+    /// # Errors
+    /// [`ParseError::NotUtf8`], or the first reason why it is not a policy of this kind.
+    pub fn parse_bytes(bytes: &[u8], kind: Kind) -> Result<Self, ParseError> {
+        Self::parse(crate::parse::utf8(bytes)?, kind)
+    }
+
+    /// What is most likely a mistake, though AWS accepts it, in the order of the text.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Warning> {
+        warn::warnings(self)
+    }
+
+    /// The document in one plain form: elements in AWS's order, lists only where there is more than one value.
+    /// Parsing it gives a document that [says the same](Self::says_the_same).
+    #[must_use]
+    pub fn print(&self) -> String {
+        crate::print::document(self)
+    }
+
+    /// Whether both have the same elements, however they are laid out.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && self.version == other.version
+            && self.id == other.id
+            && self.statements == other.statements
+    }
+
     /// The document exactly as it was given.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -194,7 +245,7 @@ impl PolicyDocument {
     /// The version of the language it is in.
     #[must_use]
     pub fn version(&self) -> Version {
-        self.version
+        self.version.unwrap_or(Version::V2008)
     }
 
     /// Its `Id`.
@@ -207,6 +258,19 @@ impl PolicyDocument {
     #[must_use]
     pub fn statement_count(&self) -> usize {
         self.statements.len()
+    }
+
+    /// Where a statement begins, and where what comes behind it does.
+    #[must_use]
+    pub fn statement_places(&self, statement: usize) -> Option<(Place, Place)> {
+        self.statements.get(statement).map(|statement| (statement.at.0, statement.end.0))
+    }
+
+    /// The condition keys that the document uses, in conditions, in policy variables or through a unique id in
+    /// `Principal`; as written, sorted, each once however it is spelt.
+    #[must_use]
+    pub fn condition_keys(&self) -> Vec<String> {
+        crate::enforce::condition_keys(self)
     }
 
     /// Its length in characters as IAM counts it, without white space.
@@ -229,42 +293,3 @@ impl PartialEq for PolicyDocument {
 }
 
 impl Eq for PolicyDocument {}
-
-/// A compiled statement.
-#[derive(Debug, Clone)]
-pub(crate) struct Statement {
-    pub(crate) sid: Option<Arc<str>>,
-    pub(crate) effect: Effect,
-    pub(crate) actions: Actions,
-    pub(crate) resources: Resources,
-    /// Absent in policies that belong to their principal.
-    pub(crate) principals: Option<PrincipalClause>,
-    pub(crate) conditions: Vec<Condition>,
-}
-
-/// `Action` or `NotAction`, over lower-case text.
-#[derive(Debug, Clone)]
-pub(crate) struct Actions {
-    pub(crate) negated: bool,
-    pub(crate) patterns: Vec<Glob>,
-}
-
-/// `Resource` or `NotResource`; a trust policy, which has none, is about any.
-#[derive(Debug, Clone)]
-pub(crate) struct Resources {
-    pub(crate) negated: bool,
-    pub(crate) patterns: Vec<ArnPattern>,
-}
-
-impl Actions {
-    pub(crate) fn cover(&self, facts: &Facts<'_>) -> bool {
-        let action = facts.request.action.lower_case();
-        self.patterns.iter().any(|pattern| pattern.matches(action)) != self.negated
-    }
-}
-
-impl Resources {
-    pub(crate) fn cover(&self, resource: SplitArn<'_>, facts: &Facts<'_>) -> bool {
-        self.patterns.iter().any(|pattern| pattern.matches(resource, facts)) != self.negated
-    }
-}

@@ -1,11 +1,11 @@
 //! What a document asks that a service cannot answer.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use crate::document::{PolicyDocument, Statement};
-use crate::pattern::ArnPattern;
+use crate::document::PolicyDocument;
 use crate::principal::AwsName;
 use crate::request::is_derived_key;
+use crate::statement::Statement;
 
 /// The condition keys that the document uses, in conditions, in policy variables or through a unique id in
 /// `Principal`, and that the caller cannot provide; as written, sorted, each once. Keys derived during evaluation
@@ -17,26 +17,31 @@ use crate::request::is_derived_key;
 /// `supported_keys` is asked with the key in lower case.
 #[must_use]
 pub fn unenforceable(document: &PolicyDocument, supported_keys: &dyn Fn(&str) -> bool) -> Vec<String> {
-    let mut seen = BTreeSet::new();
-    let mut missing = Vec::new();
-    for key in document.statements.iter().flat_map(keys) {
+    let mut keys = condition_keys(document);
+    keys.retain(|key| {
         let lower_case = key.to_lowercase();
-        let is_new = seen.insert(lower_case.clone());
-        if is_new && !is_derived_key(&lower_case) && !supported_keys(&lower_case) {
-            missing.push(key.to_owned());
-        }
+        !is_derived_key(&lower_case) && !supported_keys(&lower_case)
+    });
+    keys
+}
+
+pub(crate) fn condition_keys(document: &PolicyDocument) -> Vec<String> {
+    let mut by_name = BTreeMap::new();
+    for key in document.statements.iter().flat_map(keys) {
+        by_name.entry(key.to_lowercase()).or_insert_with(|| key.to_owned());
     }
-    missing.sort();
-    missing
+    let mut keys: Vec<String> = by_name.into_values().collect();
+    keys.sort();
+    keys
 }
 
 fn keys(statement: &Statement) -> Vec<&str> {
     let mut keys: Vec<&str> = Vec::new();
     for condition in &statement.conditions {
-        keys.push(&condition.key);
+        keys.push(condition.key.written());
         keys.extend(condition.variable_keys());
     }
-    keys.extend(statement.resources.patterns.iter().flat_map(ArnPattern::keys));
+    keys.extend(statement.resources.patterns.iter().flat_map(|resource| resource.pattern.keys()));
     let by_id = |name: &AwsName| matches!(name, AwsName::UniqueId(_));
     if statement.principals.as_ref().is_some_and(|clause| clause.aws.iter().any(by_id)) {
         keys.push("aws:userid");

@@ -3,6 +3,7 @@
 //! [`Problem`] tells the cases apart so that a service can answer with its own AWS code and sentence.
 
 use crate::document::Kind;
+use crate::place::Place;
 
 /// A policy document that cannot be accepted, and the first reason found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,21 +18,29 @@ pub enum ParseError {
         /// What there is, white space counted as the kind counts it.
         actual: usize,
     },
+    /// Not text.
+    #[error("the document is not utf-8 from byte {valid_up_to_bytes} on, at {place}")]
+    NotUtf8 {
+        /// How many bytes are.
+        valid_up_to_bytes: usize,
+        /// Behind the last character.
+        place: Place,
+    },
     /// Not JSON, or a key that appears twice.
-    #[error("malformed json at line {line}, column {column}: {message}")]
+    #[error("malformed json at {place}: {message}")]
     Json {
-        /// Line, from 1.
-        line: usize,
-        /// Column in bytes, from 1.
-        column: usize,
-        /// What is wrong there.
+        /// Where.
+        place: Place,
+        /// What was expected there and what is there.
         message: String,
     },
     /// JSON, but not a policy of this kind.
-    #[error("{at}: {problem}")]
+    #[error("{at}: {problem} ({place})")]
     Element {
-        /// Where, for example `Statement[0].Condition.StringEquals`.
+        /// Which element, for example `Statement[0].Condition.StringEquals`.
         at: String,
+        /// Where it stands.
+        place: Place,
         /// What is wrong.
         problem: Problem,
     },
@@ -118,6 +127,9 @@ pub enum Problem {
         /// The kind of policy.
         kind: Kind,
     },
+    /// The same condition key twice under one operator, in different spellings.
+    #[error("condition key `{0}` appears twice under this operator, once spelt `{1}`")]
+    DuplicateConditionKey(String, String),
     /// A condition operator that does not exist.
     #[error("unknown condition operator `{0}`")]
     UnknownOperator(String),
@@ -147,8 +159,21 @@ pub enum Problem {
     },
 }
 
+impl ParseError {
+    /// Where the reason stands; a document that is too long has no place.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        match self {
+            Self::TooLong { .. } => None,
+            Self::NotUtf8 { place, .. } | Self::Json { place, .. } | Self::Element { place, .. } => {
+                Some(*place)
+            }
+        }
+    }
+}
+
 impl Problem {
-    pub(crate) fn at(self, at: impl Into<String>) -> ParseError {
-        ParseError::Element { at: at.into(), problem: self }
+    pub(crate) fn at(self, at: impl Into<String>, place: Place) -> ParseError {
+        ParseError::Element { at: at.into(), place, problem: self }
     }
 }

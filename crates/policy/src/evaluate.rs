@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use crate::condition::Condition;
 use crate::denial::Denial;
-use crate::document::{Effect, Statement};
-use crate::explain::{ConditionMiss, Finding, Miss, Reason};
+use crate::document::Effect;
+use crate::explain::{ConditionMiss, ConditionSeen, Finding, Miss, Reason};
+use crate::index::Probe;
 use crate::pattern::SplitArn;
 use crate::principal::{Principal, PrincipalMatch};
 use crate::request::{Facts, Request};
-use crate::set::{NamedPolicy, PolicySet, PolicyType};
+use crate::set::{Level, NamedPolicy, PolicySet, PolicyType};
+use crate::statement::Statement;
 
 /// Allowed or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,21 @@ impl Evaluation {
     }
 }
 
+impl Evaluation {
+    /// The reasons that made the decision: every statement that denies if one does, else what allows, and of the
+    /// type to which an implicit denial is ascribed all there is.
+    pub fn decisive(&self) -> impl Iterator<Item = &Reason> {
+        let decided = self.denial().map(|denial| (denial.explicit, denial.policy_type));
+        self.reasons.iter().filter(move |reason| match (decided, &reason.finding) {
+            (Some((true, _)), finding) => matches!(finding, Finding::Denies(_)),
+            (Some((false, policy_type)), finding) => {
+                reason.policy_type == policy_type && !matches!(finding, Finding::DoesNotDeny(_))
+            }
+            (None, finding) => matches!(finding, Finding::Allows(_) | Finding::RootNeedsNone),
+        })
+    }
+}
+
 /// Decides a request and says why.
 #[must_use]
 pub fn evaluate(policies: &PolicySet, request: &Request) -> Evaluation {
@@ -65,16 +82,22 @@ pub fn decide(policies: &PolicySet, request: &Request) -> Outcome {
 }
 
 fn run(policies: &PolicySet, request: &Request, reasons: Option<&mut Vec<Reason>>) -> Outcome {
-    let facts = Facts { request, has_boundary: policies.boundary.is_some() };
-    let mut scan = Scan { facts, resource: SplitArn::new(&request.resource), denial: None, reasons };
+    let facts = Facts::new(request, policies.boundary.is_some());
+    let mut scan = Scan {
+        facts: &facts,
+        resource: SplitArn::new(&request.resource),
+        denial: None,
+        probe: None,
+        reasons,
+    };
     // In the order in which explicit denials are named when there is more than one.
     let service_control = scan.service_control(policies);
     for level in &policies.resource_control {
-        scan.all(PolicyType::ResourceControl, level);
+        scan.all(PolicyType::ResourceControl, &level.policies, level.name.as_ref());
     }
     let grants = Grants {
         service_control,
-        resource: scan.all(policies.resource_type(), policies.resource.as_slice()),
+        resource: scan.all(policies.resource_type(), policies.resource.as_slice(), None),
         identity: scan.identity(policies),
         boundary: scan.limit(PolicyType::Boundary, policies.boundary.as_slice()),
         session: scan.session(policies),
@@ -85,7 +108,7 @@ fn run(policies: &PolicySet, request: &Request, reasons: Option<&mut Vec<Reason>
     }
     match grants.combine(policies, request) {
         Ok(()) => Outcome::Allowed,
-        Err(policy_type) => Outcome::Denied(implicit(policy_type, policies)),
+        Err(policy_type) => Outcome::Denied(implicit(policy_type, policies, &grants)),
     }
 }
 
@@ -110,8 +133,9 @@ fn relation(policies: &PolicySet, request: &Request) -> Relation {
 }
 
 /// What the types of policies allow, before they are combined.
-struct Grants {
-    service_control: bool,
+struct Grants<'p> {
+    /// `Err` with the first level that allows nothing.
+    service_control: Result<(), &'p Level>,
     /// The strongest form in which the resource's policy allows.
     resource: Option<PrincipalMatch>,
     identity: bool,
@@ -120,7 +144,7 @@ struct Grants {
     endpoint: bool,
 }
 
-impl Grants {
+impl Grants<'_> {
     /// `Err` names the type to which an implicit denial is ascribed: identity and resource, then service
     /// control, then the endpoint. AWS documents no order.
     fn combine(&self, policies: &PolicySet, request: &Request) -> Result<(), PolicyType> {
@@ -133,7 +157,7 @@ impl Grants {
             }
             Relation::Member => self.same_account(policies)?,
         }
-        if !self.service_control {
+        if self.service_control.is_err() {
             return Err(PolicyType::ServiceControl);
         }
         if !self.endpoint {
@@ -181,9 +205,11 @@ impl Grants {
     }
 }
 
-fn implicit(policy_type: PolicyType, policies: &PolicySet) -> Denial {
+fn implicit(policy_type: PolicyType, policies: &PolicySet, grants: &Grants<'_>) -> Denial {
+    let level = grants.service_control.err().filter(|_| policy_type == PolicyType::ServiceControl);
     let candidates = match policy_type {
-        PolicyType::ServiceControl | PolicyType::ResourceControl => &[],
+        PolicyType::ServiceControl => level.map_or(&[][..], |level| level.policies.as_slice()),
+        PolicyType::ResourceControl => &[],
         PolicyType::Resource | PolicyType::Trust => policies.resource.as_slice(),
         PolicyType::Identity => policies.identity.as_slice(),
         PolicyType::Boundary => policies.boundary.as_slice(),
@@ -194,30 +220,36 @@ fn implicit(policy_type: PolicyType, policies: &PolicySet) -> Denial {
         [only] => Some(Arc::clone(&only.name)),
         [] | [_, ..] => None,
     };
-    Denial { policy_type, explicit: false, policy, statement: None, sid: None }
+    let level = level.and_then(|level| level.name.clone());
+    Denial { policy_type, explicit: false, policy, statement: None, sid: None, place: None, level }
 }
 
 /// One walk over all statements.
 struct Scan<'a, 'r> {
-    facts: Facts<'a>,
+    facts: &'a Facts<'a>,
     resource: SplitArn<'a>,
     /// The first denial found.
     denial: Option<Denial>,
+    /// What large documents are searched by; made when the first is met.
+    probe: Option<Probe>,
     reasons: Option<&'r mut Vec<Reason>>,
 }
 
 impl Scan<'_, '_> {
     /// Every level has to allow; callers without an account are not in an organization.
-    fn service_control(&mut self, policies: &PolicySet) -> bool {
+    fn service_control<'p>(&mut self, policies: &'p PolicySet) -> Result<(), &'p Level> {
         if self.facts.request.principal.account().is_none() {
-            return true;
+            return Ok(());
         }
-        let mut allowed = true;
+        let mut allowed = Ok(());
         for level in &policies.service_control {
-            if level.is_empty() {
-                self.note_absent(PolicyType::ServiceControl, Finding::NoPolicy);
+            if level.policies.is_empty() {
+                self.note_absent(PolicyType::ServiceControl, level.name.as_ref(), Finding::NoPolicy);
             }
-            allowed &= self.all(PolicyType::ServiceControl, level).is_some();
+            let by = self.all(PolicyType::ServiceControl, &level.policies, level.name.as_ref());
+            if by.is_none() {
+                allowed = allowed.and(Err(level));
+            }
         }
         allowed
     }
@@ -229,17 +261,17 @@ impl Scan<'_, '_> {
         }
         let is_root = principal.is_root();
         if is_root {
-            self.note_absent(PolicyType::Identity, Finding::RootNeedsNone);
+            self.note_absent(PolicyType::Identity, None, Finding::RootNeedsNone);
         } else if policies.identity.is_empty() {
-            self.note_absent(PolicyType::Identity, Finding::NoPolicy);
+            self.note_absent(PolicyType::Identity, None, Finding::NoPolicy);
         }
-        self.all(PolicyType::Identity, &policies.identity).is_some() || is_root
+        self.all(PolicyType::Identity, &policies.identity, None).is_some() || is_root
     }
 
     fn session(&mut self, policies: &PolicySet) -> bool {
         let is_federated = matches!(self.facts.request.principal, Principal::FederatedUser { .. });
         if is_federated && policies.session.is_empty() {
-            self.note_absent(PolicyType::Session, Finding::NoPolicy);
+            self.note_absent(PolicyType::Session, None, Finding::NoPolicy);
             return false;
         }
         self.limit(PolicyType::Session, &policies.session)
@@ -247,65 +279,110 @@ impl Scan<'_, '_> {
 
     /// A type that limits where it is present.
     fn limit(&mut self, policy_type: PolicyType, policies: &[NamedPolicy]) -> bool {
-        self.all(policy_type, policies).is_some() || policies.is_empty()
+        self.all(policy_type, policies, None).is_some() || policies.is_empty()
     }
 
-    /// Looks at every statement; returns the strongest allowance.
-    fn all(&mut self, policy_type: PolicyType, policies: &[NamedPolicy]) -> Option<PrincipalMatch> {
+    /// Looks at every statement that may have something to say, with reasons at all; returns the strongest
+    /// allowance.
+    fn all(
+        &mut self,
+        policy_type: PolicyType,
+        policies: &[NamedPolicy],
+        level: Option<&Arc<str>>,
+    ) -> Option<PrincipalMatch> {
         let mut strongest = None;
         for policy in policies {
-            for (index, statement) in policy.document.statements.iter().enumerate() {
-                let applies = self.applies(statement);
-                self.note(policy_type, policy, index, statement, &applies);
-                match (applies, statement.effect) {
-                    (Ok(by), Effect::Allow) => strongest = strongest.max(Some(by)),
-                    (Ok(_), Effect::Deny) => self.deny(policy_type, policy, index, statement),
-                    (Err(_), Effect::Allow | Effect::Deny) => {}
+            let source = Source { policy_type, policy, level };
+            let statements = &policy.document.statements;
+            if self.reasons.is_some() {
+                for index in 0..statements.len() {
+                    strongest = strongest.max(self.look_at(source, index, &statements[index]));
                 }
+            } else {
+                let mut probe = self.probe.take();
+                let facts = self.facts;
+                policy.document.index.candidates(facts, &mut probe, |index| {
+                    strongest = strongest.max(self.look_at(source, index, &statements[index]));
+                });
+                self.probe = probe;
             }
         }
         strongest
     }
 
+    /// The allowance that a statement gives.
+    fn look_at(&mut self, source: Source<'_>, index: usize, statement: &Statement) -> Option<PrincipalMatch> {
+        let applies = self.applies(statement);
+        self.note(source, index, statement, &applies);
+        match (applies, statement.effect) {
+            (Ok(by), Effect::Allow) => Some(by),
+            (Ok(_), Effect::Deny) => {
+                self.deny(source, index, statement);
+                None
+            }
+            (Err(_), Effect::Allow | Effect::Deny) => None,
+        }
+    }
+
     fn applies<'s>(&self, statement: &'s Statement) -> Result<PrincipalMatch, Unfit<'s>> {
-        if !statement.actions.cover(&self.facts) {
+        if !statement.actions.cover(self.facts.request.action.lower_case()) {
             return Err(Unfit::Action);
         }
-        if !statement.resources.cover(self.resource, &self.facts) {
+        if !statement.resources.cover(self.resource, self.facts) {
             return Err(Unfit::Resource);
         }
         let by = match &statement.principals {
             None => PrincipalMatch::Implied,
-            Some(clause) => clause.applies(statement.effect, &self.facts).ok_or(Unfit::Principal)?,
+            Some(clause) => clause.applies(statement.effect, self.facts).ok_or(Unfit::Principal)?,
         };
-        match statement.conditions.iter().find(|condition| !condition.holds(&self.facts)) {
+        match statement.conditions.iter().find(|condition| !condition.holds(self.facts)) {
             Some(condition) => Err(Unfit::Condition(condition)),
             None => Ok(by),
         }
     }
 
-    fn deny(&mut self, policy_type: PolicyType, policy: &NamedPolicy, index: usize, statement: &Statement) {
-        if self.denial.is_none() {
+    /// The first policy with a denying statement is named, and the first such statement in it.
+    fn deny(&mut self, source: Source<'_>, index: usize, statement: &Statement) {
+        let is_first = match &self.denial {
+            None => true,
+            // Statements come in no order where an index finds them.
+            Some(denial) => {
+                denial.statement.is_some_and(|before| index < before)
+                    && denial.policy_type == source.policy_type
+                    && denial.policy.as_ref().is_some_and(|before| Arc::ptr_eq(before, &source.policy.name))
+            }
+        };
+        if is_first {
             self.denial = Some(Denial {
-                policy_type,
+                policy_type: source.policy_type,
                 explicit: true,
-                policy: Some(Arc::clone(&policy.name)),
+                policy: Some(Arc::clone(&source.policy.name)),
                 statement: Some(index),
                 sid: statement.sid.clone(),
+                place: Some(statement.at.0),
+                level: source.level.cloned(),
             });
         }
     }
 
-    fn note_absent(&mut self, policy_type: PolicyType, finding: Finding) {
+    fn note_absent(&mut self, policy_type: PolicyType, level: Option<&Arc<str>>, finding: Finding) {
         if let Some(reasons) = &mut self.reasons {
-            reasons.push(Reason { policy_type, policy: None, statement: None, sid: None, finding });
+            reasons.push(Reason {
+                policy_type,
+                policy: None,
+                statement: None,
+                sid: None,
+                place: None,
+                level: level.cloned(),
+                finding,
+                conditions: Vec::new(),
+            });
         }
     }
 
     fn note(
         &mut self,
-        policy_type: PolicyType,
-        policy: &NamedPolicy,
+        source: Source<'_>,
         index: usize,
         statement: &Statement,
         applies: &Result<PrincipalMatch, Unfit<'_>>,
@@ -314,17 +391,34 @@ impl Scan<'_, '_> {
         let finding = match (applies, statement.effect) {
             (Ok(by), Effect::Allow) => Finding::Allows(*by),
             (Ok(by), Effect::Deny) => Finding::Denies(*by),
-            (Err(unfit), Effect::Allow) => Finding::DoesNotAllow(unfit.explain(&self.facts)),
-            (Err(unfit), Effect::Deny) => Finding::DoesNotDeny(unfit.explain(&self.facts)),
+            (Err(unfit), Effect::Allow) => Finding::DoesNotAllow(unfit.explain(self.facts)),
+            (Err(unfit), Effect::Deny) => Finding::DoesNotDeny(unfit.explain(self.facts)),
+        };
+        let conditions = match applies {
+            Ok(_) | Err(Unfit::Condition(_)) => {
+                statement.conditions.iter().map(|condition| seen(condition, self.facts)).collect()
+            }
+            Err(Unfit::Action | Unfit::Resource | Unfit::Principal) => Vec::new(),
         };
         reasons.push(Reason {
-            policy_type,
-            policy: Some(Arc::clone(&policy.name)),
+            policy_type: source.policy_type,
+            policy: Some(Arc::clone(&source.policy.name)),
             statement: Some(index),
             sid: statement.sid.clone(),
+            place: Some(statement.at.0),
+            level: source.level.cloned(),
             finding,
+            conditions,
         });
     }
+}
+
+/// Whose statement is looked at.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    policy_type: PolicyType,
+    policy: &'a NamedPolicy,
+    level: Option<&'a Arc<str>>,
 }
 
 /// Why a statement does not apply, before it is put into words.
@@ -343,7 +437,7 @@ impl Unfit<'_> {
             Self::Principal => Miss::Principal,
             Self::Condition(condition) => Miss::Condition {
                 operator: Arc::clone(&condition.operator),
-                key: Arc::clone(&condition.key),
+                key: condition.key.shared(),
                 why: condition_miss(condition, facts),
             },
         }
@@ -351,14 +445,39 @@ impl Unfit<'_> {
 }
 
 fn condition_miss(condition: &Condition, facts: &Facts<'_>) -> ConditionMiss {
-    match facts.lookup(&condition.lower_case_key) {
+    match seen_values(condition, facts) {
         None => ConditionMiss::KeyAbsent,
-        Some(found) => {
-            let actual = found.values().iter().map(|value| format!("`{}`", value.text()));
-            ConditionMiss::Values {
-                actual: actual.collect::<Vec<_>>().join(" and "),
-                wanted: Arc::clone(&condition.wanted),
-            }
+        Some(values) => {
+            let values: Vec<String> = values.iter().map(|value| format!("`{value}`")).collect();
+            ConditionMiss::Values { actual: values.join(" and "), wanted: shown(&condition.values) }
         }
     }
+}
+
+fn seen(condition: &Condition, facts: &Facts<'_>) -> ConditionSeen {
+    ConditionSeen {
+        operator: Arc::clone(&condition.operator),
+        key: condition.key.shared(),
+        wanted: shown(&condition.values),
+        actual: seen_values(condition, facts),
+        holds: condition.holds(facts),
+    }
+}
+
+fn seen_values(condition: &Condition, facts: &Facts<'_>) -> Option<Vec<String>> {
+    let found = facts.lookup(&condition.key)?;
+    Some(found.values().map(|value| value.with_text(str::to_owned)).collect())
+}
+
+/// The most of the wanted values that an explanation repeats.
+const SHOWN_CHARACTERS: usize = 200;
+
+fn shown(values: &[String]) -> Arc<str> {
+    let all = values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(" or ");
+    if all.chars().count() <= SHOWN_CHARACTERS {
+        return all.into();
+    }
+    let mut short: String = all.chars().take(SHOWN_CHARACTERS).collect();
+    short.push('…');
+    short.into()
 }

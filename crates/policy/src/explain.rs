@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::place::Place;
 use crate::principal::PrincipalMatch;
 use crate::set::PolicyType;
 
@@ -17,8 +18,29 @@ pub struct Reason {
     pub statement: Option<usize>,
     /// Its `Sid`.
     pub sid: Option<Arc<str>>,
+    /// Where it begins in its document.
+    pub place: Option<Place>,
+    /// The level of the organization that the policy is attached to, or that has none.
+    pub level: Option<Arc<str>>,
     /// What it did.
     pub finding: Finding,
+    /// Its conditions with what the request has, where they decide: action, resource and principal fit.
+    pub conditions: Vec<ConditionSeen>,
+}
+
+/// A condition beside the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConditionSeen {
+    /// The operator as written.
+    pub operator: Arc<str>,
+    /// The key as written.
+    pub key: Arc<str>,
+    /// The policy's values, joined and shortened.
+    pub wanted: Arc<str>,
+    /// The request's values; `None` when the key is absent.
+    pub actual: Option<Vec<String>>,
+    /// Whether it holds.
+    pub holds: bool,
 }
 
 /// What a statement did.
@@ -78,6 +100,9 @@ impl fmt::Display for Reason {
         if let Some(policy) = &self.policy {
             write!(f, " `{policy}`")?;
         }
+        if let Some(level) = &self.level {
+            write!(f, " at `{level}`")?;
+        }
         if let Some(statement) = self.statement {
             write!(f, ", statement {statement}")?;
         }
@@ -85,6 +110,38 @@ impl fmt::Display for Reason {
             write!(f, " (`{sid}`)")?;
         }
         write!(f, ": {}", self.finding)
+    }
+}
+
+impl Reason {
+    /// Whether the statement takes part in the decision: it applies, or there is nothing where something is needed.
+    #[must_use]
+    pub fn applies(&self) -> bool {
+        match self.finding {
+            Finding::Allows(_) | Finding::Denies(_) | Finding::NoPolicy | Finding::RootNeedsNone => true,
+            Finding::DoesNotAllow(_) | Finding::DoesNotDeny(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for ConditionSeen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { operator, key, wanted, actual, holds } = self;
+        let verdict = if *holds { "holds" } else { "does not hold" };
+        match actual {
+            None => write!(
+                f,
+                "`{operator}` on `{key}` with {wanted} {verdict}: the request does not have this key"
+            ),
+            Some(values) => {
+                let values: Vec<String> = values.iter().map(|value| format!("`{value}`")).collect();
+                write!(
+                    f,
+                    "`{operator}` on `{key}` with {wanted} {verdict}: the request has {}",
+                    values.join(" and ")
+                )
+            }
+        }
     }
 }
 

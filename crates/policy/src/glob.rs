@@ -19,6 +19,10 @@ pub struct Glob(Shape);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Shape {
+    /// No wildcard.
+    Exact(Box<str>),
+    /// Text, then one star.
+    Beginning(Box<str>),
     /// No star: the whole text has to be this piece.
     Whole(Piece),
     /// At least one star.
@@ -34,7 +38,7 @@ pub(crate) enum Token<'a> {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Piece {
+pub(crate) struct Piece {
     units: Vec<Unit>,
     characters: usize,
 }
@@ -72,17 +76,30 @@ impl Glob {
         let least_characters = pieces.iter().map(|piece| piece.characters).sum();
         let last = pieces.pop().unwrap_or_default();
         if pieces.is_empty() {
-            return Self(Shape::Whole(last));
+            return Self(last.plain().map(Shape::Exact).unwrap_or(Shape::Whole(last)));
         }
         let first = pieces.remove(0);
         pieces.retain(|piece| piece.characters > 0);
-        Self(Shape::Starred { first, between: pieces, last, least_characters })
+        match first.plain() {
+            Some(text) if pieces.is_empty() && last.characters == 0 => Self(Shape::Beginning(text)),
+            Some(_) | None => Self(Shape::Starred { first, between: pieces, last, least_characters }),
+        }
+    }
+
+    /// The text of a pattern without wildcards.
+    pub(crate) fn plain_text(&self) -> Option<&str> {
+        match &self.0 {
+            Shape::Exact(text) => Some(text),
+            Shape::Beginning(_) | Shape::Whole(_) | Shape::Starred { .. } => None,
+        }
     }
 
     /// Whether the whole text is what the pattern describes.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         match &self.0 {
+            Shape::Exact(exact) => **exact == *text,
+            Shape::Beginning(beginning) => text.starts_with(&**beginning),
             Shape::Whole(piece) => piece.length_at_start(text) == Some(text.len()),
             Shape::Starred { first, between, last, least_characters } => {
                 *least_characters <= text.len() && matches_starred(first, between, last, text)
@@ -106,7 +123,20 @@ fn matches_starred(first: &Piece, between: &[Piece], last: &Piece, text: &str) -
 }
 
 impl Piece {
-    fn push_text(&mut self, text: &str) {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.characters == 0
+    }
+
+    /// The text of a piece without wildcards.
+    fn plain(&self) -> Option<Box<str>> {
+        match self.units.as_slice() {
+            [] => Some(Box::default()),
+            [Unit::Text(text)] => Some(text.as_str().into()),
+            [Unit::One] | [_, _, ..] => None,
+        }
+    }
+
+    pub(crate) fn push_text(&mut self, text: &str) {
         if text.is_empty() {
             return;
         }
@@ -117,7 +147,7 @@ impl Piece {
         }
     }
 
-    fn push_one(&mut self) {
+    pub(crate) fn push_one(&mut self) {
         self.characters += 1;
         self.units.push(Unit::One);
     }
@@ -148,7 +178,7 @@ impl Piece {
     }
 
     /// The end of the first place where this piece fits.
-    fn end_of_leftmost(&self, text: &str) -> Option<usize> {
+    pub(crate) fn end_of_leftmost(&self, text: &str) -> Option<usize> {
         if let [Unit::Text(literal)] = self.units.as_slice() {
             return text.find(literal.as_str()).map(|start| start + literal.len());
         }
@@ -232,7 +262,7 @@ fn bit(place: usize) -> (usize, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Glob, Shape};
+    use super::{Glob, Piece};
     use proptest::prelude::*;
 
     /// The definition, written as plainly as can be (and exponential).
@@ -266,7 +296,13 @@ mod tests {
             let mut filler = fillers.chars();
             let fitting: String =
                 piece.chars().map(|c| if c == '?' { filler.next().unwrap_or('a') } else { c }).collect();
-            let Glob(Shape::Whole(compiled)) = Glob::new(&piece) else { panic!("`{piece}` has no star") };
+            let mut compiled = Piece::default();
+            for character in piece.chars() {
+                match character {
+                    '?' => compiled.push_one(),
+                    other => compiled.push_text(&other.to_string()),
+                }
+            }
             for text in [format!("{before}{fitting}{after}"), before, fitting] {
                 let compared = text
                     .char_indices()

@@ -42,6 +42,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # From text to answer
+//! [`PolicyDocument::parse`] reads strictly and says where and what it expected; [`PolicyDocument::warnings`] tells what is
+//! accepted and most likely a mistake; [`PolicyDocument::print`] writes one plain form. [`PolicySet`] holds the documents in
+//! their places, [`Organization`] puts those of a tree of accounts over both sides of a request.
+//! A decision takes no memory; an [`Evaluation`] has every statement with its place and the values that were seen.
+//!
 //! # Who adds which condition key
 //! Keys that follow from the principal or the resource are derived during evaluation and cannot be overridden
 //! by the context (see [`is_derived_key`]). All others, the network keys above all, are put into the
@@ -58,13 +64,21 @@ mod error;
 mod evaluate;
 mod explain;
 mod glob;
+mod hash;
+mod index;
 mod json;
+mod key;
+mod organization;
 mod parse;
 mod pattern;
+mod place;
 mod principal;
+mod print;
 mod request;
 mod set;
+mod statement;
 mod value;
+mod warn;
 
 pub use arn::{AccountId, Arn, ArnError};
 pub use context::Context;
@@ -76,9 +90,12 @@ pub use document::{
 pub use enforce::unenforceable;
 pub use error::{ParseError, Problem};
 pub use evaluate::{Evaluation, Outcome, decide, evaluate};
-pub use explain::{ConditionMiss, Finding, Miss, Reason};
+pub use explain::{ConditionMiss, ConditionSeen, Finding, Miss, Reason};
 pub use glob::Glob;
+pub use organization::{FULL_AWS_ACCESS, FULL_AWS_ACCESS_ARN, Organization, OrganizationError};
+pub use place::Place;
 pub use principal::{Principal, PrincipalMatch};
 pub use request::{Action, ActionError, Request, is_derived_key};
-pub use set::{NamedPolicy, PolicySet, PolicyType, WrongKind};
+pub use set::{Level, NamedPolicy, PolicySet, PolicyType, WrongKind};
 pub use value::Value;
+pub use warn::{Concern, Warning};

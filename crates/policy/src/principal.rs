@@ -2,6 +2,7 @@
 
 use crate::arn::{AccountId, Arn};
 use crate::document::Effect;
+use crate::place::At;
 use crate::request::Facts;
 
 /// The authenticated caller.
@@ -73,25 +74,27 @@ impl Principal {
         }
     }
 
-    /// `aws:PrincipalArn`: a role session has its role's ARN.
-    pub(crate) fn principal_arn(&self) -> Option<String> {
+    /// `aws:PrincipalArn`: a role session has its role's ARN. A root user's is made up of its account, and is not kept
+    /// anywhere.
+    pub(crate) fn principal_arn(&self) -> Option<&str> {
         match self {
-            Self::Anonymous | Self::Federated { .. } | Self::Service { .. } => None,
-            Self::AssumedRole { role_arn, .. } => Some(role_arn.to_string()),
-            Self::Root { .. } | Self::User { .. } | Self::FederatedUser { .. } => Some(self.display_name()),
+            Self::Anonymous | Self::Root { .. } | Self::Federated { .. } | Self::Service { .. } => None,
+            Self::AssumedRole { role_arn, .. } => Some(role_arn.as_str()),
+            Self::User { arn } => Some(arn.as_str()),
+            Self::FederatedUser { session_arn, .. } => Some(session_arn.as_str()),
         }
     }
 
     /// `aws:PrincipalAccount`.
-    pub(crate) fn principal_account(&self) -> Option<String> {
+    pub(crate) fn principal_account(&self) -> Option<&str> {
         match self {
-            Self::Anonymous => Some("anonymous".to_owned()),
+            Self::Anonymous => Some("anonymous"),
             Self::Root { .. }
             | Self::User { .. }
             | Self::AssumedRole { .. }
             | Self::FederatedUser { .. }
             | Self::Federated { .. }
-            | Self::Service { .. } => self.account().map(str::to_owned),
+            | Self::Service { .. } => self.account(),
         }
     }
 
@@ -147,10 +150,10 @@ impl Principal {
     }
 
     /// `aws:userid` where it follows from the principal alone.
-    pub(crate) fn fixed_user_id(&self) -> Option<String> {
+    pub(crate) fn fixed_user_id(&self) -> Option<&str> {
         match self {
-            Self::Anonymous => Some("anonymous".to_owned()),
-            Self::Root { account } => Some(account.to_string()),
+            Self::Anonymous => Some("anonymous"),
+            Self::Root { account } => Some(account.as_str()),
             Self::User { .. }
             | Self::AssumedRole { .. }
             | Self::FederatedUser { .. }
@@ -202,7 +205,7 @@ pub enum PrincipalMatch {
 }
 
 /// A compiled `Principal` or `NotPrincipal`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PrincipalClause {
     pub(crate) negated: bool,
     pub(crate) anyone: bool,
@@ -213,6 +216,8 @@ pub(crate) struct PrincipalClause {
     pub(crate) canonical_users: Vec<String>,
     /// On a gateway endpoint an account means its root user alone when it allows.
     pub(crate) account_is_root_only: bool,
+    /// Of the element's value.
+    pub(crate) at: At,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -225,6 +230,20 @@ pub(crate) enum AwsName {
 }
 
 impl PrincipalClause {
+    /// A clause that names nobody yet.
+    pub(crate) fn new(negated: bool, at: At) -> Self {
+        Self {
+            negated,
+            anyone: false,
+            aws: Vec::new(),
+            services: Vec::new(),
+            providers: Vec::new(),
+            canonical_users: Vec::new(),
+            account_is_root_only: false,
+            at,
+        }
+    }
+
     /// How the clause applies to the caller, if it does.
     pub(crate) fn applies(&self, effect: Effect, facts: &Facts<'_>) -> Option<PrincipalMatch> {
         if self.negated {
@@ -328,12 +347,13 @@ fn by_arn(arn: &str, principal: &Principal) -> Option<PrincipalMatch> {
 
 /// Users and roles by the id in `aws:userid`, which for a role session is `<role id>:<session name>`.
 fn by_unique_id(id: &str, principal: &Principal, facts: &Facts<'_>) -> Option<PrincipalMatch> {
-    let found = facts.lookup("aws:userid")?;
-    let user_id = found.values().first()?.text();
+    let found = facts.user_id()?;
+    let user_id = found.values().next()?;
     match principal {
-        Principal::User { .. } => (user_id == id).then_some(PrincipalMatch::User),
+        Principal::User { .. } => user_id.with_text(|text| text == id).then_some(PrincipalMatch::User),
         Principal::AssumedRole { .. } => {
-            (user_id.split(':').next() == Some(id)).then_some(PrincipalMatch::Role)
+            let is_roles = |text: &str| text.split(':').next() == Some(id);
+            user_id.with_text(is_roles).then_some(PrincipalMatch::Role)
         }
         Principal::Anonymous
         | Principal::Root { .. }

@@ -4,14 +4,33 @@ use std::fmt;
 
 use crate::arn::AccountId;
 use crate::context::{Context, Entry};
+use crate::hash::hash;
+use crate::key::{Key, Source};
 use crate::principal::Principal;
-use crate::value::Value;
+use crate::value::{Value, View};
 
 /// An action such as `s3:GetObject`. Compared without distinguishing case, shown as it was given.
 #[derive(Debug, Clone)]
 pub struct Action {
     text: String,
     lower_case: String,
+    /// Of the lower-case text, and of its service with the colon.
+    hashes: ActionHashes,
+}
+
+/// What a large document finds its statements by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ActionHashes {
+    pub(crate) whole: u64,
+    pub(crate) service: u64,
+}
+
+impl ActionHashes {
+    /// Of an action in lower case.
+    pub(crate) fn of(lower_case: &str) -> Self {
+        let service = lower_case.find(':').map_or(lower_case, |colon| &lower_case[..=colon]);
+        Self { whole: hash(lower_case), service: hash(service) }
+    }
 }
 
 /// Why a text is not an action.
@@ -30,7 +49,9 @@ impl Action {
         };
         match text.split_once(':') {
             Some((service, name)) if plain(service) && plain(name) => {
-                Ok(Self { text: text.to_owned(), lower_case: text.to_ascii_lowercase() })
+                let lower_case = text.to_ascii_lowercase();
+                let hashes = ActionHashes::of(&lower_case);
+                Ok(Self { text: text.to_owned(), lower_case, hashes })
             }
             Some(_) | None => Err(ActionError(text.to_owned())),
         }
@@ -44,6 +65,10 @@ impl Action {
 
     pub(crate) fn lower_case(&self) -> &str {
         &self.lower_case
+    }
+
+    pub(crate) fn hashes(&self) -> ActionHashes {
+        self.hashes
     }
 }
 
@@ -77,6 +102,9 @@ pub struct Request {
     pub canonical_user: Option<String>,
     /// The condition keys.
     pub context: Context,
+    /// Whether keys that follow from the principal and the resource are derived from them (see [`is_derived_key`]), as
+    /// for every real request. A simulation, which may know nothing of them, takes all keys from the context.
+    pub derives_keys: bool,
 }
 
 impl Request {
@@ -90,7 +118,15 @@ impl Request {
             resource_account: None,
             canonical_user: None,
             context: Context::new(),
+            derives_keys: true,
         }
+    }
+
+    /// Says that the request is simulated: every key is taken from the context.
+    #[must_use]
+    pub fn simulated(mut self) -> Self {
+        self.derives_keys = false;
+        self
     }
 
     /// Says whose the resource is.
@@ -133,38 +169,53 @@ impl Request {
 /// `aws:ResourceAccount` is derived when the request says whose the resource is.
 #[must_use]
 pub fn is_derived_key(key: &str) -> bool {
-    const DERIVED: [&str; 6] = [
-        "aws:principalarn",
-        "aws:principalaccount",
-        "aws:principaltype",
-        "aws:principalisawsservice",
-        "aws:principalservicename",
-        "aws:username",
-    ];
-    DERIVED.iter().any(|derived| derived.eq_ignore_ascii_case(key))
+    Key::new(key).source().is_derived()
 }
 
 /// A request as conditions and variables see it: derived keys first, then the context.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Facts<'a> {
     pub(crate) request: &'a Request,
     /// A permissions boundary is set on the principal, which `NotPrincipal` has to know.
     pub(crate) has_boundary: bool,
+    root_arn: RootArn,
+}
+
+/// The ARN of an account's root user, `arn:aws:iam::<12 digits>:root`.
+#[derive(Debug)]
+struct RootArn([u8; 30]);
+
+impl RootArn {
+    const FORM: &[u8; 30] = b"arn:aws:iam::000000000000:root";
+    const ACCOUNT: std::ops::Range<usize> = 13..25;
+
+    fn of(principal: &Principal) -> Self {
+        let mut arn = Self(*Self::FORM);
+        if let Principal::Root { account } = principal {
+            arn.0[Self::ACCOUNT].copy_from_slice(account.as_str().as_bytes());
+        }
+        arn
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
 }
 
 /// The values of a key.
 #[derive(Debug)]
 pub(crate) enum Found<'a> {
     Given(&'a Entry),
-    Derived(Value),
+    Derived(&'a str),
 }
 
-impl Found<'_> {
-    pub(crate) fn values(&self) -> &[Value] {
-        match self {
-            Self::Given(entry) => &entry.values,
-            Self::Derived(value) => std::slice::from_ref(value),
-        }
+impl<'a> Found<'a> {
+    pub(crate) fn values(&self) -> impl Iterator<Item = View<'a>> + use<'a> {
+        let (given, derived): (&'a [Value], Option<&'a str>) = match *self {
+            Self::Given(entry) => (&entry.values, None),
+            Self::Derived(text) => (&[], Some(text)),
+        };
+        derived.map(View::Text).into_iter().chain(given.iter().map(Value::view))
     }
 
     pub(crate) fn multivalued(&self) -> bool {
@@ -176,36 +227,49 @@ impl Found<'_> {
 }
 
 impl<'a> Facts<'a> {
-    pub(crate) fn lookup(&self, lower_case_key: &str) -> Option<Found<'a>> {
-        let principal = &self.request.principal;
-        let derived = match lower_case_key {
-            "aws:principalarn" => principal.principal_arn(),
-            "aws:principalaccount" => principal.principal_account(),
-            "aws:principaltype" => principal.principal_type().map(str::to_owned),
-            "aws:principalisawsservice" => principal.is_service().map(|is| is.to_string()),
-            "aws:principalservicename" => principal.service_name().map(str::to_owned),
-            "aws:username" => principal.user_name().map(str::to_owned),
-            other => return self.lookup_context(other),
-        };
-        derived.map(|text| Found::Derived(Value::Text(text)))
+    pub(crate) fn new(request: &'a Request, has_boundary: bool) -> Self {
+        Self { request, has_boundary, root_arn: RootArn::of(&request.principal) }
     }
 
-    fn lookup_context(&self, key: &str) -> Option<Found<'a>> {
+    pub(crate) fn lookup(&self, key: &Key) -> Option<Found<'_>> {
         let principal = &self.request.principal;
-        let derived = match key {
-            "aws:userid" => principal.fixed_user_id(),
-            "aws:resourceaccount" => self.request.resource_account.as_ref().map(ToString::to_string),
-            _ => None,
+        let in_context = || self.request.context.entry(key.hash(), key.lower_case()).map(Found::Given);
+        if !self.request.derives_keys {
+            return in_context();
+        }
+        let derived = match key.source() {
+            Source::PrincipalArn if matches!(principal, Principal::Root { .. }) => {
+                Some(self.root_arn.as_str())
+            }
+            Source::PrincipalArn => principal.principal_arn(),
+            Source::PrincipalAccount => principal.principal_account(),
+            Source::PrincipalType => principal.principal_type(),
+            Source::PrincipalIsAwsService => {
+                principal.is_service().map(|is| if is { "true" } else { "false" })
+            }
+            Source::PrincipalServiceName => principal.service_name(),
+            Source::UserName => principal.user_name(),
+            Source::UserId => match principal.fixed_user_id() {
+                Some(id) => Some(id),
+                None => return in_context(),
+            },
+            Source::ResourceAccount => match &self.request.resource_account {
+                Some(account) => Some(account.as_str()),
+                None => return in_context(),
+            },
+            // An anonymous caller has no organization and no tags, whatever the context says.
+            Source::OfSomebody if matches!(principal, Principal::Anonymous) => None,
+            Source::OfSomebody | Source::Context => return in_context(),
         };
-        if let Some(text) = derived {
-            return Some(Found::Derived(Value::Text(text)));
+        derived.map(Found::Derived)
+    }
+
+    /// `aws:userid`.
+    pub(crate) fn user_id(&self) -> Option<Found<'_>> {
+        const USER_ID: &str = "aws:userid";
+        match self.request.principal.fixed_user_id().filter(|_| self.request.derives_keys) {
+            Some(id) => Some(Found::Derived(id)),
+            None => self.request.context.entry(hash(USER_ID), USER_ID).map(Found::Given),
         }
-        // An anonymous caller has no organization and no tags, whatever the context says.
-        let of_somebody = ["aws:principalorgid", "aws:principalorgpaths"].contains(&key)
-            || key.starts_with("aws:principaltag/");
-        if of_somebody && matches!(principal, Principal::Anonymous) {
-            return None;
-        }
-        self.request.context.entry(key).map(Found::Given)
     }
 }

@@ -76,6 +76,27 @@ impl NamedPolicy {
     }
 }
 
+/// The policies at one level of an organization: its root, a unit, or the account.
+#[derive(Debug, Clone, Default)]
+pub struct Level {
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) policies: Vec<NamedPolicy>,
+}
+
+impl Level {
+    /// Names a level, for explanations, by its id (`r-…`, `ou-…` or an account's).
+    #[must_use]
+    pub fn new(name: impl Into<Arc<str>>, policies: Vec<NamedPolicy>) -> Self {
+        Self { name: Some(name.into()), policies }
+    }
+}
+
+impl From<Vec<NamedPolicy>> for Level {
+    fn from(policies: Vec<NamedPolicy>) -> Self {
+        Self { name: None, policies }
+    }
+}
+
 /// A document in a place that its kind does not belong to. It was validated by other rules, so it is not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("policy `{name}` is {kind} and cannot be used as {place}")]
@@ -96,8 +117,8 @@ pub struct PolicySet {
     pub(crate) session: Vec<NamedPolicy>,
     pub(crate) resource: Option<NamedPolicy>,
     pub(crate) endpoint: Option<NamedPolicy>,
-    pub(crate) service_control: Vec<Vec<NamedPolicy>>,
-    pub(crate) resource_control: Vec<Vec<NamedPolicy>>,
+    pub(crate) service_control: Vec<Level>,
+    pub(crate) resource_control: Vec<Level>,
     pub(crate) resource_required: bool,
 }
 
@@ -168,12 +189,9 @@ impl PolicySet {
     ///
     /// # Errors
     /// [`WrongKind`] unless all are [`Kind::ServiceControl`].
-    pub fn add_service_control_level(&mut self, policies: Vec<NamedPolicy>) -> Result<(), WrongKind> {
-        let level = policies
-            .into_iter()
-            .map(|policy| checked(policy, PolicyType::ServiceControl, &[Kind::ServiceControl]))
-            .collect::<Result<_, _>>()?;
-        self.service_control.push(level);
+    pub fn add_service_control_level(&mut self, level: impl Into<Level>) -> Result<(), WrongKind> {
+        let kinds = [Kind::ServiceControl];
+        self.service_control.push(checked_level(level.into(), PolicyType::ServiceControl, &kinds)?);
         Ok(())
     }
 
@@ -182,12 +200,9 @@ impl PolicySet {
     ///
     /// # Errors
     /// [`WrongKind`] unless all are [`Kind::ResourceControl`].
-    pub fn add_resource_control_level(&mut self, policies: Vec<NamedPolicy>) -> Result<(), WrongKind> {
-        let level = policies
-            .into_iter()
-            .map(|policy| checked(policy, PolicyType::ResourceControl, &[Kind::ResourceControl]))
-            .collect::<Result<_, _>>()?;
-        self.resource_control.push(level);
+    pub fn add_resource_control_level(&mut self, level: impl Into<Level>) -> Result<(), WrongKind> {
+        let kinds = [Kind::ResourceControl];
+        self.resource_control.push(checked_level(level.into(), PolicyType::ResourceControl, &kinds)?);
         Ok(())
     }
 
@@ -206,4 +221,9 @@ fn checked(policy: NamedPolicy, place: PolicyType, kinds: &[Kind]) -> Result<Nam
     } else {
         Err(WrongKind { name: policy.name.to_string(), kind: policy.document.kind, place })
     }
+}
+
+fn checked_level(level: Level, place: PolicyType, kinds: &[Kind]) -> Result<Level, WrongKind> {
+    let policies = level.policies.into_iter().map(|policy| checked(policy, place, kinds));
+    Ok(Level { name: level.name, policies: policies.collect::<Result<_, _>>()? })
 }

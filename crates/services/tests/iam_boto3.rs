@@ -15,6 +15,11 @@ user lists users: AccessDenied
 user lists users: ['ana']
 policy comes back: 2012-10-17
 pages: 6
+simulated: ['allowed', 'implicitDeny']
+decided by: [{'SourcePolicyId': 'lists', 'SourcePolicyType': 'user', 'StartPosition': {'Line': 1, 'Column': 37}, \
+'EndPosition': {'Line': 1, 'Column': 110}}]
+across accounts: {'IAM Policy': 'allowed', 'Resource Policy': 'implicitDeny'}
+keys: ['aws:username']
 session: arn:aws:sts::111122223333:assumed-role/app/here
 session without token: InvalidClientTokenId
 session with a broken token: InvalidClientTokenId

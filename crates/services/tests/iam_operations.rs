@@ -93,7 +93,7 @@ async fn what_cannot_be_is_refused_in_iams_words() {
         (
             "CreateRole",
             json!({ "RoleName": "x", "AssumeRolePolicyDocument": allow(r#""sts:AssumeRole""#) }),
-            "MalformedPolicyDocument: Statement[0]: missing `Principal`.",
+            "MalformedPolicyDocument: Statement[0]: missing `Principal` (line 1, column 37).",
         ),
         (
             "PutRolePolicy",
@@ -456,8 +456,24 @@ fn baseline(_: &World, operation: &str) -> Json {
             json!({ "UserName": "ana", "AccessKeyId": "AKIAFIRSTFIRSTFIRST1", "Status": "Inactive" })
         }
         "ListUsers" | "ListRoles" | "ListPolicies" | "ListInstanceProfiles" => json!({}),
+        "SimulateCustomPolicy" => {
+            json!({ "PolicyInputList": [simulated()], "ActionNames": ["s3:GetObject", "s3:PutObject"] })
+        }
+        "SimulatePrincipalPolicy" => json!({ "PolicySourceArn": "arn:aws:iam::111122223333:user/keyed",
+            "ActionNames": ["s3:GetObject", "s3:PutObject"] }),
+        "GetContextKeysForCustomPolicy" => json!({ "PolicyInputList": [simulated()] }),
+        "GetContextKeysForPrincipalPolicy" => {
+            json!({ "PolicySourceArn": "arn:aws:iam::111122223333:user/keyed" })
+        }
         other => panic!("`{other}` has no baseline: it is new here"),
     }
+}
+
+/// Allows reading, and has a key.
+fn simulated() -> String {
+    r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:GetObject","Resource":"*",
+        "Condition":{"StringLikeIfExists":{"aws:username":"*"}}}}"#
+        .to_owned()
 }
 
 /// Another value of a parameter, which is not the one of the baseline.
@@ -480,6 +496,26 @@ fn another(operation: &str, member: &Member) -> Json {
         ("UpdateAssumeRolePolicy", "PolicyDocument") | (_, "AssumeRolePolicyDocument") => {
             json!(trust(r#"{"Service":"states.amazonaws.com"}"#, "{}"))
         }
+        (_, "PolicyInputList") => {
+            let text = simulated().replace("aws:username", "aws:SourceVpce").replace("Get", "Put");
+            json!([text])
+        }
+        (_, "PermissionsBoundaryPolicyInputList") => json!([allow(r#""ec2:*""#)]),
+        (_, "OrderedOrganizationPolicyInputList") => {
+            json!([{ "ServiceControlPolicyInputList": [allow(r#""ec2:*""#)] }])
+        }
+        (_, "PolicyExclusionList") => json!([{ "PolicyType": "inline" }]),
+        (_, "PolicySourceArn") => json!("arn:aws:iam::111122223333:user/bare"),
+        (_, "CallerArn") => json!("arn:aws:iam::444455556666:user/bob"),
+        (_, "ContextEntries") => json!([{ "ContextKeyName": "aws:username",
+            "ContextKeyValues": ["x"], "ContextKeyType": "string" }]),
+        (_, "ActionNames") => json!(["s3:DeleteObject"]),
+        (_, "ResourceArns") => json!(["arn:aws:s3:::b/k"]),
+        (_, "ResourcePolicy") => {
+            json!(r#"{"Statement":{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"*"}}"#)
+        }
+        (_, "ResourceOwner") => json!("444455556666"),
+        (_, "ResourceHandlingOption") => json!("EC2-VPC-EBS"),
         (_, "PolicyDocument") => json!(allow(r#""s3:DeleteObject""#)),
         (_, "Path") => json!("/elsewhere/"),
         (_, "PathPrefix") => json!("/sub/"),
@@ -513,6 +549,11 @@ async fn effect(operation: &str, parameters: Json) -> String {
     prepare(&world).await;
     let lone = json!({ "PolicyName": "lone", "PolicyDocument": allow(r#""s3:*""#) });
     world.iam(&world.root(), "CreatePolicy", lone).await.unwrap();
+    if operation.starts_with("Simulate") || operation.starts_with("GetContextKeys") {
+        let keyed = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*",
+            "Condition":{"StringEquals":{"aws:username":"keyed"}}}}"#;
+        world.user("keyed", Some(keyed)).await;
+    }
     let answer = world.iam(&world.root(), operation, parameters).await;
     let mut answer = answer.map_err(|error| error.to_string());
     let state = world.memory.state();
@@ -558,11 +599,13 @@ async fn no_parameter_of_any_operation_is_ignored() {
         for member in operation.input.members {
             check_member(operation, member).await;
             seen += 1;
-            // A list of structures has members of its own; there is only one, and both of its members are required.
+            // A list of structures has members of its own: those of tags are both required, and those of the simulator
+            // have tests of their own.
             if let Kind::List(list) = member.kind
                 && let Kind::Structure(shape) = list.item
             {
-                assert_eq!(shape.name, "Tag");
+                let others = ["ContextEntry", "PolicyIdentifier", "OrderedOrganizationPolicyType"];
+                assert!(shape.name == "Tag" || others.contains(&shape.name), "{}", shape.name);
             }
         }
     }

@@ -56,7 +56,9 @@ fn every_request_of_botocore_is_understood_whole() {
         assert_eq!(normal(through_the_struct(service, &form).unwrap()), form, "{name}");
         misnamed_parameters_are_refused(service, &form);
         let known = operation.parameters(service.protocol).into_iter().map(|parameter| parameter.name);
-        let sent = form.parameters.keys().filter(|name| !name.split('.').any(|step| step == "2")).cloned();
+        // The items of a list of unions have another member each, so all items are taken for the first.
+        let first = |step: &str| if step.parse::<u32>().is_ok() { "1".to_owned() } else { step.to_owned() };
+        let sent = form.parameters.keys().map(|name| name.split('.').map(first).collect::<Vec<_>>().join("."));
         assert_eq!(known.collect::<BTreeSet<_>>(), sent.collect(), "{name}");
     }
     assert_eq!(output.lines().count(), operations().count());

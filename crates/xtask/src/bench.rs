@@ -15,7 +15,7 @@ const DOCUMENT: &str = "docs/performance.md";
 /// What is measured, and what becomes of the figures.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// What to measure, instead of everything: paths, first-packet, route-change, decide, s3
+    /// What to measure, instead of everything: paths, first-packet, route-change, decide, policy, s3
     name: Option<String>,
     /// How often each figure is taken; the median counts
     #[arg(long)]
@@ -52,6 +52,19 @@ impl Options {
     }
 }
 
+/// The benchmark that has programs of others to be built.
+const POLICY: &str = "policy";
+
+/// The policy evaluators to compare with, which are in no other build.
+fn build_rivals(workspace: &Workspace) -> anyhow::Result<()> {
+    let mut command = cargo();
+    command.args(["build", "--release", "--locked", "--manifest-path", "crates/bench/rivals/Cargo.toml"]);
+    command.arg("--target-dir").arg(workspace.target().join("rivals")).current_dir(workspace.root());
+    let built = command.status().context("cargo cannot be started")?.success();
+    anyhow::ensure!(built, "the other policy evaluators cannot be built");
+    Ok(())
+}
+
 /// Measures; passes on the exit status.
 pub fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<ExitCode> {
     println!("[1/2] What Postern is measured against");
@@ -65,10 +78,14 @@ pub fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<ExitCode>
         command.status().context("cargo cannot be started")?.success(),
         "postern cannot be built"
     );
+    if options.name.as_deref().is_none_or(|name| name == POLICY) {
+        build_rivals(workspace)?;
+    }
     // Not through a pipe: progress is for the terminal, and Ctrl-C must reach the benchmarks, which clean up.
     let mut command = cargo();
     command.args(["run", "--release", "--package", "postern-bench", "--"]);
     command.args(options.arguments(workspace)?).current_dir(workspace.root());
+    command.arg("--rivals").arg(workspace.target().join("rivals/release/postern-bench-rivals"));
     command.env(TOOLS_VARIABLE, &tools).env("PATH", search_path(&tools));
     let status = command.status().context("cargo cannot be started")?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))

@@ -1,5 +1,6 @@
 //! `Condition` blocks and their operators.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -7,9 +8,11 @@ use ipnet::IpNet;
 use super::{Rules, endpoint};
 use crate::condition::{Comparison, Condition, Quantifier, Test};
 use crate::error::{ParseError, Problem};
-use crate::json::Json;
+use crate::json::{Json, Member, Node};
+use crate::key::Key;
 use crate::pattern::{ArnPattern, Pattern, Syntax, is_condition_key};
-use crate::value::{Number, parse_binary, parse_bool, parse_instant};
+use crate::place::{At, Place};
+use crate::value::{OwnNumber, parse_binary, parse_bool, parse_instant};
 
 /// An operator's name taken apart.
 #[derive(Debug, Clone, Copy)]
@@ -34,75 +37,95 @@ pub(super) enum Base {
     Null,
 }
 
-/// The most of the wanted values that an explanation repeats.
-const SHOWN_CHARACTERS: usize = 200;
-
-pub(super) fn read(block: &Json, at: &str, rules: Rules) -> Result<Vec<Condition>, ParseError> {
+pub(super) fn read(block: &Node, at: &str, rules: Rules) -> Result<Vec<Condition>, ParseError> {
     let mut conditions = Vec::new();
-    for (operator_name, tests) in object(block, at)? {
-        let at = format!("{at}.{operator_name}");
-        let operator = Operator::parse(operator_name)
-            .ok_or_else(|| Problem::UnknownOperator(operator_name.clone()).at(at.as_str()))?;
-        for (key, values) in object(tests, &at)? {
-            if !is_condition_key(key) {
-                return Err(Problem::BadConditionKey(key.clone()).at(at));
+    for tests in object(block, at)? {
+        let at = format!("{at}.{}", tests.name);
+        let operator = Operator::parse(&tests.name)
+            .ok_or_else(|| Problem::UnknownOperator(tests.name.clone()).at(at.as_str(), tests.place))?;
+        let operator_name: Arc<str> = Arc::from(tests.name.as_str());
+        let mut spellings: BTreeMap<String, &str> = BTreeMap::new();
+        for member in object(&tests.value, &at)? {
+            // <https://docs.aws.amazon.com/IAM/latest/UserGuide/access-analyzer-reference-policy-checks.html>
+            if let Some(before) = spellings.insert(member.name.to_lowercase(), &member.name) {
+                let problem = Problem::DuplicateConditionKey(member.name.clone(), before.to_owned());
+                return Err(problem.at(at, member.place));
             }
-            let at = format!("{at}.{key}");
-            let values = scalars(values, &at)?;
-            let problem_here = |problem: Problem| problem.at(at.as_str());
-            endpoint::check_condition(operator.base, key, &values, rules.kind).map_err(problem_here)?;
-            let test = operator.base.test(&values, rules).map_err(problem_here)?;
-            conditions.push(Condition {
-                operator: Arc::from(operator_name.as_str()),
-                key: Arc::from(key.as_str()),
-                wanted: Arc::from(shown(&values)),
-                lower_case_key: key.to_lowercase(),
-                quantifier: operator.quantifier,
-                negated: operator.negated,
-                if_exists: operator.if_exists,
-                test,
-            });
+            conditions.push(read_key(member, &operator_name, operator, &at, rules)?);
         }
     }
     Ok(conditions)
 }
 
-fn object<'a>(value: &'a Json, at: &str) -> Result<&'a [(String, Json)], ParseError> {
-    match value {
-        Json::Object(entries) => Ok(entries),
+fn read_key(
+    member: &Member,
+    operator_name: &Arc<str>,
+    operator: Operator,
+    at: &str,
+    rules: Rules,
+) -> Result<Condition, ParseError> {
+    let key = member.name.as_str();
+    if !is_condition_key(key) {
+        return Err(Problem::BadConditionKey(key.to_owned()).at(at, member.place));
+    }
+    let at = format!("{at}.{key}");
+    let values = scalars(&member.value, &at)?;
+    let read = |values: &[String]| {
+        endpoint::check_condition(operator.base, key, values, rules.kind)?;
+        operator.base.test(values, rules)
+    };
+    let test = read(&values).map_err(|problem| {
+        let culprit = values.chunks(1).position(|value| read(value).is_err()).unwrap_or(0);
+        problem.at(at.as_str(), nth_place(&member.value, culprit))
+    })?;
+    Ok(Condition {
+        operator: Arc::clone(operator_name),
+        key: Key::new(key),
+        values,
+        quantifier: operator.quantifier,
+        negated: operator.negated,
+        if_exists: operator.if_exists,
+        test,
+        at: At(member.place),
+    })
+}
+
+fn object<'a>(value: &'a Node, at: &str) -> Result<&'a [Member], ParseError> {
+    match &value.json {
+        Json::Object(members) => Ok(members),
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) | Json::List(_) => {
-            Err(Problem::WrongType { expected: "an object", found: value.noun() }.at(at))
+            Err(Problem::WrongType { expected: "an object", found: value.json.noun() }.at(at, value.place))
         }
     }
 }
 
+/// Where one of the values stands.
+fn nth_place(value: &Node, index: usize) -> Place {
+    match &value.json {
+        Json::List(items) => items.get(index).map_or(value.place, |item| item.place),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) | Json::Object(_) => value.place,
+    }
+}
+
 /// One value or a list of values; booleans and numbers may stand without quotes.
-fn scalars(value: &Json, at: &str) -> Result<Vec<String>, ParseError> {
-    let one = |item: &Json| match item {
+fn scalars(value: &Node, at: &str) -> Result<Vec<String>, ParseError> {
+    let one = |item: &Node| match &item.json {
         Json::Text(text) => Ok(text.clone()),
         Json::Bool(truth) => Ok(truth.to_string()),
         Json::Number(number) => Ok(number.clone()),
         Json::Null | Json::List(_) | Json::Object(_) => {
-            Err(Problem::WrongType { expected: "a string, a number or a boolean", found: item.noun() }.at(at))
+            let problem =
+                Problem::WrongType { expected: "a string, a number or a boolean", found: item.json.noun() };
+            Err(problem.at(at, item.place))
         }
     };
-    match value {
-        Json::List(items) if items.is_empty() => Err(Problem::Empty.at(at)),
+    match &value.json {
+        Json::List(items) if items.is_empty() => Err(Problem::Empty.at(at, value.place)),
         Json::List(items) => items.iter().map(one).collect(),
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) | Json::Object(_) => {
             Ok(vec![one(value)?])
         }
     }
-}
-
-fn shown(values: &[String]) -> String {
-    let all = values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(" or ");
-    if all.chars().count() <= SHOWN_CHARACTERS {
-        return all;
-    }
-    let mut short: String = all.chars().take(SHOWN_CHARACTERS).collect();
-    short.push('…');
-    short
 }
 
 impl Operator {
@@ -164,9 +187,11 @@ impl Base {
         Ok(match self {
             Self::StringEquals => Test::Text(patterns(values, literal)?),
             Self::StringLike => Test::Text(patterns(values, Syntax::wild(rules.version))?),
-            Self::StringEqualsIgnoreCase => Test::TextIgnoringCase(patterns(values, literal.folded())?),
+            Self::StringEqualsIgnoreCase => {
+                Test::TextIgnoringCase(patterns(values, Syntax::folded(rules.version))?)
+            }
             Self::Numeric(comparison) => {
-                Test::Number(comparison, all(values, "a decimal number", Number::parse)?)
+                Test::Number(comparison, all(values, "a decimal number", OwnNumber::parse)?)
             }
             Self::Date(comparison) => Test::Instant(
                 comparison,

@@ -4,27 +4,30 @@ use super::strings;
 use crate::arn::{AccountId, Arn};
 use crate::document::Kind;
 use crate::error::{ParseError, Problem};
-use crate::json::Json;
+use crate::json::{Json, Member, Node};
+use crate::place::At;
 use crate::principal::{AwsName, PrincipalClause};
 
-pub(super) fn read(value: &Json, negated: bool, at: &str, kind: Kind) -> Result<PrincipalClause, ParseError> {
-    let mut clause = PrincipalClause { negated, ..PrincipalClause::default() };
-    match value {
+pub(super) fn read(value: &Node, negated: bool, at: &str, kind: Kind) -> Result<PrincipalClause, ParseError> {
+    let mut clause = PrincipalClause::new(negated, At(value.place));
+    match &value.json {
         Json::Text(text) if text == "*" => clause.anyone = true,
         Json::Text(text) => {
-            return Err(bad(text, "a principal that is not `*` is an object such as {\"AWS\": \"…\"}").at(at));
+            return Err(bad(text, "a principal that is not `*` is an object such as {\"AWS\": \"…\"}")
+                .at(at, value.place));
         }
-        Json::Object(entries) if entries.is_empty() => return Err(Problem::Empty.at(at)),
-        Json::Object(entries) => {
-            for (source, names) in entries {
-                read_names(source, names, &mut clause, at)?;
+        Json::Object(members) if members.is_empty() => return Err(Problem::Empty.at(at, value.place)),
+        Json::Object(members) => {
+            for member in members {
+                read_names(member, &mut clause, at)?;
             }
         }
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::List(_) => {
-            return Err(Problem::WrongType { expected: "`*` or an object", found: value.noun() }.at(at));
+            return Err(Problem::WrongType { expected: "`*` or an object", found: value.json.noun() }
+                .at(at, value.place));
         }
     }
-    check_kind(&mut clause, kind).map_err(|problem| problem.at(at))?;
+    check_kind(&mut clause, kind).map_err(|problem| problem.at(at, value.place))?;
     Ok(clause)
 }
 
@@ -32,14 +35,16 @@ fn bad(value: &str, why: &'static str) -> Problem {
     Problem::BadPrincipal { value: value.to_owned(), why }
 }
 
-fn read_names(source: &str, names: &Json, clause: &mut PrincipalClause, at: &str) -> Result<(), ParseError> {
+fn read_names(member: &Member, clause: &mut PrincipalClause, at: &str) -> Result<(), ParseError> {
+    let source = member.name.as_str();
     let at = format!("{at}.{source}");
     let known = ["AWS", "Service", "Federated", "CanonicalUser"].contains(&source);
     if !known {
-        return Err(bad(source, "the sources are AWS, Service, Federated and CanonicalUser").at(at));
+        let why = "the sources are AWS, Service, Federated and CanonicalUser";
+        return Err(bad(source, why).at(at, member.place));
     }
-    for name in strings(names, &at)? {
-        read_name(source, name, clause).map_err(|problem| problem.at(at.as_str()))?;
+    for (name, place) in strings(&member.value, &at)? {
+        read_name(source, name, clause).map_err(|problem| problem.at(at.as_str(), place))?;
     }
     Ok(())
 }

@@ -3,52 +3,75 @@
 use std::sync::Arc;
 
 use super::{Rules, condition, endpoint, principal, string, strings};
-use crate::document::{Actions, Effect, Kind, Resources, Statement};
+use crate::document::{Effect, Kind};
 use crate::error::{ParseError, Problem};
 use crate::glob::Glob;
-use crate::json::Json;
+use crate::json::{Json, Node};
 use crate::pattern::ArnPattern;
+use crate::place::{At, Place};
 use crate::principal::PrincipalClause;
+use crate::statement::{ActionPattern, Actions, ResourcePattern, Resources, Statement};
 
 /// The elements of a statement as they stand in the document.
-#[derive(Default)]
 struct Elements {
-    sid: Option<Json>,
-    effect: Option<Json>,
-    action: Option<Json>,
-    not_action: Option<Json>,
-    resource: Option<Json>,
-    not_resource: Option<Json>,
-    principal: Option<Json>,
-    not_principal: Option<Json>,
-    condition: Option<Json>,
+    place: Place,
+    end: Place,
+    sid: Option<Node>,
+    effect: Option<Node>,
+    action: Option<Node>,
+    not_action: Option<Node>,
+    resource: Option<Node>,
+    not_resource: Option<Node>,
+    principal: Option<Node>,
+    not_principal: Option<Node>,
+    condition: Option<Node>,
 }
 
-pub(super) fn read(value: Json, at: &str, rules: Rules) -> Result<Statement, ParseError> {
+pub(super) fn read(value: Node, at: &str, rules: Rules) -> Result<Statement, ParseError> {
     let elements = Elements::collect(value, at)?;
+    let full_access = rules.kind == Kind::ResourceControl && is_full_access(&elements);
     let statement = Statement {
         sid: elements.sid(at, rules)?,
         effect: elements.effect(at)?,
         principals: elements.principals(at, rules)?,
-        actions: elements.actions(at, rules)?,
+        actions: elements.actions(at, rules, full_access)?,
         resources: elements.resources(at, rules)?,
         conditions: match &elements.condition {
             Some(block) => condition::read(block, &format!("{at}.Condition"), rules)?,
             None => Vec::new(),
         },
+        at: At(elements.place),
+        end: At(elements.end),
     };
-    check_as_whole(&statement, &elements, at, rules.kind)?;
+    check_as_whole(&statement, full_access, rules.kind).map_err(|problem| problem.at(at, elements.place))?;
     Ok(statement)
 }
 
 impl Elements {
-    fn collect(value: Json, at: &str) -> Result<Self, ParseError> {
-        let Json::Object(entries) = value else {
-            return Err(Problem::WrongType { expected: "an object", found: value.noun() }.at(at));
+    fn at(place: Place, end: Place) -> Self {
+        Self {
+            place,
+            end,
+            sid: None,
+            effect: None,
+            action: None,
+            not_action: None,
+            resource: None,
+            not_resource: None,
+            principal: None,
+            not_principal: None,
+            condition: None,
+        }
+    }
+
+    fn collect(value: Node, at: &str) -> Result<Self, ParseError> {
+        let Json::Object(members) = value.json else {
+            let problem = Problem::WrongType { expected: "an object", found: value.json.noun() };
+            return Err(problem.at(at, value.place));
         };
-        let mut elements = Self::default();
-        for (name, value) in entries {
-            let slot = match name.as_str() {
+        let mut elements = Self::at(value.place, value.end);
+        for member in members {
+            let slot = match member.name.as_str() {
                 "Sid" => &mut elements.sid,
                 "Effect" => &mut elements.effect,
                 "Action" => &mut elements.action,
@@ -58,11 +81,15 @@ impl Elements {
                 "Principal" => &mut elements.principal,
                 "NotPrincipal" => &mut elements.not_principal,
                 "Condition" => &mut elements.condition,
-                _ => return Err(Problem::UnknownElement(name).at(at)),
+                _ => return Err(Problem::UnknownElement(member.name).at(at, member.place)),
             };
-            *slot = Some(value);
+            *slot = Some(member.value);
         }
         Ok(elements)
+    }
+
+    fn missing(&self, element: &'static str, at: &str) -> ParseError {
+        Problem::Missing(element).at(at, self.place)
     }
 
     fn sid(&self, at: &str, rules: Rules) -> Result<Option<Arc<str>>, ParseError> {
@@ -71,24 +98,24 @@ impl Elements {
         let sid = string(value, &at)?;
         // Services that keep their own policies accept more than IAM does (a bucket policy's spaces).
         if rules.kind.is_kept_by_iam() && !sid.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return Err(Problem::BadSid(sid.to_owned()).at(at));
+            return Err(Problem::BadSid(sid.to_owned()).at(at, value.place));
         }
         Ok(Some(Arc::from(sid)))
     }
 
     fn effect(&self, at: &str) -> Result<Effect, ParseError> {
-        let value = self.effect.as_ref().ok_or_else(|| Problem::Missing("Effect").at(at))?;
+        let value = self.effect.as_ref().ok_or_else(|| self.missing("Effect", at))?;
         let at = format!("{at}.Effect");
         match string(value, &at)? {
             "Allow" => Ok(Effect::Allow),
             "Deny" => Ok(Effect::Deny),
-            other => Err(Problem::BadEffect(other.to_owned()).at(at)),
+            other => Err(Problem::BadEffect(other.to_owned()).at(at, value.place)),
         }
     }
 
     fn principals(&self, at: &str, rules: Rules) -> Result<Option<PrincipalClause>, ParseError> {
-        let pair = one_of(("Principal", &self.principal), ("NotPrincipal", &self.not_principal), at)?;
-        let forbidden = |element| Err(Problem::Forbidden { element, kind: rules.kind }.at(at));
+        let pair =
+            one_of(("Principal", &self.principal), ("NotPrincipal", &self.not_principal), at, self.place)?;
         match pair {
             Some((value, negated)) => {
                 let element = if negated { "NotPrincipal" } else { "Principal" };
@@ -98,76 +125,90 @@ impl Elements {
                     Kind::Identity | Kind::Boundary | Kind::Session | Kind::ServiceControl => true,
                 };
                 if not_here {
-                    return forbidden(element);
+                    return Err(Problem::Forbidden { element, kind: rules.kind }.at(at, value.place));
                 }
                 principal::read(value, negated, &format!("{at}.{element}"), rules.kind).map(Some)
             }
-            None if rules.kind.has_principal() => Err(Problem::Missing("Principal").at(at)),
+            None if rules.kind.has_principal() => Err(self.missing("Principal", at)),
             None => Ok(None),
         }
     }
 
-    fn actions(&self, at: &str, rules: Rules) -> Result<Actions, ParseError> {
-        let pair = one_of(("Action", &self.action), ("NotAction", &self.not_action), at)?;
-        let (value, negated) = pair.ok_or_else(|| Problem::Missing("Action").at(at))?;
-        if negated && rules.kind == Kind::Trust {
-            return Err(Problem::Forbidden { element: "NotAction", kind: rules.kind }.at(at));
+    fn actions(&self, at: &str, rules: Rules, full_access: bool) -> Result<Actions, ParseError> {
+        let pair = one_of(("Action", &self.action), ("NotAction", &self.not_action), at, self.place)?;
+        let (value, negated) = pair.ok_or_else(|| self.missing("Action", at))?;
+        if negated && matches!(rules.kind, Kind::Trust | Kind::ResourceControl) {
+            return Err(Problem::Forbidden { element: "NotAction", kind: rules.kind }.at(at, value.place));
         }
         let at = format!("{at}.{}", if negated { "NotAction" } else { "Action" });
-        let patterns: Result<Vec<Glob>, ParseError> = strings(value, &at)?
-            .into_iter()
-            .map(|text| read_action(text, rules.kind).map_err(|problem| problem.at(at.as_str())))
-            .collect();
-        Ok(Actions { negated, patterns: patterns? })
+        let mut patterns = Vec::new();
+        for (text, place) in strings(value, &at)? {
+            let pattern = read_action(text, rules.kind, full_access, place);
+            patterns.push(pattern.map_err(|problem| problem.at(at.as_str(), place))?);
+        }
+        Ok(Actions { negated, patterns })
     }
 
     fn resources(&self, at: &str, rules: Rules) -> Result<Resources, ParseError> {
-        let pair = one_of(("Resource", &self.resource), ("NotResource", &self.not_resource), at)?;
+        let pair = one_of(("Resource", &self.resource), ("NotResource", &self.not_resource), at, self.place)?;
         let (value, negated) = match (pair, rules.kind) {
-            (Some((_, negated)), Kind::Trust) => {
+            (Some((value, negated)), Kind::Trust) => {
                 let element = if negated { "NotResource" } else { "Resource" };
-                return Err(Problem::Forbidden { element, kind: rules.kind }.at(at));
+                return Err(Problem::Forbidden { element, kind: rules.kind }.at(at, value.place));
             }
             (None, Kind::Trust) => {
-                return Ok(Resources { negated: false, patterns: vec![ArnPattern::Any] });
+                return Ok(Resources { negated: false, patterns: Vec::new(), implied: true });
             }
             (Some(pair), _) => pair,
-            (None, _) => return Err(Problem::Missing("Resource").at(at)),
+            (None, _) => return Err(self.missing("Resource", at)),
         };
         let at = format!("{at}.{}", if negated { "NotResource" } else { "Resource" });
         let mut patterns = Vec::new();
-        for text in strings(value, &at)? {
-            let pattern =
-                ArnPattern::resource(text, rules.version).map_err(|problem| problem.at(at.as_str()))?;
-            endpoint::check_arn(text, &pattern, rules.kind).map_err(|problem| problem.at(at.as_str()))?;
-            patterns.push(pattern);
+        for (text, place) in strings(value, &at)? {
+            let here = |problem: Problem| problem.at(at.as_str(), place);
+            let pattern = ArnPattern::resource(text, rules.version).map_err(here)?;
+            endpoint::check_arn(text, &pattern, rules.kind).map_err(here)?;
+            patterns.push(ResourcePattern { text: text.to_owned(), pattern, at: At(place) });
         }
-        Ok(Resources { negated, patterns })
+        Ok(Resources { negated, patterns, implied: false })
     }
 }
 
 /// The one of an element and its negation that is there.
 fn one_of<'a>(
-    (name, positive): (&'static str, &'a Option<Json>),
-    (negated_name, negated): (&'static str, &'a Option<Json>),
+    (name, positive): (&'static str, &'a Option<Node>),
+    (negated_name, negated): (&'static str, &'a Option<Node>),
     at: &str,
-) -> Result<Option<(&'a Json, bool)>, ParseError> {
+    place: Place,
+) -> Result<Option<(&'a Node, bool)>, ParseError> {
     match (positive, negated) {
-        (Some(_), Some(_)) => Err(Problem::Both(name, negated_name).at(at)),
+        (Some(_), Some(_)) => Err(Problem::Both(name, negated_name).at(at, place)),
         (Some(value), None) => Ok(Some((value, false))),
         (None, Some(value)) => Ok(Some((value, true))),
         (None, None) => Ok(None),
     }
 }
 
-fn read_action(text: &str, kind: Kind) -> Result<Glob, Problem> {
+fn read_action(text: &str, kind: Kind, full_access: bool, place: Place) -> Result<ActionPattern, Problem> {
+    let pattern =
+        |glob: &str| Ok(ActionPattern { text: text.to_owned(), glob: Glob::new(glob), at: At(place) });
     let bad = |why| Err(Problem::BadAction { value: text.to_owned(), why });
     let lower_case = text.to_ascii_lowercase();
     if kind == Kind::Trust && !lower_case.starts_with("sts:") {
         return bad("a role trust policy is about sts actions only");
     }
     if text == "*" || text == "*:*" {
-        return Ok(Glob::new("*"));
+        return match kind {
+            Kind::ResourceControl if !full_access => bad("resource control policies name a service"),
+            Kind::ResourceControl
+            | Kind::Identity
+            | Kind::Resource
+            | Kind::Trust
+            | Kind::Endpoint { .. }
+            | Kind::Boundary
+            | Kind::Session
+            | Kind::ServiceControl => pattern("*"),
+        };
     }
     let Some((service, name)) = lower_case.split_once(':') else {
         return bad("it must be `*` or have the form service:Name");
@@ -179,23 +220,16 @@ fn read_action(text: &str, kind: Kind) -> Result<Glob, Problem> {
     if name.is_empty() || !name.chars().all(in_name) {
         return bad("its name must have letters, digits and wildcards");
     }
-    Ok(Glob::new(&lower_case))
+    pattern(&lower_case)
 }
 
 /// Rules about how elements of one statement go together.
-fn check_as_whole(
-    statement: &Statement,
-    elements: &Elements,
-    at: &str,
-    kind: Kind,
-) -> Result<(), ParseError> {
+fn check_as_whole(statement: &Statement, full_access: bool, kind: Kind) -> Result<(), Problem> {
     let allows = statement.effect == Effect::Allow;
     let negated_principal = statement.principals.as_ref().is_some_and(|clause| clause.negated);
     let why = match kind {
         Kind::Trust if allows && negated_principal => "`NotPrincipal` goes with `Deny` only",
-        Kind::ResourceControl if allows && !is_full_access(elements) => {
-            "apart from full access `Effect` is `Deny` only"
-        }
+        Kind::ResourceControl if allows && !full_access => "apart from full access `Effect` is `Deny` only",
         Kind::Identity
         | Kind::Resource
         | Kind::Trust
@@ -205,11 +239,16 @@ fn check_as_whole(
         | Kind::ServiceControl
         | Kind::ResourceControl => return Ok(()),
     };
-    Err(Problem::BadStatement { why, kind }.at(at))
+    Err(Problem::BadStatement { why, kind })
 }
 
-/// The statement of AWS's own `RCPFullAWSAccess`.
+/// The statement of AWS's own `RCPFullAWSAccess`, apart from its effect.
 fn is_full_access(elements: &Elements) -> bool {
-    let star = |value: &Option<Json>| matches!(value, Some(Json::Text(text)) if text == "*");
-    star(&elements.action) && star(&elements.resource) && elements.condition.is_none()
+    let text = |value: &Option<Node>, wanted: &str| {
+        value.as_ref().is_some_and(|node| matches!(&node.json, Json::Text(text) if text == wanted))
+    };
+    text(&elements.effect, "Allow")
+        && text(&elements.action, "*")
+        && text(&elements.resource, "*")
+        && elements.condition.is_none()
 }

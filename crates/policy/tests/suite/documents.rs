@@ -6,7 +6,7 @@ use postern_policy::{
     PolicyDocument, PolicySet, PolicyType, SizeQuota, Version, unenforceable,
 };
 
-fn kind(name: &str) -> Kind {
+pub fn kind(name: &str) -> Kind {
     match name {
         "identity" => Kind::Identity,
         "resource" => Kind::Resource,

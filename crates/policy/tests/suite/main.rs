@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod api;
+mod bad_input;
 mod documents;
 mod fixture;
+mod organization;
 mod properties;
 mod rules;
+mod warnings;

@@ -233,9 +233,12 @@ fn deny_everything(place: usize, set: &mut PolicySet) {
         4 => set
             .set_endpoint(fixture::policy("deny", with_principal, Kind::Endpoint { gateway: true }))
             .unwrap(),
-        5 => set
-            .add_resource_control_level(vec![fixture::policy("deny", with_principal, Kind::ResourceControl)])
-            .unwrap(),
+        5 => {
+            // A star alone is not for customers' resource control policies.
+            let services = with_principal.replace(r#""Action":"*""#, r#""Action":["s3:*","sts:*"]"#);
+            set.add_resource_control_level(vec![fixture::policy("deny", &services, Kind::ResourceControl)])
+                .unwrap();
+        }
         _ => {
             set.add_service_control_level(vec![fixture::policy("deny", plain, Kind::ServiceControl)]).unwrap()
         }

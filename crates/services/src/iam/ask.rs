@@ -124,7 +124,11 @@ impl Namer<'_> {
             Request::ListRoles(r) => self.list("role", r.path_prefix.as_deref()),
             Request::ListUsers(r) => self.list("user", r.path_prefix.as_deref()),
             Request::ListInstanceProfiles(r) => self.list("instance-profile", r.path_prefix.as_deref()),
-            Request::ListPolicies(_) => ("*".to_owned(), Context::new()),
+            Request::ListPolicies(_)
+            | Request::SimulateCustomPolicy(_)
+            | Request::GetContextKeysForCustomPolicy(_) => ("*".to_owned(), Context::new()),
+            Request::SimulatePrincipalPolicy(r) => self.principal(r.policy_source_arn.as_deref()),
+            Request::GetContextKeysForPrincipalPolicy(r) => self.principal(r.policy_source_arn.as_deref()),
         }
     }
 
@@ -163,6 +167,19 @@ impl Namer<'_> {
             Some(user) => (user_arn(self.account, user), resource_tags(&user.tags)),
             None => (self.arn("user", "/", name), Context::new()),
         }
+    }
+
+    /// A user or role by its ARN.
+    fn principal(&self, arn: Option<&str>) -> Target {
+        let arn = arn.unwrap_or_default();
+        let account = self.account;
+        let tags = self.iam.and_then(|iam| {
+            let user = iam.users.values().find(|user| user_arn(account, user) == arn).map(|user| &user.tags);
+            user.or_else(|| {
+                iam.roles.values().find(|role| role_arn(account, role) == arn).map(|role| &role.tags)
+            })
+        });
+        (arn.to_owned(), tags.map_or_else(Context::new, resource_tags))
     }
 
     fn profile(&self, name: Option<&str>) -> Target {

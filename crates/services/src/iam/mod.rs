@@ -13,6 +13,7 @@ mod policy_versions;
 mod profiles;
 mod roles;
 mod shape;
+mod simulate;
 mod tags;
 mod users;
 
@@ -244,6 +245,19 @@ impl Call<'_> {
             Request::ListInstanceProfileTags(r) => {
                 answer::<op::ListInstanceProfileTags>(call.list_profile_tags(*r)?, id)
             }
+            Request::SimulateCustomPolicy(r) => {
+                answer::<op::SimulateCustomPolicy>(call.simulate_custom_policy(*r)?, id)
+            }
+            Request::SimulatePrincipalPolicy(r) => {
+                answer::<op::SimulatePrincipalPolicy>(call.simulate_principal_policy(*r)?, id)
+            }
+            Request::GetContextKeysForCustomPolicy(r) => {
+                answer::<op::GetContextKeysForCustomPolicy>(call.context_keys_for_custom_policy(*r)?, id)
+            }
+            Request::GetContextKeysForPrincipalPolicy(r) => answer::<op::GetContextKeysForPrincipalPolicy>(
+                call.context_keys_for_principal_policy(*r)?,
+                id,
+            ),
         })
     }
 }

@@ -67,6 +67,15 @@ case("policy comes back", lambda: iam.get_user_policy(UserName="ana", PolicyName
 pages = iam.get_paginator("list_policies").paginate(Scope="AWS", PaginationConfig={"PageSize": 2})
 case("pages", lambda: len([policy for page in pages for policy in page["Policies"]]))
 
+simulated = dict(PolicySourceArn="arn:aws:iam::111122223333:user/ana", ActionNames=["iam:ListUsers", "iam:CreateUser"])
+decisions = iam.get_paginator("simulate_principal_policy").paginate(**simulated, PaginationConfig={"PageSize": 1})
+case("simulated", lambda: [result["EvalDecision"] for page in decisions for result in page["EvaluationResults"]])
+case("decided by", lambda: iam.simulate_principal_policy(**simulated)["EvaluationResults"][0]["MatchedStatements"])
+foreign = dict(PolicyInputList=[document], ActionNames=["iam:ListUsers"], ResourceArns=["arn:aws:iam::444455556666:user/x"])
+case("across accounts", lambda: iam.simulate_custom_policy(**foreign)["EvaluationResults"][0]["EvalDecisionDetails"])
+variable = document.replace('"*"', '"arn:aws:iam::*:user/${aws:username}"')
+case("keys", lambda: iam.get_context_keys_for_custom_policy(PolicyInputList=[variable])["ContextKeyNames"])
+
 trust = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"AWS":"111122223333"}}}'
 role = iam.create_role(RoleName="app", AssumeRolePolicyDocument=trust)["Role"]
 given = client("sts", *ana).assume_role(RoleArn=role["Arn"], RoleSessionName="here")["Credentials"]

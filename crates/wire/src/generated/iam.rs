@@ -63,13 +63,66 @@ operations! {
     TagInstanceProfile(TagInstanceProfileRequest) => ();
     UntagInstanceProfile(UntagInstanceProfileRequest) => ();
     ListInstanceProfileTags(ListInstanceProfileTagsRequest) => ListInstanceProfileTagsResponse;
+    SimulateCustomPolicy(SimulateCustomPolicyRequest) => SimulatePolicyResponse;
+    SimulatePrincipalPolicy(SimulatePrincipalPolicyRequest) => SimulatePolicyResponse;
+    GetContextKeysForCustomPolicy(GetContextKeysForCustomPolicyRequest) => GetContextKeysForPolicyResponse;
+    GetContextKeysForPrincipalPolicy(GetContextKeysForPrincipalPolicyRequest) => GetContextKeysForPolicyResponse;
 }
 
+#[rustfmt::skip]
+const ACTION_NAME_LIST_TYPE: Kind = Kind::List(&List { item: ACTION_NAME_TYPE, query_item: "member", xml_item: "member", size: Range::ANY });
+const ACTION_NAME_TYPE: Kind = Kind::Text(&Text { values: &[], length: Range::new(3, 128), pattern: None });
+#[rustfmt::skip]
+const ATTACHMENT_NAME: Kind = Kind::Text(&Text { values: &[], length: Range::new(1, 128), pattern: Some(r"[\w+=,.@-]+") });
+values! { ATTACHMENT_TYPE_VALUES:
+    "user" "group" "role"
+}
+#[rustfmt::skip]
+const ATTACHMENT_TYPE: Kind = Kind::Text(&Text { values: ATTACHMENT_TYPE_VALUES, length: Range::ANY, pattern: None });
+#[rustfmt::skip]
+const CONTEXT_ENTRY_LIST_TYPE: Kind = Kind::List(&List { item: Kind::Structure(ContextEntry::SHAPE), query_item: "member", xml_item: "member", size: Range::ANY });
+#[rustfmt::skip]
+const CONTEXT_KEY_NAME_TYPE: Kind = Kind::Text(&Text { values: &[], length: Range::new(5, 256), pattern: None });
+#[rustfmt::skip]
+const CONTEXT_KEY_NAMES_RESULT_LIST_TYPE: Kind = Kind::List(&List { item: CONTEXT_KEY_NAME_TYPE, query_item: "member", xml_item: "member", size: Range::ANY });
+values! { CONTEXT_KEY_TYPE_ENUM_VALUES:
+    "string" "stringList" "numeric" "numericList" "boolean" "booleanList" "ip" "ipList" "binary" "binaryList"
+    "date" "dateList"
+}
+#[rustfmt::skip]
+const CONTEXT_KEY_TYPE_ENUM: Kind = Kind::Text(&Text { values: CONTEXT_KEY_TYPE_ENUM_VALUES, length: Range::ANY, pattern: None });
+#[rustfmt::skip]
+const CONTEXT_KEY_VALUE_LIST_TYPE: Kind = Kind::List(&List { item: TEXT, query_item: "member", xml_item: "member", size: Range::ANY });
+#[rustfmt::skip]
+const EVAL_DECISION_DETAILS_TYPE: Kind = Kind::List(&List { item: Kind::Structure(EvalDecisionDetailsTypeEntry::SHAPE), query_item: "entry", xml_item: "entry", size: Range::ANY });
+#[rustfmt::skip]
+const EVALUATION_RESULTS_LIST_TYPE: Kind = Kind::List(&List { item: Kind::Structure(EvaluationResult::SHAPE), query_item: "member", xml_item: "member", size: Range::ANY });
+#[rustfmt::skip]
+const ORGANIZATION_POLICY_LIST_TYPE: Kind = Kind::List(&List { item: Kind::Structure(OrderedOrganizationPolicyType::SHAPE), query_item: "member", xml_item: "member", size: Range::new(i64::MIN, 7) });
+#[rustfmt::skip]
+const POLICY_EXCLUSIONS_LIST_TYPE: Kind = Kind::List(&List { item: Kind::Structure(PolicyIdentifier::SHAPE), query_item: "member", xml_item: "member", size: Range::new(i64::MIN, 256) });
+values! { POLICY_IDENTIFIER_POLICY_TYPE_VALUES:
+    "inline" "aws-managed" "user-managed" "permission-boundary" "scp" "rcp"
+}
+#[rustfmt::skip]
+const POLICY_IDENTIFIER_POLICY_TYPE: Kind = Kind::Text(&Text { values: POLICY_IDENTIFIER_POLICY_TYPE_VALUES, length: Range::ANY, pattern: None });
 values! { POLICY_USAGE_TYPE_VALUES:
     "PermissionsPolicy" "PermissionsBoundary"
 }
 #[rustfmt::skip]
 const POLICY_USAGE_TYPE: Kind = Kind::Text(&Text { values: POLICY_USAGE_TYPE_VALUES, length: Range::ANY, pattern: None });
+#[rustfmt::skip]
+const RESOURCE_HANDLING_OPTION_TYPE: Kind = Kind::Text(&Text { values: &[], length: Range::new(1, 64), pattern: None });
+#[rustfmt::skip]
+const RESOURCE_NAME_LIST_TYPE: Kind = Kind::List(&List { item: RESOURCE_NAME_TYPE, query_item: "member", xml_item: "member", size: Range::ANY });
+#[rustfmt::skip]
+const RESOURCE_NAME_TYPE: Kind = Kind::Text(&Text { values: &[], length: Range::new(1, 2048), pattern: None });
+#[rustfmt::skip]
+const RESOURCE_SPECIFIC_RESULT_LIST_TYPE: Kind = Kind::List(&List { item: Kind::Structure(ResourceSpecificResult::SHAPE), query_item: "member", xml_item: "member", size: Range::ANY });
+#[rustfmt::skip]
+const SIMULATION_POLICY_LIST_TYPE: Kind = Kind::List(&List { item: POLICY_DOCUMENT_TYPE, query_item: "member", xml_item: "member", size: Range::ANY });
+#[rustfmt::skip]
+const STATEMENT_LIST_TYPE: Kind = Kind::List(&List { item: Kind::Structure(Statement::SHAPE), query_item: "member", xml_item: "member", size: Range::ANY });
 #[rustfmt::skip]
 const ACCESS_KEY_ID_TYPE: Kind = Kind::Text(&Text { values: &[], length: Range::new(16, 128), pattern: Some(r"[\w]+") });
 #[rustfmt::skip]
@@ -188,6 +241,14 @@ structure! {
     AttachedPolicy {
         policy_arn: Option<String> = "PolicyArn" "PolicyArn" "PolicyArn", ARN_TYPE;
         policy_name: Option<String> = "PolicyName" "PolicyName" "PolicyName", POLICY_NAME_TYPE;
+    }
+}
+
+structure! {
+    ContextEntry {
+        context_key_name: Option<String> = "ContextKeyName" "ContextKeyName" "ContextKeyName", CONTEXT_KEY_NAME_TYPE;
+        context_key_type: Option<String> = "ContextKeyType" "ContextKeyType" "ContextKeyType", CONTEXT_KEY_TYPE_ENUM;
+        context_key_values: Vec<String> = "ContextKeyValues" "ContextKeyValues" "ContextKeyValues", CONTEXT_KEY_VALUE_LIST_TYPE;
     }
 }
 
@@ -347,6 +408,46 @@ structure! {
 }
 
 structure! {
+    EvalDecisionDetailsTypeEntry {
+        key: Option<String> = "Key" "key" "key", TEXT, required;
+        value: Option<String> = "Value" "value" "value", TEXT, required;
+    }
+}
+
+structure! {
+    EvaluationResult {
+        eval_action_name: Option<String> = "EvalActionName" "EvalActionName" "EvalActionName", ACTION_NAME_TYPE, required;
+        eval_decision: Option<String> = "EvalDecision" "EvalDecision" "EvalDecision", TEXT, required;
+        eval_decision_details: Option<Vec<EvalDecisionDetailsTypeEntry>> = "EvalDecisionDetails" "EvalDecisionDetails" "EvalDecisionDetails", EVAL_DECISION_DETAILS_TYPE;
+        eval_resource_name: Option<String> = "EvalResourceName" "EvalResourceName" "EvalResourceName", RESOURCE_NAME_TYPE;
+        matched_statements: Option<Vec<Statement>> = "MatchedStatements" "MatchedStatements" "MatchedStatements", STATEMENT_LIST_TYPE;
+        missing_context_values: Option<Vec<String>> = "MissingContextValues" "MissingContextValues" "MissingContextValues", CONTEXT_KEY_NAMES_RESULT_LIST_TYPE;
+        organizations_decision_detail: Option<OrganizationsDecisionDetail> = "OrganizationsDecisionDetail" "OrganizationsDecisionDetail" "OrganizationsDecisionDetail", Kind::Structure(OrganizationsDecisionDetail::SHAPE);
+        permissions_boundary_decision_detail: Option<PermissionsBoundaryDecisionDetail> = "PermissionsBoundaryDecisionDetail" "PermissionsBoundaryDecisionDetail" "PermissionsBoundaryDecisionDetail", Kind::Structure(PermissionsBoundaryDecisionDetail::SHAPE);
+        resource_specific_results: Option<Vec<ResourceSpecificResult>> = "ResourceSpecificResults" "ResourceSpecificResults" "ResourceSpecificResults", RESOURCE_SPECIFIC_RESULT_LIST_TYPE;
+    }
+}
+
+structure! {
+    GetContextKeysForCustomPolicyRequest {
+        policy_input_list: Vec<String> = "PolicyInputList" "PolicyInputList" "PolicyInputList", SIMULATION_POLICY_LIST_TYPE, required;
+    }
+}
+
+structure! {
+    GetContextKeysForPolicyResponse {
+        context_key_names: Option<Vec<String>> = "ContextKeyNames" "ContextKeyNames" "ContextKeyNames", CONTEXT_KEY_NAMES_RESULT_LIST_TYPE;
+    }
+}
+
+structure! {
+    GetContextKeysForPrincipalPolicyRequest {
+        policy_input_list: Vec<String> = "PolicyInputList" "PolicyInputList" "PolicyInputList", SIMULATION_POLICY_LIST_TYPE;
+        policy_source_arn: Option<String> = "PolicySourceArn" "PolicySourceArn" "PolicySourceArn", ARN_TYPE, required;
+    }
+}
+
+structure! {
     GetInstanceProfileRequest {
         instance_profile_name: Option<String> = "InstanceProfileName" "InstanceProfileName" "InstanceProfileName", INSTANCE_PROFILE_NAME_TYPE, required;
     }
@@ -444,6 +545,14 @@ structure! {
         group_id: Option<String> = "GroupId" "GroupId" "GroupId", TEXT, required;
         group_name: Option<String> = "GroupName" "GroupName" "GroupName", TEXT, required;
         path: Option<String> = "Path" "Path" "Path", PATH_TYPE, required;
+    }
+}
+
+structure! {
+    InlinePolicyIdentifierType {
+        attachment_name: Option<String> = "AttachmentName" "AttachmentName" "AttachmentName", ATTACHMENT_NAME, required;
+        attachment_type: Option<String> = "AttachmentType" "AttachmentType" "AttachmentType", ATTACHMENT_TYPE, required;
+        policy_name: Option<String> = "PolicyName" "PolicyName" "PolicyName", POLICY_NAME_TYPE, required;
     }
 }
 
@@ -721,6 +830,24 @@ structure! {
 }
 
 structure! {
+    OrderedOrganizationPolicyType {
+        service_control_policy_input_list: Vec<String> = "ServiceControlPolicyInputList" "ServiceControlPolicyInputList" "ServiceControlPolicyInputList", SIMULATION_POLICY_LIST_TYPE;
+    }
+}
+
+structure! {
+    OrganizationsDecisionDetail {
+        allowed_by_organizations: Option<bool> = "AllowedByOrganizations" "AllowedByOrganizations" "AllowedByOrganizations", BOOLEAN;
+    }
+}
+
+structure! {
+    PermissionsBoundaryDecisionDetail {
+        allowed_by_permissions_boundary: Option<bool> = "AllowedByPermissionsBoundary" "AllowedByPermissionsBoundary" "AllowedByPermissionsBoundary", BOOLEAN;
+    }
+}
+
+structure! {
     Policy {
         arn: Option<String> = "Arn" "Arn" "Arn", ARN_TYPE;
         attachment_count: Option<i64> = "AttachmentCount" "AttachmentCount" "AttachmentCount", INTEGER;
@@ -738,11 +865,26 @@ structure! {
 }
 
 structure! {
+    PolicyIdentifier {
+        inline_policy_identifier: Option<InlinePolicyIdentifierType> = "InlinePolicyIdentifier" "InlinePolicyIdentifier" "InlinePolicyIdentifier", Kind::Structure(InlinePolicyIdentifierType::SHAPE);
+        policy_arn: Option<String> = "PolicyArn" "PolicyArn" "PolicyArn", ARN_TYPE;
+        policy_type: Option<String> = "PolicyType" "PolicyType" "PolicyType", POLICY_IDENTIFIER_POLICY_TYPE;
+    }
+}
+
+structure! {
     PolicyVersion {
         create_date: Option<Timestamp> = "CreateDate" "CreateDate" "CreateDate", TIMESTAMP;
         document: Option<String> = "Document" "Document" "Document", POLICY_DOCUMENT_TYPE;
         is_default_version: Option<bool> = "IsDefaultVersion" "IsDefaultVersion" "IsDefaultVersion", BOOLEAN;
         version_id: Option<String> = "VersionId" "VersionId" "VersionId", POLICY_VERSION_ID_TYPE;
+    }
+}
+
+structure! {
+    Position {
+        column: Option<i64> = "Column" "Column" "Column", INTEGER;
+        line: Option<i64> = "Line" "Line" "Line", INTEGER;
     }
 }
 
@@ -766,6 +908,17 @@ structure! {
     RemoveRoleFromInstanceProfileRequest {
         instance_profile_name: Option<String> = "InstanceProfileName" "InstanceProfileName" "InstanceProfileName", INSTANCE_PROFILE_NAME_TYPE, required;
         role_name: Option<String> = "RoleName" "RoleName" "RoleName", ROLE_NAME_TYPE, required;
+    }
+}
+
+structure! {
+    ResourceSpecificResult {
+        eval_decision_details: Option<Vec<EvalDecisionDetailsTypeEntry>> = "EvalDecisionDetails" "EvalDecisionDetails" "EvalDecisionDetails", EVAL_DECISION_DETAILS_TYPE;
+        eval_resource_decision: Option<String> = "EvalResourceDecision" "EvalResourceDecision" "EvalResourceDecision", TEXT, required;
+        eval_resource_name: Option<String> = "EvalResourceName" "EvalResourceName" "EvalResourceName", RESOURCE_NAME_TYPE, required;
+        matched_statements: Option<Vec<Statement>> = "MatchedStatements" "MatchedStatements" "MatchedStatements", STATEMENT_LIST_TYPE;
+        missing_context_values: Option<Vec<String>> = "MissingContextValues" "MissingContextValues" "MissingContextValues", CONTEXT_KEY_NAMES_RESULT_LIST_TYPE;
+        permissions_boundary_decision_detail: Option<PermissionsBoundaryDecisionDetail> = "PermissionsBoundaryDecisionDetail" "PermissionsBoundaryDecisionDetail" "PermissionsBoundaryDecisionDetail", Kind::Structure(PermissionsBoundaryDecisionDetail::SHAPE);
     }
 }
 
@@ -801,9 +954,61 @@ structure! {
 }
 
 structure! {
+    SimulateCustomPolicyRequest {
+        action_names: Vec<String> = "ActionNames" "ActionNames" "ActionNames", ACTION_NAME_LIST_TYPE, required;
+        caller_arn: Option<String> = "CallerArn" "CallerArn" "CallerArn", RESOURCE_NAME_TYPE;
+        context_entries: Vec<ContextEntry> = "ContextEntries" "ContextEntries" "ContextEntries", CONTEXT_ENTRY_LIST_TYPE;
+        marker: Option<String> = "Marker" "Marker" "Marker", MARKER_TYPE;
+        max_items: Option<i64> = "MaxItems" "MaxItems" "MaxItems", MAX_ITEMS_TYPE;
+        ordered_organization_policy_input_list: Vec<OrderedOrganizationPolicyType> = "OrderedOrganizationPolicyInputList" "OrderedOrganizationPolicyInputList" "OrderedOrganizationPolicyInputList", ORGANIZATION_POLICY_LIST_TYPE;
+        permissions_boundary_policy_input_list: Vec<String> = "PermissionsBoundaryPolicyInputList" "PermissionsBoundaryPolicyInputList" "PermissionsBoundaryPolicyInputList", SIMULATION_POLICY_LIST_TYPE;
+        policy_input_list: Vec<String> = "PolicyInputList" "PolicyInputList" "PolicyInputList", SIMULATION_POLICY_LIST_TYPE, required;
+        resource_arns: Vec<String> = "ResourceArns" "ResourceArns" "ResourceArns", RESOURCE_NAME_LIST_TYPE;
+        resource_handling_option: Option<String> = "ResourceHandlingOption" "ResourceHandlingOption" "ResourceHandlingOption", RESOURCE_HANDLING_OPTION_TYPE;
+        resource_owner: Option<String> = "ResourceOwner" "ResourceOwner" "ResourceOwner", RESOURCE_NAME_TYPE;
+        resource_policy: Option<String> = "ResourcePolicy" "ResourcePolicy" "ResourcePolicy", POLICY_DOCUMENT_TYPE;
+    }
+}
+
+structure! {
+    SimulatePolicyResponse {
+        evaluation_results: Option<Vec<EvaluationResult>> = "EvaluationResults" "EvaluationResults" "EvaluationResults", EVALUATION_RESULTS_LIST_TYPE;
+        is_truncated: Option<bool> = "IsTruncated" "IsTruncated" "IsTruncated", BOOLEAN;
+        marker: Option<String> = "Marker" "Marker" "Marker", TEXT;
+    }
+}
+
+structure! {
+    SimulatePrincipalPolicyRequest {
+        action_names: Vec<String> = "ActionNames" "ActionNames" "ActionNames", ACTION_NAME_LIST_TYPE, required;
+        caller_arn: Option<String> = "CallerArn" "CallerArn" "CallerArn", RESOURCE_NAME_TYPE;
+        context_entries: Vec<ContextEntry> = "ContextEntries" "ContextEntries" "ContextEntries", CONTEXT_ENTRY_LIST_TYPE;
+        marker: Option<String> = "Marker" "Marker" "Marker", MARKER_TYPE;
+        max_items: Option<i64> = "MaxItems" "MaxItems" "MaxItems", MAX_ITEMS_TYPE;
+        permissions_boundary_policy_input_list: Vec<String> = "PermissionsBoundaryPolicyInputList" "PermissionsBoundaryPolicyInputList" "PermissionsBoundaryPolicyInputList", SIMULATION_POLICY_LIST_TYPE;
+        policy_exclusion_list: Vec<PolicyIdentifier> = "PolicyExclusionList" "PolicyExclusionList" "PolicyExclusionList", POLICY_EXCLUSIONS_LIST_TYPE;
+        policy_input_list: Vec<String> = "PolicyInputList" "PolicyInputList" "PolicyInputList", SIMULATION_POLICY_LIST_TYPE;
+        policy_source_arn: Option<String> = "PolicySourceArn" "PolicySourceArn" "PolicySourceArn", ARN_TYPE, required;
+        resource_arns: Vec<String> = "ResourceArns" "ResourceArns" "ResourceArns", RESOURCE_NAME_LIST_TYPE;
+        resource_handling_option: Option<String> = "ResourceHandlingOption" "ResourceHandlingOption" "ResourceHandlingOption", RESOURCE_HANDLING_OPTION_TYPE;
+        resource_owner: Option<String> = "ResourceOwner" "ResourceOwner" "ResourceOwner", RESOURCE_NAME_TYPE;
+        resource_policy: Option<String> = "ResourcePolicy" "ResourcePolicy" "ResourcePolicy", POLICY_DOCUMENT_TYPE;
+    }
+}
+
+structure! {
     SourceRoleTemplate {
         template_arn: Option<String> = "TemplateArn" "TemplateArn" "TemplateArn", ARN_TYPE, required;
         template_minor_version: Option<i64> = "TemplateMinorVersion" "TemplateMinorVersion" "TemplateMinorVersion", INTEGER, required;
+    }
+}
+
+structure! {
+    Statement {
+        end_position: Option<Position> = "EndPosition" "EndPosition" "EndPosition", Kind::Structure(Position::SHAPE);
+        source_policy_id: Option<String> = "SourcePolicyId" "SourcePolicyId" "SourcePolicyId", TEXT;
+        source_policy_type: Option<String> = "SourcePolicyType" "SourcePolicyType" "SourcePolicyType", TEXT;
+        start_position: Option<Position> = "StartPosition" "StartPosition" "StartPosition", Kind::Structure(Position::SHAPE);
     }
 }
 

@@ -35,10 +35,16 @@ def model(service):
 
 def request_value(shape, path):
     """A value that the model's constraints allow."""
+    if shape.type_name == "structure" and shape.is_tagged_union:
+        # One member only: another one in each item of a list.
+        name = list(shape.members)[(int(path.rpartition(".")[2]) - 1) % len(shape.members)]
+        return {name: request_value(shape.members[name], f"{path}.{name}")}
     if shape.type_name == "structure":
         return {name: request_value(member, f"{path}.{name}") for name, member in shape.members.items()}
     if shape.type_name == "list":
-        return [request_value(shape.member, f"{path}.{index}") for index in (1, 2)]
+        is_union = shape.member.type_name == "structure" and shape.member.is_tagged_union
+        count = len(shape.member.members) if is_union else 2
+        return [request_value(shape.member, f"{path}.{index}") for index in range(1, count + 1)]
     if shape.type_name == "string":
         return request_text(shape, path)
     if shape.type_name in ("integer", "long"):
@@ -70,7 +76,7 @@ def request_text(shape, path):
 def serialized(value, shape):
     """botocore takes bytes for a blob; JSON has them as base64."""
     if shape.type_name == "structure":
-        return {name: serialized(value[name], member) for name, member in shape.members.items()}
+        return {name: serialized(value[name], member) for name, member in shape.members.items() if name in value}
     if shape.type_name == "list":
         return [serialized(item, shape.member) for item in value]
     return base64.b64decode(value) if shape.type_name == "blob" else value
@@ -93,6 +99,9 @@ def response_value(shape, path):
         return {name: response_value(member, f"{path}.{name}") for name, member in shape.members.items()}
     if shape.type_name == "list":
         return [response_value(shape.member, f"{path}.{index}") for index in (1, 2)]
+    if shape.type_name == "map":
+        entries = [f"{path}.{index}" for index in (1, 2)]
+        return {response_value(shape.key, f"{at}.Key"): response_value(shape.value, f"{at}.Value") for at in entries}
     seconds = 1_700_000_000 + len(path)
     return {
         "string": f"{path} <&>\"'\r\n\u00e9\U0001f600",
@@ -103,6 +112,19 @@ def response_value(shape, path):
         "timestamp": datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc),
         "blob": path.encode(),
     }[shape.type_name]
+
+
+def listed(value, shape):
+    """Maps as lists of keys and values, as the Rust side has them."""
+    if shape is None:
+        return value
+    if shape.type_name == "structure":
+        return {name: listed(item, shape.members[name]) for name, item in value.items()}
+    if shape.type_name == "list":
+        return [listed(item, shape.member) for item in value]
+    if shape.type_name == "map":
+        return [{"Key": key, "Value": listed(item, shape.value)} for key, item in value.items()]
+    return value
 
 
 def plain(protocol):
@@ -126,7 +148,7 @@ def responses():
         assert metadata["RequestId"] == "id-1", metadata
         expected = {} if shape is None else response_value(shape, name)
         assert parsed == expected, f"{service} {name}: {parsed} is not {expected}"
-        print(json.dumps(parsed, default=plain(protocol)))
+        print(json.dumps(listed(parsed, shape), default=plain(protocol)))
 
 
 def errors():

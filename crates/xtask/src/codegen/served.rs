@@ -184,6 +184,10 @@ pub const SERVICES: &[Served] = &[
             "TagInstanceProfile",
             "UntagInstanceProfile",
             "ListInstanceProfileTags",
+            "SimulateCustomPolicy",
+            "SimulatePrincipalPolicy",
+            "GetContextKeysForCustomPolicy",
+            "GetContextKeysForPrincipalPolicy",
         ],
     },
     Served {

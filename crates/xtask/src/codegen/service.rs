@@ -153,8 +153,10 @@ impl Reader<'_> {
                 self.reach(text(member, "shape")?, reached, above)?;
             }
         }
-        if let Some(member) = shape.get("member") {
-            self.reach(text(member, "shape")?, reached, above)?;
+        for part in ["member", "key", "value"] {
+            if let Some(member) = shape.get(part) {
+                self.reach(text(member, "shape")?, reached, above)?;
+            }
         }
         above.pop();
         Ok(())
@@ -172,6 +174,8 @@ impl Reader<'_> {
             "members",
             "required",
             "member",
+            "key",
+            "value",
             "min",
             "max",
             "enum",
@@ -179,14 +183,43 @@ impl Reader<'_> {
             "sensitive",
             "locationName",
             "deprecated",
+            // Of whose members a request has one; the service checks that.
+            "union",
         ];
         for trait_name in shape.keys() {
             ensure!(known.contains(&trait_name.as_str()), "the trait `{trait_name}` is not known");
         }
         let sensitive = shape.get("sensitive").is_some_and(|value| value == true);
-        let kind = self.kind(shape)?;
+        let kind = if shape.get("type").is_some_and(|kind| kind == "map") {
+            ensure!(!in_request, "a map in a request");
+            self.map(name, shape)?
+        } else {
+            self.kind(shape)?
+        };
         self.shapes.insert(name.to_owned(), Shape { kind, in_request, sensitive });
         Ok(())
+    }
+
+    /// A map is on the wire of the query protocol what a list is whose items have a key and a value.
+    fn map(&mut self, name: &str, shape: &Map<String, Value>) -> anyhow::Result<Kind> {
+        ensure!(self.protocol == Protocol::Query, "a map that is not of the query protocol");
+        let part = |part: &str| {
+            let member = shape.get(part).with_context(|| format!("map without `{part}`"))?;
+            anyhow::Ok(Member {
+                name: capitalised(part),
+                shape: text(member, "shape")?.to_owned(),
+                query_name: part.to_owned(),
+                xml_name: part.to_owned(),
+                required: true,
+                idempotency_token: false,
+            })
+        };
+        let entry = format!("{name}Entry");
+        let members = vec![part("key")?, part("value")?];
+        let shape = Shape { kind: Kind::Structure(members), in_request: false, sensitive: false };
+        ensure!(self.shapes.insert(entry.clone(), shape).is_none(), "two shapes are called `{entry}`");
+        let (query_item, xml_item) = ("entry".to_owned(), "entry".to_owned());
+        Ok(Kind::List { item: entry, query_item, xml_item, bounds: Bounds::default() })
     }
 
     fn kind(&self, shape: &Map<String, Value>) -> anyhow::Result<Kind> {
