@@ -35,7 +35,8 @@ impl Doors {
         let world = World::over(Memory::at_real_time(), false);
         let store = Store::open(directory).unwrap();
         let metrics = Arc::new(Metrics::default());
-        let (audit, records) = Audit::channel(1000, Arc::clone(&metrics));
+        // Nobody takes the records but the tests that look at them, and all of the others' have room.
+        let (audit, records) = Audit::channel(1 << 20, Arc::clone(&metrics));
         let door = door(&store, &world, &audit, &metrics);
         Self { world, store, door, records: Mutex::new(records) }
     }

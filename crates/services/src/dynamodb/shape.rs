@@ -86,7 +86,6 @@ const UPDATE_TABLE: Members = &[
     (
         "GlobalSecondaryIndexUpdates",
         Kind::List(&Kind::Structure(&[
-            ("Update", Kind::Structure(&[("IndexName", Kind::Text), ("ProvisionedThroughput", THROUGHPUT)])),
             ("Create", Kind::Structure(INDEX)),
             ("Delete", Kind::Structure(&[("IndexName", Kind::Text)])),
         ])),
@@ -262,7 +261,6 @@ const TRANSACT_WRITE_ITEMS: Members = &[
         ])),
     ),
     ("ReturnConsumedCapacity", Kind::Text),
-    ("ReturnItemCollectionMetrics", Kind::Text),
     ("ClientRequestToken", Kind::Text),
 ];
 const UPDATE_TIME_TO_LIVE: Members = &[

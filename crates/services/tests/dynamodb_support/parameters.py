@@ -30,13 +30,14 @@ REFUSED = {
         "GlobalTableSettingsReplicationMode", "VectorIndexes",
     ],
     "UpdateTable": [
-        "GlobalSecondaryIndexUpdates.Update.OnDemandThroughput", "GlobalSecondaryIndexUpdates.Update.WarmThroughput",
+        "GlobalSecondaryIndexUpdates.Update",
         "GlobalSecondaryIndexUpdates.Create.OnDemandThroughput", "GlobalSecondaryIndexUpdates.Create.WarmThroughput",
         "StreamSpecification.StreamViewType", "SSESpecification", "ReplicaUpdates", "MultiRegionConsistency",
         "GlobalTableWitnessUpdates", "OnDemandThroughput", "WarmThroughput", "GlobalTableSettingsReplicationMode",
         "DisassociationProtectionEnabled", "VectorIndexUpdates",
     ],
     "ListTagsOfResource": ["NextToken"],
+    "TransactWriteItems": ["ReturnItemCollectionMetrics"],
 }
 checked = 0
 
@@ -130,12 +131,12 @@ def fails(what, code, call):
 
 
 def described():
-    return db.describe_table(TableName="t")["Table"]
+    return db.describe_table(TableName="tab")["Table"]
 
 
 definitions = [{"AttributeName": name, "AttributeType": "S"} for name in ("h", "r", "l")]
 db.create_table(
-    TableName="t", AttributeDefinitions=definitions,
+    TableName="tab", AttributeDefinitions=definitions,
     KeySchema=[{"AttributeName": "h", "KeyType": "HASH"}, {"AttributeName": "r", "KeyType": "RANGE"}],
     LocalSecondaryIndexes=[{"IndexName": "local", "KeySchema": [{"AttributeName": "h", "KeyType": "HASH"}, {"AttributeName": "l", "KeyType": "RANGE"}],
                             "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["a"]}}],
@@ -149,58 +150,55 @@ assert described()["DeletionProtectionEnabled"] is True
 assert [described()["ProvisionedThroughput"][unit] for unit in ("ReadCapacityUnits", "WriteCapacityUnits")] == [4, 5]
 assert [described()["GlobalSecondaryIndexes"][0]["ProvisionedThroughput"][unit] for unit in ("ReadCapacityUnits", "WriteCapacityUnits")] == [2, 3]
 assert "StreamSpecification" not in described() and "LatestStreamArn" not in described()
-db.update_table(TableName="t", ProvisionedThroughput={"ReadCapacityUnits": 6, "WriteCapacityUnits": 7}, TableClass="STANDARD")
+db.update_table(TableName="tab", ProvisionedThroughput={"ReadCapacityUnits": 6, "WriteCapacityUnits": 7}, TableClass="STANDARD")
 assert described()["ProvisionedThroughput"]["ReadCapacityUnits"] == 6
-db.update_table(TableName="t", GlobalSecondaryIndexUpdates=[{"Update": {"IndexName": "global", "ProvisionedThroughput": {"ReadCapacityUnits": 8, "WriteCapacityUnits": 9}}}])
-assert described()["GlobalSecondaryIndexes"][0]["ProvisionedThroughput"]["ReadCapacityUnits"] == 8
-db.update_table(TableName="t", BillingMode="PAY_PER_REQUEST")
+db.update_table(TableName="tab", BillingMode="PAY_PER_REQUEST")
 assert described()["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
-checked += 8
+checked += 7
 
 for r in ("1", "2", "3"):
-    db.put_item(TableName="t", Item={"h": {"S": "h"}, "r": {"S": r}, "l": {"S": "l" + r}, "a": {"S": "a"}, "b": {"S": "b"}})
+    db.put_item(TableName="tab", Item={"h": {"S": "h"}, "r": {"S": r}, "l": {"S": "l" + r}, "a": {"S": "a"}, "b": {"S": "b"}})
 key = {"h": {"S": "h"}, "r": {"S": "1"}}
-of_h = {"TableName": "t", "KeyConditionExpression": "h = :h", "ExpressionAttributeValues": {":h": {"S": "h"}}}
+of_h = {"TableName": "tab", "KeyConditionExpression": "h = :h", "ExpressionAttributeValues": {":h": {"S": "h"}}}
 differs("index", db.query(**of_h)["Items"], db.query(IndexName="local", **of_h)["Items"])
-differs("index of a scan", db.scan(TableName="t")["Items"], db.scan(TableName="t", IndexName="global")["Items"])
+differs("index of a scan", db.scan(TableName="tab")["Items"], db.scan(TableName="tab", IndexName="global")["Items"])
 differs("limit", db.query(**of_h)["Count"], db.query(Limit=2, **of_h)["Count"])
 differs("order", db.query(**of_h)["Items"], db.query(ScanIndexForward=False, **of_h)["Items"])
 start = db.query(Limit=2, **of_h)["LastEvaluatedKey"]
 differs("start", db.query(**of_h)["Count"], db.query(ExclusiveStartKey=start, **of_h)["Count"])
-differs("start of a scan", db.scan(TableName="t")["Count"], db.scan(TableName="t", ExclusiveStartKey=start)["Count"])
-differs("start of the tables", db.list_tables()["TableNames"], db.list_tables(ExclusiveStartTableName="t")["TableNames"])
-read = {"TableName": "t", "Key": key, "ReturnConsumedCapacity": "TOTAL"}
+differs("start of a scan", db.scan(TableName="tab")["Count"], db.scan(TableName="tab", ExclusiveStartKey=start)["Count"])
+differs("start of the tables", db.list_tables()["TableNames"], db.list_tables(ExclusiveStartTableName="tab")["TableNames"])
+read = {"TableName": "tab", "Key": key, "ReturnConsumedCapacity": "TOTAL"}
 differs("consistent", *(db.get_item(ConsistentRead=yes, **read)["ConsumedCapacity"]["CapacityUnits"] for yes in (True, False)))
 differs("consistent query", *(db.query(ConsistentRead=yes, ReturnConsumedCapacity="TOTAL", **of_h)["ConsumedCapacity"] for yes in (True, False)))
-differs("consistent scan", *(db.scan(TableName="t", ConsistentRead=yes, ReturnConsumedCapacity="TOTAL")["ConsumedCapacity"] for yes in (True, False)))
-differs("consistent batch", *(db.batch_get_item(RequestItems={"t": {"Keys": [key], "ConsistentRead": yes}}, ReturnConsumedCapacity="TOTAL")["ConsumedCapacity"] for yes in (True, False)))
-differs("older attributes of a batch", *(db.batch_get_item(RequestItems={"t": {"Keys": [key], "AttributesToGet": [name]}})["Responses"] for name in "ab"))
-differs("older attributes of a scan", *(db.scan(TableName="t", AttributesToGet=[name])["Items"] for name in "ab"))
+differs("consistent scan", *(db.scan(TableName="tab", ConsistentRead=yes, ReturnConsumedCapacity="TOTAL")["ConsumedCapacity"] for yes in (True, False)))
+differs("consistent batch", *(db.batch_get_item(RequestItems={"tab": {"Keys": [key], "ConsistentRead": yes}}, ReturnConsumedCapacity="TOTAL")["ConsumedCapacity"] for yes in (True, False)))
+differs("older attributes of a batch", *(db.batch_get_item(RequestItems={"tab": {"Keys": [key], "AttributesToGet": [name]}})["Responses"] for name in "ab"))
+differs("older attributes of a scan", *(db.scan(TableName="tab", AttributesToGet=[name])["Items"] for name in "ab"))
 equal = lambda value: {"AttributeValueList": [{"S": value}], "ComparisonOperator": "EQ"}
-differs("older filter", *(db.scan(TableName="t", ScanFilter={"a": equal(value)})["Count"] for value in "ax"))
+differs("older filter", *(db.scan(TableName="tab", ScanFilter={"a": equal(value)})["Count"] for value in "ax"))
 both = {"a": equal("a"), "b": equal("x")}
-differs("older operator", *(db.scan(TableName="t", ScanFilter=both, ConditionalOperator=operator)["Count"] for operator in ("AND", "OR")))
-older = {"TableName": "t", "KeyConditions": {"h": equal("h")}}
+differs("older operator", *(db.scan(TableName="tab", ScanFilter=both, ConditionalOperator=operator)["Count"] for operator in ("AND", "OR")))
+older = {"TableName": "tab", "KeyConditions": {"h": equal("h")}}
 differs("older filter of a query", *(db.query(QueryFilter={"a": equal(value)}, **older)["Count"] for value in "ax"))
 differs("older operator of a query", *(db.query(QueryFilter=both, ConditionalOperator=operator, **older)["Count"] for operator in ("AND", "OR")))
 metrics = {"ReturnItemCollectionMetrics": "SIZE"}
-differs("collection of a put", *("ItemCollectionMetrics" in db.put_item(TableName="t", Item=key, **more) for more in (metrics, {})))
-update = {"TableName": "t", "Key": key}
+differs("collection of a put", *("ItemCollectionMetrics" in db.put_item(TableName="tab", Item=key, **more) for more in (metrics, {})))
+update = {"TableName": "tab", "Key": key}
 differs("collection of an update", *("ItemCollectionMetrics" in db.update_item(**update, **more) for more in (metrics, {})))
 put = {"PutRequest": {"Item": key}}
-differs("collection of a batch", *("ItemCollectionMetrics" in db.batch_write_item(RequestItems={"t": [put]}, **more) for more in (metrics, {})))
-differs("collection of a transaction", *("ItemCollectionMetrics" in db.transact_write_items(TransactItems=[{"Put": {"TableName": "t", "Item": key}}], **more) for more in (metrics, {})))
+differs("collection of a batch", *("ItemCollectionMetrics" in db.batch_write_item(RequestItems={"tab": [put]}, **more) for more in (metrics, {})))
 for operation, arguments in (
-    ("put_item", {"TableName": "t", "Item": key}), ("update_item", update), ("delete_item", update),
-    ("batch_write_item", {"RequestItems": {"t": [put]}}), ("transact_write_items", {"TransactItems": [{"Put": {"TableName": "t", "Item": key}}]}),
-    ("transact_get_items", {"TransactItems": [{"Get": {"TableName": "t", "Key": key}}]}),
+    ("put_item", {"TableName": "tab", "Item": key}), ("update_item", update), ("delete_item", update),
+    ("batch_write_item", {"RequestItems": {"tab": [put]}}), ("transact_write_items", {"TransactItems": [{"Put": {"TableName": "tab", "Item": key}}]}),
+    ("transact_get_items", {"TransactItems": [{"Get": {"TableName": "tab", "Key": key}}]}),
 ):
     differs("capacity of " + operation, *("ConsumedCapacity" in getattr(db, operation)(**arguments, **more) for more in ({"ReturnConsumedCapacity": "TOTAL"}, {})))
 for action, value in (("PUT", "1"), ("ADD", "2")):
     db.update_item(AttributeUpdates={"n": {"Action": action, "Value": {"N": value}}}, **update)
-assert db.get_item(TableName="t", Key=key)["Item"]["n"] == {"N": "3"}
+assert db.get_item(TableName="tab", Key=key)["Item"]["n"] == {"N": "3"}
 db.update_item(AttributeUpdates={"n": {"Action": "DELETE"}}, **update)
-assert "n" not in db.get_item(TableName="t", Key=key)["Item"]
+assert "n" not in db.get_item(TableName="tab", Key=key)["Item"]
 wrong = {"a": {"Value": {"S": "never"}}}
 refusal = "ConditionalCheckFailedException"
 fails("older condition", refusal, lambda: db.delete_item(Expected=wrong, **update))
@@ -208,7 +206,7 @@ fails("older condition of an update", refusal, lambda: db.update_item(Expected={
 db.update_item(Expected={"zz": {"ComparisonOperator": "NULL"}, "h": {"ComparisonOperator": "EQ", "AttributeValueList": [{"S": "no"}]}}, ConditionalOperator="OR", **update)
 fails("condition of a delete", refusal, lambda: db.delete_item(ConditionExpression="#a = :a", ExpressionAttributeNames={"#a": "a"}, ExpressionAttributeValues={":a": {"S": "never"}}, **update))
 for kind, more in (("ConditionCheck", {}), ("Delete", {}), ("Update", {"UpdateExpression": "SET n = :a"})):
-    item = {kind: {"TableName": "t", "Key": key, "ConditionExpression": "#a = :a", "ExpressionAttributeNames": {"#a": "b"},
+    item = {kind: {"TableName": "tab", "Key": key, "ConditionExpression": "#a = :a", "ExpressionAttributeNames": {"#a": "b"},
                    "ExpressionAttributeValues": {":a": {"S": "never"}}, "ReturnValuesOnConditionCheckFailure": "ALL_OLD", **more}}
     try:
         db.transact_write_items(TransactItems=[item])
@@ -216,9 +214,9 @@ for kind, more in (("ConditionCheck", {}), ("Delete", {}), ("Update", {"UpdateEx
     except db.exceptions.TransactionCanceledException as error:
         assert error.response["CancellationReasons"][0]["Item"]["h"] == {"S": "h"}, error.response
         checked += 1
-differs("attributes of a transaction", *(db.transact_get_items(TransactItems=[{"Get": {"TableName": "t", "Key": {"h": {"S": "h"}, "r": {"S": "2"}}, "ProjectionExpression": "#x", "ExpressionAttributeNames": {"#x": name}}}])["Responses"] for name in "ab"))
-fails("deletion protection", "ValidationException", lambda: db.delete_table(TableName="t"))
-db.update_table(TableName="t", GlobalSecondaryIndexUpdates=[{"Delete": {"IndexName": "global"}}])
+differs("attributes of a transaction", *(db.transact_get_items(TransactItems=[{"Get": {"TableName": "tab", "Key": {"h": {"S": "h"}, "r": {"S": "2"}}, "ProjectionExpression": "#x", "ExpressionAttributeNames": {"#x": name}}}])["Responses"] for name in "ab"))
+fails("deletion protection", "ValidationException", lambda: db.delete_table(TableName="tab"))
+db.update_table(TableName="tab", GlobalSecondaryIndexUpdates=[{"Delete": {"IndexName": "global"}}])
 assert not described().get("GlobalSecondaryIndexes")
-db.update_time_to_live(TableName="t", TimeToLiveSpecification={"Enabled": True, "AttributeName": "until"})
+db.update_time_to_live(TableName="tab", TimeToLiveSpecification={"Enabled": True, "AttributeName": "until"})
 print(f"{checked + 2} checks held")
