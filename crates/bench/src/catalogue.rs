@@ -12,7 +12,7 @@ use crate::machine::Machine;
 use crate::paths::Field;
 use crate::report::{self, Outcome};
 use crate::supervise::Allowed;
-use crate::{Options, decide, first_packet, paths, route_change, s3, supervise};
+use crate::{Options, decide, dynamodb, first_packet, paths, route_change, s3, supervise};
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -27,6 +27,8 @@ pub enum Benchmark {
     Decide,
     /// The object store's CPU for each request, beside s3s-fs
     S3,
+    /// DynamoDB's CPU for each request, beside its engine alone
+    Dynamodb,
 }
 
 impl Benchmark {
@@ -37,13 +39,14 @@ impl Benchmark {
             Self::RouteChange => "route_change",
             Self::Decide => "decide",
             Self::S3 => "s3",
+            Self::Dynamodb => "dynamodb",
         }
     }
 
     fn needs_host(self) -> bool {
         match self {
             Self::Paths | Self::FirstPacket | Self::RouteChange => true,
-            Self::Decide | Self::S3 => false,
+            Self::Decide | Self::S3 | Self::Dynamodb => false,
         }
     }
 }
@@ -137,6 +140,7 @@ impl Stage<'_> {
             Benchmark::RouteChange => route_change::run(&self.pinning, self.place, self.options),
             Benchmark::Decide => decide::run(&self.pinning, self.options),
             Benchmark::S3 => s3::run(self.place, self.options),
+            Benchmark::Dynamodb => dynamodb::run(self.place, self.options),
         }
     }
 }
