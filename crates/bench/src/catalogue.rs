@@ -12,7 +12,9 @@ use crate::machine::Machine;
 use crate::paths::Field;
 use crate::report::{self, Outcome};
 use crate::supervise::Allowed;
-use crate::{Options, decide, first_packet, isolation, paths, policy, route_change, s3, scale, supervise};
+use crate::{
+    Options, decide, dynamodb, first_packet, isolation, paths, policy, route_change, s3, scale, supervise,
+};
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -33,6 +35,8 @@ pub enum Benchmark {
     Isolation,
     /// The object store's CPU for each request, beside s3s-fs
     S3,
+    /// DynamoDB's CPU for each request, beside its engine alone
+    Dynamodb,
 }
 
 impl Benchmark {
@@ -46,13 +50,14 @@ impl Benchmark {
             Self::Scale => "scale",
             Self::Isolation => "isolation",
             Self::S3 => "s3",
+            Self::Dynamodb => "dynamodb",
         }
     }
 
     fn needs_host(self) -> bool {
         match self {
             Self::Paths | Self::FirstPacket | Self::RouteChange | Self::Scale | Self::Isolation => true,
-            Self::Decide | Self::Policy | Self::S3 => false,
+            Self::Decide | Self::Policy | Self::S3 | Self::Dynamodb => false,
         }
     }
 }
@@ -149,6 +154,7 @@ impl Stage<'_> {
             Benchmark::Scale => scale::run(self.host()?, &self.pinning, self.place, self.options),
             Benchmark::Isolation => isolation::run(self.host()?, &self.pinning, self.options),
             Benchmark::S3 => s3::run(self.place, self.options),
+            Benchmark::Dynamodb => dynamodb::run(self.place, self.options),
         }
     }
 }

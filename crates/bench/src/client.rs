@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
+use http::HeaderName;
 use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use postern_wire::sigv4::{RequestParts, SecretAccessKey, Signer};
 use postern_wire::timestamp::Timestamp;
@@ -16,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const MOST_LINES: usize = 100;
 /// What the body of an EC2 request is.
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8");
+
+/// What the body of a DynamoDB request is.
+const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.0");
 
 /// As whom, and which service is asked.
 #[derive(Debug, Clone)]
@@ -56,10 +60,24 @@ impl Client {
 
     /// Signs a request, body included.
     pub fn prepare(&self, method: &str, path: &str, body: &[u8]) -> anyhow::Result<Prepared> {
+        self.sign(method, path, HeaderMap::from_iter([(CONTENT_TYPE, FORM)]), body)
+    }
+
+    /// Signs a request of a JSON protocol.
+    pub fn prepare_json(&self, target: &str, body: &[u8]) -> anyhow::Result<Prepared> {
+        let target = (HeaderName::from_static("x-amz-target"), HeaderValue::from_str(target)?);
+        self.sign("POST", "/", HeaderMap::from_iter([(CONTENT_TYPE, JSON), target]), body)
+    }
+
+    fn sign(
+        &self,
+        method: &str,
+        path: &str,
+        mut headers: HeaderMap,
+        body: &[u8],
+    ) -> anyhow::Result<Prepared> {
         let host = self.caller.host();
-        let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_str(&host)?);
-        headers.insert(CONTENT_TYPE, FORM);
         let secret = SecretAccessKey::new(&self.caller.secret);
         let signer = Signer {
             access_key_id: &self.caller.access_key,
@@ -71,12 +89,9 @@ impl Client {
         let parts = RequestParts { method, path, query: "", headers: &headers };
         let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
         let signed = signer.sign(&parts, &Signer::hash(body), Timestamp::from_millis(now))?;
-        let form = FORM.to_str()?.to_owned();
         let length = body.len();
-        let mut head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: {form}\r\ncontent-length: {length}\r\n"
-        );
-        for (name, value) in &signed.headers {
+        let mut head = format!("{method} {path} HTTP/1.1\r\ncontent-length: {length}\r\n");
+        for (name, value) in headers.iter().chain(&signed.headers) {
             head.push_str(&format!("{name}: {}\r\n", value.to_str()?));
         }
         head.push_str("\r\n");

@@ -5,6 +5,7 @@
 //!     └ measurer ── holds all namespaces, by descriptors only; ends when the supervisor does
 //!         ├ haproxy       ends with the measurer
 //!         ├ s3s-fs        ends with the measurer
+//!         ├ dynoxide      ends with the measurer
 //!         └ postern up    is told to end, and takes down what it made
 //! ```
 //!
@@ -16,6 +17,7 @@ mod catalogue;
 mod client;
 mod cpu;
 mod decide;
+mod dynamodb;
 mod first_packet;
 mod isolation;
 mod load;
@@ -106,12 +108,16 @@ enum Internal {
     /// s3s-fs on loopback, for the measurer
     #[command(hide = true)]
     ServeS3 { directory: PathBuf },
+    /// DynamoDB's engine on loopback, for the measurer
+    #[command(hide = true)]
+    ServeDynamodb { directory: PathBuf },
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match (arguments.internal, supervise::place()) {
         (Some(Internal::ServeS3 { directory }), _) => s3::server::run(&directory),
+        (Some(Internal::ServeDynamodb { directory }), _) => dynamodb::server::run(&directory),
         (None, None) => return supervise::run(arguments.options.limit_minutes),
         (None, Some(place)) => catalogue::run(&arguments.options, &place),
     };

@@ -28,6 +28,11 @@ impl HostNames {
         Self::new(bases.iter().flat_map(|base| [base.clone(), format!("*.{base}")]))
     }
 
+    /// AWS's names of DynamoDB in a region, those that accounts have for themselves included ("Account-based endpoints").
+    pub fn of_dynamodb(region: &str) -> Self {
+        Self::new([format!("dynamodb.{region}.amazonaws.com"), format!("*.ddb.{region}.amazonaws.com")])
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str)

@@ -114,7 +114,13 @@ pub(crate) fn catalogue(
                 "*.s3.amazonaws.com".to_owned(),
             ],
         ),
-        ("dynamodb", 0x02cd_2c6b, 16, vec![format!("dynamodb.{r}.amazonaws.com")]),
+        (
+            "dynamodb",
+            0x02cd_2c6b,
+            16,
+            // The second: what accounts have for themselves ("Account-based endpoints").
+            vec![format!("dynamodb.{r}.amazonaws.com"), format!("*.ddb.{r}.amazonaws.com")],
+        ),
     ];
     let plain = [
         ("ec2", 128, vec![format!("ec2.{r}.amazonaws.com"), "ec2.amazonaws.com".to_owned()]),

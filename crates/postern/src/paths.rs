@@ -63,6 +63,7 @@ impl StateDir {
         let own = [
             self.ledger(),
             self.s3(),
+            self.dynamodb(),
             self.runtime(),
             self.ca_bundle(),
             self.identity_certificate(),
@@ -128,6 +129,16 @@ impl StateDir {
     /// What S3 holds in a region that keeps nothing.
     pub fn ephemeral_s3(&self) -> PathBuf {
         self.runtime().join("s3")
+    }
+
+    /// The tables of DynamoDB.
+    pub fn dynamodb(&self) -> PathBuf {
+        self.0.join("dynamodb")
+    }
+
+    /// The tables of DynamoDB in a region that keeps nothing.
+    pub fn ephemeral_dynamodb(&self) -> PathBuf {
+        self.runtime().join("dynamodb")
     }
 
     /// What lives only while the region runs.

@@ -2,6 +2,7 @@
 
 pub mod commands;
 pub mod directory;
+pub mod dynamodb;
 pub mod ec2;
 pub mod iam;
 pub mod imds;

@@ -15,7 +15,8 @@ const DOCUMENT: &str = "docs/performance.md";
 /// What is measured, and what becomes of the figures.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// What to measure, instead of everything: paths, first-packet, route-change, decide, policy, s3
+    /// What to measure, instead of everything: paths, first-packet, route-change, decide, scale,
+    /// isolation, policy, s3, dynamodb
     name: Option<String>,
     /// How often each figure is taken; the median counts
     #[arg(long)]

@@ -44,7 +44,7 @@ pub fn restore(state_dir: &StateDir, file: &Path) -> anyhow::Result<ExitCode> {
     let _taken = state_dir.take()?;
     refuse_occupied(state_dir)?;
     let unfinished = Unfinished::mark(state_dir)?;
-    let Copied { state, objects } = match backup::read(state_dir, copy) {
+    let Copied { state, objects, accounts_with_tables } = match backup::read(state_dir, copy) {
         Ok(copied) => {
             unfinished.done()?;
             copied
@@ -60,9 +60,15 @@ pub fn restore(state_dir: &StateDir, file: &Path) -> anyhow::Result<ExitCode> {
     let (revision, region) = (state.revision, state.region.name);
     match objects {
         Some((buckets, objects)) => {
-            println!("restored revision {revision} of {region}, with {objects} objects in {buckets} buckets");
+            let tables = accounts_with_tables.map(|count| format!(", and the tables of {count} accounts"));
+            let tables = tables.unwrap_or_default();
+            println!(
+                "restored revision {revision} of {region}, with {objects} objects in {buckets} buckets{tables}"
+            );
         }
-        None => println!("restored revision {revision} of {region}; what S3 held is not in this copy"),
+        None => println!(
+            "restored revision {revision} of {region}; what S3 and DynamoDB held is not in this copy"
+        ),
     }
     Ok(ExitCode::SUCCESS)
 }

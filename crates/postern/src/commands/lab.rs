@@ -24,9 +24,10 @@ use crate::region_client::RegionClient;
 const OMISSION_REGIONS: usize = 6;
 
 /// The labs that ship with Postern.
-const SHIPPED: [(&str, &str); 2] = [
+const SHIPPED: [(&str, &str); 3] = [
     ("gateway-s3", include_str!("../../../../labs/gateway-s3.toml")),
     ("gateway-vs-nat", include_str!("../../../../labs/gateway-vs-nat.toml")),
+    ("policies", include_str!("../../../../labs/policies.toml")),
 ];
 
 /// Lists or runs labs.

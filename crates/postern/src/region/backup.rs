@@ -1,11 +1,12 @@
-//! A copy of a whole region in one file: what S3 holds and the state, each of one moment, the state's not the earlier
-//! one. So whoever owns something in S3 is in the state, too.
+//! A copy of a whole region in one file: what S3 holds, DynamoDB's tables and the state, each of one moment, the state's
+//! not the earlier one. So whoever owns something in S3 or DynamoDB is in the state, too.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use postern_services::dynamodb;
 use postern_services::s3::storage::Store;
 use postern_store::{ARCHIVE_MAGIC, ArchiveReader, ArchiveWriter, Ledger, Restored, Sources};
 
@@ -13,6 +14,7 @@ use crate::paths::StateDir;
 
 const STATE: &str = "state";
 const OBJECTS: &str = "s3";
+const TABLES: &str = "dynamodb";
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// What a copy held.
@@ -21,18 +23,22 @@ pub struct Copied {
     pub state: Restored,
     /// How many buckets and objects; none if the copy is of the state alone.
     pub objects: Option<(u64, u64)>,
+    /// Of how many accounts there were tables; none if the copy is of the state alone, or from before there were any.
+    pub accounts_with_tables: Option<usize>,
 }
 
 /// Writes a copy of a region, while it goes on if it runs.
-pub fn write(ledger: &Ledger, s3: &Store, file: &File) -> anyhow::Result<()> {
-    // INVARIANT: both moments come after everything that was acknowledged when the copy was asked for.
+pub fn write(ledger: &Ledger, s3: &Store, tables: &dynamodb::Store, file: &File) -> anyhow::Result<()> {
+    // INVARIANT: all moments come after everything that was acknowledged when the copy was asked for.
     let objects = s3.freeze()?;
+    let tables = tables.freeze()?;
     let mut archive = ArchiveWriter::new(BufWriter::with_capacity(BUFFER_BYTES, file))?;
     archive.section(STATE, |to| ledger.backup(to).map_err(anyhow::Error::new))?;
     archive.section(OBJECTS, |to| {
         objects.write(to)?;
         Ok::<(), anyhow::Error>(())
     })?;
+    archive.section(TABLES, |to| tables.write(to).map_err(anyhow::Error::new))?;
     archive.finish()?;
     file.sync_all().context("cannot write the copy to the disk")
 }
@@ -44,7 +50,8 @@ pub fn write_stopped(state_dir: &StateDir, file: &File) -> anyhow::Result<()> {
     let options = postern_store::Options::new(region);
     let ledger = Ledger::open(&state_dir.ledger(), options, Sources::system())?;
     let s3 = open_objects(&state_dir.s3())?;
-    write(&ledger, &s3, file)
+    let tables = dynamodb::Store::open(&state_dir.dynamodb())?;
+    write(&ledger, &s3, &tables, file)
 }
 
 fn open_objects(directory: &Path) -> anyhow::Result<Store> {
@@ -60,10 +67,10 @@ pub fn read(state_dir: &StateDir, mut file: File) -> anyhow::Result<Copied> {
     if !whole {
         // The copies that the ledger makes by itself, `last.backup`, and those of earlier versions.
         let state = postern_store::restore(&mut BufReader::new(file), &state_dir.ledger())?;
-        return Ok(Copied { state, objects: None });
+        return Ok(Copied { state, objects: None, accounts_with_tables: None });
     }
     let mut archive = ArchiveReader::new(BufReader::with_capacity(BUFFER_BYTES, file))?;
-    let (mut state, mut objects) = (None, None);
+    let (mut state, mut objects, mut accounts_with_tables) = (None, None, None);
     while let Some(section) = archive.next_section()? {
         match section.as_str() {
             STATE if state.is_none() => {
@@ -73,13 +80,16 @@ pub fn read(state_dir: &StateDir, mut file: File) -> anyhow::Result<Copied> {
                 let census = Store::restore(&state_dir.s3(), &mut archive)?;
                 objects = Some((census.buckets, census.objects));
             }
+            TABLES if accounts_with_tables.is_none() => {
+                accounts_with_tables = Some(dynamodb::Store::restore(&state_dir.dynamodb(), &mut archive)?);
+            }
             other => {
                 bail!("the backup holds `{other}`, which this version does not know or which is there twice")
             }
         }
     }
     match (state, objects) {
-        (Some(state), Some(objects)) => Ok(Copied { state, objects: Some(objects) }),
+        (Some(state), Some(objects)) => Ok(Copied { state, objects: Some(objects), accounts_with_tables }),
         (None, _) => bail!("the backup holds no state"),
         (Some(_), None) => bail!("the backup does not say what S3 held"),
     }
@@ -112,7 +122,7 @@ impl<'a> Unfinished<'a> {
 
     /// Removes what there is, and the mark last.
     pub fn undo(self) -> anyhow::Result<()> {
-        for path in [self.0.ledger(), self.0.s3()] {
+        for path in [self.0.ledger(), self.0.s3(), self.0.dynamodb()] {
             match std::fs::remove_dir_all(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(error).with_context(|| format!("`{}` is left over", path.display()));

@@ -84,7 +84,8 @@ impl Controlled for Control {
             }
             Request::Backup => {
                 let file = fds.into_iter().next().context("no file came with the request")?;
-                super::backup::write(commands.ledger(), &region.s3, &std::fs::File::from(file))?;
+                let file = std::fs::File::from(file);
+                super::backup::write(commands.ledger(), &region.s3, &region.tables, &file)?;
                 Ok(Reply::Done)
             }
         }

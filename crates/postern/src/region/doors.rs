@@ -10,14 +10,15 @@ use postern_dataplane::host::{self, Host, PortRoute, PortSpec, Prefix};
 use postern_dns::{Resolver, Upstream};
 use postern_frontdoor::pages::Pages;
 use postern_frontdoor::{
-    Audit, Authoriser, Authority, Config, FrontDoor, HostNames, HttpService, Limits, Metrics, Mount,
-    OriginSource, Server, audit,
+    Audit, Authoriser, Authority, Config, FrontDoor, HostNames, HttpService, JsonDoor, Limits, Metrics,
+    Mount, OriginSource, Server, audit,
 };
 use postern_model::InstanceId;
 use postern_path::Door;
 use postern_path::decide::VPC_MTU;
 use postern_services::commands::Commands;
 use postern_services::directory::session::SessionKeys;
+use postern_services::dynamodb::{self, DynamoDbService};
 use postern_services::ec2::Ec2Service;
 use postern_services::iam::IamService;
 use postern_services::imds::Imds;
@@ -60,6 +61,8 @@ pub struct Parts<'a> {
     pub pages: Arc<dyn Pages>,
     /// What S3 holds.
     pub s3: Store,
+    /// DynamoDB's tables.
+    pub tables: dynamodb::Store,
     /// Where requests are counted.
     pub metrics: &'a Arc<Metrics>,
 }
@@ -70,6 +73,14 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
     let metrics = Arc::clone(parts.metrics);
     let (audit, records) = Audit::channel(AUDIT_QUEUE, Arc::clone(&metrics));
     tokio::spawn(audit::write(records, parts.recorder.clone(), Arc::clone(&metrics)));
+    let dynamodb = JsonDoor::new(
+        Arc::new(DynamoDbService::new(parts.tables, &region)),
+        Arc::clone(parts.authoriser),
+        &region,
+        audit.clone(),
+        Arc::clone(&metrics),
+        limits().stall,
+    );
     let s3 = s3(parts.s3, parts.authoriser, &region, &parts.options.listen_names, &audit, &metrics);
     Ok(FrontDoor::new(Config {
         region: region.clone(),
@@ -80,11 +91,14 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
             Arc::new(IamService::new(Arc::clone(parts.commands))),
             Arc::new(StsService::new(Arc::clone(parts.commands), Arc::clone(parts.sessions))),
         ],
-        http_services: vec![Mount {
-            signing_name: "s3",
-            hosts: HostNames::of_s3(&region),
-            service: Arc::new(s3),
-        }],
+        http_services: vec![
+            Mount { signing_name: "s3", hosts: HostNames::of_s3(&region), service: Arc::new(s3) },
+            Mount {
+                signing_name: "dynamodb",
+                hosts: HostNames::of_dynamodb(&region),
+                service: Arc::new(dynamodb),
+            },
+        ],
         names: [&["localhost".to_owned()], &parts.options.listen_names[..]].concat(),
         addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), parts.options.listen.ip()],
         audit,

@@ -46,6 +46,7 @@ use postern_path::LinkName;
 use postern_services::commands::Commands;
 use postern_services::directory::RegionDirectory;
 use postern_services::directory::session::SessionKeys;
+use postern_services::dynamodb;
 use postern_services::imds::identity::{self, IdentitySigner};
 use postern_services::s3::storage::Store;
 use postern_store::{Ledger, Sources};
@@ -68,6 +69,8 @@ pub use command::now_milliseconds;
 
 /// How long everything may take to end.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+/// How often DynamoDB's expired items are looked for.
+const EXPIRY_PERIOD: Duration = Duration::from_secs(60);
 /// Where the host's resolvers are named.
 const RESOLVERS: &str = "/etc/resolv.conf";
 
@@ -113,6 +116,7 @@ pub struct Region {
     recorder: Recorder,
     ailments: Arc<Ailments>,
     s3: Store,
+    tables: dynamodb::Store,
     stop: watch::Sender<bool>,
     /// INVARIANT: no other region has the state directory.
     _taken: Taken,
@@ -193,6 +197,8 @@ impl Region {
         let s3_directory = s3_directory(&options)?;
         let s3 = Store::open(&s3_directory)
             .with_context(|| format!("cannot open what S3 holds in `{}`", s3_directory.display()))?;
+        let tables = dynamodb::Store::open(&dynamodb_directory(&options)?)?;
+        tokio::spawn(delete_expired(tables.clone()));
         let pages = Arc::new(pages::RegionPages::default());
         let front_door = doors::front_door(doors::Parts {
             options: &options,
@@ -204,6 +210,7 @@ impl Region {
             recorder: &recorder,
             pages: Arc::clone(&pages) as _,
             s3: s3.clone(),
+            tables: tables.clone(),
             metrics: &metrics,
         })?;
         let listener = tokio::net::TcpListener::bind(options.listen)
@@ -258,6 +265,7 @@ impl Region {
             recorder,
             ailments,
             s3,
+            tables,
             stop: watch::Sender::new(false),
             _taken: taken,
         });
@@ -338,10 +346,13 @@ impl Region {
             }
             Ok(()) | Err(_) => {}
         }
-        if self.options.ephemeral
-            && let Err(error) = remove_directory(&self.options.state_dir.ephemeral_s3())
-        {
-            tracing::warn!(error = said(&error), "what S3 held is left over");
+        let state_dir = &self.options.state_dir;
+        for path in [state_dir.ephemeral_s3(), state_dir.ephemeral_dynamodb()] {
+            if self.options.ephemeral
+                && let Err(error) = remove_directory(&path)
+            {
+                tracing::warn!(error = said(&error), path = %path.display(), "what a service held is left over");
+            }
         }
         if !self.front_door.settled(SHUTDOWN_GRACE).await {
             tracing::error!("requests were cut off, or the last audit records not written in time");
@@ -353,7 +364,7 @@ impl Region {
         outcome.context("taking the host side down")
     }
 
-    /// Returns everything to the start: the state, what S3 holds, sandboxes, ports and flows.
+    /// Returns everything to the start: the state, what S3 and DynamoDB hold, sandboxes, ports and flows.
     async fn reset(&self) -> anyhow::Result<()> {
         let region = self.options.region.clone();
         let ledger = self.commands.ledger().clone();
@@ -366,6 +377,7 @@ impl Region {
             tokio::task::spawn_blocking(move || machines.clear()).await?;
         }
         self.s3.clear().await?;
+        self.tables.clear().await?;
         ensure_account(&self.commands, self.options.dev).await
     }
 }
@@ -458,6 +470,24 @@ fn s3_directory(options: &Options) -> anyhow::Result<PathBuf> {
     let directory = options.state_dir.ephemeral_s3();
     remove_directory(&directory)?;
     Ok(directory)
+}
+
+/// Where DynamoDB keeps its tables; for an ephemeral region as with S3.
+fn dynamodb_directory(options: &Options) -> anyhow::Result<PathBuf> {
+    if !options.ephemeral {
+        return Ok(options.state_dir.dynamodb());
+    }
+    let directory = options.state_dir.ephemeral_dynamodb();
+    remove_directory(&directory)?;
+    Ok(directory)
+}
+
+/// Deletes what has expired in DynamoDB's tables, as long as the region runs.
+async fn delete_expired(tables: dynamodb::Store) {
+    loop {
+        tokio::time::sleep(EXPIRY_PERIOD).await;
+        tables.sweep().await;
+    }
 }
 
 fn remove_directory(path: &Path) -> anyhow::Result<()> {

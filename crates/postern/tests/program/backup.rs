@@ -48,6 +48,8 @@ elif sys.argv[1] == "read":
         assert data == body(writer, number), entry
         assert writer % 4 == 3 or got["Metadata"] == {"number": str(number)}, got
         print(writer, number)
+elif sys.argv[1] == "item":
+    print(boto3.client("dynamodb").get_item(TableName="copied", Key={"id": {"S": "one"}})["Item"]["arn"]["S"])
 else:
     class Zeros:
         def __init__(self, left): self.left = left
@@ -55,6 +57,10 @@ else:
             n = min(self.left, n if n >= 0 else self.left); self.left -= n; return bytes(n)
     s3.create_bucket(Bucket="copied")
     s3.upload_fileobj(Zeros(int(sys.argv[2]) << 20), "copied", "large")
+    db = boto3.client("dynamodb", config=Config(retries={"max_attempts": 1}))
+    db.create_table(TableName="copied", BillingMode="PAY_PER_REQUEST", KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+                    AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}])
+    db.put_item(TableName="copied", Item={"id": {"S": "one"}, "arn": {"S": db.describe_table(TableName="copied")["Table"]["TableArn"]}})
     s3.put_object(Bucket="copied", Key="large-single", Body=bytes(32 << 20))
 "#;
 
@@ -136,8 +142,11 @@ fn a_region_that_is_down_is_copied(world: &World) {
     let ran = Ran::of(world.postern(&world.state("state"), &["backup", path]), b"");
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let ran = restore(world, "restored", &file);
-    assert!(ran.stdout.contains("2 objects in 1 buckets"), "{ran:?}");
+    assert!(ran.stdout.contains("2 objects in 1 buckets, and the tables of 1 accounts"), "{ran:?}");
     let region = world.up_in("restored", &[]);
+    let item = Ran::of(client(&region, &["item"]), b"");
+    assert!(item.stdout.starts_with("arn:aws:dynamodb:us-east-1:"), "{item:?}");
+    assert!(item.stdout.ends_with(":table/copied\n"), "{item:?}");
     let large = region.aws().s3("HEAD", "/copied/large", "", b"").unwrap();
     assert_eq!(large.status, 200);
     region.down();
@@ -145,7 +154,7 @@ fn a_region_that_is_down_is_copied(world: &World) {
     let ledger = world.home().join("state/ledger/last.backup");
     if ledger.exists() {
         let ran = restore(world, "state-alone", &ledger);
-        assert!(ran.stdout.contains("what S3 held is not in this copy"), "{ran:?}");
+        assert!(ran.stdout.contains("what S3 and DynamoDB held is not in this copy"), "{ran:?}");
     }
 }
 

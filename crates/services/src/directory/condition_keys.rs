@@ -3,9 +3,15 @@
 
 use postern_frontdoor::conditions::is_global_key_provided;
 
-/// Keys of single services, in small letters. Those of S3 are set by `s3::ops`, those of EC2 by `ec2`, the others by
-/// `iam` and `sts`.
-const SERVICE_KEYS: [&str; 24] = [
+/// Keys of single services, in small letters. Those of DynamoDB are set by `dynamodb`, those of S3 by `s3::ops`, those of
+/// EC2 by `ec2`, the others by `iam` and `sts`.
+const SERVICE_KEYS: [&str; 30] = [
+    "dynamodb:attributes",
+    "dynamodb:enclosingoperation",
+    "dynamodb:leadingkeys",
+    "dynamodb:returnconsumedcapacity",
+    "dynamodb:returnvalues",
+    "dynamodb:select",
     "iam:passedtoservice",
     "iam:policyarn",
     "s3:authtype",

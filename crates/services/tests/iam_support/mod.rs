@@ -211,6 +211,18 @@ pub async fn front_door(world: &World, dev: bool) -> (SocketAddr, Arc<Authority>
     let metrics = Arc::new(Metrics::default());
     let (audit, mut records) = Audit::channel(100, Arc::clone(&metrics));
     tokio::spawn(async move { while records.recv().await.is_some() {} });
+    let (address, authority) = front_door_to(world, dev, Vec::new(), audit, &metrics).await;
+    (address, authority, metrics)
+}
+
+/// The same with these services beside IAM and STS.
+pub async fn front_door_to(
+    world: &World,
+    dev: bool,
+    http_services: Vec<Mount>,
+    audit: Audit,
+    metrics: &Arc<Metrics>,
+) -> (SocketAddr, Arc<Authority>) {
     let authority = Arc::new(Authority::generate("us-east-1").unwrap());
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -219,18 +231,18 @@ pub async fn front_door(world: &World, dev: bool) -> (SocketAddr, Arc<Authority>
         authoriser: Arc::clone(&world.authoriser),
         authority: Arc::clone(&authority),
         query_services: vec![Arc::clone(&world.iam) as _, Arc::clone(&world.sts) as _],
-        http_services: Vec::new(),
+        http_services,
         names: Vec::new(),
         addresses: vec![address.ip()],
         audit,
-        metrics: Arc::clone(&metrics),
+        metrics: Arc::clone(metrics),
         pages: Arc::new(NoPages),
         dev,
         limits: Limits::default(),
     })
     .unwrap();
     tokio::spawn(async move { door.serve_tcp(listener, OriginSource::Outside).await });
-    (address, authority, metrics)
+    (address, authority)
 }
 
 struct NoPages;
