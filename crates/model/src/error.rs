@@ -131,6 +131,40 @@ pub enum ModelError {
     EndpointType { service: String, kind: &'static str },
     #[error("`{table}` is associated with `{endpoint}` already")]
     EndpointAssociated { endpoint: VpcEndpointId, table: RouteTableId },
+    #[error("`{0}` still has endpoints")]
+    ServiceConnected(EndpointServiceId),
+    #[error("an endpoint service needs a load balancer")]
+    NoLoadBalancers,
+    #[error("`{0}` is not a domain name that a service can have")]
+    PrivateDnsName(String),
+    #[error("`{0}` has no private name")]
+    NoPrivateDnsName(EndpointServiceId),
+    #[error("`{0}` is not a principal that can be allowed")]
+    Principal(String),
+    #[error("`{name}` is not a name for a {kind}")]
+    BalancingName { kind: &'static str, name: String },
+    #[error("a {kind} named `{name}` is there already")]
+    BalancingNameTaken { kind: &'static str, name: String },
+    #[error("a load balancer needs a subnet")]
+    NoZones,
+    #[error("`{subnet}` is in `{zone}`, as another one of these subnets is")]
+    ZoneTwice { subnet: SubnetId, zone: String },
+    #[error("`{allocation}` cannot be given to an internal load balancer")]
+    AddressNotForInternal { allocation: AllocationId },
+    #[error("a private address in `{subnet}` cannot be chosen for a load balancer that faces the internet")]
+    PrivateAddressNotForInternet { subnet: SubnetId },
+    #[error("the security groups of `{load_balancer}` cannot be changed from none or to none")]
+    GroupsOfLoadBalancer { load_balancer: LoadBalancerId, made_without: bool },
+    #[error("`{0}` is protected from deletion")]
+    DeletionProtected(ResourceId),
+    #[error("`{listener}` takes what comes to port {port} already")]
+    ListenerExists { listener: ListenerId, port: u16 },
+    #[error("a {listener} listener cannot lead to `{group}`, which is of {group_protocol}")]
+    ListenerProtocol { listener: &'static str, group: TargetGroupId, group_protocol: &'static str },
+    #[error("`{target}` {why}, so `{group}` cannot do this with it")]
+    Target { target: String, group: TargetGroupId, why: &'static str },
+    #[error("`{given}` is not a {what}: it is {least} to {most}")]
+    OutOfRange { what: &'static str, given: u64, least: u64, most: u64 },
     #[error("{limit} {what} are allowed")]
     Limit { what: &'static str, limit: usize },
     #[error("quota `{quota}` is {limit}")]

@@ -74,6 +74,8 @@ pub enum InterfaceKind {
     Interface,
     /// A NAT gateway.
     NatGateway,
+    /// A network load balancer.
+    LoadBalancer,
 }
 
 impl InterfaceKind {
@@ -81,7 +83,7 @@ impl InterfaceKind {
     pub fn is_requester_managed(self) -> bool {
         match self {
             Self::Interface => false,
-            Self::NatGateway => true,
+            Self::NatGateway | Self::LoadBalancer => true,
         }
     }
 }
@@ -129,6 +131,9 @@ pub(crate) fn insert(txn: &mut Txn, new: NewInterface) -> Result<NetworkInterfac
     let groups = match new.kind {
         InterfaceKind::Interface => resolve_groups(txn, subnet.vpc, new.groups)?,
         InterfaceKind::NatGateway => Vec::new(),
+        // A load balancer may have none, and then no default one either.
+        InterfaceKind::LoadBalancer if new.groups.as_ref().is_none_or(Vec::is_empty) => Vec::new(),
+        InterfaceKind::LoadBalancer => resolve_groups(txn, subnet.vpc, new.groups)?,
     };
     txn.room_for_one::<NetworkInterface>(Quota::Interfaces)?;
     let id = txn.mint::<NetworkInterface>(NetworkInterfaceId::from_number)?;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::elb::{LoadBalancerZone, TargetId, TargetType};
 use crate::gateway::NatGateway;
 use crate::id::*;
 use crate::interface::InterfaceKind;
@@ -36,6 +37,13 @@ const INVARIANTS: &[(&str, Check)] = &[
     ("an interface is plugged into what is there, one at each index", attachments),
     ("rules and routes name groups and prefix lists that are there", named),
     ("an interface has a group unless a gateway made it", groups),
+    ("a load balancer has an interface of its own in each of its zones", load_balancers),
+    (
+        "what comes to a port of a load balancer has one listener, which leads to a group of its VPC",
+        listeners,
+    ),
+    ("targets of kinds that fit their groups are there", targets),
+    ("an endpoint service has a load balancer of its owner's", endpoint_services),
 ];
 
 /// The rules that `state` breaks. Empty for every state that [`crate::apply`] returns.
@@ -167,6 +175,86 @@ fn endpoints(state: &State) -> Vec<String> {
     listed.symmetric_difference(&routed).map(|(endpoint, table)| format!("{endpoint} and {table}")).collect()
 }
 
+fn load_balancers(state: &State) -> Vec<String> {
+    let mut broken = Vec::new();
+    let mut of_balancers = BTreeSet::new();
+    for balancer in state.load_balancers.values() {
+        let zones: BTreeSet<_> = balancer.zones.iter().map(|zone| &zone.zone).collect();
+        let whole = |zone: &LoadBalancerZone| {
+            let subnet = state.subnets.get(&zone.subnet);
+            let subnet = subnet.is_some_and(|s| s.zone == zone.zone && s.vpc == balancer.vpc);
+            let interface = state.network_interfaces.get(&zone.interface).is_some_and(|interface| {
+                interface.kind == InterfaceKind::LoadBalancer
+                    && interface.owner == balancer.owner
+                    && interface.subnet == zone.subnet
+                    && interface.primary_address() == zone.address
+                    && interface.groups == balancer.groups
+            });
+            subnet && interface
+        };
+        if balancer.zones.is_empty()
+            || zones.len() != balancer.zones.len()
+            || !balancer.zones.iter().all(whole)
+        {
+            broken.push(balancer.id.to_string());
+        }
+        of_balancers.extend(balancer.zones.iter().map(|zone| zone.interface));
+    }
+    let orphans = state.network_interfaces.values().filter(|interface| {
+        (interface.kind == InterfaceKind::LoadBalancer) != of_balancers.contains(&interface.id)
+    });
+    broken.extend(orphans.map(|interface| interface.id.to_string()));
+    broken
+}
+
+fn listeners(state: &State) -> Vec<String> {
+    let mut broken = Vec::new();
+    let (mut taken, mut balancer_of) = (BTreeSet::new(), BTreeMap::new());
+    for listener in state.listeners.values() {
+        let balancer = state.load_balancers.get(&listener.load_balancer);
+        let group = state.target_groups.get(&listener.group);
+        let fits = balancer.zip(group).is_some_and(|(b, g)| b.vpc == g.vpc && b.owner == g.owner);
+        let (tcp, udp) = (listener.protocol.takes_tcp(), listener.protocol.takes_udp());
+        let mut take =
+            |takes: bool, udp: bool| !takes || taken.insert((listener.load_balancer, listener.port, udp));
+        let alone = take(tcp, false) & take(udp, true);
+        let of = *balancer_of.entry(listener.group).or_insert(listener.load_balancer);
+        if !fits || !alone || of != listener.load_balancer {
+            broken.push(listener.id.to_string());
+        }
+    }
+    broken
+}
+
+fn targets(state: &State) -> Vec<String> {
+    let mut broken = Vec::new();
+    for group in state.target_groups.values() {
+        let fits = |id: TargetId| match (group.target_type, id) {
+            (TargetType::Instance, TargetId::Instance(id)) => {
+                state.instances.get(&id).is_some_and(|instance| {
+                    instance.vpc == group.vpc
+                        && instance.owner == group.owner
+                        && instance.state != crate::instance::InstanceState::Terminated
+                })
+            }
+            (TargetType::Ip, TargetId::Address(_)) => true,
+            (TargetType::Instance, TargetId::Address(_)) | (TargetType::Ip, TargetId::Instance(_)) => false,
+        };
+        let strays = group.targets.keys().filter(|key| !fits(key.id));
+        broken.extend(strays.map(|key| format!("{} of {}", key, group.id)));
+    }
+    broken
+}
+
+fn endpoint_services(state: &State) -> Vec<String> {
+    let broken = state.endpoint_services.values().filter(|service| {
+        let own =
+            |id: &LoadBalancerId| state.load_balancers.get(id).is_some_and(|b| b.owner == service.owner);
+        service.load_balancers.is_empty() || !service.load_balancers.iter().all(own)
+    });
+    broken.map(|service| service.id.to_string()).collect()
+}
+
 fn owners(state: &State) -> Vec<String> {
     let mut broken = Vec::new();
     let mut check = |owner: AccountId, what: String| {
@@ -266,6 +354,7 @@ fn groups(state: &State) -> Vec<String> {
     let broken = state.network_interfaces.values().filter(|interface| match interface.kind {
         InterfaceKind::Interface => interface.groups.is_empty(),
         InterfaceKind::NatGateway => !interface.groups.is_empty(),
+        InterfaceKind::LoadBalancer => false,
     });
     broken.map(|interface| interface.id.to_string()).collect()
 }

@@ -7,7 +7,9 @@
 mod batch;
 mod default_vpc;
 mod draw;
+mod elb;
 mod endpoint;
+mod endpoint_service;
 mod gateway;
 mod iam;
 mod instance;

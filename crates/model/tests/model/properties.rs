@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use postern_model::elb::{Listener, LoadBalancer, TargetGroup};
 use postern_model::endpoint::VpcEndpoint;
+use postern_model::endpoint_service::EndpointService;
 use postern_model::gateway::{Address, InternetGateway, NatGateway};
 use postern_model::instance::{Instance, KeyPair};
 use postern_model::interface::NetworkInterface;
@@ -181,6 +183,10 @@ fn check_untouched(before: &State, after: &State, account: AccountId, command: &
         same::<NetworkAcl>(before, after, account),
         same::<PrefixList>(before, after, account),
         same::<VpcEndpoint>(before, after, account),
+        same::<EndpointService>(before, after, account),
+        same::<LoadBalancer>(before, after, account),
+        same::<Listener>(before, after, account),
+        same::<TargetGroup>(before, after, account),
         same::<Instance>(before, after, account),
         same::<KeyPair>(before, after, account),
         before.accounts.get(&account) == after.accounts.get(&account),
@@ -233,6 +239,9 @@ fn differing_tables(a: &State, b: &State) -> Vec<&'static str> {
         ("network ACLs", a.network_acls == b.network_acls),
         ("prefix lists", a.prefix_lists == b.prefix_lists),
         ("endpoints", a.vpc_endpoints == b.vpc_endpoints),
+        ("load balancers", a.load_balancers == b.load_balancers && a.listeners == b.listeners),
+        ("target groups", a.target_groups == b.target_groups),
+        ("endpoint services", a.endpoint_services == b.endpoint_services),
         ("instances", a.instances == b.instances),
         ("client tokens", a.client_tokens == b.client_tokens),
         ("private addresses", a.private_addresses == b.private_addresses),

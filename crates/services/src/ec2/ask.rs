@@ -257,6 +257,10 @@ impl Asker<'_> {
             | ResourceId::SecurityGroupRule(_)
             | ResourceId::NetworkAcl(_)
             | ResourceId::VpcEndpoint(_)
+            | ResourceId::EndpointService(_)
+            | ResourceId::LoadBalancer(_)
+            | ResourceId::Listener(_)
+            | ResourceId::TargetGroup(_)
             | ResourceId::Instance(_)
             | ResourceId::DhcpOptions(_) => self.arn(kind, &id.to_string()),
         };
@@ -287,6 +291,12 @@ fn tags_of(state: &State, account: AccountId, id: ResourceId) -> Option<Tags> {
         ResourceId::NetworkAcl(id) => of::<postern_model::network_acl::NetworkAcl>(state, account, id),
         ResourceId::PrefixList(id) => of::<PrefixList>(state, account, id),
         ResourceId::VpcEndpoint(id) => of::<postern_model::endpoint::VpcEndpoint>(state, account, id),
+        ResourceId::EndpointService(id) => {
+            of::<postern_model::endpoint_service::EndpointService>(state, account, id)
+        }
+        ResourceId::LoadBalancer(id) => of::<postern_model::elb::LoadBalancer>(state, account, id),
+        ResourceId::Listener(id) => of::<postern_model::elb::Listener>(state, account, id),
+        ResourceId::TargetGroup(id) => of::<postern_model::elb::TargetGroup>(state, account, id),
         ResourceId::Instance(id) => of::<postern_model::instance::Instance>(state, account, id),
         ResourceId::DhcpOptions(id) => of::<postern_model::vpc::DhcpOptions>(state, account, id),
         ResourceId::KeyPair(id) => of::<postern_model::instance::KeyPair>(state, account, id),

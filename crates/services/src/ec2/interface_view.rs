@@ -91,7 +91,9 @@ pub fn groups(state: &State, groups: &[SecurityGroupId]) -> Vec<ec2::GroupIdenti
 pub fn attachment(interface: &NetworkInterface, attachment: Attachment) -> ec2::NetworkInterfaceAttachment {
     let owner = match (interface.kind, attachment.instance) {
         (InterfaceKind::Interface, Some(_)) => some(interface.owner),
-        (InterfaceKind::Interface, None) | (InterfaceKind::NatGateway, _) => some(AWS_OWNER),
+        (InterfaceKind::Interface, None) | (InterfaceKind::NatGateway | InterfaceKind::LoadBalancer, _) => {
+            some(AWS_OWNER)
+        }
     };
     ec2::NetworkInterfaceAttachment {
         attach_time: Some(timestamp(attachment.attached_at)),
@@ -132,6 +134,16 @@ pub fn kind_name(kind: InterfaceKind) -> &'static str {
     match kind {
         InterfaceKind::Interface => "interface",
         InterfaceKind::NatGateway => "nat_gateway",
+        InterfaceKind::LoadBalancer => "network_load_balancer",
+    }
+}
+
+/// `RequesterId`: who made it, if it was not its owner.
+fn requester(kind: InterfaceKind) -> Option<&'static str> {
+    match kind {
+        InterfaceKind::Interface => None,
+        InterfaceKind::NatGateway => Some(AWS_OWNER),
+        InterfaceKind::LoadBalancer => Some("amazon-elb"),
     }
 }
 
@@ -156,7 +168,7 @@ pub fn show(state: &State, interface: &NetworkInterface) -> ec2::NetworkInterfac
         private_dns_name: private_dns_name(state, interface, primary),
         private_ip_address: some(primary),
         private_ip_addresses: Some(private_addresses(state, interface)),
-        requester_id: managed.then(|| AWS_OWNER.to_owned()),
+        requester_id: requester(interface.kind).map(str::to_owned),
         requester_managed: Some(managed),
         source_dest_check: Some(interface.source_dest_check),
         status: some(if interface.attachment.is_some() { "in-use" } else { "available" }),

@@ -25,6 +25,10 @@ fn in_use(resource: ResourceId, used_by: &str) -> AwsError {
         | ResourceId::NatGateway(_)
         | ResourceId::Address(_)
         | ResourceId::VpcEndpoint(_)
+        | ResourceId::EndpointService(_)
+        | ResourceId::LoadBalancer(_)
+        | ResourceId::Listener(_)
+        | ResourceId::TargetGroup(_)
         | ResourceId::KeyPair(_) => usual(),
         ResourceId::SecurityGroup(_) | ResourceId::SecurityGroupRule(_) => {
             depends(format!("resource {resource} has a dependent object"))
@@ -117,6 +121,13 @@ fn quota(operation: &str, quota: Quota, limit: usize) -> AwsError {
             "VpcEndpointLimitExceeded",
             format!("Maximum number of VPC endpoints of type Gateway has been reached ({limit})."),
         ),
+        Quota::EndpointServices => ("ResourceLimitExceeded", reached("VPC endpoint services")),
+        // No operation of this API makes these.
+        Quota::LoadBalancers
+        | Quota::Listeners
+        | Quota::TargetGroups
+        | Quota::TargetsOfGroup
+        | Quota::TargetsOfLoadBalancer => ("ResourceLimitExceeded", reached(quota.name())),
         Quota::DhcpOptions => ("DhcpOptionsLimitExceeded", reached("DHCP option sets")),
     };
     AwsError::new(code, message)
@@ -265,6 +276,10 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             | ResourceId::SecurityGroupRule(_)
             | ResourceId::NetworkAcl(_)
             | ResourceId::PrefixList(_)
+            | ResourceId::EndpointService(_)
+            | ResourceId::LoadBalancer(_)
+            | ResourceId::Listener(_)
+            | ResourceId::TargetGroup(_)
             | ResourceId::Instance(_)
             | ResourceId::DhcpOptions(_)
             | ResourceId::KeyPair(_) => AwsError::new(
@@ -336,6 +351,10 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             | ResourceId::NetworkAcl(_)
             | ResourceId::PrefixList(_)
             | ResourceId::VpcEndpoint(_)
+            | ResourceId::EndpointService(_)
+            | ResourceId::LoadBalancer(_)
+            | ResourceId::Listener(_)
+            | ResourceId::TargetGroup(_)
             | ResourceId::Instance(_)
             | ResourceId::DhcpOptions(_)
             | ResourceId::KeyPair(_) => {
@@ -408,6 +427,36 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             "RouteAlreadyExists",
             format!("route table {table} already has a route to the endpoint {endpoint}"),
         ),
+        ModelError::ServiceConnected(_) => AwsError::new(
+            "ExistingVpcEndpointConnections",
+            "Service has existing active VPC Endpoint connections!",
+        ),
+        ModelError::NoLoadBalancers => parameters::missing("NetworkLoadBalancerArn"),
+        ModelError::PrivateDnsName(name) => AwsError::new(
+            "InvalidParameter",
+            format!("Private DNS name '{name}' is not a valid domain name."),
+        ),
+        ModelError::NoPrivateDnsName(service) => AwsError::new(
+            "InvalidParameter",
+            format!("The VPC endpoint service '{service}' does not have a private DNS name."),
+        ),
+        ModelError::Principal(principal) => AwsError::new(
+            "InvalidParameter",
+            format!("Invalid principal: '{principal}'. Specify the ARN of an account, a user or a role without a path, or *."),
+        ),
+        // Refusals of load balancers, which have an API of their own.
+        ModelError::BalancingName { .. }
+        | ModelError::BalancingNameTaken { .. }
+        | ModelError::NoZones
+        | ModelError::ZoneTwice { .. }
+        | ModelError::AddressNotForInternal { .. }
+        | ModelError::PrivateAddressNotForInternet { .. }
+        | ModelError::GroupsOfLoadBalancer { .. }
+        | ModelError::DeletionProtected(_)
+        | ModelError::ListenerExists { .. }
+        | ModelError::ListenerProtocol { .. }
+        | ModelError::Target { .. }
+        | ModelError::OutOfRange { .. } => internal(&refusal.to_string()),
         ModelError::Limit { what, limit: most } => limit(what, most),
         ModelError::Quota { quota: reached, limit } => quota(operation, reached, limit),
         // No operation of this API sets a quota.

@@ -177,6 +177,23 @@ fn of_model(error: &ModelError) -> AwsError {
         | ModelError::ServiceNotFound(..)
         | ModelError::EndpointType { .. }
         | ModelError::EndpointAssociated { .. }
+        | ModelError::ServiceConnected(..)
+        | ModelError::NoLoadBalancers
+        | ModelError::PrivateDnsName(..)
+        | ModelError::NoPrivateDnsName(..)
+        | ModelError::Principal(..)
+        | ModelError::BalancingName { .. }
+        | ModelError::BalancingNameTaken { .. }
+        | ModelError::NoZones
+        | ModelError::ZoneTwice { .. }
+        | ModelError::AddressNotForInternal { .. }
+        | ModelError::PrivateAddressNotForInternet { .. }
+        | ModelError::GroupsOfLoadBalancer { .. }
+        | ModelError::DeletionProtected(..)
+        | ModelError::ListenerExists { .. }
+        | ModelError::ListenerProtocol { .. }
+        | ModelError::Target { .. }
+        | ModelError::OutOfRange { .. }
         | ModelError::Quota { .. }
         | ModelError::QuotaTooHigh { .. }
         | ModelError::QuotasTooHigh { .. }

@@ -3,6 +3,7 @@
 //!
 //! Here is what all of them need; each file draws the commands about one part of the model.
 
+mod balance;
 mod compute;
 mod edge;
 mod identity;
@@ -90,6 +91,12 @@ const BUILDERS: &[&str] = &[
     "CreateNetworkAclEntry",
     "ModifyManagedPrefixList",
     "Batch",
+    "Elb.CreateLoadBalancer",
+    "Elb.CreateTargetGroup",
+    "Elb.CreateListener",
+    "Elb.RegisterTargets",
+    "Elb.RegisterTargets",
+    "EndpointService.Create",
     "Iam.CreateRole",
     "Iam.CreateInstanceProfile",
     "Iam.AddRoleToInstanceProfile",
@@ -110,6 +117,12 @@ impl Draw<'_> {
     fn action(&mut self, kind: &str) -> Action {
         if let Some(kind) = kind.strip_prefix("Iam.") {
             return Action::Iam(self.iam(kind));
+        }
+        if let Some(kind) = kind.strip_prefix("Elb.") {
+            return Action::Elb(self.elb(kind));
+        }
+        if let Some(kind) = kind.strip_prefix("EndpointService.") {
+            return Action::EndpointService(self.endpoint_service(kind));
         }
         let families = [
             Self::account_action,
@@ -229,7 +242,8 @@ impl Draw<'_> {
     }
 
     fn resource(&mut self) -> ResourceId {
-        match self.random.below(9) {
+        match self.random.below(10) {
+            9 => self.balancer().into(),
             0 => self.vpc().into(),
             1 => self.subnet().into(),
             2 => self.table().into(),
