@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::elb::ElbAction;
-use crate::endpoint::{EndpointChange, NewGatewayEndpoint};
+use crate::endpoint::{EndpointChange, NewGatewayEndpoint, NewInterfaceEndpoint};
 use crate::endpoint_service::EndpointServiceAction;
 use crate::error::ModelError;
 use crate::event::Event;
@@ -296,6 +296,7 @@ pub enum Action {
     },
 
     CreateGatewayEndpoint(NewGatewayEndpoint),
+    CreateInterfaceEndpoint(NewInterfaceEndpoint),
     ModifyVpcEndpoint {
         endpoint: VpcEndpointId,
         change: EndpointChange,
@@ -304,6 +305,12 @@ pub enum Action {
         endpoint: VpcEndpointId,
     },
     ReportVpcEndpointReady {
+        endpoint: VpcEndpointId,
+    },
+    ReportVpcEndpointGone {
+        endpoint: VpcEndpointId,
+    },
+    ForgetVpcEndpoint {
         endpoint: VpcEndpointId,
     },
 
@@ -529,9 +536,12 @@ fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> 
         Action::DeleteManagedPrefixList { list } => prefix_list::delete(txn, list),
 
         Action::CreateGatewayEndpoint(new) => endpoint::create_gateway(txn, new),
+        Action::CreateInterfaceEndpoint(new) => endpoint::create_interface(txn, new),
         Action::ModifyVpcEndpoint { endpoint, change } => endpoint::modify(txn, endpoint, change),
         Action::DeleteVpcEndpoint { endpoint } => endpoint::delete(txn, endpoint),
         Action::ReportVpcEndpointReady { endpoint } => endpoint::ready(txn, endpoint),
+        Action::ReportVpcEndpointGone { endpoint } => endpoint::gone(txn, endpoint),
+        Action::ForgetVpcEndpoint { endpoint } => endpoint::forget(txn, endpoint),
 
         Action::RunInstances(launch) => instance::launch(txn, &launch),
         Action::StopInstances { instances } => instance::stop(txn, &instances),

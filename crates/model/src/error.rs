@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::endpoint::EndpointKind;
 use crate::id::*;
 use crate::quota::Quota;
 use crate::route::RouteDestination;
@@ -127,8 +128,26 @@ pub enum ModelError {
     PrefixListSize(u32),
     #[error("there is no endpoint service `{0}`")]
     ServiceNotFound(String),
-    #[error("service `{service}` cannot be had by a {kind} endpoint")]
-    EndpointType { service: String, kind: &'static str },
+    #[error("service `{service}` cannot be had by a {kind} endpoint, but by these: `{offered}`")]
+    EndpointType { service: String, kind: &'static str, offered: String },
+    #[error("`{endpoint}`, a {} endpoint, has nothing of that kind", .kind.name())]
+    EndpointPart { endpoint: VpcEndpointId, kind: EndpointKind },
+    #[error("an endpoint has one subnet in each zone, and has `{existing}` in this one")]
+    EndpointZoneTaken { existing: SubnetId },
+    #[error("`{subnet}` is not a subnet of the endpoint, or is there twice")]
+    EndpointSubnet { subnet: SubnetId },
+    #[error("`{endpoint}` needs a security group")]
+    EndpointWithoutGroup { endpoint: VpcEndpointId },
+    #[error("`{service}` has no private name")]
+    NoPrivateName { service: String },
+    #[error("private names need both DNS attributes of `{vpc}`")]
+    PrivateDnsAttributes { vpc: VpcId },
+    #[error("`{name}` leads to another endpoint in `{vpc}` already")]
+    PrivateNameTaken { name: String, vpc: VpcId },
+    #[error("private names for inbound resolvers alone cannot be had with `{service}` here")]
+    InboundOnly { service: String },
+    #[error("private names for inbound resolvers alone need a gateway endpoint in `{vpc}`")]
+    InboundOnlyWithoutGateway { vpc: VpcId },
     #[error("`{table}` is associated with `{endpoint}` already")]
     EndpointAssociated { endpoint: VpcEndpointId, table: RouteTableId },
     #[error("`{0}` still has endpoints")]

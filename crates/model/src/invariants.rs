@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::elb::{LoadBalancerZone, TargetId, TargetType};
+use crate::endpoint::EndpointKind;
 use crate::gateway::NatGateway;
 use crate::id::*;
 use crate::interface::InterfaceKind;
@@ -31,6 +32,8 @@ const INVARIANTS: &[(&str, Check)] = &[
     ("the derived tables say what the others say", derived),
     ("an internet gateway serves one VPC and a VPC has one", gateways),
     ("an endpoint and the route tables that lead to it agree", endpoints),
+    ("an interface endpoint has an interface of its own in each subnet, one in a zone", endpoint_interfaces),
+    ("a private name leads to one endpoint of a VPC", private_names),
     ("everything belongs to an account that is there", owners),
     ("an elastic address stands for an address of an interface, and alone", elastic),
     ("a NAT gateway that lives has its interface and its address", nat_gateways),
@@ -255,6 +258,55 @@ fn endpoint_services(state: &State) -> Vec<String> {
     broken.map(|service| service.id.to_string()).collect()
 }
 
+fn endpoint_interfaces(state: &State) -> Vec<String> {
+    let mut broken = Vec::new();
+    let mut of_endpoints = BTreeSet::new();
+    for endpoint in state.vpc_endpoints.values() {
+        let part = match (endpoint.kind, &endpoint.interface) {
+            (EndpointKind::Gateway, None) => continue,
+            (EndpointKind::Interface, Some(part)) => part,
+            (EndpointKind::Gateway, Some(_)) | (EndpointKind::Interface, None) => {
+                broken.push(endpoint.id.to_string());
+                continue;
+            }
+        };
+        let own = |(subnet, interface): (&SubnetId, &NetworkInterfaceId)| {
+            state.network_interfaces.get(interface).is_some_and(|interface| {
+                interface.kind == InterfaceKind::VpcEndpoint(endpoint.id)
+                    && (interface.subnet, interface.vpc) == (*subnet, endpoint.vpc)
+                    && interface.groups == part.groups
+                    && interface.attachment.is_some()
+            })
+        };
+        let zone = |id: &SubnetId| state.subnets.get(id).map(|subnet| &subnet.zone);
+        let zones: BTreeSet<_> = part.interfaces.keys().map(zone).collect();
+        let live = endpoint.state.is_live() || part.interfaces.is_empty();
+        // A deleted one is only remembered.
+        let groups = !endpoint.state.is_live()
+            || part
+                .groups
+                .iter()
+                .all(|id| state.security_groups.get(id).is_some_and(|g| g.vpc == endpoint.vpc));
+        if !part.interfaces.iter().all(own) || zones.len() != part.interfaces.len() || !live || !groups {
+            broken.push(endpoint.id.to_string());
+        }
+        of_endpoints.extend(part.interfaces.values().copied());
+    }
+    let orphans = state.network_interfaces.values().filter(|interface| {
+        matches!(interface.kind, InterfaceKind::VpcEndpoint(_)) != of_endpoints.contains(&interface.id)
+    });
+    broken.extend(orphans.map(|interface| interface.id.to_string()));
+    broken
+}
+
+fn private_names(state: &State) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let live = state.vpc_endpoints.values().filter(|endpoint| endpoint.state.is_live());
+    let private = live.filter(|e| e.interface.as_ref().is_some_and(|part| part.private_dns));
+    let twice = private.filter(|endpoint| !seen.insert((endpoint.vpc, endpoint.service_name.clone())));
+    twice.map(|endpoint| endpoint.id.to_string()).collect()
+}
+
 fn owners(state: &State) -> Vec<String> {
     let mut broken = Vec::new();
     let mut check = |owner: AccountId, what: String| {
@@ -352,7 +404,7 @@ fn named(state: &State) -> Vec<String> {
 
 fn groups(state: &State) -> Vec<String> {
     let broken = state.network_interfaces.values().filter(|interface| match interface.kind {
-        InterfaceKind::Interface => interface.groups.is_empty(),
+        InterfaceKind::Interface | InterfaceKind::VpcEndpoint(_) => interface.groups.is_empty(),
         InterfaceKind::NatGateway => !interface.groups.is_empty(),
         InterfaceKind::LoadBalancer => false,
     });

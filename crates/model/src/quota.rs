@@ -76,6 +76,8 @@ quotas! {
     Interfaces: "interfaces-per-region", 5_000, 100_000;
     /// Gateway endpoints.
     GatewayEndpoints: "gateway-endpoints-per-region", 20, 1_000;
+    /// Interface endpoints of a VPC.
+    InterfaceEndpoints: "interface-endpoints-per-vpc", 50, 1_000;
     /// Endpoint services. AWS names no number; this one is ours.
     EndpointServices: "endpoint-services-per-region", 100, 10_000;
     /// Network load balancers ("Quotas for your Network Load Balancers").
@@ -184,6 +186,7 @@ fn factor_of(quota: Quota) -> Option<Quota> {
         | Quota::SecurityGroups
         | Quota::Interfaces
         | Quota::GatewayEndpoints
+        | Quota::InterfaceEndpoints
         | Quota::EndpointServices
         | Quota::LoadBalancers
         | Quota::Listeners

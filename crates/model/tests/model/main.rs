@@ -13,6 +13,7 @@ mod endpoint_service;
 mod gateway;
 mod iam;
 mod instance;
+mod interface_endpoint;
 mod network_acl;
 mod prefix_list;
 mod properties;

@@ -6,6 +6,7 @@
 mod balance;
 mod compute;
 mod edge;
+mod endpoint;
 mod identity;
 mod interface;
 mod kinds;
@@ -83,6 +84,10 @@ const BUILDERS: &[&str] = &[
     "CreateRoute",
     "CreateRouteTable",
     "CreateGatewayEndpoint",
+    "CreateInterfaceEndpoint",
+    "CreateInterfaceEndpoint",
+    "ModifyVpcEndpoint",
+    "SetVpcDns",
     "RunInstances",
     "RunInstances",
     "ReportInstance",
@@ -128,6 +133,7 @@ impl Draw<'_> {
             Self::account_action,
             Self::network_action,
             Self::route_action,
+            Self::endpoint_action,
             Self::edge_action,
             Self::interface_action,
             Self::security_action,
