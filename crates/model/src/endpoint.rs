@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod interface;
+mod names;
 
 use imbl::OrdSet;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ pub use interface::{
     DnsChoice, DnsOptions, DnsRecordIpType, InterfaceChange, InterfacePart, NewInterfaceEndpoint,
 };
 pub(crate) use interface::{create as create_interface, holds_group};
+pub use names::EndpointDns;
 
 use crate::error::ModelError;
 use crate::id::*;

@@ -49,6 +49,10 @@ pub fn name_line(name: &str, resolution: &Resolution) -> Line {
                 NameSource::Service(service) => format!("public addresses of {service}"),
                 NameSource::PrivateName => "the private name of an interface in the VPC".to_owned(),
                 NameSource::PublicName => "the public name of an interface".to_owned(),
+                NameSource::Endpoint { endpoint, private: true } => {
+                    format!("a private name, which leads to {endpoint}")
+                }
+                NameSource::Endpoint { endpoint, private: false } => format!("a name of {endpoint}"),
                 NameSource::Outside => "what the host's resolvers say".to_owned(),
             };
             (true, format!("`{name}` is {list}: {source}"), None)
@@ -212,6 +216,9 @@ fn refusal_words(flow: &Flow, reason: DropReason) -> String {
         DropReason::NoSuchLinkService => format!("no link service takes {transport} at {destination}"),
         DropReason::NatProtocol => format!("a NAT gateway does not take {transport}"),
         DropReason::EndpointNotAvailable => "the endpoint is not available".to_owned(),
+        DropReason::EndpointProtocol => {
+            format!("an interface endpoint of an AWS service does not take {transport}")
+        }
         DropReason::UnknownPort => "the interface is not there".to_owned(),
         DropReason::Malformed
         | DropReason::Unsupported
@@ -269,6 +276,7 @@ fn remedy(flow: &Flow, reason: DropReason) -> Option<String> {
         | DropReason::NoSuchLinkService
         | DropReason::NatProtocol
         | DropReason::EndpointNotAvailable
+        | DropReason::EndpointProtocol
         | DropReason::UnknownPort
         | DropReason::Malformed
         | DropReason::Unsupported
