@@ -63,6 +63,7 @@ use postern_wire::{AwsError, ec2};
 
 pub use image::IMAGE_ID;
 pub use table::{Entry, entries};
+pub(crate) use view::timestamp;
 
 use crate::commands::Commands;
 
