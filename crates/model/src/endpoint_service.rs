@@ -3,12 +3,15 @@
 //! Rules from "Share your services through AWS PrivateLink" in the AWS PrivateLink guide.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use crate::elb::LoadBalancer;
+use crate::endpoint::{EndpointKind, EndpointState, Service, VpcEndpoint};
 use crate::error::ModelError;
+use crate::event::Event;
 use crate::id::*;
 use crate::quota::Quota;
 use crate::state::State;
@@ -54,6 +57,24 @@ impl EndpointService {
         format!("{}.{region}.vpce.amazonaws.com", self.id)
     }
 
+    /// What an AWS service would be that has the same endpoints.
+    pub(crate) fn as_service(&self, region: &str) -> Service {
+        let verified = self.private_dns.iter().filter(|private| private.state == PrivateDnsState::Verified);
+        Service {
+            name: self.name(region),
+            signing_name: String::new(),
+            dns_names: Vec::new(),
+            public_addresses: Vec::new(),
+            public_blocks: Vec::new(),
+            prefix_list: None,
+            endpoint_kinds: vec![EndpointKind::Interface],
+            endpoint_policies: false,
+            endpoint_label: self.id.to_string(),
+            endpoint_names_below: false,
+            private_dns_names: verified.map(|private| private.name.clone()).collect(),
+        }
+    }
+
     /// The zones of its load balancers, by name.
     pub fn zones(&self, state: &State) -> BTreeSet<String> {
         let balancers = self.load_balancers.iter().filter_map(|id| state.load_balancers.get(id));
@@ -69,6 +90,14 @@ impl EndpointService {
             || listed("*")
             || listed(&format!("arn:aws:iam::{account}:root"))
             || principal.is_some_and(listed)
+    }
+}
+
+impl EndpointService {
+    /// Whether anybody of an account may have endpoints to it.
+    pub fn admits_some_of(&self, account: AccountId) -> bool {
+        let start = format!("arn:aws:iam::{account}:");
+        self.admits(account, None) || self.permissions.keys().any(|principal| principal.starts_with(&start))
     }
 }
 
@@ -156,6 +185,16 @@ pub enum EndpointServiceAction {
     StartPrivateDnsVerification {
         service: EndpointServiceId,
     },
+    /// Endpoints that wait, or that were rejected, may be used.
+    AcceptConnections {
+        service: EndpointServiceId,
+        endpoints: Vec<VpcEndpointId>,
+    },
+    /// Endpoints may not be used, those included that are.
+    RejectConnections {
+        service: EndpointServiceId,
+        endpoints: Vec<VpcEndpointId>,
+    },
     /// What a look at the name of a service found.
     ReportPrivateDnsVerification {
         service: EndpointServiceId,
@@ -197,7 +236,7 @@ pub enum PrivateDnsChange {
 }
 
 /// The endpoint service of that name.
-pub fn by_name<'a>(state: &'a State, name: &str) -> Option<&'a std::sync::Arc<EndpointService>> {
+pub fn by_name<'a>(state: &'a State, name: &str) -> Option<&'a Arc<EndpointService>> {
     let (start, id) = name.rsplit_once('.')?;
     let known = start == format!("com.amazonaws.vpce.{}", state.region.name);
     let id: EndpointServiceId = id.parse().ok().filter(|_| known)?;
@@ -216,6 +255,8 @@ pub(crate) fn apply(txn: &mut Txn, action: EndpointServiceAction) -> Result<(), 
         SetPayerServiceOwner { service } => {
             txn.update::<EndpointService>(service, |service| service.payer = Payer::ServiceOwner)
         }
+        AcceptConnections { service, endpoints } => connect(txn, service, &endpoints, true),
+        RejectConnections { service, endpoints } => connect(txn, service, &endpoints, false),
         StartPrivateDnsVerification { service } => start_verification(txn, service),
         ReportPrivateDnsVerification { service, record_value, verified } => {
             report_verification(txn, service, &record_value, verified)
@@ -279,10 +320,67 @@ fn letters(txn: &mut Txn, count: usize) -> String {
     (0..count).map(|_| letter(txn.next_random())).collect()
 }
 
+/// The endpoints of a service, whoever has them, deleted ones not.
+pub fn connections<'a>(
+    state: &'a State,
+    service: &EndpointService,
+) -> impl Iterator<Item = &'a Arc<VpcEndpoint>> + use<'a> {
+    let name = service.name(&state.region.name);
+    state
+        .vpc_endpoints
+        .values()
+        .filter(move |endpoint| endpoint.service_name == name && endpoint.state != EndpointState::Deleted)
+}
+
 /// Whether something is connected to a service, or waits to be.
-fn is_connected(txn: &Txn, id: EndpointServiceId) -> bool {
-    let name = txn.get::<EndpointService>(id).map(|service| service.name(&txn.state.region.name));
-    name.is_ok_and(|name| txn.state.vpc_endpoints.values().any(|endpoint| endpoint.service_name == name))
+fn is_connected(txn: &Txn, service: &EndpointService) -> bool {
+    connections(&txn.state, service).any(|endpoint| match endpoint.state {
+        EndpointState::PendingAcceptance
+        | EndpointState::Pending
+        | EndpointState::Available
+        | EndpointState::Deleting => true,
+        EndpointState::Rejected | EndpointState::Expired | EndpointState::Failed | EndpointState::Deleted => {
+            false
+        }
+    })
+}
+
+/// Why an endpoint's connection cannot be accepted, or rejected, now.
+pub fn check_connection(endpoint: &VpcEndpoint, accept: bool) -> Result<(), ModelError> {
+    let possible = match endpoint.state {
+        EndpointState::PendingAcceptance => true,
+        EndpointState::Rejected => accept,
+        // "You can reject an endpoint connection after it was accepted."
+        EndpointState::Pending | EndpointState::Available => !accept,
+        EndpointState::Expired | EndpointState::Failed | EndpointState::Deleting | EndpointState::Deleted => {
+            false
+        }
+    };
+    if possible {
+        return Ok(());
+    }
+    let needed = if accept { "pendingAcceptance or rejected" } else { "pendingAcceptance or available" };
+    Err(ModelError::WrongState { resource: endpoint.id.into(), state: endpoint.state.name(), needed })
+}
+
+/// Accepts or rejects connections of endpoints, which are others' mostly.
+fn connect(
+    txn: &mut Txn,
+    id: EndpointServiceId,
+    endpoints: &[VpcEndpointId],
+    accept: bool,
+) -> Result<(), ModelError> {
+    let service = txn.get::<EndpointService>(id)?;
+    for id in endpoints {
+        let endpoint = connections(&txn.state, &service).find(|endpoint| endpoint.id == *id).cloned();
+        let mut endpoint = endpoint.ok_or(ModelError::NotFound((*id).into()))?;
+        check_connection(&endpoint, accept)?;
+        Arc::make_mut(&mut endpoint).state =
+            if accept { EndpointState::Pending } else { EndpointState::Rejected };
+        txn.state.vpc_endpoints.insert(*id, endpoint);
+        txn.events.push(Event::Changed((*id).into()));
+    }
+    Ok(())
 }
 
 fn modify(txn: &mut Txn, id: EndpointServiceId, change: EndpointServiceChange) -> Result<(), ModelError> {
@@ -295,7 +393,7 @@ fn modify(txn: &mut Txn, id: EndpointServiceId, change: EndpointServiceChange) -
         }
     }
     check_load_balancers(txn, &load_balancers)?;
-    if !change.remove_load_balancers.is_empty() && is_connected(txn, id) {
+    if !change.remove_load_balancers.is_empty() && is_connected(txn, &service) {
         return Err(ModelError::ServiceConnected(id));
     }
     let private_dns = match change.private_dns_name {
@@ -314,8 +412,8 @@ fn modify(txn: &mut Txn, id: EndpointServiceId, change: EndpointServiceChange) -
 }
 
 fn delete(txn: &mut Txn, id: EndpointServiceId) -> Result<(), ModelError> {
-    txn.get::<EndpointService>(id)?;
-    if is_connected(txn, id) {
+    let service = txn.get::<EndpointService>(id)?;
+    if is_connected(txn, &service) {
         return Err(ModelError::ServiceConnected(id));
     }
     txn.remove::<EndpointService>(id).map(|_| ())

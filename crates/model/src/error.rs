@@ -150,6 +150,10 @@ pub enum ModelError {
     InboundOnlyWithoutGateway { vpc: VpcId },
     #[error("`{table}` is associated with `{endpoint}` already")]
     EndpointAssociated { endpoint: VpcEndpointId, table: RouteTableId },
+    #[error("service `{service}` is not offered in the zone of `{subnet}`")]
+    EndpointZoneUnsupported { service: String, subnet: SubnetId },
+    #[error("endpoints of `{service}` have no policies")]
+    EndpointPolicyUnsupported { service: String },
     #[error("`{0}` still has endpoints")]
     ServiceConnected(EndpointServiceId),
     #[error("an endpoint service needs a load balancer")]

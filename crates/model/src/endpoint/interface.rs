@@ -5,11 +5,13 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use super::{EndpointKind, EndpointState, Service, VpcEndpoint, check_kind};
+use crate::endpoint_service::{self, EndpointService};
 use crate::error::ModelError;
 use crate::id::*;
 use crate::interface::{Attachment, InterfaceKind, NetworkInterface, NewInterface, resolve_groups};
@@ -124,9 +126,17 @@ impl InterfaceChange {
 
 pub(crate) fn create(txn: &mut Txn, new: NewInterfaceEndpoint) -> Result<(), ModelError> {
     let vpc = txn.get::<Vpc>(new.vpc)?;
-    let service = txn.state.services.get(&new.service_name).cloned();
+    let own = endpoint_service::by_name(&txn.state, &new.service_name).cloned();
+    let service = known_service(&txn.state, &new.service_name);
     let service = service.ok_or_else(|| ModelError::ServiceNotFound(new.service_name.clone()))?;
     check_kind(&service, EndpointKind::Interface)?;
+    if let Some(own) = &own {
+        txn.admit(|txn| check_offer(txn, own, &new))?;
+    }
+    let state = match &own {
+        Some(own) if own.acceptance_required => EndpointState::PendingAcceptance,
+        Some(_) | None => EndpointState::Pending,
+    };
     txn.within(Quota::InterfaceEndpoints, |txn| of_vpc(&txn.state, new.vpc).count() + 1)?;
     let groups = resolve_groups(txn, new.vpc, Some(new.groups))?;
     let options = chosen(&service, new.private_dns, DnsOptions::USUAL, new.dns);
@@ -149,7 +159,7 @@ pub(crate) fn create(txn: &mut Txn, new: NewInterfaceEndpoint) -> Result<(), Mod
             dns: options,
         }),
         policy: new.policy,
-        state: EndpointState::Pending,
+        state,
         created_at: txn.at,
         deleted_at: None,
         tags,
@@ -162,6 +172,35 @@ pub(crate) fn create(txn: &mut Txn, new: NewInterfaceEndpoint) -> Result<(), Mod
 impl DnsOptions {
     /// What an endpoint has whose maker said nothing.
     const USUAL: Self = Self { record_ip_type: DnsRecordIpType::Ipv4, inbound_only: false };
+}
+
+/// A service by its name, whoever runs it, with what endpoints ask of it.
+fn known_service(state: &State, name: &str) -> Option<Arc<Service>> {
+    let own =
+        || endpoint_service::by_name(state, name).map(|own| Arc::new(own.as_service(&state.region.name)));
+    state.services.get(name).cloned().or_else(own)
+}
+
+/// Refuses an endpoint that a service of a user's is not offered for. Which principals of the account are allowed is
+/// asked at the API edge, which knows who asks. Who is not allowed learns no more than if there were no such service.
+fn check_offer(txn: &Txn, own: &EndpointService, new: &NewInterfaceEndpoint) -> Result<(), ModelError> {
+    if !own.admits_some_of(txn.account) {
+        return Err(ModelError::ServiceNotFound(new.service_name.clone()));
+    }
+    if new.policy.is_some() {
+        return Err(ModelError::EndpointPolicyUnsupported { service: new.service_name.clone() });
+    }
+    new.subnets.iter().try_for_each(|subnet| check_zone(txn, &new.service_name, *subnet))
+}
+
+/// Refuses a subnet of a zone in which a user's service has no load balancer.
+fn check_zone(txn: &Txn, service_name: &str, subnet: SubnetId) -> Result<(), ModelError> {
+    let Some(own) = endpoint_service::by_name(&txn.state, service_name) else { return Ok(()) };
+    let zone = &txn.get::<Subnet>(subnet)?.zone;
+    if own.zones(&txn.state).contains(zone) {
+        return Ok(());
+    }
+    Err(ModelError::EndpointZoneUnsupported { service: service_name.to_owned(), subnet })
 }
 
 /// What was chosen, and what follows where nothing was: of a service that has gateway endpoints too, private names are
@@ -202,8 +241,9 @@ fn check_names(
         return Err(ModelError::PrivateDnsAttributes { vpc: vpc.id });
     }
     let taken = of_vpc(&txn.state, vpc.id).any(|(other, part)| {
-        let names = txn.state.services.get(&other.service_name).map(|service| &service.private_dns_names);
-        part.private_dns && Some(other.id) != own && names.is_some_and(|names| names.contains(name))
+        let other_service = known_service(&txn.state, &other.service_name);
+        let names = other_service.is_some_and(|service| service.private_dns_names.contains(name));
+        part.private_dns && Some(other.id) != own && names
     });
     if taken { Err(ModelError::PrivateNameTaken { name: name.clone(), vpc: vpc.id }) } else { Ok(()) }
 }
@@ -323,6 +363,7 @@ pub(super) fn modify(
     modify_groups(txn, endpoint, &before, &change)?;
     change.remove_subnets.iter().try_for_each(|subnet| remove_subnet(txn, id, *subnet))?;
     for subnet in &change.add_subnets {
+        txn.admit(|txn| check_zone(txn, &endpoint.service_name, *subnet))?;
         add_subnet(txn, id, *subnet, address_of(&change.addresses, *subnet))?;
     }
     modify_addresses(txn, id, &change)?;
@@ -346,7 +387,7 @@ fn modify_names(
         return Ok(());
     }
     let vpc = txn.get::<Vpc>(endpoint.vpc)?;
-    let service = txn.state.services.get(&endpoint.service_name).cloned();
+    let service = known_service(&txn.state, &endpoint.service_name);
     let service = service.ok_or_else(|| ModelError::ServiceNotFound(endpoint.service_name.clone()))?;
     let private_dns = change.private_dns.unwrap_or(before.private_dns);
     // Who turns private names on without a word about inbound resolvers gets what a new endpoint would.

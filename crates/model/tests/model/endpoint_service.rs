@@ -1,6 +1,7 @@
 //! "Share your services through AWS PrivateLink" in the AWS PrivateLink guide.
 
 use postern_model::elb::ElbAction;
+use postern_model::endpoint::{DnsChoice, EndpointState, NewInterfaceEndpoint, VpcEndpoint};
 use postern_model::endpoint_service::*;
 use postern_model::*;
 
@@ -121,4 +122,117 @@ fn a_private_name_is_verified_by_the_record_that_belongs_to_it() {
     let change = EndpointServiceChange { private_dns_name: PrivateDnsChange::Remove, ..Default::default() };
     world.run(Action::EndpointService(EndpointServiceAction::Modify { service, change }));
     assert_eq!(world.refusal(start), ModelError::NoPrivateDnsName(service));
+}
+
+fn consumer() -> AccountId {
+    AccountId::from_number(222_222_222_222).unwrap()
+}
+
+/// Does something as the consumer's account.
+fn as_consumer<T>(world: &mut World, work: impl FnOnce(&mut World) -> T) -> T {
+    let provider = std::mem::replace(&mut world.account, consumer());
+    let outcome = work(world);
+    world.account = provider;
+    outcome
+}
+
+fn interface_endpoint(vpc: VpcId, service_name: &str, subnets: &[SubnetId]) -> Action {
+    Action::CreateInterfaceEndpoint(NewInterfaceEndpoint {
+        vpc,
+        service_name: service_name.to_owned(),
+        subnets: subnets.to_vec(),
+        addresses: Vec::new(),
+        groups: Vec::new(),
+        private_dns: false,
+        dns: DnsChoice::default(),
+        policy: None,
+        tags: Vec::new(),
+    })
+}
+
+#[test]
+fn the_owner_of_a_service_decides_who_is_connected() {
+    let (mut world, one) = world();
+    let service: EndpointServiceId = world.make(create(new(one)));
+    let name = world.get::<EndpointService>(service).name("us-east-1");
+    let (vpc, near, far) = as_consumer(&mut world, |world| {
+        world.run(Action::CreateAccount { name: "theirs".to_owned(), root_key: None });
+        // The same addresses as the provider's.
+        let vpc = world.vpc("10.0.0.0/16");
+        let near = world.subnet(vpc, "10.0.1.0/24");
+        let far = world.make(Action::CreateSubnet {
+            vpc,
+            cidr: crate::world::net("10.0.2.0/24"),
+            zone: Some("us-east-1b".to_owned()),
+            tags: Vec::new(),
+        });
+        (vpc, near, far)
+    });
+    let attempt = |world: &mut World, subnets: &[SubnetId]| {
+        let action = interface_endpoint(vpc, &name, subnets);
+        as_consumer(world, |world| world.refusal(action))
+    };
+    // Who is not allowed hears what somebody hears who made the name up.
+    assert_eq!(attempt(&mut world, &[near]), ModelError::ServiceNotFound(name.clone()));
+    world.run(allow(service, &["arn:aws:iam::222222222222:root"], &[]));
+    let elsewhere = ModelError::EndpointZoneUnsupported { service: name.clone(), subnet: far };
+    assert_eq!(attempt(&mut world, &[far]), elsewhere);
+    let endpoint: VpcEndpointId =
+        as_consumer(&mut world, |world| world.make(interface_endpoint(vpc, &name, &[near])));
+    let state = |world: &World| world.state.vpc_endpoints[&endpoint].state;
+    let decide = |accept: bool| {
+        let endpoints = vec![endpoint];
+        Action::EndpointService(match accept {
+            true => EndpointServiceAction::AcceptConnections { service, endpoints },
+            false => EndpointServiceAction::RejectConnections { service, endpoints },
+        })
+    };
+    assert_eq!(state(&world), EndpointState::PendingAcceptance);
+    let ready = Action::ReportVpcEndpointReady { endpoint };
+    as_consumer(&mut world, |world| world.run(ready.clone()));
+    assert_eq!(state(&world), EndpointState::PendingAcceptance, "nobody but the owner accepts");
+    // The consumer does not decide, and learns of no service.
+    let by_consumer = as_consumer(&mut world, |world| world.refusal(decide(true)));
+    assert_eq!(by_consumer, ModelError::NotFound(service.into()));
+    world.run(decide(true));
+    assert_eq!(state(&world), EndpointState::Pending);
+    as_consumer(&mut world, |world| world.run(ready));
+    assert_eq!(state(&world), EndpointState::Available);
+    assert!(matches!(world.refusal(decide(true)), ModelError::WrongState { .. }));
+    let delete = Action::EndpointService(EndpointServiceAction::Delete { service });
+    assert_eq!(world.refusal(delete.clone()), ModelError::ServiceConnected(service));
+    // An available connection can be rejected, and a rejected one accepted.
+    world.run(decide(false));
+    assert_eq!(state(&world), EndpointState::Rejected);
+    world.run(decide(true));
+    world.run(decide(false));
+    // What is allowed no longer stays connected or not as it is; who is rejected holds nothing up.
+    world.run(allow(service, &[], &["arn:aws:iam::222222222222:root"]));
+    assert_eq!(attempt(&mut world, &[near]), ModelError::ServiceNotFound(name));
+    world.run(delete);
+}
+
+#[test]
+fn a_service_without_acceptance_connects_at_once_and_has_no_policies() {
+    let (mut world, one) = world();
+    let open = NewEndpointService { acceptance_required: false, ..new(one) };
+    let service: EndpointServiceId = world.make(create(open));
+    let name = world.get::<EndpointService>(service).name("us-east-1");
+    let vpc = world.vpc("10.0.0.0/16");
+    let subnet = world.subnet(vpc, "10.0.1.0/24");
+    let Action::CreateInterfaceEndpoint(plain) = interface_endpoint(vpc, &name, &[subnet]) else { panic!() };
+    let with_policy = NewInterfaceEndpoint { policy: Some("{}".to_owned()), ..plain.clone() };
+    assert_eq!(
+        world.refusal(Action::CreateInterfaceEndpoint(with_policy)),
+        ModelError::EndpointPolicyUnsupported { service: name.clone() }
+    );
+    let named = NewInterfaceEndpoint { private_dns: true, ..plain.clone() };
+    assert_eq!(
+        world.refusal(Action::CreateInterfaceEndpoint(named)),
+        ModelError::NoPrivateName { service: name }
+    );
+    let endpoint: VpcEndpointId = world.make(Action::CreateInterfaceEndpoint(plain));
+    assert_eq!(world.get::<VpcEndpoint>(endpoint).state, EndpointState::Pending);
+    let known = connections(&world.state, &world.get::<EndpointService>(service)).map(|found| found.id);
+    assert_eq!(known.collect::<Vec<_>>(), [endpoint]);
 }

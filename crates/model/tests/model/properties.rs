@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use postern_model::elb::{Listener, LoadBalancer, TargetGroup};
-use postern_model::endpoint::VpcEndpoint;
-use postern_model::endpoint_service::EndpointService;
+use postern_model::endpoint::{EndpointState, VpcEndpoint};
+use postern_model::endpoint_service::{EndpointService, EndpointServiceAction};
 use postern_model::gateway::{Address, InternetGateway, NatGateway};
 use postern_model::instance::{Instance, KeyPair};
 use postern_model::interface::NetworkInterface;
@@ -160,6 +160,32 @@ fn check_batch(
     assert!(state_of_batch == after, "{batch:?} does something else than its parts");
 }
 
+/// Whether a command says which endpoints may be used: those of a service are others' mostly.
+fn decides_connections(action: &Action) -> bool {
+    match action {
+        Action::EndpointService(
+            EndpointServiceAction::AcceptConnections { .. } | EndpointServiceAction::RejectConnections { .. },
+        ) => true,
+        Action::Batch(parts) => parts.iter().any(decides_connections),
+        _ => false,
+    }
+}
+
+/// Whether an account's endpoints are as they were, but for whether they may be used.
+fn same_endpoints(before: &State, after: &State, account: AccountId, decided: bool) -> bool {
+    let all = |state: &State| {
+        let endpoints = state.visible::<VpcEndpoint>(account).map(|endpoint| {
+            let mut endpoint = VpcEndpoint::clone(endpoint);
+            if decided {
+                endpoint.state = EndpointState::Pending;
+            }
+            endpoint
+        });
+        endpoints.collect::<Vec<_>>()
+    };
+    all(before) == all(after)
+}
+
 /// A command of another account leaves all of this one's as it was.
 fn check_untouched(before: &State, after: &State, account: AccountId, command: &Command) {
     fn same<R: Resource + PartialEq>(before: &State, after: &State, account: AccountId) -> bool {
@@ -182,7 +208,7 @@ fn check_untouched(before: &State, after: &State, account: AccountId, command: &
         same::<SecurityGroup>(before, after, account),
         same::<NetworkAcl>(before, after, account),
         same::<PrefixList>(before, after, account),
-        same::<VpcEndpoint>(before, after, account),
+        same_endpoints(before, after, account, decides_connections(&command.action)),
         same::<EndpointService>(before, after, account),
         same::<LoadBalancer>(before, after, account),
         same::<Listener>(before, after, account),

@@ -427,6 +427,16 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             "RouteAlreadyExists",
             format!("route table {table} already has a route to the endpoint {endpoint}"),
         ),
+        ModelError::EndpointZoneUnsupported { service, subnet } => AwsError::new(
+            "InvalidParameter",
+            format!(
+                "The VPC endpoint service {service} does not support the availability zone of the subnet: {subnet}."
+            ),
+        ),
+        ModelError::EndpointPolicyUnsupported { service } => AwsError::new(
+            "InvalidParameter",
+            format!("Endpoint policies are not supported for the VPC endpoint service {service}."),
+        ),
         ModelError::ServiceConnected(_) => AwsError::new(
             "ExistingVpcEndpointConnections",
             "Service has existing active VPC Endpoint connections!",

@@ -177,6 +177,8 @@ fn of_model(error: &ModelError) -> AwsError {
         | ModelError::ServiceNotFound(..)
         | ModelError::EndpointType { .. }
         | ModelError::EndpointAssociated { .. }
+        | ModelError::EndpointZoneUnsupported { .. }
+        | ModelError::EndpointPolicyUnsupported { .. }
         | ModelError::ServiceConnected(..)
         | ModelError::NoLoadBalancers
         | ModelError::PrivateDnsName(..)

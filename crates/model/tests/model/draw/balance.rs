@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use postern_model::elb::*;
+use postern_model::endpoint::VpcEndpoint;
 use postern_model::endpoint_service::*;
 use postern_model::*;
 
@@ -165,6 +166,14 @@ impl Draw<'_> {
                     remove: vec![self.random.of(&principals).to_owned()],
                 }
             }
+            "AcceptConnections" => {
+                let service = service(self);
+                EndpointServiceAction::AcceptConnections { service, endpoints: self.connections(service) }
+            }
+            "RejectConnections" => {
+                let service = service(self);
+                EndpointServiceAction::RejectConnections { service, endpoints: self.connections(service) }
+            }
             "SetPayerServiceOwner" => EndpointServiceAction::SetPayerServiceOwner { service: service(self) },
             "StartPrivateDnsVerification" => {
                 EndpointServiceAction::StartPrivateDnsVerification { service: service(self) }
@@ -181,6 +190,18 @@ impl Draw<'_> {
             }
             _ => panic!("no way to draw EndpointService.{kind}"),
         }
+    }
+
+    /// An endpoint of a service, whoever has it: its owner may name it. Else anything.
+    fn connections(&mut self, service: EndpointServiceId) -> Vec<VpcEndpointId> {
+        let found = self.state.endpoint_services.get(&service);
+        let own = found.filter(|found| found.owner == self.account);
+        let all = own.into_iter().flat_map(|found| connections(self.state, found));
+        let all: Vec<_> = all.map(|endpoint| endpoint.id).collect();
+        if all.is_empty() || self.random.chance(10) {
+            return vec![self.id::<VpcEndpoint>(VpcEndpointId::from_number)];
+        }
+        vec![self.random.of(&all)]
     }
 
     fn private_name(&mut self) -> Option<String> {

@@ -54,6 +54,10 @@ impl Draw<'_> {
     }
 
     fn service_name(&mut self) -> String {
+        let of_users: Vec<_> = self.state.endpoint_services.values().map(|s| s.name("us-east-1")).collect();
+        if !of_users.is_empty() && self.random.chance(40) {
+            return self.random.of(&of_users);
+        }
         let services = ["s3", "s3", "dynamodb", "ec2", "sts", "none"];
         format!("com.amazonaws.us-east-1.{}", self.random.of(&services))
     }

@@ -70,6 +70,8 @@ kinds! {
     Action::EndpointService(EndpointServiceAction::Modify { .. }) => "EndpointService.Modify",
     Action::EndpointService(EndpointServiceAction::Delete { .. }) => "EndpointService.Delete",
     Action::EndpointService(EndpointServiceAction::ModifyPermissions { .. }) => "EndpointService.ModifyPermissions",
+    Action::EndpointService(EndpointServiceAction::AcceptConnections { .. }) => "EndpointService.AcceptConnections",
+    Action::EndpointService(EndpointServiceAction::RejectConnections { .. }) => "EndpointService.RejectConnections",
     Action::EndpointService(EndpointServiceAction::SetPayerServiceOwner { .. }) => "EndpointService.SetPayerServiceOwner",
     Action::EndpointService(EndpointServiceAction::StartPrivateDnsVerification { .. }) => "EndpointService.StartPrivateDnsVerification",
     Action::EndpointService(EndpointServiceAction::ReportPrivateDnsVerification { .. }) => "EndpointService.ReportPrivateDnsVerification",
