@@ -24,9 +24,11 @@ use crate::region_client::RegionClient;
 const OMISSION_REGIONS: usize = 6;
 
 /// The labs that ship with Postern.
-const SHIPPED: [(&str, &str); 2] = [
+const SHIPPED: [(&str, &str); 4] = [
     ("gateway-s3", include_str!("../../../../labs/gateway-s3.toml")),
     ("gateway-vs-nat", include_str!("../../../../labs/gateway-vs-nat.toml")),
+    ("interface-private-dns", include_str!("../../../../labs/interface-private-dns.toml")),
+    ("s3-two-doors", include_str!("../../../../labs/s3-two-doors.toml")),
 ];
 
 /// Lists or runs labs.

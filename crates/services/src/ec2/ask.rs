@@ -15,6 +15,7 @@ use postern_model::{AccountId, ResourceId, State, Tags};
 use postern_policy::Context;
 use postern_wire::query::Form;
 
+use super::interface_view::attachment_text;
 use super::parameters::path_of;
 use super::table::Entry;
 
@@ -186,6 +187,7 @@ impl Asker<'_> {
             By::Association => self.associated(text),
             By::Attachment => {
                 let mut interfaces = self.state.visible::<NetworkInterface>(self.account);
+                let text = attachment_text(text);
                 let plugged = |x: &&std::sync::Arc<NetworkInterface>| {
                     x.attachment.is_some_and(|attachment| attachment.id.to_string() == text)
                 };

@@ -16,6 +16,7 @@ mod call;
 mod dhcp_options;
 mod endpoint;
 mod endpoint_service;
+mod endpoint_view;
 mod error;
 mod filters;
 mod gateway;

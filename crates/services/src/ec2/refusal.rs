@@ -117,6 +117,10 @@ fn quota(operation: &str, quota: Quota, limit: usize) -> AwsError {
             ("SecurityGroupsPerInterfaceLimitExceeded", reached("security groups per interface"))
         }
         Quota::Interfaces => ("NetworkInterfaceLimitExceeded", reached("network interfaces")),
+        Quota::InterfaceEndpoints => (
+            "VpcEndpointLimitExceeded",
+            format!("Maximum number of VPC endpoints of type Interface has been reached ({limit})."),
+        ),
         Quota::GatewayEndpoints => (
             "VpcEndpointLimitExceeded",
             format!("Maximum number of VPC endpoints of type Gateway has been reached ({limit})."),
@@ -147,6 +151,7 @@ fn block(operation: &str, message: String) -> AwsError {
 pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
     let invalid = |message: String| AwsError::new("InvalidParameterValue", message);
     let not_permitted = |message: String| AwsError::new("OperationNotPermitted", message);
+    let endpoint = |message: String| AwsError::new("InvalidParameter", message);
     match refusal {
         ModelError::AccountNotFound(account) => AwsError::new(
             "AuthFailure",
@@ -419,10 +424,40 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             invalid(format!("Value ({size}) for parameter maxEntries is invalid. Expecting a value between 1 and 1000."))
         }
         ModelError::ServiceNotFound(name) => service_not_found(&name),
-        ModelError::EndpointType { kind, .. } => AwsError::new(
-            "InvalidParameter",
-            format!("Endpoint type ({kind}) does not match available service types ([Interface])."),
+        ModelError::EndpointType { kind, offered, .. } => endpoint(format!(
+            "Endpoint type ({kind}) does not match available service types ([{offered}])."
+        )),
+        ModelError::EndpointPart { endpoint: id, kind } => {
+            let kind = kind.name();
+            endpoint(format!("The endpoint {id} is a {kind} endpoint, which this parameter is not applicable to."))
+        }
+        ModelError::EndpointZoneTaken { existing } => AwsError::new(
+            "DuplicateSubnetsInSameZone",
+            format!("Found another VPC endpoint subnet in the availability zone of {existing}"),
         ),
+        ModelError::EndpointSubnet { subnet } => {
+            endpoint(format!("The subnet {subnet} is not one of the VPC endpoint's, or is given twice."))
+        }
+        ModelError::EndpointWithoutGroup { endpoint: id } => {
+            endpoint(format!("The VPC endpoint {id} must have at least one security group."))
+        }
+        ModelError::NoPrivateName { service } => endpoint(format!(
+            "Private DNS can't be enabled because the service {service} does not provide a private DNS name."
+        )),
+        ModelError::PrivateDnsAttributes { vpc } => endpoint(format!(
+            "Enabling private DNS requires both enableDnsSupport and enableDnsHostnames VPC attributes set to true for {vpc}"
+        )),
+        ModelError::PrivateNameTaken { name, vpc } => endpoint(format!(
+            "private-dns-enabled cannot be set because there is already a conflicting DNS domain for {name} in the VPC {vpc}"
+        )),
+        ModelError::InboundOnly { service } => endpoint(format!(
+            "PrivateDnsOnlyForInboundResolverEndpoint needs private DNS and a service that supports both Gateway and \
+             Interface VPC Endpoints, and {service} is not used so."
+        )),
+        ModelError::InboundOnlyWithoutGateway { vpc } => endpoint(format!(
+            "To set PrivateDnsOnlyForInboundResolverEndpoint to true, the VPC {vpc} must have a Gateway endpoint for \
+             the service."
+        )),
         ModelError::EndpointAssociated { endpoint, table } => AwsError::new(
             "RouteAlreadyExists",
             format!("route table {table} already has a route to the endpoint {endpoint}"),
@@ -505,6 +540,9 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
         )),
         ModelError::PrimaryInterface(_) => {
             not_permitted("The network interface at device index 0 cannot be detached.".to_owned())
+        }
+        ModelError::InterfaceManaged { .. } if operation == "DetachNetworkInterface" => {
+            not_permitted("You are not allowed to manage 'ela-attach' attachments.".to_owned())
         }
         ModelError::InterfaceManaged { interface } => {
             not_permitted(format!("You do not have permission to manage the network interface '{interface}': AWS manages it."))

@@ -176,6 +176,15 @@ fn of_model(error: &ModelError) -> AwsError {
         | ModelError::PrefixListSize(..)
         | ModelError::ServiceNotFound(..)
         | ModelError::EndpointType { .. }
+        | ModelError::EndpointPart { .. }
+        | ModelError::EndpointZoneTaken { .. }
+        | ModelError::EndpointSubnet { .. }
+        | ModelError::EndpointWithoutGroup { .. }
+        | ModelError::NoPrivateName { .. }
+        | ModelError::PrivateDnsAttributes { .. }
+        | ModelError::PrivateNameTaken { .. }
+        | ModelError::InboundOnly { .. }
+        | ModelError::InboundOnlyWithoutGateway { .. }
         | ModelError::EndpointAssociated { .. }
         | ModelError::EndpointZoneUnsupported { .. }
         | ModelError::EndpointPolicyUnsupported { .. }

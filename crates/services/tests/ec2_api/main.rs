@@ -8,6 +8,7 @@ mod endpoints;
 mod every_operation;
 mod filters;
 mod instances;
+mod interface_endpoints;
 mod keys;
 mod network;
 mod pages;

@@ -84,6 +84,11 @@ const REFUSALS: &[(Quota, &str, &str)] = &[
         "VpcEndpointLimitExceeded: Maximum number of VPC endpoints of type Gateway has been reached (0).",
     ),
     (
+        Quota::InterfaceEndpoints,
+        "CreateVpcEndpoint",
+        "VpcEndpointLimitExceeded: Maximum number of VPC endpoints of type Interface has been reached (0).",
+    ),
+    (
         Quota::DhcpOptions,
         "CreateDhcpOptions",
         "DhcpOptionsLimitExceeded: The maximum number of DHCP option sets has been reached.",
@@ -105,6 +110,9 @@ fn each_has_its_code_and_sentence() {
         if *quota == Quota::GroupsPerInterface {
             // Without one it has the default group, whatever the quota is.
             request["Groups"] = json!([ids["sg"]]);
+        }
+        if *quota == Quota::InterfaceEndpoints {
+            request["VpcEndpointType"] = json!("Interface");
         }
         let before = api.state();
         assert_eq!(api.refusal(operation, request), *expected, "{operation}");

@@ -244,6 +244,7 @@ pub async fn front_door(world: &World, dev: bool) -> (SocketAddr, Arc<Authority>
             Arc::clone(&world.sts) as _,
             Arc::clone(&world.elb) as _,
         ],
+        unserved: Vec::new(),
         http_services: Vec::new(),
         names: Vec::new(),
         addresses: vec![address.ip()],
