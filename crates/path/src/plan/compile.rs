@@ -440,7 +440,9 @@ impl Compiler<'_> {
         };
         // An endpoint's policy and tags are nothing that packets depend on, nor is whether it is available yet: that the
         // plan knows it is what makes it so.
-        let passes = endpoint.state.passes();
+        // Nothing carries packets to the load balancers of users' services yet.
+        let carried = self.state.services.contains_key(&endpoint.service_name);
+        let passes = endpoint.state.passes() && carried;
         let same = known.filter(|known| known.passes == passes).map(|known| known.stamp);
         let stamp = same.unwrap_or_else(|| self.resource(id));
         let names =

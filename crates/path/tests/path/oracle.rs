@@ -303,7 +303,9 @@ impl<'a> Oracle<'a> {
         self.comes_in(sender, target)?;
         let endpoint = self.state.vpc_endpoints.values().find(|x| x.id == id);
         let works = |x: &EndpointState| matches!(x, EndpointState::Pending | EndpointState::Available);
-        let Some(endpoint) = endpoint.filter(|x| works(&x.state)) else {
+        let is_of_aws = |name: &String| self.state.services.contains_key(name);
+        let endpoint = endpoint.filter(|x| works(&x.state) && is_of_aws(&x.service_name));
+        let Some(endpoint) = endpoint else {
             return Err((DropReason::EndpointNotAvailable, id.into()));
         };
         if !matches!(sender.packet.kind, Kind::Tcp { .. }) {

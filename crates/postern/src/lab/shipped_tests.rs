@@ -33,8 +33,9 @@ fn what_is_made_is_taken_down() {
         for step in &lab.cleanup {
             assert!(step.undoes.is_some(), "{}: {}", lab.name, step.id);
         }
-        let makes =
-            |step: &&super::step::Step| ["vpc", "bucket", "role", "endpoint", "gateway", "interface"].contains(&step.id.as_str());
+        let makes = |step: &&super::step::Step| {
+            ["vpc", "bucket", "role", "endpoint", "gateway", "interface"].contains(&step.id.as_str())
+        };
         for step in lab.steps.iter().filter(makes) {
             let undone = lab.cleanup.iter().any(|cleanup| cleanup.undoes.as_ref() == Some(&step.id));
             assert!(undone, "{}: {}", lab.name, step.id);

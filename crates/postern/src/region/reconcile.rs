@@ -102,16 +102,18 @@ fn reports(state: &State, now: Timestamp) -> impl Iterator<Item = Task> + '_ {
     let gateways = state.nat_gateways.values().filter(|gateway| gateway.state == NatGatewayState::Pending);
     let gateways = gateways.map(|x| Task::report(x.owner, Action::ReportNatGatewayReady { gateway: x.id }));
     let endpoints = state.vpc_endpoints.values().filter_map(move |endpoint| {
-        report_of(endpoint, now).map(|action| Task::report(endpoint.owner, action))
+        report_of(state, endpoint, now).map(|action| Task::report(endpoint.owner, action))
     });
     gateways.chain(endpoints)
 }
 
 /// What is to be reported of an endpoint.
-fn report_of(endpoint: &VpcEndpoint, now: Timestamp) -> Option<Action> {
+fn report_of(state: &State, endpoint: &VpcEndpoint, now: Timestamp) -> Option<Action> {
     let id = endpoint.id;
+    // Nothing carries packets to the load balancers of users' services yet, so an endpoint to one stays pending.
+    let carried = state.services.contains_key(&endpoint.service_name);
     match endpoint.state {
-        EndpointState::Pending => Some(Action::ReportVpcEndpointReady { endpoint: id }),
+        EndpointState::Pending => carried.then_some(Action::ReportVpcEndpointReady { endpoint: id }),
         EndpointState::Deleting => Some(Action::ReportVpcEndpointGone { endpoint: id }),
         EndpointState::Deleted => {
             let since = endpoint.deleted_at.map_or(u64::MAX, |at| now.0.saturating_sub(at.0));

@@ -16,6 +16,7 @@ mod doors;
 mod durability;
 mod harness;
 mod hostile;
+mod interface_endpoints;
 mod labs;
 mod life;
 mod limits;
