@@ -121,6 +121,9 @@ pub struct PrivateDnsName {
     pub record_value: String,
     /// Whether it was seen there.
     pub state: PrivateDnsState,
+    /// Whether somebody is to look for it.
+    #[serde(default)]
+    pub look: bool,
 }
 
 impl PrivateDnsName {
@@ -299,7 +302,13 @@ fn private_name(txn: &mut Txn, name: String) -> Result<PrivateDnsName, ModelErro
     txn.admit(|_| check_name(&name))?;
     let (record_name, record_value) =
         (format!("_{}", letters(txn, 20)), format!("vpce:{}", letters(txn, 20)));
-    Ok(PrivateDnsName { name, record_name, record_value, state: PrivateDnsState::PendingVerification })
+    Ok(PrivateDnsName {
+        name,
+        record_name,
+        record_value,
+        state: PrivateDnsState::PendingVerification,
+        look: false,
+    })
 }
 
 /// A domain name of two labels or more; the first may be `*`.
@@ -489,6 +498,7 @@ fn start_verification(txn: &mut Txn, id: EndpointServiceId) -> Result<(), ModelE
     txn.update::<EndpointService>(id, |service| {
         if let Some(private) = &mut service.private_dns {
             private.state = PrivateDnsState::PendingVerification;
+            private.look = true;
         }
     })
 }
@@ -504,6 +514,7 @@ fn report_verification(
     txn.update::<EndpointService>(id, |service| {
         if let Some(private) = service.private_dns.as_mut().filter(|p| p.record_value == record_value) {
             private.state = state;
+            private.look = false;
         }
     })
 }

@@ -117,8 +117,11 @@ fn a_private_name_is_verified_by_the_record_that_belongs_to_it() {
     world.run(report(&name(&world).record_value, false));
     assert_eq!(name(&world).state, PrivateDnsState::Failed);
     let start = Action::EndpointService(EndpointServiceAction::StartPrivateDnsVerification { service });
+    assert!(!name(&world).look);
     world.run(start.clone());
-    assert_eq!(name(&world).state, PrivateDnsState::PendingVerification);
+    assert_eq!((name(&world).state, name(&world).look), (PrivateDnsState::PendingVerification, true));
+    world.run(report(&name(&world).record_value, true));
+    assert!(!name(&world).look);
     let change = EndpointServiceChange { private_dns_name: PrivateDnsChange::Remove, ..Default::default() };
     world.run(Action::EndpointService(EndpointServiceAction::Modify { service, change }));
     assert_eq!(world.refusal(start), ModelError::NoPrivateDnsName(service));

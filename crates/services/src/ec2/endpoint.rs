@@ -194,6 +194,7 @@ fn creation(call: &Call<'_>, request: ec2::CreateVpcEndpointRequest) -> Result<A
     let kind = kind_of(request.vpc_endpoint_type.as_deref())?;
     let service_name = parameters::required(request.service_name, "ServiceName")?;
     check_region(call, kind, request.service_region.as_deref(), &service_name)?;
+    check_admitted(call, &service_name)?;
     let [tags] = tag::of_new(request.tag_specifications, ["vpc-endpoint"])?;
     if let Some(policy) = &request.policy_document {
         check_policy(policy, kind)?;
@@ -236,6 +237,16 @@ fn creation(call: &Call<'_>, request: ec2::CreateVpcEndpointRequest) -> Result<A
                 tags,
             }))
         }
+    }
+}
+
+/// Refuses a service of a user's that is not offered to who asks, though perhaps to others of the account. What is offered
+/// to nobody of the account is refused by the model.
+fn check_admitted(call: &Call<'_>, service_name: &str) -> Result<(), AwsError> {
+    let own = postern_model::endpoint_service::by_name(&call.state, service_name);
+    match own.map(|own| own.admits(call.account, call.principal.as_deref())) {
+        Some(false) => Err(error::service_not_found(service_name)),
+        Some(true) | None => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The services that endpoints can lead to.
 
 use postern_model::endpoint::{EndpointKind, Service};
+use postern_model::endpoint_service::{EndpointService, Payer, PrivateDnsName};
 use postern_model::{Region, State};
 use postern_wire::{AwsError, ec2};
 
@@ -10,7 +11,7 @@ use super::filters::{self, FilterTable, Row, each, text};
 use super::pagination::Bounds;
 use super::parameters::{DRY_RUN, FILTERS, PAGES};
 use super::table::{Entry, operation};
-use super::view::some;
+use super::view::{some, tags, zone_id};
 
 /// "Constraint: If the value is greater than 1,000, we return only 1,000 items."
 const BOUNDS: Bounds = Bounds { least: 1, most: 1000 };
@@ -99,6 +100,43 @@ impl Row for ec2::ServiceDetail {
     }
 }
 
+/// A service of a user's, as those see it who may have endpoints to it.
+fn show_own(state: &State, service: &EndpointService) -> ec2::ServiceDetail {
+    let region = &state.region.name;
+    let zones: Vec<_> = service.zones(state).into_iter().collect();
+    let private = service.private_dns.as_ref();
+    let details = |name: &PrivateDnsName| vec![ec2::PrivateDnsDetails { private_dns_name: some(&name.name) }];
+    ec2::ServiceDetail {
+        acceptance_required: Some(service.acceptance_required),
+        availability_zone_ids: Some(zones.iter().filter_map(|zone| zone_id(state, zone)).collect()),
+        availability_zones: Some(zones),
+        base_endpoint_dns_names: Some(vec![service.base_dns_name(region)]),
+        manages_vpc_endpoints: Some(false),
+        owner: some(service.owner),
+        payer_responsibility: match service.payer {
+            Payer::EndpointOwner => None,
+            Payer::ServiceOwner => some("ServiceOwner"),
+        },
+        private_dns_name: private.map(|name| name.name.clone()),
+        private_dns_name_verification_state: private.map(|name| name.state.name().to_owned()),
+        private_dns_names: private.map(details),
+        service_id: some(service.id),
+        service_name: some(service.name(region)),
+        service_region: some(region),
+        service_type: Some(vec![ec2::ServiceTypeDetail { service_type: some("Interface") }]),
+        supported_ip_address_types: Some(vec!["ipv4".to_owned()]),
+        tags: tags(&service.tags),
+        vpc_endpoint_policy_supported: Some(false),
+        ..Default::default()
+    }
+}
+
+/// The services of users that the caller may have endpoints to.
+fn admitting<'a>(call: &'a Call<'_>) -> impl Iterator<Item = &'a EndpointService> {
+    let all = call.state.endpoint_services.values().map(AsRef::as_ref);
+    all.filter(|service| service.admits(call.account, call.principal.as_deref()))
+}
+
 /// Those that some kind of endpoint can lead to.
 fn offered(state: &State) -> impl Iterator<Item = &Service> {
     state.services.values().map(AsRef::as_ref).filter(|service| !service.endpoint_kinds.is_empty())
@@ -110,7 +148,8 @@ fn describe(
 ) -> Result<ec2::DescribeVpcEndpointServicesResult, AwsError> {
     let state = &call.state;
     for name in &request.service_names {
-        if !offered(state).any(|service| service.name == *name) {
+        let own = || admitting(call).any(|service| service.name(call.region()) == *name);
+        if !offered(state).any(|service| service.name == *name) && !own() {
             return Err(error::service_not_found(name));
         }
     }
@@ -124,7 +163,10 @@ fn describe(
     let each = |service: &Service| {
         service.endpoint_kinds.iter().map(|kind| show(&state.region, service, *kind)).collect::<Vec<_>>()
     };
-    let rows = offered(state).filter(wanted).flat_map(each).collect();
+    let is_wanted = |name: &String| request.service_names.is_empty() || request.service_names.contains(name);
+    let own = admitting(call).map(|service| show_own(state, service));
+    let own = own.filter(|detail| detail.service_name.as_ref().is_some_and(is_wanted));
+    let rows = offered(state).filter(wanted).flat_map(each).chain(own).collect();
     let listing = Listing {
         filters: request.filters,
         max_results: request.max_results.map(|most| most.min(BOUNDS.most)),

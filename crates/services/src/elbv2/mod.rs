@@ -31,6 +31,8 @@ use postern_wire::query::{Form, Limits};
 use postern_wire::shape::Protocol;
 use postern_wire::{AwsError, Operation, Structure};
 
+pub(crate) use self::arn::{load_balancer as load_balancer_arn, read_load_balancer};
+
 use self::health::Health;
 use crate::commands::{Commands, Done};
 

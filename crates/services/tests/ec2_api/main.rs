@@ -4,6 +4,7 @@
 
 mod authorisation;
 mod defaults;
+mod endpoint_services;
 mod endpoints;
 mod every_operation;
 mod filters;

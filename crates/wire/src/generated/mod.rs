@@ -5,9 +5,9 @@
 use crate::shape::Service;
 
 pub mod ec2;
-pub mod elbv2;
 pub mod iam;
 pub mod sts;
+pub mod elbv2;
 
 /// The botocore release that the shapes were generated from.
 pub const BOTOCORE_VERSION: &str = "1.44.5";
