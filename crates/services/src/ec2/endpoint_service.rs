@@ -127,7 +127,6 @@ fn show_own(state: &State, service: &EndpointService) -> ec2::ServiceDetail {
         supported_ip_address_types: Some(vec!["ipv4".to_owned()]),
         tags: tags(&service.tags),
         vpc_endpoint_policy_supported: Some(false),
-        ..Default::default()
     }
 }
 
