@@ -226,7 +226,7 @@ fn boto3_reads_what_it_wrote(world: &World) {
     );
     assert_eq!(made["ClientToken"], "once");
     let id = text(&made["VpcEndpoint"]["VpcEndpointId"]);
-    let mut shown = |boto: &mut Boto, state: &str| {
+    let shown = |boto: &mut Boto, state: &str| {
         eventually("the endpoint is as it is to be", 15, || {
             let found = boto.call("ec2", "describe_vpc_endpoints", json!({ "VpcEndpointIds": [id] }));
             (found["VpcEndpoints"][0]["State"] == state).then(|| found["VpcEndpoints"][0].clone())
