@@ -126,6 +126,7 @@ fn pass_words(why: Why) -> String {
         Why::OwnAddress => "the source is one of the interface's own addresses".to_owned(),
         Why::SourceCheckOff => "the interface does not check sources".to_owned(),
         Why::RuleAllows => "the rule allows it".to_owned(),
+        Why::NoGroups => "it is a load balancer's, which has no security groups".to_owned(),
         Why::Tracked => "the connection was allowed before and is tracked".to_owned(),
         Why::SameSubnet => "sender and receiver are in the same subnet".to_owned(),
         Why::LongestPrefix => "the longest prefix that matches".to_owned(),

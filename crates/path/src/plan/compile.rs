@@ -509,6 +509,7 @@ impl Compiler<'_> {
             addresses: interface.private_addresses.iter().map(|private| private.address).collect(),
             public_addresses: self.public_addresses(interface),
             source_dest_check: interface.source_dest_check,
+            unfiltered: interface.kind == InterfaceKind::LoadBalancer && interface.groups.is_empty(),
             nat_gateway: interface.kind == InterfaceKind::NatGateway,
             endpoint: endpoint_of(interface.kind),
             attached: interface_can_route(self.state, id),

@@ -76,6 +76,8 @@ pub struct InterfacePlan {
     /// The public address of each private one.
     pub public_addresses: SmallVec<[Option<Ipv4Addr>; 2]>,
     pub source_dest_check: bool,
+    /// Whether it is a load balancer's that has no groups, so that nothing filters it.
+    pub unfiltered: bool,
     /// Whether it is a NAT gateway's.
     pub nat_gateway: bool,
     /// The interface endpoint that it is of.

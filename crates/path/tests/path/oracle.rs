@@ -535,6 +535,10 @@ impl<'a> Oracle<'a> {
             };
             holder.is_some_and(|holder| holder.groups.contains(&group))
         };
+        // "If you don't associate a security group with your Network Load Balancer", nothing filters it.
+        if interface.kind == InterfaceKind::LoadBalancer && interface.groups.is_empty() {
+            return true;
+        }
         let groups = interface.groups.iter().filter_map(|id| self.state.security_groups.get(id));
         let mut rules = groups.flat_map(|group| group.rules.values()).map(|rule| rule.permission);
         rules.any(|rule| {

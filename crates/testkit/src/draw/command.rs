@@ -10,7 +10,7 @@ use postern_model::security_group::{NewRule, Peer, Permission, RuleChoice, Traff
 use postern_model::{AccountId, Action, InstanceId, IpNet, ResourceId, RouteTableId, State, VpcId};
 
 use super::{
-    acls, addresses, endpoint, groups_of, interfaces_of, launch, lists, nat_gateways, near_block,
+    acls, addresses, balancer, endpoint, groups_of, interfaces_of, launch, lists, nat_gateways, near_block,
     own_gateways, subnets, tables, target,
 };
 use crate::random::Random;
@@ -272,7 +272,9 @@ fn next_state(state: &State, instance: InstanceId) -> Option<InstanceState> {
 }
 
 fn edge(random: &mut Random, state: &State, vpc: VpcId, account: AccountId) -> Option<Action> {
-    Some(match random.below(17) {
+    Some(match random.below(19) {
+        17 => balancer::new(random, state, vpc)?,
+        18 => balancer::delete(random, state, vpc)?,
         0 => Action::AttachInternetGateway { gateway: random.of(&own_gateways(state, account))?, vpc },
         1 => Action::DetachInternetGateway { gateway: internet_gateway_of(state, vpc)?, vpc },
         2 => Action::CreateInternetGateway { tags: Vec::new() },

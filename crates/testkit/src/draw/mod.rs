@@ -1,6 +1,7 @@
 //! Random topologies, commands and flows. Values are drawn close to each other and to the edges of blocks and port
 //! ranges, so that rules nest, touch and overlap often.
 
+mod balancer;
 mod command;
 mod endpoint;
 mod flow;
@@ -144,6 +145,9 @@ fn edge(world: &mut World, random: &mut Random, account: AccountId, vpc: VpcId) 
         let allocation = if random.chance(80) { random.of(&free) } else { None };
         let nat = Action::CreateNatGateway { subnet, allocation, private_address: None, tags: Vec::new() };
         let _ = world.run(account, nat);
+    }
+    if let (Some(new), true) = (balancer::new(random, &world.state, vpc), random.chance(40)) {
+        let _ = world.run(account, new);
     }
     if let (Some(allocation), Some(interface)) =
         (random.of(&addresses(&world.state, account, false)), random.of(&interfaces_of(&world.state, vpc)))
