@@ -20,6 +20,7 @@ use postern_path::decide::VPC_MTU;
 use postern_services::commands::Commands;
 use postern_services::directory::session::SessionKeys;
 use postern_services::ec2::Ec2Service;
+use postern_services::elbv2::ElbService;
 use postern_services::iam::IamService;
 use postern_services::imds::Imds;
 use postern_services::imds::identity::IdentitySigner;
@@ -31,6 +32,7 @@ use postern_services::sts::StsService;
 
 use super::Options;
 use super::ailments::Ailments;
+use super::balancer::Checks;
 use super::console::Consoles;
 use super::planner::Planner;
 use super::recorder::Recorder;
@@ -55,6 +57,8 @@ pub struct Parts<'a> {
     pub sessions: &'a Arc<SessionKeys>,
     /// What instances printed.
     pub consoles: &'a Consoles,
+    /// What is known of load balancers' targets.
+    pub checks: &'a Arc<Checks>,
     /// Where calls are recorded.
     pub recorder: &'a Recorder,
     /// Postern's own pages.
@@ -75,6 +79,7 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
     let query_services: Vec<Arc<dyn QueryService>> = vec![
         Arc::new(Ec2Service::new(Arc::clone(parts.commands), Arc::new(parts.consoles.clone()))),
         Arc::new(IamService::new(Arc::clone(parts.commands))),
+        Arc::new(ElbService::new(Arc::clone(parts.commands), Arc::clone(parts.checks) as _)),
         Arc::new(StsService::new(Arc::clone(parts.commands), Arc::clone(parts.sessions))),
     ];
     let served =

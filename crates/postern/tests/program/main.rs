@@ -11,6 +11,7 @@
 mod attacks;
 mod aws;
 mod backup;
+mod balancers;
 mod commands;
 mod doors;
 mod durability;
