@@ -254,6 +254,11 @@ impl State {
         R::table(self).values().filter(move |resource| resource.visible_to(account))
     }
 
+    /// How many VPC endpoints there are that nobody has deleted: deleted ones are remembered for a while.
+    pub fn live_endpoint_count(&self) -> usize {
+        self.vpc_endpoints.values().filter(|endpoint| endpoint.state.is_live()).count()
+    }
+
     /// Makes the derived tables anew, after the rest was read from a store.
     pub fn reindex(&mut self) {
         self.private_addresses = OrdMap::new();

@@ -24,11 +24,12 @@ use crate::region_client::RegionClient;
 const OMISSION_REGIONS: usize = 6;
 
 /// The labs that ship with Postern.
-const SHIPPED: [(&str, &str); 4] = [
+const SHIPPED: [(&str, &str); 5] = [
     ("gateway-s3", include_str!("../../../../labs/gateway-s3.toml")),
     ("gateway-vs-nat", include_str!("../../../../labs/gateway-vs-nat.toml")),
     ("interface-private-dns", include_str!("../../../../labs/interface-private-dns.toml")),
     ("s3-two-doors", include_str!("../../../../labs/s3-two-doors.toml")),
+    ("limits", include_str!("../../../../labs/limits.toml")),
 ];
 
 /// Lists or runs labs.

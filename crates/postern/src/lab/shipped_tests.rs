@@ -3,11 +3,12 @@
 use super::format::Lab;
 use super::made_up::made_up;
 
-const LABS: [(&str, &str); 4] = [
+const LABS: [(&str, &str); 5] = [
     ("gateway-s3", include_str!("../../../../labs/gateway-s3.toml")),
     ("gateway-vs-nat", include_str!("../../../../labs/gateway-vs-nat.toml")),
     ("interface-private-dns", include_str!("../../../../labs/interface-private-dns.toml")),
     ("s3-two-doors", include_str!("../../../../labs/s3-two-doors.toml")),
+    ("limits", include_str!("../../../../labs/limits.toml")),
 ];
 
 fn labs() -> impl Iterator<Item = Lab> {
