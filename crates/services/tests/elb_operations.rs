@@ -109,7 +109,15 @@ impl Region {
         text(&self.call("CreateTargetGroup", parameters).await["TargetGroups"][0]["TargetGroupArn"])
     }
 
+    /// Lets targets see the load balancer's address, as they must.
+    async fn stop_preserving(&self, group: &str) {
+        let attributes = json!([{ "Key": "preserve_client_ip.enabled", "Value": "false" }]);
+        let parameters = json!({ "TargetGroupArn": group, "Attributes": attributes });
+        self.call("ModifyTargetGroupAttributes", parameters).await;
+    }
+
     async fn listener(&self, balancer: &str, group: &str) -> String {
+        self.stop_preserving(group).await;
         let action = json!([{ "Type": "forward", "TargetGroupArn": group }]);
         let parameters =
             json!({ "LoadBalancerArn": balancer, "Protocol": "TCP", "Port": 80, "DefaultActions": action });
@@ -306,6 +314,16 @@ async fn listeners_and_groups_belong_together() {
     );
     assert_eq!((&told["HealthyThresholdCount"], &told["UnhealthyThresholdCount"]), (&json!(5), &json!(2)));
     assert_eq!(region.group("plain", json!({})).await, plain);
+    let preserving = json!({
+        "LoadBalancerArn": balancer, "Protocol": "TCP", "Port": 80,
+        "DefaultActions": [{ "Type": "forward", "TargetGroupArn": plain }],
+    });
+    let expected = format!(
+        "InvalidConfigurationRequest: Client IP preservation is not supported by this endpoint yet: set the attribute \
+         'preserve_client_ip.enabled' of the target group '{plain}' to 'false'."
+    );
+    assert_eq!(region.refusal("CreateListener", preserving).await, expected);
+    region.stop_preserving(&plain).await;
 
     let listener = region.listener(&balancer, &group).await;
     let number = listener.rsplit('/').next().unwrap();
@@ -452,6 +470,8 @@ async fn what_is_not_here_is_refused_by_name() {
     let region = Region::new();
     let balancer = region.balancer("one").await;
     let group = region.group("web", json!({})).await;
+    region.stop_preserving(&group).await;
+    let tls = region.group("tls", json!({ "Protocol": "TLS", "TargetType": "ip" })).await;
     let subnet = region.subnets[0].to_string();
     let network = |more: Json| {
         let mut all = json!({ "Name": "two", "Type": "network", "Scheme": "internal", "Subnets": [subnet] });
@@ -560,7 +580,12 @@ async fn what_is_not_here_is_refused_by_name() {
         (
             "CreateListener",
             listener(json!({ "Protocol": "UDP" })),
-            "IncompatibleProtocols: The protocol TCP of the target group is not compatible with a UDP listener"
+            not_yet("The listener protocol 'UDP'"),
+        ),
+        (
+            "CreateListener",
+            listener(json!({ "DefaultActions": [{ "Type": "forward", "TargetGroupArn": tls }] })),
+            "IncompatibleProtocols: The protocol TLS of the target group is not compatible with a TCP listener"
                 .to_owned(),
         ),
         (

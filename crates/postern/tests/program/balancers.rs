@@ -6,7 +6,7 @@ use crate::aws::Aws;
 use crate::harness::{World, eventually};
 use crate::network::{Network, private_address, text};
 
-crate::both_ways!(checks_come_from_the_load_balancer_and_pass_what_anybody_must);
+crate::both_ways!(checks_and_connections_come_from_the_load_balancer_and_pass_what_anybody_must);
 
 /// A web server that answers with the status that it was last told, and says whom it answered.
 const SERVER: &str = r#"
@@ -56,7 +56,28 @@ fn becomes(aws: &Aws, group: &str, state: &str, reason: &str) {
     panic!("the target is {seen:?}, not {state} {reason}");
 }
 
-fn checks_come_from_the_load_balancer_and_pass_what_anybody_must(world: &World) {
+/// A client that connects, says what it heard when it asked for a path, and how its held connection ended.
+const CLIENT: &str = r#"
+import http.client, socket, sys
+held = None
+for line in sys.stdin:
+    verb, address, *rest = line.split()
+    try:
+        if verb == "get":
+            asked = http.client.HTTPConnection(address, 80, timeout=5)
+            asked.request("GET", rest[0], headers={"User-Agent": "me"})
+            print(asked.getresponse().status, flush=True)
+        elif verb == "hold":
+            held = socket.create_connection((address, 80), timeout=5)
+            print("held", flush=True)
+        elif verb == "end":
+            held.settimeout(40)
+            print("closed" if held.recv(1) == b"" else "data", flush=True)
+    except OSError as error:
+        print(type(error).__name__, flush=True)
+"#;
+
+fn checks_and_connections_come_from_the_load_balancer_and_pass_what_anybody_must(world: &World) {
     let region = world.up(&[]);
     let aws = region.aws();
     let network = Network::new(&aws);
@@ -81,6 +102,8 @@ fn checks_come_from_the_load_balancer_and_pass_what_anybody_must(world: &World) 
     let targets = json!({ "TargetGroupArn": group, "Targets": [{ "Id": instance }] });
     elb(&aws, "RegisterTargets", targets.clone());
     becomes(&aws, &group, "unused", "Target.NotInUse");
+    let own_address = json!([{ "Key": "preserve_client_ip.enabled", "Value": "false" }]);
+    elb(&aws, "ModifyTargetGroupAttributes", json!({ "TargetGroupArn": group, "Attributes": own_address }));
     let forward = json!([{ "Type": "forward", "TargetGroupArn": group }]);
     elb(
         &aws,
@@ -96,8 +119,17 @@ fn checks_come_from_the_load_balancer_and_pass_what_anybody_must(world: &World) 
     becomes(&aws, &group, "healthy", "");
     assert_eq!(server.ask("seen"), format!("[('{own}', '/up', 'ELB-HealthChecker/2.0')]"));
     assert_ne!(own, private_address(&aws, &instance));
+    // A client in the VPC is carried there, and the target sees the load balancer.
+    let other = network.run(&aws, json!({}));
+    let mut client = region.talk(&other, &["/usr/bin/python3", "-u", "-c", CLIENT]);
+    assert_eq!(client.ask(&format!("get {own} /hello")), "200");
+    let seen = server.ask("seen");
+    assert!(seen.contains(&format!("('{own}', '/hello', 'me')")), "{seen}");
+    assert_eq!(client.ask(&format!("hold {own}")), "held");
     assert_eq!(server.ask("500"), "told");
     becomes(&aws, &group, "unhealthy", "Target.ResponseCodeMismatch");
+    // Connections of a target that fails are reset, not ended as if all had been said.
+    assert_eq!(client.ask(&format!("end {own}")), "ConnectionResetError");
 
     let at_once = json!([{ "Key": "deregistration_delay.timeout_seconds", "Value": "0" }]);
     elb(&aws, "ModifyTargetGroupAttributes", json!({ "TargetGroupArn": group, "Attributes": at_once }));

@@ -30,13 +30,11 @@ fn show(state: &State, listener: &Listener) -> shape::Listener {
     }
 }
 
-/// A listener's protocol. Those of application load balancers are AWS's own refusal; TLS needs a certificate of a
+/// A listener's protocol. UDP is not carried yet. Those of application load balancers are AWS's own refusal; TLS needs a certificate of a
 /// certificate manager, which this region has not, so none that a request names is there.
 fn protocol(text: &str, certificates: &[shape::Certificate]) -> Outcome<ListenerProtocol> {
     match text {
         "TCP" => Ok(ListenerProtocol::Tcp),
-        "UDP" => Ok(ListenerProtocol::Udp),
-        "TCP_UDP" => Ok(ListenerProtocol::TcpUdp),
         "TLS" => {
             Err(match certificates.first().and_then(|certificate| certificate.certificate_arn.as_ref()) {
                 None => error::validation("A certificate must be specified for TLS listeners"),
@@ -55,6 +53,14 @@ fn protocol(text: &str, certificates: &[shape::Certificate]) -> Outcome<Listener
 pub(super) fn port(given: i64) -> Outcome<u16> {
     let read = u16::try_from(given).ok().filter(|port| *port > 0);
     read.ok_or_else(|| error::validation(format!("Port '{given}' must be between 1 and 65535 inclusive")))
+}
+
+/// Targets that are to see the client's address, which they cannot yet.
+pub(super) fn preserving(group: &str) -> AwsError {
+    error::invalid_configuration(format!(
+        "Client IP preservation is not supported by this endpoint yet: set the attribute 'preserve_client_ip.enabled' of \
+         the target group '{group}' to 'false'."
+    ))
 }
 
 /// What belongs to TLS alone.
@@ -98,7 +104,12 @@ impl Call<'_> {
             (Some(text), _) | (None, Some(text)) => text,
             (None, None) => return Err(error::validation("A target group ARN must be specified")),
         };
-        arn::read_target_group(&self.state, self.account, &text).map(|group| group.id)
+        let group = arn::read_target_group(&self.state, self.account, &text)?;
+        // A connection is carried from the load balancer's own address.
+        if group.preserves_client_address() {
+            return Err(preserving(&text));
+        }
+        Ok(group.id)
     }
 
     pub(super) async fn create_listener(

@@ -1,11 +1,14 @@
-//! Load balancers' interfaces, the health checks that go out by them, and what becomes of targets that leave.
+//! Load balancers' interfaces, what carries their connections, the health checks that go out by them, and what becomes of
+//! targets that leave.
 //!
 //! Each interface of a load balancer has a network namespace of its own behind a port of the fabric, as an instance's has:
 //! what is sent from there passes security groups, ACLs and routes like anybody's packets. Checks are bounded in number;
 //! one that is due while all are under way waits.
 
 mod check;
+mod choice;
 mod probe;
+mod relay;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +23,7 @@ use postern_services::elbv2::health::{Health, Seen};
 use tokio::sync::{Semaphore, mpsc};
 
 use self::check::{Outcome, Record};
+use self::relay::Carrier;
 use self::wanted::{Wanted, wanted};
 use super::attach::Guest;
 use super::machines::Machines;
@@ -62,6 +66,9 @@ pub struct Balancers {
     plugged: BTreeSet<NetworkInterfaceId>,
     wanted: BTreeMap<Id, Wanted>,
     due: BTreeSet<(Instant, Id)>,
+    carrier: Arc<Carrier>,
+    /// Where connections are taken, and what takes them.
+    listening: BTreeMap<Listening, Task>,
     permits: Arc<Semaphore>,
     ended: (mpsc::UnboundedSender<Ended>, mpsc::UnboundedReceiver<Ended>),
     known: Option<Arc<State>>,
@@ -70,6 +77,7 @@ pub struct Balancers {
 impl Balancers {
     /// Over these machines' ports; what checks see goes into `checks`.
     pub fn new(machines: Arc<Machines>, commands: Arc<dyn Commands>, checks: Arc<Checks>) -> Self {
+        let (commands_for_carrier, checks_for_carrier) = (Arc::clone(&commands), Arc::clone(&checks));
         Self {
             machines,
             commands,
@@ -77,6 +85,8 @@ impl Balancers {
             plugged: BTreeSet::new(),
             wanted: BTreeMap::new(),
             due: BTreeSet::new(),
+            carrier: Arc::new(Carrier::new(commands_for_carrier, checks_for_carrier)),
+            listening: BTreeMap::new(),
             permits: Arc::new(Semaphore::new(MOST_CHECKS)),
             // INVARIANT: never longer than `MOST_CHECKS`, as each check that is under way sends one.
             ended: mpsc::unbounded_channel(),
@@ -93,13 +103,16 @@ impl Balancers {
             {
                 self.plug(&state).await;
                 self.want(&state);
+                self.listen(&state).await;
                 self.known = Some(Arc::clone(&state));
             }
             let now = Timestamp(self.commands.now_milliseconds());
             for (account, action) in reports(&state, now, |id| self.plugged.contains(&id)) {
+                let let_go = cut_by(&state, &action);
                 if let Err(error) = self.commands.execute(account, None, action).await {
                     tracing::debug!(%error, "a report came too late");
                 }
+                let_go.into_iter().for_each(|target| self.carrier.cut(target));
             }
             self.begin_due();
             let next =
@@ -160,6 +173,36 @@ impl Balancers {
         self.wanted = wanted;
     }
 
+    /// Takes connections where the state has listeners, and nowhere else.
+    async fn listen(&mut self, state: &State) {
+        let wanted: BTreeSet<_> = listening(state).collect();
+        self.listening
+            .retain(|at, _| wanted.contains(at) && self.machines.network_of(at.interface).is_some());
+        for at in wanted {
+            let Some(network) = self.machines.network_of(at.interface) else { continue };
+            if self.listening.contains_key(&at) {
+                continue;
+            }
+            let (inside, address) = (network.clone(), std::net::SocketAddr::from((at.address, at.port)));
+            let bound = tokio::task::spawn_blocking(move || inside.listen_tcp(address)).await;
+            let bound = bound.map_err(anyhow::Error::from).and_then(|bound| {
+                let listener = bound?;
+                listener.set_nonblocking(true)?;
+                Ok(tokio::net::TcpListener::from_std(listener)?)
+            });
+            match bound {
+                Ok(listener) => {
+                    let carrier = Arc::clone(&self.carrier);
+                    let serving = carrier.serve(listener, at.listener, at.zone.clone(), network);
+                    self.listening.insert(at, Task(tokio::spawn(serving).abort_handle()));
+                }
+                Err(error) => {
+                    tracing::error!(listener = %at.listener, error = crate::said::said(&error), "nobody listens there");
+                }
+            }
+        }
+    }
+
     fn begin_due(&mut self) {
         let now = Instant::now();
         while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
@@ -193,6 +236,12 @@ impl Balancers {
         record.after(outcome, &wanted.check);
         if record.seen() != before {
             tracing::info!(group = %id.0, target = %id.1, seen = ?record.seen(), "the health of a target changed");
+            let groups = self.known.as_ref().map(|state| &state.target_groups);
+            let terminates =
+                groups.and_then(|groups| groups.get(&id.0)).is_some_and(|g| g.attributes.unhealthy.terminate);
+            if matches!(record.seen(), Seen::Unhealthy(_)) && terminates {
+                self.carrier.cut(id);
+            }
         }
         let interval = match outcome {
             Outcome::NotTried => PERIOD,
@@ -201,6 +250,56 @@ impl Balancers {
             }
         };
         self.due.insert((began + interval, id));
+    }
+}
+
+/// Where connections of a listener are taken.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Listening {
+    listener: postern_model::ListenerId,
+    interface: NetworkInterfaceId,
+    zone: String,
+    address: std::net::Ipv4Addr,
+    port: u16,
+}
+
+/// A task that ends when nobody has it.
+struct Task(tokio::task::AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Every place where the state has a TCP listener whose connections can be carried.
+fn listening(state: &State) -> impl Iterator<Item = Listening> + '_ {
+    let carried = state.listeners.values().filter(|listener| {
+        let group = state.target_groups.get(&listener.group);
+        listener.protocol.takes_tcp() && group.is_some_and(|group| !group.preserves_client_address())
+    });
+    carried
+        .filter_map(|listener| Some((listener, state.load_balancers.get(&listener.load_balancer)?)))
+        .flat_map(|(listener, balancer)| {
+            balancer.zones.iter().map(move |zone| Listening {
+                listener: listener.id,
+                interface: zone.interface,
+                zone: zone.zone.clone(),
+                address: zone.address,
+                port: listener.port,
+            })
+        })
+}
+
+/// The targets whose connections end with an action.
+fn cut_by(state: &State, action: &Action) -> Vec<Id> {
+    match action {
+        Action::Elb(postern_model::elb::ElbAction::ForgetTargets { group, targets }) => {
+            let found = state.target_groups.get(group);
+            let terminates = found.is_some_and(|group| group.attributes.terminate_on_deregistration);
+            targets.iter().filter(|_| terminates).map(|key| (*group, *key)).collect()
+        }
+        _ => Vec::new(),
     }
 }
 
