@@ -93,11 +93,15 @@ fn resolve(plan: &Plan, vpc: VpcId, name: &Name, record_type: RecordType) -> Res
 /// Puts what was found into the reply.
 fn fill(reply: &mut Message, name: &Name, resolution: Resolution, rotation: usize) {
     match resolution {
-        Resolution::Addresses { mut addresses, source: _ } => {
+        Resolution::Addresses { mut addresses, source } => {
             let by = rotation.checked_rem(addresses.len()).unwrap_or(0);
             addresses.rotate_left(by);
             for address in addresses {
-                reply.add_answer(Record::from_rdata(name.clone(), TTL_SECONDS, RData::A(rdata::A(address))));
+                reply.add_answer(Record::from_rdata(
+                    name.clone(),
+                    source.ttl_seconds(),
+                    RData::A(rdata::A(address)),
+                ));
             }
         }
         Resolution::Pointer(target) => match Name::from_ascii(format!("{target}.")) {

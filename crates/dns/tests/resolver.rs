@@ -77,6 +77,29 @@ fn names_are_answered_as_the_plan_says() {
 }
 
 #[test]
+fn names_of_endpoints_may_be_kept_for_a_minute() {
+    let topology = "
+vpc a 10.0.0.0/16 dns=on hostnames=on
+subnet a.one 10.0.1.0/24
+endpoint a.api ec2 subnets=one ip=10.0.1.99 private
+";
+    let topology = Topology::read(topology).unwrap();
+    let endpoint = topology.state.vpc_endpoints.values().next().unwrap();
+    let own = endpoint.dns(&topology.state).own[0].0.clone();
+    for (name, expected) in [
+        ("ec2.us-east-1.amazonaws.com.".to_owned(), ("10.0.1.99", 60)),
+        (format!("{}.", own.to_ascii_uppercase()), ("10.0.1.99", 60)),
+        ("sts.us-east-1.amazonaws.com.".to_owned(), ("198.19.129.10 198.19.129.20", 5)),
+    ] {
+        let answer = ask(&topology.plan, endpoint.vpc, &name, RecordType::A);
+        let ttl = answer.as_ref().unwrap().answers[0].ttl;
+        assert_eq!((said(answer).as_str(), ttl), expected, "{name}");
+    }
+    let other = ask(&topology.plan, endpoint.vpc, "ec2.us-east-1.amazonaws.com.", RecordType::AAAA);
+    assert_eq!(said(other), "", "there is the name, and no address of IPv6");
+}
+
+#[test]
 fn addresses_take_turns_at_the_front() {
     let (plan, on, _) = plan();
     let first = |rotation| {

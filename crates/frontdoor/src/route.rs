@@ -33,7 +33,7 @@ pub(crate) struct Asked<'a> {
 
 /// Decides by the way, then the path of Postern's own pages, the host, and the signature's scope; `by_host` knows the
 /// services' host names. What is left is S3's: an anonymous request, or one that S3 refuses in its own words.
-pub(crate) fn route(asked: &Asked<'_>, by_host: impl Fn(&str) -> Option<&'static str>) -> Route {
+pub(crate) fn route(asked: &Asked<'_>, by_host: impl Fn(&str) -> Option<String>) -> Route {
     let Asked { parts, outside, endpoint_service } = asked;
     if let Some(service) = endpoint_service {
         return Route::Service((*service).to_owned());
@@ -43,7 +43,7 @@ pub(crate) fn route(asked: &Asked<'_>, by_host: impl Fn(&str) -> Option<&'static
     }
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).map(bare);
     if let Some(service) = host.as_deref().and_then(by_host) {
-        return Route::Service(service.to_owned());
+        return Route::Service(service);
     }
     if let Some(service) = scope_service(parts) {
         return Route::Service(service);
@@ -133,9 +133,9 @@ mod tests {
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let by_host = |host: &str| match host {
-            "ec2.us-east-1.amazonaws.com" => Some("ec2"),
-            "iam.amazonaws.com" => Some("iam"),
-            host if host.ends_with("s3.us-east-1.amazonaws.com") => Some("s3"),
+            "ec2.us-east-1.amazonaws.com" => Some("ec2".to_owned()),
+            "iam.amazonaws.com" => Some("iam".to_owned()),
+            host if host.ends_with("s3.us-east-1.amazonaws.com") => Some("s3".to_owned()),
             _ => None,
         };
         match route(&Asked { parts: &parts, outside, endpoint_service: endpoint }, by_host) {

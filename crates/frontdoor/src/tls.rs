@@ -2,7 +2,8 @@
 //!
 //! INVARIANT: the private key of the authority leaves only as the PEM text that its maker stores; nothing prints it.
 //! INVARIANT: the number of certificates kept is bounded: one for each configured name, one for everything else, and
-//! some for names under `localhost`, which clients match with no wildcard.
+//! some for names under `localhost`, which clients match with no wildcard, and below endpoints' names, where a wildcard
+//! stands for what is below one of them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -177,22 +178,23 @@ impl std::fmt::Debug for Certificates {
 impl Certificates {
     fn certificate(&self, asked: Option<&str>) -> Result<Arc<CertifiedKey>, TlsError> {
         let asked = asked.map(bare);
-        let slot = asked.as_deref().map_or("", |name| {
-            let under_localhost = name.ends_with(".localhost").then_some(name);
-            self.names.certified(name).or(under_localhost).unwrap_or("")
+        let slot = asked.as_deref().map_or_else(String::new, |name| {
+            let under_localhost = || name.ends_with(".localhost").then(|| name.to_owned());
+            let known = self.names.certified(name).map(str::to_owned);
+            known.or_else(|| self.names.certified_below(name)).or_else(under_localhost).unwrap_or_default()
         });
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, certificate)) = made.get(slot)
+        if let Some((at, certificate)) = made.get(&slot)
             && at.elapsed() < LEAF_RENEWAL
         {
             return Ok(Arc::clone(certificate));
         }
-        let names = if slot.is_empty() { self.others.clone() } else { vec![slot.to_owned()] };
+        let names = if slot.is_empty() { self.others.clone() } else { vec![slot.clone()] };
         let certificate = Arc::new(self.authority.leaf(&names)?);
         if made.len() >= self.names.iter().count() + OTHERS_MAX {
             made.clear();
         }
-        made.insert(slot.to_owned(), (Instant::now(), Arc::clone(&certificate)));
+        made.insert(slot, (Instant::now(), Arc::clone(&certificate)));
         Ok(certificate)
     }
 }
@@ -281,6 +283,7 @@ mod tests {
         assert_eq!(certificates.made.lock().unwrap().len(), 2);
         for n in 0..200 {
             of(Some(&format!("bucket-{n}.localhost")));
+            of(Some(&format!("bucket.vpce-{n}.s3.us-east-1.vpce.amazonaws.com")));
         }
         assert!(certificates.made.lock().unwrap().len() <= OTHERS_MAX + 8);
     }

@@ -32,7 +32,7 @@ async fn signatures_decide_who_is_served() {
         (Form { at: NOON.plus_seconds(16 * 60), ..form() }, "403 SignatureDoesNotMatch"),
         (Form { at: NOON.plus_seconds(-14 * 60), ..form() }, "200 served"),
         (Form { region: "eu-west-1", ..form() }, "403 SignatureDoesNotMatch"),
-        (Form { service: "dynamodb", ..form() }, "501 NotImplemented"),
+        (Form { service: "dynamodb", ..form() }, "503 ServiceUnavailable"),
         (Form { body: "Action=AskNothing&Version=2010-05-08", ..form() }, "500 InternalFailure"),
         (Form { body: "Version=2010-05-08", ..form() }, "400 MissingAction"),
         (Form { body: "Action=GetUser&Action=GetUser", ..form() }, "400 MalformedQueryString"),
@@ -114,7 +114,7 @@ async fn through_an_endpoint_only_its_service_is_there() {
     let answer = talk(running.address, &Form::default().bytes()).await;
     assert!(answer.contains("s3 got"), "{answer}");
     *running.directory.endpoint_service.lock().unwrap() = None;
-    assert_eq!(Form::default().send(running.address).await, "501 NotImplemented");
+    assert_eq!(Form::default().send(running.address).await, "503 ServiceUnavailable");
     // Postern's own pages are not for the inside.
     *running.directory.endpoint_service.lock().unwrap() = Some("s3".to_owned());
     let health =
@@ -263,7 +263,7 @@ async fn what_reaches_no_service_is_recorded_too() {
         ),
         (
             String::from_utf8(dynamodb).unwrap(),
-            "Unknown outside dynamodb.amazonaws.com unknown failed NotImplemented",
+            "Unknown outside dynamodb.amazonaws.com unknown failed ServiceUnavailable",
         ),
         (
             "POST /_postern/reset HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".to_owned(),

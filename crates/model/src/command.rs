@@ -7,7 +7,9 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::endpoint::{EndpointChange, NewGatewayEndpoint};
+use crate::elb::ElbAction;
+use crate::endpoint::{EndpointChange, NewGatewayEndpoint, NewInterfaceEndpoint};
+use crate::endpoint_service::EndpointServiceAction;
 use crate::error::ModelError;
 use crate::event::Event;
 use crate::iam::{IamAction, Secret};
@@ -72,6 +74,8 @@ pub enum Action {
         limit: Option<usize>,
     },
     Iam(IamAction),
+    Elb(ElbAction),
+    EndpointService(EndpointServiceAction),
     /// All of these in this order, or none of them: what one request changes at several places.
     Batch(Vec<Action>),
 
@@ -292,6 +296,7 @@ pub enum Action {
     },
 
     CreateGatewayEndpoint(NewGatewayEndpoint),
+    CreateInterfaceEndpoint(NewInterfaceEndpoint),
     ModifyVpcEndpoint {
         endpoint: VpcEndpointId,
         change: EndpointChange,
@@ -300,6 +305,12 @@ pub enum Action {
         endpoint: VpcEndpointId,
     },
     ReportVpcEndpointReady {
+        endpoint: VpcEndpointId,
+    },
+    ReportVpcEndpointGone {
+        endpoint: VpcEndpointId,
+    },
+    ForgetVpcEndpoint {
         endpoint: VpcEndpointId,
     },
 
@@ -411,7 +422,8 @@ fn batch(txn: &mut Txn, actions: Vec<Action>, seed: u64) -> Result<(), ModelErro
 
 fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> {
     use crate::{
-        account, default_vpc, endpoint, gateway, iam, instance, interface, network_acl, prefix_list,
+        account, default_vpc, elb, endpoint, endpoint_service, gateway, iam, instance, interface,
+        network_acl, prefix_list,
     };
     use crate::{quota, route, security_group, subnet, vpc};
     match action {
@@ -421,6 +433,8 @@ fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> 
         Action::CreateRootKey { id, secret } => account::create_root_key(txn, (id, secret.0)),
         Action::SetQuota { quota, limit } => quota::set(txn, quota, limit),
         Action::Iam(action) => iam::apply(txn, action),
+        Action::Elb(action) => elb::apply(txn, action),
+        Action::EndpointService(action) => endpoint_service::apply(txn, action),
         Action::Batch(actions) => batch(txn, actions, seed),
 
         Action::CreateVpc { cidr, tags } => vpc::create(txn, cidr, &tags).map(|_| ()),
@@ -522,9 +536,12 @@ fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> 
         Action::DeleteManagedPrefixList { list } => prefix_list::delete(txn, list),
 
         Action::CreateGatewayEndpoint(new) => endpoint::create_gateway(txn, new),
+        Action::CreateInterfaceEndpoint(new) => endpoint::create_interface(txn, new),
         Action::ModifyVpcEndpoint { endpoint, change } => endpoint::modify(txn, endpoint, change),
         Action::DeleteVpcEndpoint { endpoint } => endpoint::delete(txn, endpoint),
         Action::ReportVpcEndpointReady { endpoint } => endpoint::ready(txn, endpoint),
+        Action::ReportVpcEndpointGone { endpoint } => endpoint::gone(txn, endpoint),
+        Action::ForgetVpcEndpoint { endpoint } => endpoint::forget(txn, endpoint),
 
         Action::RunInstances(launch) => instance::launch(txn, &launch),
         Action::StopInstances { instances } => instance::stop(txn, &instances),
@@ -585,6 +602,10 @@ fn edit_tags(
             edit::<crate::prefix_list::PrefixList>(txn, id, change)
         }
         ResourceId::VpcEndpoint(id) => edit::<crate::endpoint::VpcEndpoint>(txn, id, change),
+        ResourceId::EndpointService(id) => edit::<crate::endpoint_service::EndpointService>(txn, id, change),
+        ResourceId::LoadBalancer(id) => edit::<crate::elb::LoadBalancer>(txn, id, change),
+        ResourceId::Listener(id) => edit::<crate::elb::Listener>(txn, id, change),
+        ResourceId::TargetGroup(id) => edit::<crate::elb::TargetGroup>(txn, id, change),
         ResourceId::Instance(id) => edit::<crate::instance::Instance>(txn, id, change),
         ResourceId::DhcpOptions(id) => edit::<crate::vpc::DhcpOptions>(txn, id, change),
         ResourceId::KeyPair(id) => edit::<crate::instance::KeyPair>(txn, id, change),

@@ -1,21 +1,27 @@
 //! VPC endpoints, and the services that they lead to.
 //!
-//! Rules from "Gateway endpoints" in the AWS PrivateLink guide. An endpoint is `pending` until the data plane reports
-//! that it knows it, then `available`.
+//! Rules from "Gateway endpoints" and "Access AWS services" in the AWS PrivateLink guide. An endpoint is `pending` until
+//! the data plane reports that it knows it, then `available`.
 
-use std::net::Ipv4Addr;
-use std::sync::Arc;
+mod catalogue;
+mod interface;
+mod names;
 
-use imbl::{OrdMap, OrdSet};
-use ipnet::{IpNet, Ipv4Net};
+use imbl::OrdSet;
 use serde::{Deserialize, Serialize};
+
+pub use catalogue::Service;
+pub(crate) use catalogue::catalogue;
+pub use interface::{
+    DnsChoice, DnsOptions, DnsRecordIpType, InterfaceChange, InterfacePart, NewInterfaceEndpoint,
+};
+pub(crate) use interface::{create as create_interface, holds_group};
+pub use names::EndpointDns;
 
 use crate::error::ModelError;
 use crate::id::*;
-use crate::prefix_list::PrefixList;
 use crate::quota::Quota;
 use crate::route::{Route, RouteDestination, RouteTable, RouteTarget};
-use crate::state::Region;
 use crate::tag::{self, TagSet, Tags};
 use crate::txn::Txn;
 use crate::vpc::Vpc;
@@ -38,12 +44,19 @@ pub struct VpcEndpoint {
     pub kind: EndpointKind,
     /// The route tables that lead to it.
     pub route_tables: OrdSet<RouteTableId>,
+    /// What only an interface endpoint has.
+    // INVARIANT: it is there for interface endpoints, and for no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<InterfacePart>,
     /// The text of its policy; none means full access.
     pub policy: Option<String>,
     /// How far it is.
     pub state: EndpointState,
     /// Since when.
     pub created_at: Timestamp,
+    /// When it was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Timestamp>,
     /// What people wrote on it.
     pub tags: Tags,
 }
@@ -53,149 +66,84 @@ pub struct VpcEndpoint {
 pub enum EndpointKind {
     /// By routes to the service's prefix list.
     Gateway,
+    /// By the addresses of network interfaces in the VPC's own subnets.
+    Interface,
 }
 
-/// How far an endpoint is.
+impl EndpointKind {
+    /// AWS's word for it on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "Gateway",
+            Self::Interface => "Interface",
+        }
+    }
+}
+
+/// How far an endpoint is ("Endpoint lifecycle" in the AWS PrivateLink guide).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EndpointState {
+    /// The owner of the service has not accepted it yet.
+    PendingAcceptance,
     /// Not yet known to the data plane.
     Pending,
     /// Working.
     Available,
+    /// The owner of the service does not want it.
+    Rejected,
+    /// Nobody accepted it in time.
+    Expired,
+    /// It could not be made.
+    Failed,
+    /// Packets and names are being taken away.
+    Deleting,
+    /// They are gone.
+    Deleted,
 }
 
 impl EndpointState {
     /// AWS's word for it on the wire.
     pub fn name(self) -> &'static str {
         match self {
+            Self::PendingAcceptance => "pendingAcceptance",
             Self::Pending => "pending",
             Self::Available => "available",
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::Failed => "failed",
+            Self::Deleting => "deleting",
+            Self::Deleted => "deleted",
+        }
+    }
+
+    /// Whether packets pass: an endpoint becomes available only after they do.
+    pub fn passes(self) -> bool {
+        match self {
+            Self::Pending | Self::Available => true,
+            Self::PendingAcceptance
+            | Self::Rejected
+            | Self::Expired
+            | Self::Failed
+            | Self::Deleting
+            | Self::Deleted => false,
+        }
+    }
+
+    /// Whether it is still somebody's endpoint. Whoever deletes one gives its place up at once.
+    pub fn is_live(self) -> bool {
+        match self {
+            Self::PendingAcceptance
+            | Self::Pending
+            | Self::Available
+            | Self::Rejected
+            | Self::Expired
+            | Self::Failed => true,
+            Self::Deleting | Self::Deleted => false,
         }
     }
 }
 
-/// A service that has a public name, and may have endpoints.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Service {
-    /// For example `com.amazonaws.us-east-1.s3`.
-    pub name: String,
-    /// The public names that resolve to it; a leading `*.` stands for any labels.
-    pub dns_names: Vec<String>,
-    /// The public addresses that those names resolve to.
-    pub public_addresses: Vec<Ipv4Addr>,
-    /// All the addresses it may have. Sorted; a prefix list has the same ones.
-    pub public_blocks: Vec<Ipv4Net>,
-    /// The prefix list of its blocks, for those that gateway endpoints can lead to.
-    pub prefix_list: Option<PrefixListId>,
-    /// Which kinds of endpoints can lead to it.
-    pub endpoint_kinds: Vec<EndpointKind>,
-    /// Whether an endpoint to it can have a policy.
-    pub endpoint_policies: bool,
-}
-
-/// AWS's services of a region, and their prefix lists.
-///
-/// Their public addresses come from 198.19.0.0/16, the other half of the block that public addresses come from
-/// ([`crate::gateway::PUBLIC_POOL_BASE`]).
-pub(crate) fn catalogue(
-    region: &Region,
-) -> (OrdMap<String, Arc<Service>>, OrdMap<PrefixListId, Arc<PrefixList>>) {
-    let r = &region.name;
-    let gateway = [
-        // The ids of us-east-1 are AWS's own.
-        (
-            "s3",
-            0x63a5_400a,
-            0,
-            vec![
-                format!("s3.{r}.amazonaws.com"),
-                format!("*.s3.{r}.amazonaws.com"),
-                "s3.amazonaws.com".to_owned(),
-                "*.s3.amazonaws.com".to_owned(),
-            ],
-        ),
-        (
-            "dynamodb",
-            0x02cd_2c6b,
-            16,
-            // The second: what accounts have for themselves ("Account-based endpoints").
-            vec![format!("dynamodb.{r}.amazonaws.com"), format!("*.ddb.{r}.amazonaws.com")],
-        ),
-    ];
-    let plain = [
-        ("ec2", 128, vec![format!("ec2.{r}.amazonaws.com"), "ec2.amazonaws.com".to_owned()]),
-        ("sts", 129, vec![format!("sts.{r}.amazonaws.com"), "sts.amazonaws.com".to_owned()]),
-        ("iam", 130, vec!["iam.amazonaws.com".to_owned()]),
-    ];
-    let mut services = OrdMap::new();
-    let mut prefix_lists = OrdMap::new();
-    for (short, id_in_us_east_1, third_octet, dns_names) in gateway {
-        let id = PrefixListId::from_number(prefix_list_number(r, id_in_us_east_1));
-        let name = format!("com.amazonaws.{r}.{short}");
-        let blocks = vec![block(third_octet, 22), block(third_octet + 4, 22)];
-        let entries = blocks.iter().map(|cidr| (IpNet::V4(*cidr), String::new())).collect();
-        prefix_lists.insert(
-            id,
-            Arc::new(PrefixList {
-                id,
-                owner: None,
-                name: name.clone(),
-                ipv6: false,
-                entries,
-                max_entries: 2,
-                version: 1,
-                history: Default::default(),
-                tags: Tags::new(),
-            }),
-        );
-        services.insert(
-            name.clone(),
-            Arc::new(Service {
-                name,
-                dns_names,
-                // One in each block. More would make clients without a way there try for longer: each address is
-                // waited for.
-                public_addresses: [0, 4].map(|n| Ipv4Addr::new(198, 19, third_octet + n, 10)).to_vec(),
-                public_blocks: blocks,
-                prefix_list: Some(id),
-                endpoint_kinds: vec![EndpointKind::Gateway],
-                endpoint_policies: true,
-            }),
-        );
-    }
-    for (short, third_octet, dns_names) in plain {
-        let name = format!("com.amazonaws.{r}.{short}");
-        services.insert(
-            name.clone(),
-            Arc::new(Service {
-                name,
-                dns_names,
-                public_addresses: (1..=2).map(|n| Ipv4Addr::new(198, 19, third_octet, 10 * n)).collect(),
-                public_blocks: vec![block(third_octet, 24)],
-                prefix_list: None,
-                endpoint_kinds: Vec::new(),
-                endpoint_policies: false,
-            }),
-        );
-    }
-    (services, prefix_lists)
-}
-
-fn block(third_octet: u8, length: u8) -> Ipv4Net {
-    Ipv4Net::new(Ipv4Addr::new(198, 19, third_octet, 0), length).unwrap_or_default()
-}
-
-/// AWS's number in us-east-1, another one (FNV-1a of the region) elsewhere; eight digits.
-fn prefix_list_number(region: &str, in_us_east_1: u64) -> u64 {
-    if region == "us-east-1" {
-        return in_us_east_1;
-    }
-    let hash =
-        region.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    u64::from(hash ^ (in_us_east_1 & 0xffff_ffff) as u32)
-}
-
-/// How an endpoint is made.
+/// How a gateway endpoint is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewGatewayEndpoint {
     /// The VPC that it will serve.
@@ -214,10 +162,8 @@ pub(crate) fn create_gateway(txn: &mut Txn, new: NewGatewayEndpoint) -> Result<(
     txn.get::<Vpc>(new.vpc)?;
     let service = txn.state.services.get(&new.service_name).cloned();
     let service = service.ok_or_else(|| ModelError::ServiceNotFound(new.service_name.clone()))?;
-    let (Some(list), true) = (service.prefix_list, service.endpoint_kinds.contains(&EndpointKind::Gateway))
-    else {
-        return Err(ModelError::EndpointType { service: new.service_name, kind: "Gateway" });
-    };
+    check_kind(&service, EndpointKind::Gateway)?;
+    let list = service.prefix_list.ok_or_else(|| ModelError::ServiceNotFound(new.service_name.clone()))?;
     check_count(txn, new.vpc)?;
     let id = txn.mint::<VpcEndpoint>(VpcEndpointId::from_number)?;
     let tags = tag::collect(&new.tags)?;
@@ -228,12 +174,27 @@ pub(crate) fn create_gateway(txn: &mut Txn, new: NewGatewayEndpoint) -> Result<(
         service_name: new.service_name,
         kind: EndpointKind::Gateway,
         route_tables: OrdSet::new(),
+        interface: None,
         policy: new.policy,
         state: EndpointState::Pending,
         created_at: txn.at,
+        deleted_at: None,
         tags,
     });
     new.route_tables.into_iter().try_for_each(|table| add_route_table(txn, id, list, table))
+}
+
+/// Refuses a kind of endpoint that a service does not have.
+fn check_kind(service: &Service, kind: EndpointKind) -> Result<(), ModelError> {
+    if service.endpoint_kinds.contains(&kind) {
+        return Ok(());
+    }
+    let offered: Vec<_> = service.endpoint_kinds.iter().map(|kind| kind.name()).collect();
+    Err(ModelError::EndpointType {
+        service: service.name.clone(),
+        kind: kind.name(),
+        offered: offered.join(", "),
+    })
 }
 
 fn check_count(txn: &Txn, vpc: VpcId) -> Result<(), ModelError> {
@@ -285,7 +246,7 @@ fn remove_route_table(txn: &mut Txn, id: VpcEndpointId, table_id: RouteTableId) 
     })
 }
 
-/// What can change of a gateway endpoint.
+/// What can change of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct EndpointChange {
     /// Route tables that will lead to it.
@@ -296,6 +257,9 @@ pub struct EndpointChange {
     // Left out when there is none, so that a command reads back from a log as it was: `null` is `Some(None)`.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub policy: Option<Option<String>>,
+    /// What only an interface endpoint has.
+    #[serde(default, skip_serializing_if = "InterfaceChange::is_nothing")]
+    pub interface: InterfaceChange,
 }
 
 fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
@@ -303,18 +267,20 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<St
 }
 
 pub(crate) fn modify(txn: &mut Txn, id: VpcEndpointId, change: EndpointChange) -> Result<(), ModelError> {
-    let endpoint = txn.get::<VpcEndpoint>(id)?;
-    let service = txn.state.services.get(&endpoint.service_name).cloned();
-    let list = service.and_then(|service| service.prefix_list);
-    let list = list.ok_or_else(|| ModelError::ServiceNotFound(endpoint.service_name.clone()))?;
-    for table in change.remove_route_tables {
-        txn.get::<RouteTable>(table)?;
-        if endpoint.route_tables.contains(&table) {
-            remove_route_table(txn, id, table)?;
+    let endpoint = live(txn, id)?;
+    match endpoint.kind {
+        EndpointKind::Gateway => {
+            if !change.interface.is_nothing() {
+                return Err(ModelError::EndpointPart { endpoint: id, kind: endpoint.kind });
+            }
+            modify_tables(txn, &endpoint, &change)?;
         }
-    }
-    for table in change.add_route_tables {
-        add_route_table(txn, id, list, table)?;
+        EndpointKind::Interface => {
+            if !(change.add_route_tables.is_empty() && change.remove_route_tables.is_empty()) {
+                return Err(ModelError::EndpointPart { endpoint: id, kind: endpoint.kind });
+            }
+            interface::modify(txn, &endpoint, change.interface)?;
+        }
     }
     match change.policy {
         None => Ok(()),
@@ -322,12 +288,52 @@ pub(crate) fn modify(txn: &mut Txn, id: VpcEndpointId, change: EndpointChange) -
     }
 }
 
+fn modify_tables(txn: &mut Txn, endpoint: &VpcEndpoint, change: &EndpointChange) -> Result<(), ModelError> {
+    let service = txn.state.services.get(&endpoint.service_name).cloned();
+    let list = service.and_then(|service| service.prefix_list);
+    let list = list.ok_or_else(|| ModelError::ServiceNotFound(endpoint.service_name.clone()))?;
+    for table in &change.remove_route_tables {
+        txn.get::<RouteTable>(*table)?;
+        if endpoint.route_tables.contains(table) {
+            remove_route_table(txn, endpoint.id, *table)?;
+        }
+    }
+    change.add_route_tables.iter().try_for_each(|table| add_route_table(txn, endpoint.id, list, *table))
+}
+
+/// The endpoint, if it is there and nobody deletes it.
+fn live(txn: &Txn, id: VpcEndpointId) -> Result<std::sync::Arc<VpcEndpoint>, ModelError> {
+    let endpoint = txn.get::<VpcEndpoint>(id)?;
+    match endpoint.state {
+        EndpointState::Deleted => Err(ModelError::NotFound(id.into())),
+        EndpointState::Deleting => Err(ModelError::WrongState {
+            resource: id.into(),
+            state: endpoint.state.name(),
+            needed: EndpointState::Available.name(),
+        }),
+        EndpointState::PendingAcceptance
+        | EndpointState::Pending
+        | EndpointState::Available
+        | EndpointState::Rejected
+        | EndpointState::Expired
+        | EndpointState::Failed => Ok(endpoint),
+    }
+}
+
+/// A gateway endpoint is gone at once; an interface endpoint is `deleting` until the data plane has let go of it.
 pub(crate) fn delete(txn: &mut Txn, id: VpcEndpointId) -> Result<(), ModelError> {
     let endpoint = txn.get::<VpcEndpoint>(id)?;
-    for table in &endpoint.route_tables {
-        remove_route_table(txn, id, *table)?;
+    match (endpoint.kind, endpoint.state) {
+        (EndpointKind::Gateway, _) => {
+            for table in &endpoint.route_tables {
+                remove_route_table(txn, id, *table)?;
+            }
+            txn.remove::<VpcEndpoint>(id).map(|_| ())
+        }
+        (EndpointKind::Interface, EndpointState::Deleting) => Ok(()),
+        (EndpointKind::Interface, EndpointState::Deleted) => Err(ModelError::NotFound(id.into())),
+        (EndpointKind::Interface, _) => interface::delete(txn, &endpoint),
     }
-    txn.remove::<VpcEndpoint>(id).map(|_| ())
 }
 
 /// The data plane reports that it knows the endpoint.
@@ -336,4 +342,28 @@ pub(crate) fn ready(txn: &mut Txn, id: VpcEndpointId) -> Result<(), ModelError> 
         txn.update::<VpcEndpoint>(id, |endpoint| endpoint.state = EndpointState::Available)?;
     }
     Ok(())
+}
+
+/// The data plane reports that it no longer knows the endpoint.
+pub(crate) fn gone(txn: &mut Txn, id: VpcEndpointId) -> Result<(), ModelError> {
+    let now = txn.at;
+    if txn.get::<VpcEndpoint>(id)?.state == EndpointState::Deleting {
+        txn.update::<VpcEndpoint>(id, |endpoint| {
+            endpoint.state = EndpointState::Deleted;
+            endpoint.deleted_at = Some(now);
+        })?;
+    }
+    Ok(())
+}
+
+/// A deleted endpoint is no longer shown.
+pub(crate) fn forget(txn: &mut Txn, id: VpcEndpointId) -> Result<(), ModelError> {
+    match txn.get::<VpcEndpoint>(id)?.state {
+        EndpointState::Deleted => txn.remove::<VpcEndpoint>(id).map(|_| ()),
+        state => Err(ModelError::WrongState {
+            resource: id.into(),
+            state: state.name(),
+            needed: EndpointState::Deleted.name(),
+        }),
+    }
 }

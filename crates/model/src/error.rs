@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::endpoint::EndpointKind;
 use crate::id::*;
 use crate::quota::Quota;
 use crate::route::RouteDestination;
@@ -127,10 +128,66 @@ pub enum ModelError {
     PrefixListSize(u32),
     #[error("there is no endpoint service `{0}`")]
     ServiceNotFound(String),
-    #[error("service `{service}` cannot be had by a {kind} endpoint")]
-    EndpointType { service: String, kind: &'static str },
+    #[error("service `{service}` cannot be had by a {kind} endpoint, but by these: `{offered}`")]
+    EndpointType { service: String, kind: &'static str, offered: String },
+    #[error("`{endpoint}`, a {} endpoint, has nothing of that kind", .kind.name())]
+    EndpointPart { endpoint: VpcEndpointId, kind: EndpointKind },
+    #[error("an endpoint has one subnet in each zone, and has `{existing}` in this one")]
+    EndpointZoneTaken { existing: SubnetId },
+    #[error("`{subnet}` is not a subnet of the endpoint, or is there twice")]
+    EndpointSubnet { subnet: SubnetId },
+    #[error("`{endpoint}` needs a security group")]
+    EndpointWithoutGroup { endpoint: VpcEndpointId },
+    #[error("`{service}` has no private name")]
+    NoPrivateName { service: String },
+    #[error("private names need both DNS attributes of `{vpc}`")]
+    PrivateDnsAttributes { vpc: VpcId },
+    #[error("`{name}` leads to another endpoint in `{vpc}` already")]
+    PrivateNameTaken { name: String, vpc: VpcId },
+    #[error("private names for inbound resolvers alone cannot be had with `{service}` here")]
+    InboundOnly { service: String },
+    #[error("private names for inbound resolvers alone need a gateway endpoint in `{vpc}`")]
+    InboundOnlyWithoutGateway { vpc: VpcId },
     #[error("`{table}` is associated with `{endpoint}` already")]
     EndpointAssociated { endpoint: VpcEndpointId, table: RouteTableId },
+    #[error("service `{service}` is not offered in the zone of `{subnet}`")]
+    EndpointZoneUnsupported { service: String, subnet: SubnetId },
+    #[error("endpoints of `{service}` have no policies")]
+    EndpointPolicyUnsupported { service: String },
+    #[error("`{0}` still has endpoints")]
+    ServiceConnected(EndpointServiceId),
+    #[error("an endpoint service needs a load balancer")]
+    NoLoadBalancers,
+    #[error("`{0}` is not a domain name that a service can have")]
+    PrivateDnsName(String),
+    #[error("`{0}` has no private name")]
+    NoPrivateDnsName(EndpointServiceId),
+    #[error("`{0}` is not a principal that can be allowed")]
+    Principal(String),
+    #[error("`{name}` is not a name for a {kind}")]
+    BalancingName { kind: &'static str, name: String },
+    #[error("a {kind} named `{name}` is there already")]
+    BalancingNameTaken { kind: &'static str, name: String },
+    #[error("a load balancer needs a subnet")]
+    NoZones,
+    #[error("`{subnet}` is in `{zone}`, as another one of these subnets is")]
+    ZoneTwice { subnet: SubnetId, zone: String },
+    #[error("`{allocation}` cannot be given to an internal load balancer")]
+    AddressNotForInternal { allocation: AllocationId },
+    #[error("a private address in `{subnet}` cannot be chosen for a load balancer that faces the internet")]
+    PrivateAddressNotForInternet { subnet: SubnetId },
+    #[error("the security groups of `{load_balancer}` cannot be changed from none or to none")]
+    GroupsOfLoadBalancer { load_balancer: LoadBalancerId, made_without: bool },
+    #[error("`{0}` is protected from deletion")]
+    DeletionProtected(ResourceId),
+    #[error("`{listener}` takes what comes to port {port} already")]
+    ListenerExists { listener: ListenerId, port: u16 },
+    #[error("a {listener} listener cannot lead to `{group}`, which is of {group_protocol}")]
+    ListenerProtocol { listener: &'static str, group: TargetGroupId, group_protocol: &'static str },
+    #[error("`{target}` {why}, so `{group}` cannot do this with it")]
+    Target { target: String, group: TargetGroupId, why: &'static str },
+    #[error("`{given}` is not a {what}: it is {least} to {most}")]
+    OutOfRange { what: &'static str, given: u64, least: u64, most: u64 },
     #[error("{limit} {what} are allowed")]
     Limit { what: &'static str, limit: usize },
     #[error("quota `{quota}` is {limit}")]

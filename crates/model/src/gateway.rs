@@ -226,7 +226,7 @@ pub(crate) fn associate_address(
 ) -> Result<(), ModelError> {
     let address = txn.get::<Address>(id)?;
     let found = txn.get::<NetworkInterface>(interface)?;
-    // A NAT gateway keeps the address that it was made with.
+    // NAT gateways and load balancers keep the addresses that they were made with.
     if found.kind.is_requester_managed() {
         return Err(ModelError::InterfaceManaged { interface });
     }
@@ -241,7 +241,7 @@ pub(crate) fn associate_address(
         if (current.interface, current.private_address) == (interface, private_address) {
             return Ok(());
         }
-        if !allow_reassociation || found_is_nat(txn, current.interface) {
+        if !allow_reassociation || is_managed(txn, current.interface) {
             return Err(ModelError::AddressAssociated { allocation: id, interface: current.interface });
         }
     }
@@ -264,9 +264,9 @@ pub(crate) fn associate_address(
     txn.update::<Address>(id, |address| address.association = Some(association))
 }
 
-fn found_is_nat(txn: &Txn, interface: NetworkInterfaceId) -> bool {
-    let kind = txn.state.network_interfaces.get(&interface).map(|interface| interface.kind);
-    kind == Some(InterfaceKind::NatGateway)
+fn is_managed(txn: &Txn, interface: NetworkInterfaceId) -> bool {
+    let found = txn.state.network_interfaces.get(&interface);
+    found.is_some_and(|interface| interface.kind.is_requester_managed())
 }
 
 /// Gives an automatic public address back to the pool.
@@ -287,7 +287,7 @@ pub(crate) fn disassociate_address(
         Some((address.id, current))
     });
     let (id, current) = found.ok_or_else(|| ModelError::AssociationNotFound(association.to_string()))?;
-    if found_is_nat(txn, current.interface) {
+    if is_managed(txn, current.interface) {
         return Err(ModelError::InterfaceManaged { interface: current.interface });
     }
     txn.update::<Address>(id, |address| address.association = None)

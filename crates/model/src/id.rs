@@ -111,6 +111,16 @@ ids! {
     PrefixListId = "pl";
     /// A VPC endpoint.
     VpcEndpointId = "vpce";
+    /// A service that an account offers to endpoints of others.
+    EndpointServiceId = "vpce-svc";
+    /// A principal's permission to have endpoints to a service.
+    ServicePermissionId = "vpce-svc-perm";
+    /// A network load balancer. AWS shows its number in ARNs alone.
+    LoadBalancerId = "net";
+    /// A listener of a load balancer. AWS shows its number in ARNs alone.
+    ListenerId = "listener";
+    /// A target group. AWS shows its number in ARNs alone.
+    TargetGroupId = "targetgroup";
     /// An instance.
     InstanceId = "i";
     /// A launch of instances.
@@ -271,6 +281,10 @@ resource_ids! {
     NetworkAcl(NetworkAclId),
     PrefixList(PrefixListId),
     VpcEndpoint(VpcEndpointId),
+    EndpointService(EndpointServiceId),
+    LoadBalancer(LoadBalancerId),
+    Listener(ListenerId),
+    TargetGroup(TargetGroupId),
     Instance(InstanceId),
     DhcpOptions(DhcpOptionsId),
     KeyPair(KeyPairId),

@@ -370,7 +370,8 @@ fn primary_interface(txn: &mut Txn, launch: &Launch) -> Result<(NetworkInterface
     }
 }
 
-fn assign_automatic(txn: &mut Txn, interface: NetworkInterfaceId) -> Result<(), ModelError> {
+/// Gives an interface a public address that is its own until it goes.
+pub(crate) fn assign_automatic(txn: &mut Txn, interface: NetworkInterfaceId) -> Result<(), ModelError> {
     let public = pick_public_address(txn)?;
     txn.state.public_addresses.insert(public, PublicAddress::Automatic(interface));
     txn.update::<NetworkInterface>(interface, |interface| {
@@ -471,6 +472,7 @@ pub(crate) fn report(
         }
         (Pending | ShuttingDown, Terminated) => {
             set_state(txn, id, state, reason)?;
+            crate::elb::forget_instance(txn, id)?;
             release_on_termination(txn, &instance)
         }
         (from, to) if from == to => Ok(()),

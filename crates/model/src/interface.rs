@@ -74,6 +74,10 @@ pub enum InterfaceKind {
     Interface,
     /// A NAT gateway.
     NatGateway,
+    /// An interface endpoint.
+    VpcEndpoint(VpcEndpointId),
+    /// A network load balancer.
+    LoadBalancer,
 }
 
 impl InterfaceKind {
@@ -81,7 +85,7 @@ impl InterfaceKind {
     pub fn is_requester_managed(self) -> bool {
         match self {
             Self::Interface => false,
-            Self::NatGateway => true,
+            Self::NatGateway | Self::VpcEndpoint(_) | Self::LoadBalancer => true,
         }
     }
 }
@@ -127,8 +131,13 @@ pub struct NewInterface {
 pub(crate) fn insert(txn: &mut Txn, new: NewInterface) -> Result<NetworkInterfaceId, ModelError> {
     let subnet = txn.get::<Subnet>(new.subnet)?;
     let groups = match new.kind {
-        InterfaceKind::Interface => resolve_groups(txn, subnet.vpc, new.groups)?,
+        InterfaceKind::Interface | InterfaceKind::VpcEndpoint(_) => {
+            resolve_groups(txn, subnet.vpc, new.groups)?
+        }
         InterfaceKind::NatGateway => Vec::new(),
+        // A load balancer may have none, and then no default one either.
+        InterfaceKind::LoadBalancer if new.groups.as_ref().is_none_or(Vec::is_empty) => Vec::new(),
+        InterfaceKind::LoadBalancer => resolve_groups(txn, subnet.vpc, new.groups)?,
     };
     txn.room_for_one::<NetworkInterface>(Quota::Interfaces)?;
     let id = txn.mint::<NetworkInterface>(NetworkInterfaceId::from_number)?;
@@ -180,7 +189,7 @@ fn mac_of(txn: &mut Txn) -> Mac {
 }
 
 /// The groups, each of the VPC and named once; none given means the default one, for an interface has at least one.
-fn resolve_groups(
+pub(crate) fn resolve_groups(
     txn: &Txn,
     vpc: VpcId,
     groups: Option<Vec<SecurityGroupId>>,

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::elb::{LoadBalancerZone, TargetId, TargetType};
+use crate::endpoint::EndpointKind;
 use crate::gateway::NatGateway;
 use crate::id::*;
 use crate::interface::InterfaceKind;
@@ -30,12 +32,21 @@ const INVARIANTS: &[(&str, Check)] = &[
     ("the derived tables say what the others say", derived),
     ("an internet gateway serves one VPC and a VPC has one", gateways),
     ("an endpoint and the route tables that lead to it agree", endpoints),
+    ("an interface endpoint has an interface of its own in each subnet, one in a zone", endpoint_interfaces),
+    ("a private name leads to one endpoint of a VPC", private_names),
     ("everything belongs to an account that is there", owners),
     ("an elastic address stands for an address of an interface, and alone", elastic),
     ("a NAT gateway that lives has its interface and its address", nat_gateways),
     ("an interface is plugged into what is there, one at each index", attachments),
     ("rules and routes name groups and prefix lists that are there", named),
     ("an interface has a group unless a gateway made it", groups),
+    ("a load balancer has an interface of its own in each of its zones", load_balancers),
+    (
+        "what comes to a port of a load balancer has one listener, which leads to a group of its VPC",
+        listeners,
+    ),
+    ("targets of kinds that fit their groups are there", targets),
+    ("an endpoint service has a load balancer of its owner's", endpoint_services),
 ];
 
 /// The rules that `state` breaks. Empty for every state that [`crate::apply`] returns.
@@ -167,6 +178,135 @@ fn endpoints(state: &State) -> Vec<String> {
     listed.symmetric_difference(&routed).map(|(endpoint, table)| format!("{endpoint} and {table}")).collect()
 }
 
+fn load_balancers(state: &State) -> Vec<String> {
+    let mut broken = Vec::new();
+    let mut of_balancers = BTreeSet::new();
+    for balancer in state.load_balancers.values() {
+        let zones: BTreeSet<_> = balancer.zones.iter().map(|zone| &zone.zone).collect();
+        let whole = |zone: &LoadBalancerZone| {
+            let subnet = state.subnets.get(&zone.subnet);
+            let subnet = subnet.is_some_and(|s| s.zone == zone.zone && s.vpc == balancer.vpc);
+            let interface = state.network_interfaces.get(&zone.interface).is_some_and(|interface| {
+                interface.kind == InterfaceKind::LoadBalancer
+                    && interface.owner == balancer.owner
+                    && interface.subnet == zone.subnet
+                    && interface.primary_address() == zone.address
+                    && interface.groups == balancer.groups
+            });
+            subnet && interface
+        };
+        if balancer.zones.is_empty()
+            || zones.len() != balancer.zones.len()
+            || !balancer.zones.iter().all(whole)
+        {
+            broken.push(balancer.id.to_string());
+        }
+        of_balancers.extend(balancer.zones.iter().map(|zone| zone.interface));
+    }
+    let orphans = state.network_interfaces.values().filter(|interface| {
+        (interface.kind == InterfaceKind::LoadBalancer) != of_balancers.contains(&interface.id)
+    });
+    broken.extend(orphans.map(|interface| interface.id.to_string()));
+    broken
+}
+
+fn listeners(state: &State) -> Vec<String> {
+    let mut broken = Vec::new();
+    let (mut taken, mut balancer_of) = (BTreeSet::new(), BTreeMap::new());
+    for listener in state.listeners.values() {
+        let balancer = state.load_balancers.get(&listener.load_balancer);
+        let group = state.target_groups.get(&listener.group);
+        let fits = balancer.zip(group).is_some_and(|(b, g)| b.vpc == g.vpc && b.owner == g.owner);
+        let (tcp, udp) = (listener.protocol.takes_tcp(), listener.protocol.takes_udp());
+        let mut take =
+            |takes: bool, udp: bool| !takes || taken.insert((listener.load_balancer, listener.port, udp));
+        let alone = take(tcp, false) & take(udp, true);
+        let of = *balancer_of.entry(listener.group).or_insert(listener.load_balancer);
+        if !fits || !alone || of != listener.load_balancer {
+            broken.push(listener.id.to_string());
+        }
+    }
+    broken
+}
+
+fn targets(state: &State) -> Vec<String> {
+    let mut broken = Vec::new();
+    for group in state.target_groups.values() {
+        let fits = |id: TargetId| match (group.target_type, id) {
+            (TargetType::Instance, TargetId::Instance(id)) => {
+                state.instances.get(&id).is_some_and(|instance| {
+                    instance.vpc == group.vpc
+                        && instance.owner == group.owner
+                        && instance.state != crate::instance::InstanceState::Terminated
+                })
+            }
+            (TargetType::Ip, TargetId::Address(_)) => true,
+            (TargetType::Instance, TargetId::Address(_)) | (TargetType::Ip, TargetId::Instance(_)) => false,
+        };
+        let strays = group.targets.keys().filter(|key| !fits(key.id));
+        broken.extend(strays.map(|key| format!("{} of {}", key, group.id)));
+    }
+    broken
+}
+
+fn endpoint_services(state: &State) -> Vec<String> {
+    let broken = state.endpoint_services.values().filter(|service| {
+        let own =
+            |id: &LoadBalancerId| state.load_balancers.get(id).is_some_and(|b| b.owner == service.owner);
+        service.load_balancers.is_empty() || !service.load_balancers.iter().all(own)
+    });
+    broken.map(|service| service.id.to_string()).collect()
+}
+
+fn endpoint_interfaces(state: &State) -> Vec<String> {
+    let mut broken = Vec::new();
+    let mut of_endpoints = BTreeSet::new();
+    for endpoint in state.vpc_endpoints.values() {
+        let part = match (endpoint.kind, &endpoint.interface) {
+            (EndpointKind::Gateway, None) => continue,
+            (EndpointKind::Interface, Some(part)) => part,
+            (EndpointKind::Gateway, Some(_)) | (EndpointKind::Interface, None) => {
+                broken.push(endpoint.id.to_string());
+                continue;
+            }
+        };
+        let own = |(subnet, interface): (&SubnetId, &NetworkInterfaceId)| {
+            state.network_interfaces.get(interface).is_some_and(|interface| {
+                interface.kind == InterfaceKind::VpcEndpoint(endpoint.id)
+                    && (interface.subnet, interface.vpc) == (*subnet, endpoint.vpc)
+                    && interface.groups == part.groups
+                    && interface.attachment.is_some()
+            })
+        };
+        let zone = |id: &SubnetId| state.subnets.get(id).map(|subnet| &subnet.zone);
+        let zones: BTreeSet<_> = part.interfaces.keys().map(zone).collect();
+        let live = endpoint.state.is_live() || part.interfaces.is_empty();
+        // A deleted one is only remembered.
+        let groups = !endpoint.state.is_live()
+            || part
+                .groups
+                .iter()
+                .all(|id| state.security_groups.get(id).is_some_and(|g| g.vpc == endpoint.vpc));
+        if !part.interfaces.iter().all(own) || zones.len() != part.interfaces.len() || !live || !groups {
+            broken.push(endpoint.id.to_string());
+        }
+        of_endpoints.extend(part.interfaces.values().copied());
+    }
+    let orphans = state.network_interfaces.values().filter(|interface| {
+        matches!(interface.kind, InterfaceKind::VpcEndpoint(_)) != of_endpoints.contains(&interface.id)
+    });
+    broken.extend(orphans.map(|interface| interface.id.to_string()));
+    broken
+}
+
+fn private_names(state: &State) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let live = state.vpc_endpoints.values().filter(|endpoint| endpoint.state.is_live());
+    let private = live.filter(|e| e.interface.as_ref().is_some_and(|part| part.private_dns));
+    let twice = private.filter(|endpoint| !seen.insert((endpoint.vpc, endpoint.service_name.clone())));
+    twice.map(|endpoint| endpoint.id.to_string()).collect()
+}
+
 fn owners(state: &State) -> Vec<String> {
     let mut broken = Vec::new();
     let mut check = |owner: AccountId, what: String| {
@@ -264,8 +404,9 @@ fn named(state: &State) -> Vec<String> {
 
 fn groups(state: &State) -> Vec<String> {
     let broken = state.network_interfaces.values().filter(|interface| match interface.kind {
-        InterfaceKind::Interface => interface.groups.is_empty(),
+        InterfaceKind::Interface | InterfaceKind::VpcEndpoint(_) => interface.groups.is_empty(),
         InterfaceKind::NatGateway => !interface.groups.is_empty(),
+        InterfaceKind::LoadBalancer => false,
     });
     broken.map(|interface| interface.id.to_string()).collect()
 }

@@ -14,7 +14,9 @@
 pub mod account;
 pub mod command;
 pub mod default_vpc;
+pub mod elb;
 pub mod endpoint;
+pub mod endpoint_service;
 pub mod error;
 pub mod event;
 pub mod gateway;

@@ -76,6 +76,20 @@ quotas! {
     Interfaces: "interfaces-per-region", 5_000, 100_000;
     /// Gateway endpoints.
     GatewayEndpoints: "gateway-endpoints-per-region", 20, 1_000;
+    /// Interface endpoints of a VPC.
+    InterfaceEndpoints: "interface-endpoints-per-vpc", 50, 1_000;
+    /// Endpoint services. AWS names no number; this one is ours.
+    EndpointServices: "endpoint-services-per-region", 100, 10_000;
+    /// Network load balancers ("Quotas for your Network Load Balancers").
+    LoadBalancers: "network-load-balancers-per-region", 50, 10_000;
+    /// Listeners of a load balancer.
+    Listeners: "listeners-per-network-load-balancer", 50, 1_000;
+    /// Target groups.
+    TargetGroups: "target-groups-per-region", 3_000, 30_000;
+    /// Targets of a target group.
+    TargetsOfGroup: "targets-per-target-group", 1_000, 100_000;
+    /// Targets of a load balancer, by all of its groups.
+    TargetsOfLoadBalancer: "targets-per-network-load-balancer", 3_000, 100_000;
     /// Sets of DHCP options. AWS has a code for too many of them and names no number; this one is ours.
     DhcpOptions: "dhcp-options-per-region", 100, 1_000;
     /// Key pairs.
@@ -172,6 +186,13 @@ fn factor_of(quota: Quota) -> Option<Quota> {
         | Quota::SecurityGroups
         | Quota::Interfaces
         | Quota::GatewayEndpoints
+        | Quota::InterfaceEndpoints
+        | Quota::EndpointServices
+        | Quota::LoadBalancers
+        | Quota::Listeners
+        | Quota::TargetGroups
+        | Quota::TargetsOfGroup
+        | Quota::TargetsOfLoadBalancer
         | Quota::DhcpOptions
         | Quota::KeyPairs => None,
     }

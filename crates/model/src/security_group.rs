@@ -165,7 +165,8 @@ pub(crate) fn referenced_from_elsewhere(state: &State, id: SecurityGroupId) -> O
         };
         groups.find(|group| refers(group)).map(|group| group.id.to_string())
     };
-    interface.or_else(rule)
+    let endpoint = || crate::endpoint::holds_group(state, id).map(|endpoint| endpoint.to_string());
+    interface.or_else(endpoint).or_else(rule)
 }
 
 pub(crate) fn delete(txn: &mut Txn, id: SecurityGroupId) -> Result<(), ModelError> {

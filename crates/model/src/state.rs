@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::Account;
 use crate::command::TokenRecord;
+use crate::elb::{Listener, LoadBalancer, TargetGroup};
 use crate::endpoint::{Service, VpcEndpoint};
+use crate::endpoint_service::EndpointService;
 use crate::error::ModelError;
 use crate::gateway::{Address, InternetGateway, NatGateway};
 use crate::iam::Iam;
@@ -109,6 +111,14 @@ pub struct State {
     /// What endpoints can lead to, by service name.
     pub services: OrdMap<String, Arc<Service>>,
     pub vpc_endpoints: OrdMap<VpcEndpointId, Arc<VpcEndpoint>>,
+    #[serde(default)]
+    pub endpoint_services: OrdMap<EndpointServiceId, Arc<EndpointService>>,
+    #[serde(default)]
+    pub load_balancers: OrdMap<LoadBalancerId, Arc<LoadBalancer>>,
+    #[serde(default)]
+    pub listeners: OrdMap<ListenerId, Arc<Listener>>,
+    #[serde(default)]
+    pub target_groups: OrdMap<TargetGroupId, Arc<TargetGroup>>,
     pub instances: OrdMap<InstanceId, Arc<Instance>>,
     pub key_pairs: OrdMap<KeyPairId, Arc<KeyPair>>,
     /// What the operator made of an account's quotas.
@@ -168,6 +178,10 @@ resources! {
     SecurityGroup(SecurityGroupId) in security_groups;
     NetworkAcl(NetworkAclId) in network_acls;
     VpcEndpoint(VpcEndpointId) in vpc_endpoints;
+    EndpointService(EndpointServiceId) in endpoint_services;
+    LoadBalancer(LoadBalancerId) in load_balancers;
+    Listener(ListenerId) in listeners;
+    TargetGroup(TargetGroupId) in target_groups;
     Instance(InstanceId) in instances;
     KeyPair(KeyPairId) in key_pairs;
 }
@@ -216,6 +230,10 @@ impl State {
             prefix_lists,
             services,
             vpc_endpoints: OrdMap::new(),
+            endpoint_services: OrdMap::new(),
+            load_balancers: OrdMap::new(),
+            listeners: OrdMap::new(),
+            target_groups: OrdMap::new(),
             instances: OrdMap::new(),
             key_pairs: OrdMap::new(),
             quotas: OrdMap::new(),
@@ -234,6 +252,11 @@ impl State {
     /// All of `account`'s resources of one kind, in the order of their ids.
     pub fn visible<R: Resource>(&self, account: AccountId) -> impl Iterator<Item = &Arc<R>> {
         R::table(self).values().filter(move |resource| resource.visible_to(account))
+    }
+
+    /// How many VPC endpoints there are that nobody has deleted: deleted ones are remembered for a while.
+    pub fn live_endpoint_count(&self) -> usize {
+        self.vpc_endpoints.values().filter(|endpoint| endpoint.state.is_live()).count()
     }
 
     /// Makes the derived tables anew, after the rest was read from a store.

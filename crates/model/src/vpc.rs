@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use crate::endpoint::EndpointState;
 use crate::error::ModelError;
 use crate::gateway::InternetGateway;
 use crate::id::*;
@@ -215,7 +216,11 @@ fn first_dependency(txn: &Txn, vpc: &Vpc) -> Option<String> {
         let mut acls = state.network_acls.values();
         acls.find(|x| x.vpc == id && x.id != vpc.default_network_acl).map(|x| x.id.to_string())
     };
-    let endpoint = || state.vpc_endpoints.values().find(|x| x.vpc == id).map(|x| x.id.to_string());
+    // A deleted endpoint is only remembered.
+    let endpoint = || {
+        let mut endpoints = state.vpc_endpoints.values();
+        endpoints.find(|x| x.vpc == id && x.state != EndpointState::Deleted).map(|x| x.id.to_string())
+    };
     let referenced = || crate::security_group::referenced_from_elsewhere(state, vpc.default_security_group);
     subnet().or_else(gateway).or_else(endpoint).or_else(table).or_else(group).or_else(acl).or_else(referenced)
 }

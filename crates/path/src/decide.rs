@@ -4,6 +4,7 @@
 //! resource that it reads (absences included) is among the consulted stamps. What is missing is a refusal.
 
 mod back;
+mod endpoint;
 mod internet;
 mod rules;
 
@@ -400,26 +401,6 @@ impl<'a> Walk<'a> {
         self.leave(behind, subnet.cidr, destination, hops)
     }
 
-    fn through_endpoint(
-        &mut self,
-        sender: Sender<'a>,
-        id: postern_model::VpcEndpointId,
-        vpc: VpcId,
-        hops: Hops,
-    ) -> Walked<Action> {
-        self.answer_into(sender)?;
-        // INVARIANT: who is behind a request (`aws:VpcSourceIp`) is who gets its answer. AWS sends the answer to the
-        // holder of the source address, so an interface speaks to a service for its own addresses only, whether or not
-        // it checks sources.
-        if !self.is_own(sender) {
-            return self.refuse(DropReason::ReturnRoute, id.into());
-        }
-        self.pass(Stage::Endpoint, Some(id.into()), None, Why::EndpointAvailable);
-        let source = self.identity(sender, Through::Endpoint(id, vpc));
-        // Endpoints drop what is too large without a word.
-        Ok(Action { mtu_reported: false, ..self.deliver_at_front_door(sender, source, hops, ENDPOINT_MTU) })
-    }
-
     /// The sender as a door sees it.
     fn identity(&mut self, sender: Sender<'_>, through: Through) -> SourceRewrite {
         if sender.nat.is_none() {
@@ -477,7 +458,10 @@ impl<'a> Walk<'a> {
             return self.refuse(DropReason::TargetDown, target.id.into());
         }
         self.pass(Stage::Target, Some(target.id.into()), None, Why::InterfaceHas(target.id));
-        self.enter(sender, target, self.arrival_inside(sender, hops))
+        match target.endpoint {
+            None => self.enter(sender, target, self.arrival_inside(sender, hops)),
+            Some(id) => self.through_interface(sender, target, id, hops),
+        }
     }
 
     /// Packets that never left the VPC.
@@ -491,29 +475,8 @@ impl<'a> Walk<'a> {
     fn enter(&mut self, sender: Sender<'a>, target: &'a InterfacePlan, arrival: Arrival) -> Walked<Action> {
         let Arrival { hops, source, destination, mtu } = arrival;
         let inside = destination.is_none();
-        let as_sender = |direction: Direction| match sender.nat {
-            Some(_) => direction.nat_sender(sender.address),
-            None if inside => direction,
-            None => direction.sender(sender.address),
-        };
-        let neighbours = inside && sender.subnet == target.subnet;
-        if neighbours {
-            self.pass(Stage::IngressNetworkAcl, None, None, Why::SameSubnet);
-        } else {
-            self.acl(target.subnet, Stage::IngressNetworkAcl, as_sender(Direction::forward(false)))?;
-        }
-        self.ingress_groups(sender.interface.filter(|_| inside), sender.address, target)?;
-        if !neighbours {
-            self.acl(target.subnet, Stage::ReturnNetworkAcl, as_sender(Direction::answer(true)))?;
-            if inside {
-                self.answer_into(sender)?;
-            }
-        }
-        if inside {
-            self.way_back(sender, target.subnet)?
-        } else {
-            self.way_out(sender.address, target)?
-        }
+        self.come_in(sender, target, inside)?;
+        self.go_back(sender, target, inside)?;
         // "Automatically tracked connections": those through a NAT gateway are.
         if let Some(interface) = sender.interface {
             self.untracked_cuts(interface, true);
@@ -521,6 +484,29 @@ impl<'a> Walk<'a> {
         }
         let idle = if sender.nat.is_some() { IdleTimeouts::GATEWAY } else { IdleTimeouts::INTERFACE };
         Ok(self.arrive(source, destination, Deliver::Interface(target.id), hops, mtu, idle))
+    }
+
+    /// Into the receiver's subnet and interface. `inside` is whether the packets never left the VPC.
+    fn come_in(&mut self, sender: Sender<'a>, target: &'a InterfacePlan, inside: bool) -> Walked<()> {
+        if inside && sender.subnet == target.subnet {
+            self.pass(Stage::IngressNetworkAcl, None, None, Why::SameSubnet);
+        } else {
+            let direction = seen_as(sender, inside, Direction::forward(false));
+            self.acl(target.subnet, Stage::IngressNetworkAcl, direction)?;
+        }
+        self.ingress_groups(sender.interface.filter(|_| inside), sender.address, target)
+    }
+
+    /// The answer out of the receiver's subnet, and back to the sender.
+    fn go_back(&mut self, sender: Sender<'a>, target: &'a InterfacePlan, inside: bool) -> Walked<()> {
+        if !(inside && sender.subnet == target.subnet) {
+            let direction = seen_as(sender, inside, Direction::answer(true));
+            self.acl(target.subnet, Stage::ReturnNetworkAcl, direction)?;
+            if inside {
+                self.answer_into(sender)?;
+            }
+        }
+        if inside { self.way_back(sender, target.subnet) } else { self.way_out(sender.address, target) }
     }
 
     fn arrive(
@@ -535,6 +521,15 @@ impl<'a> Walk<'a> {
         self.pass(Stage::Delivered, None, None, Why::Arrives(deliver));
         let destination = destination.map(Into::into);
         Action { source, destination, deliver, hops, mtu, mtu_reported: true, idle }
+    }
+}
+
+/// What an ACL of the receiver's is asked about: the sender as it is there.
+fn seen_as(sender: Sender<'_>, inside: bool, direction: Direction) -> Direction {
+    match sender.nat {
+        Some(_) => direction.nat_sender(sender.address),
+        None if inside => direction,
+        None => direction.sender(sender.address),
     }
 }
 

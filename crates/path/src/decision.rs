@@ -305,6 +305,8 @@ pub enum Why {
     RuleAllows,
     /// The flow passed before and is tracked.
     Tracked,
+    /// The interface is of a load balancer without security groups, and nothing filters it.
+    NoGroups,
     /// Sender and receiver are in the same subnet, where ACLs do not apply.
     SameSubnet,
     /// The route named is the longest that matches.

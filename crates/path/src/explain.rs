@@ -49,6 +49,10 @@ pub fn name_line(name: &str, resolution: &Resolution) -> Line {
                 NameSource::Service(service) => format!("public addresses of {service}"),
                 NameSource::PrivateName => "the private name of an interface in the VPC".to_owned(),
                 NameSource::PublicName => "the public name of an interface".to_owned(),
+                NameSource::Endpoint { endpoint, private: true } => {
+                    format!("a private name, which leads to {endpoint}")
+                }
+                NameSource::Endpoint { endpoint, private: false } => format!("a name of {endpoint}"),
                 NameSource::Outside => "what the host's resolvers say".to_owned(),
             };
             (true, format!("`{name}` is {list}: {source}"), None)
@@ -122,6 +126,7 @@ fn pass_words(why: Why) -> String {
         Why::OwnAddress => "the source is one of the interface's own addresses".to_owned(),
         Why::SourceCheckOff => "the interface does not check sources".to_owned(),
         Why::RuleAllows => "the rule allows it".to_owned(),
+        Why::NoGroups => "it is a load balancer's, which has no security groups".to_owned(),
         Why::Tracked => "the connection was allowed before and is tracked".to_owned(),
         Why::SameSubnet => "sender and receiver are in the same subnet".to_owned(),
         Why::LongestPrefix => "the longest prefix that matches".to_owned(),
@@ -165,6 +170,10 @@ fn lost_answer(flow: &Flow, by: Option<ResourceId>) -> (String, String) {
             | ResourceId::SecurityGroupRule(_)
             | ResourceId::NetworkAcl(_)
             | ResourceId::PrefixList(_)
+            | ResourceId::EndpointService(_)
+            | ResourceId::LoadBalancer(_)
+            | ResourceId::Listener(_)
+            | ResourceId::TargetGroup(_)
             | ResourceId::Instance(_)
             | ResourceId::DhcpOptions(_)
             | ResourceId::KeyPair(_),
@@ -208,6 +217,9 @@ fn refusal_words(flow: &Flow, reason: DropReason) -> String {
         DropReason::NoSuchLinkService => format!("no link service takes {transport} at {destination}"),
         DropReason::NatProtocol => format!("a NAT gateway does not take {transport}"),
         DropReason::EndpointNotAvailable => "the endpoint is not available".to_owned(),
+        DropReason::EndpointProtocol => {
+            format!("an interface endpoint of an AWS service does not take {transport}")
+        }
         DropReason::UnknownPort => "the interface is not there".to_owned(),
         DropReason::Malformed
         | DropReason::Unsupported
@@ -265,6 +277,7 @@ fn remedy(flow: &Flow, reason: DropReason) -> Option<String> {
         | DropReason::NoSuchLinkService
         | DropReason::NatProtocol
         | DropReason::EndpointNotAvailable
+        | DropReason::EndpointProtocol
         | DropReason::UnknownPort
         | DropReason::Malformed
         | DropReason::Unsupported

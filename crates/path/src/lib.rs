@@ -13,6 +13,7 @@
 pub mod cover;
 pub mod decide;
 pub mod decision;
+mod endpoint_name;
 pub mod explain;
 pub mod flow;
 pub mod name;

@@ -5,7 +5,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use postern_model::VpcId;
+use postern_model::{VpcEndpointId, VpcId};
 
 use crate::plan::Plan;
 use crate::uplink::is_carried;
@@ -65,12 +65,31 @@ pub enum NameSource {
     PrivateName,
     /// The public name of an interface; inside its own VPC it leads to the private address.
     PublicName,
+    /// They are those of an interface endpoint.
+    Endpoint {
+        /// Which.
+        endpoint: VpcEndpointId,
+        /// Whether the name is the service's own.
+        private: bool,
+    },
     /// The host's resolvers said so.
     Outside,
 }
 
+impl NameSource {
+    /// How long an answer may be kept, in seconds. AWS says 60 for names of endpoints.
+    pub const fn ttl_seconds(&self) -> u32 {
+        match self {
+            Self::Service(_) | Self::PrivateName | Self::PublicName | Self::Outside => TTL_SECONDS,
+            Self::Endpoint { .. } => ENDPOINT_TTL_SECONDS,
+        }
+    }
+}
+
 /// How long an answer may be kept, in seconds. Short, so that a change of the network shows at once.
 pub const TTL_SECONDS: u32 = 5;
+/// How long an answer about an endpoint may be kept, in seconds: as long as AWS's.
+pub const ENDPOINT_TTL_SECONDS: u32 = 60;
 
 /// Names that mean something on one host or in one network only, so that an answer from outside would tell of the host's
 /// own: private names of AWS's, and those of RFC 6761, 6762, 7686 and 8375.
@@ -118,7 +137,8 @@ impl Plan {
                 };
             }
             Question::Address | Question::Other => self
-                .service_addresses(&name)
+                .endpoint_name(vpc, &name)
+                .or_else(|| self.service_addresses(&name))
                 .or_else(|| self.private_name(vpc, &name))
                 .or_else(|| self.public_name(vpc, &name)),
         };

@@ -157,6 +157,8 @@ reasons! {
     NotCarried = 35, "not-carried";
     /// The uplink takes TCP, UDP and, where the host lets it, ICMP echo only.
     UplinkProtocol = 36, "uplink-protocol";
+    /// An interface endpoint of a service takes TCP only.
+    EndpointProtocol = 37, "endpoint-protocol";
 }
 
 impl DropReason {
@@ -186,7 +188,7 @@ impl DropReason {
             Self::ReturnRoute => Stage::ReturnRoute,
             Self::ResolverOff | Self::MetadataOff | Self::NoSuchLinkService => Stage::Link,
             Self::NatProtocol | Self::PortAllocation => Stage::NatGateway,
-            Self::EndpointNotAvailable => Stage::Endpoint,
+            Self::EndpointNotAvailable | Self::EndpointProtocol => Stage::Endpoint,
             Self::NoFlow | Self::Cut | Self::TtlExpired | Self::TooBig | Self::UnrelatedIcmp => {
                 Stage::Delivered
             }

@@ -4,6 +4,7 @@ pub mod commands;
 pub mod directory;
 pub mod dynamodb;
 pub mod ec2;
+pub mod elbv2;
 pub mod iam;
 pub mod imds;
 pub mod s3;

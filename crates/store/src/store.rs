@@ -617,7 +617,7 @@ fn damage_of(medium: &dyn Medium, record: String, reason: String) -> StoreError 
 /// and prefix lists follow from the region.
 pub(crate) fn revive(mut state: State) -> State {
     let catalogue = State::new(state.region.clone());
-    state.services.extend(catalogue.services);
+    state.services = catalogue.services;
     state.prefix_lists.extend(catalogue.prefix_lists);
     state.reindex();
     state

@@ -37,8 +37,10 @@ pub const fn is_decided(reason: DropReason) -> bool {
         | DropReason::ResolverOff
         | DropReason::NoSuchLinkService
         | DropReason::NatProtocol
+        | DropReason::EndpointProtocol
         | DropReason::UnknownPort => true,
-        // Instance metadata answers for itself that it is turned off; an endpoint is known to the plan or not there.
+        // Instance metadata answers for itself that it is turned off; an endpoint that packets do not pass has no
+        // interfaces.
         DropReason::MetadataOff | DropReason::EndpointNotAvailable => false,
         DropReason::Malformed
         | DropReason::Unsupported

@@ -20,18 +20,23 @@
 //!   0.0.0.0/0 -> nat n
 //!   pl corp -> i1
 //! endpoint a.s3 s3 tables=t1,main
+//! endpoint a.api ec2 subnets=pub,priv groups=web ip=10.0.0.9 private inbound-only
 //! uplink eth0 echo
 //! then stop i1
 //! account two
 //! ```
+//!
+//! An endpoint with `subnets` is an interface endpoint; its interface in `a.pub` is `a.api.pub`, and `ip` is the address
+//! of the first one.
 //!
 //! A VPC comes with `a.main`, `a.default` and `a.acl`, as AWS's do. A group without `out` lines keeps the rule that
 //! lets everything out; one with them has only those. An ACL made here has only its own entries. Rules of groups and
 //! routes come after everything else, so they may name what is written below them; `then` comes last of all.
 //!
 //! A flow is `i1 -> TARGET[:PORT] tcp|udp|icmp|proto [N] [from=ADDRESS] [sport=N]`. A target is the name of an
-//! instance or interface, `public(NAME)`, an address, `resolver`, a service (`s3`) or `dns=HOST`: the last two are
-//! looked up in the VPC's resolver first.
+//! instance or interface, `public(NAME)`, an address, `resolver`, a service (`s3`), `dns=HOST`, or an interface
+//! endpoint's own name: `vpce(a.api)`, `vpce(a.api@us-east-1b)` for a zone's, `vpce(bucket/a.s3i)` for one below it. The
+//! last three are looked up in the VPC's resolver first.
 
 mod flow;
 mod read;

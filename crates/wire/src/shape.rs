@@ -6,7 +6,7 @@
 /// One AWS service that speaks a query protocol.
 #[derive(Debug)]
 pub struct Service {
-    /// The name in a credential scope: `ec2`, `iam`, `sts`.
+    /// The name in a credential scope: `ec2`, `iam`, `sts`, `elasticloadbalancing`.
     pub name: &'static str,
     /// The date that requests carry as `Version`.
     pub api_version: &'static str,

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 
 /// A network namespace. It lives at least as long as a value that refers to it, and clones are cheap.
 #[derive(Debug, Clone)]
@@ -70,6 +70,20 @@ impl Namespace {
         let namespace = Self::from_fd(fd, name);
         namespace.run(|| ())?;
         Ok(namespace)
+    }
+
+    /// A new one with nothing in it. It goes with the last value that refers to it; `name` is for error messages.
+    pub fn create(name: &str) -> Result<Self, NamespaceError> {
+        let failed = |source: io::Error| NamespaceError::Enter { name: name.to_owned(), source };
+        // A thread of its own, for it stays in the new network until it ends.
+        let made = std::thread::Builder::new().stack_size(256 * 1024).spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            File::open("/proc/thread-self/ns/net")
+        });
+        let thread =
+            |reason: &str| NamespaceError::Thread { name: name.to_owned(), reason: reason.to_owned() };
+        let joined = made.map_err(failed)?.join().map_err(|_| thread("it panicked"))?;
+        Ok(Self::from_fd(joined.map_err(failed)?.into(), name))
     }
 
     /// Somebody else's namespace by its path, `/proc/PID/ns/net` or `/run/netns/NAME`.

@@ -131,7 +131,7 @@ fn publish(world: &mut World, state: State, uplink: Option<Uplink>, fault: Optio
 
 /// The interfaces that the links become: attached ones, and one that no plan knows.
 fn interfaces(plan: &Plan, state: &State) -> Vec<NetworkInterfaceId> {
-    let all = state.network_interfaces.values().filter(|found| found.kind != InterfaceKind::NatGateway);
+    let all = state.network_interfaces.values().filter(|found| found.kind == InterfaceKind::Interface);
     let attached =
         all.map(|found| found.id).filter(|id| plan.interface(*id).is_some_and(|plan| plan.attached));
     attached.take(INTERFACES - 1).chain([UNKNOWN]).collect()

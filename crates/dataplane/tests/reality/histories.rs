@@ -102,7 +102,7 @@ impl History {
         tables.plan_changed(&compiled.changed);
         let now = SECOND;
         let interfaces = world.state.network_interfaces.values();
-        let plugged = interfaces.filter(|found| found.kind != InterfaceKind::NatGateway);
+        let plugged = interfaces.filter(|found| found.kind == InterfaceKind::Interface);
         let plugged: Vec<_> = plugged.filter(|x| plan.interface(x.id).is_some_and(|x| x.attached)).collect();
         let owners = plugged.iter().map(|found| (Some(found.id), Owner::Interface(found.id), Mac([0; 6])));
         let ports: BTreeMap<Receiver, PortNumber> = owners

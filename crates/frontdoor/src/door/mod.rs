@@ -54,6 +54,9 @@ pub struct Config {
     pub query_services: Vec<Arc<dyn QueryService>>,
     /// The services that answer HTTP themselves. One of them should be `s3`, which gets all that is nobody else's.
     pub http_services: Vec<Mount>,
+    /// The services that nobody serves here, by their names in credential scopes, each with its host names. Whoever asks
+    /// for one of them is told so, by TLS and in AWS's words.
+    pub unserved: Vec<(String, HostNames)>,
     /// Further names: how this machine is called. Certificates are made for them and for S3's buckets under them, and
     /// Postern's own pages answer.
     pub names: Vec<String>,
@@ -126,13 +129,18 @@ impl FrontDoor {
             return Err(FrontDoorError::ServiceTwice(twice.first().copied().unwrap_or_default()));
         }
         let hosts = query.iter().map(|desk| &desk.hosts).chain(config.http_services.iter().map(|m| &m.hosts));
+        let unserved = config.unserved.iter().map(|(_, hosts)| hosts);
         let own_names = HostNames::new(&config.names);
         // Nothing is under an address, and clients take no wildcard for names under `localhost`.
         let has_names_below = |name: &&str| *name != "localhost" && name.parse::<IpAddr>().is_err();
         let under_own = own_names.iter().filter(has_names_below).map(|name| format!("*.{name}"));
         let under_own = HostNames::new(under_own.collect::<Vec<_>>());
         let certified = HostNames::new(
-            hosts.chain([&own_names, &under_own]).flat_map(HostNames::iter).collect::<Vec<_>>(),
+            hosts
+                .chain(unserved)
+                .chain([&own_names, &under_own])
+                .flat_map(HostNames::iter)
+                .collect::<Vec<_>>(),
         );
         let tls = server_config(config.authority, certified, &own_names, &config.addresses)?;
         let hall = Hall {
@@ -140,6 +148,7 @@ impl FrontDoor {
             authoriser: config.authoriser,
             query,
             http: config.http_services,
+            unserved: config.unserved,
             audit: config.audit,
             metrics: Arc::clone(&metrics),
             pages: config.pages,
@@ -209,6 +218,7 @@ struct Hall {
     authoriser: Arc<Authoriser>,
     query: Vec<Desk>,
     http: Vec<Mount>,
+    unserved: Vec<(String, HostNames)>,
     audit: Audit,
     metrics: Arc<Metrics>,
     pages: Arc<dyn Pages>,
@@ -274,10 +284,12 @@ impl Hall {
             || text(&parts.headers, "host").is_some_and(|host| self.by_host(&bare(host)).is_some())
     }
 
-    fn by_host(&self, host: &str) -> Option<&'static str> {
+    fn by_host(&self, host: &str) -> Option<String> {
         let query = self.query.iter().map(|desk| (desk.name, &desk.hosts));
         let http = self.http.iter().map(|mount| (mount.signing_name, &mount.hosts));
-        query.chain(http).find(|(_, hosts)| hosts.contains(host)).map(|(name, _)| name)
+        let unserved = self.unserved.iter().map(|(name, hosts)| (name.as_str(), hosts));
+        let mut all = query.chain(http).chain(unserved);
+        all.find(|(_, hosts)| hosts.contains(host)).map(|(name, _)| name.to_owned())
     }
 
     async fn service(

@@ -126,16 +126,17 @@ impl Hall {
         from.is_loopback() || self.addresses.contains(&from)
     }
 
-    /// A request for a service that is not served.
+    /// A request for a service that nobody serves here, in the words of one that cannot be had now: what it would do is
+    /// never made up.
     pub(super) async fn not_served(
         &self,
         name: &str,
         parts: &Parts,
         origin: &Origin,
     ) -> Response<ResponseBody> {
-        let error = AwsError::new("NotImplemented", format!("The service `{name}` is not served here."));
+        let error = AwsError::new("ServiceUnavailable", format!("The service `{name}` is not served here."));
         let operation = target(parts).unwrap_or_else(|| "unknown".to_owned());
-        self.worded(parts, origin, (name, &operation), error.with_status(501)).await
+        self.worded(parts, origin, (name, &operation), error.with_status(503)).await
     }
 
     /// A form that nobody signed, at a host that is no service's. What it asks for is known if it comes whole.

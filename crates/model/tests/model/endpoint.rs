@@ -12,7 +12,7 @@ fn route_of(world: &World, table: RouteTableId) -> Option<Route> {
 
 fn modify(endpoint: VpcEndpointId, add: &[RouteTableId], remove: &[RouteTableId]) -> Action {
     let (add_route_tables, remove_route_tables) = (add.to_vec(), remove.to_vec());
-    let change = EndpointChange { add_route_tables, remove_route_tables, policy: None };
+    let change = EndpointChange { add_route_tables, remove_route_tables, ..EndpointChange::default() };
     Action::ModifyVpcEndpoint { endpoint, change }
 }
 
@@ -80,7 +80,11 @@ fn only_s3_and_dynamodb_have_gateway_endpoints() {
     let (mut world, vpc, _) = World::with_subnet();
     assert_eq!(
         world.refusal(new_endpoint(vpc, "ec2", &[])),
-        ModelError::EndpointType { service: "com.amazonaws.us-east-1.ec2".to_owned(), kind: "Gateway" }
+        ModelError::EndpointType {
+            service: "com.amazonaws.us-east-1.ec2".to_owned(),
+            kind: "Gateway",
+            offered: "Interface".to_owned()
+        }
     );
     assert_eq!(
         world.refusal(new_endpoint(vpc, "cloudfront", &[])),

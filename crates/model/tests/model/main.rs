@@ -7,10 +7,13 @@
 mod batch;
 mod default_vpc;
 mod draw;
+mod elb;
 mod endpoint;
+mod endpoint_service;
 mod gateway;
 mod iam;
 mod instance;
+mod interface_endpoint;
 mod network_acl;
 mod prefix_list;
 mod properties;

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use postern_model::endpoint::VpcEndpoint;
+use postern_model::elb::{Listener, LoadBalancer, TargetGroup};
+use postern_model::endpoint::{EndpointState, VpcEndpoint};
+use postern_model::endpoint_service::{EndpointService, EndpointServiceAction};
 use postern_model::gateway::{Address, InternetGateway, NatGateway};
 use postern_model::instance::{Instance, KeyPair};
 use postern_model::interface::NetworkInterface;
@@ -158,6 +160,32 @@ fn check_batch(
     assert!(state_of_batch == after, "{batch:?} does something else than its parts");
 }
 
+/// Whether a command says which endpoints may be used: those of a service are others' mostly.
+fn decides_connections(action: &Action) -> bool {
+    match action {
+        Action::EndpointService(
+            EndpointServiceAction::AcceptConnections { .. } | EndpointServiceAction::RejectConnections { .. },
+        ) => true,
+        Action::Batch(parts) => parts.iter().any(decides_connections),
+        _ => false,
+    }
+}
+
+/// Whether an account's endpoints are as they were, but for whether they may be used.
+fn same_endpoints(before: &State, after: &State, account: AccountId, decided: bool) -> bool {
+    let all = |state: &State| {
+        let endpoints = state.visible::<VpcEndpoint>(account).map(|endpoint| {
+            let mut endpoint = VpcEndpoint::clone(endpoint);
+            if decided {
+                endpoint.state = EndpointState::Pending;
+            }
+            endpoint
+        });
+        endpoints.collect::<Vec<_>>()
+    };
+    all(before) == all(after)
+}
+
 /// A command of another account leaves all of this one's as it was.
 fn check_untouched(before: &State, after: &State, account: AccountId, command: &Command) {
     fn same<R: Resource + PartialEq>(before: &State, after: &State, account: AccountId) -> bool {
@@ -180,7 +208,11 @@ fn check_untouched(before: &State, after: &State, account: AccountId, command: &
         same::<SecurityGroup>(before, after, account),
         same::<NetworkAcl>(before, after, account),
         same::<PrefixList>(before, after, account),
-        same::<VpcEndpoint>(before, after, account),
+        same_endpoints(before, after, account, decides_connections(&command.action)),
+        same::<EndpointService>(before, after, account),
+        same::<LoadBalancer>(before, after, account),
+        same::<Listener>(before, after, account),
+        same::<TargetGroup>(before, after, account),
         same::<Instance>(before, after, account),
         same::<KeyPair>(before, after, account),
         before.accounts.get(&account) == after.accounts.get(&account),
@@ -233,6 +265,9 @@ fn differing_tables(a: &State, b: &State) -> Vec<&'static str> {
         ("network ACLs", a.network_acls == b.network_acls),
         ("prefix lists", a.prefix_lists == b.prefix_lists),
         ("endpoints", a.vpc_endpoints == b.vpc_endpoints),
+        ("load balancers", a.load_balancers == b.load_balancers && a.listeners == b.listeners),
+        ("target groups", a.target_groups == b.target_groups),
+        ("endpoint services", a.endpoint_services == b.endpoint_services),
         ("instances", a.instances == b.instances),
         ("client tokens", a.client_tokens == b.client_tokens),
         ("private addresses", a.private_addresses == b.private_addresses),

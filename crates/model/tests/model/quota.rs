@@ -39,6 +39,13 @@ fn the_usual_ones_are_those_of_aws() {
         "security-groups-per-interface 5",
         "interfaces-per-region 5000",
         "gateway-endpoints-per-region 20",
+        "interface-endpoints-per-vpc 50",
+        "endpoint-services-per-region 100",
+        "network-load-balancers-per-region 50",
+        "listeners-per-network-load-balancer 50",
+        "target-groups-per-region 3000",
+        "targets-per-target-group 1000",
+        "targets-per-network-load-balancer 3000",
         "dhcp-options-per-region 100",
         "key-pairs-per-region 5000",
     ];

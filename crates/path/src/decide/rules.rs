@@ -173,6 +173,10 @@ impl Walk<'_> {
             self.pass(Stage::EgressSecurityGroup, None, None, Why::Tracked);
             return Ok(());
         }
+        if self.is_unfiltered(interface) {
+            self.pass(Stage::EgressSecurityGroup, None, None, Why::NoGroups);
+            return Ok(());
+        }
         let found = self.find_rule(interface, true, |walk, rule| {
             walk.peer_matches(&rule.peer, End::Destination, v4(walk.flow.destination), |walk| {
                 let plan = walk.plan;
@@ -208,6 +212,10 @@ impl Walk<'_> {
             self.pass(Stage::IngressSecurityGroup, None, None, Why::Tracked);
             return Ok(());
         }
+        if self.is_unfiltered(target) {
+            self.pass(Stage::IngressSecurityGroup, None, None, Why::NoGroups);
+            return Ok(());
+        }
         let own_source = from == v4(self.flow.source);
         let found = self.find_rule(target, false, |walk, rule| {
             if own_source {
@@ -235,6 +243,15 @@ impl Walk<'_> {
                 self.refuse(DropReason::IngressSecurityGroup, resource)
             }
         }
+    }
+
+    /// Whether nothing filters an interface: "If you don't associate a security group with your Network Load Balancer …
+    /// all clients can access" it. That never changes while it is there.
+    fn is_unfiltered(&mut self, interface: &InterfacePlan) -> bool {
+        if interface.unfiltered {
+            self.consult(interface.groups_stamp);
+        }
+        interface.unfiltered
     }
 
     /// Whether the flow passed before and the interface's groups are not among what cuts it: then they track it.

@@ -65,6 +65,7 @@ impl Plan {
             ("internet gateways", same(&self.internet_gateways, &other.internet_gateways)),
             ("NAT gateways", same(&self.nat_gateways, &other.nat_gateways)),
             ("endpoints", same(&self.endpoints, &other.endpoints)),
+            ("names of endpoints", self.endpoint_names == other.endpoint_names),
             ("services", self.services == other.services),
             ("names", self.names == other.names),
             ("uplink", self.uplink == other.uplink),

@@ -28,6 +28,7 @@ use super::{
     RouteTablePlan, RulePlan, SubnetPlan, Target, VpcPlan,
 };
 use crate::decision::Stamp;
+use crate::endpoint_name::NamesOfEndpoint;
 use crate::name::{Names, ServiceName, public_domain};
 use crate::uplink::Uplink;
 
@@ -437,15 +438,23 @@ impl Compiler<'_> {
     }
 
     fn endpoint(&mut self, id: VpcEndpointId) {
+        let known = self.plan.endpoints.get(&id).cloned();
+        known.iter().for_each(|known| self.plan.endpoint_names.remove(&known.names));
         let Some(endpoint) = self.state.vpc_endpoints.get(&id) else {
             self.plan.endpoints.remove(&id);
             return self.release(SlotKey::Resource(id.into()));
         };
-        // An endpoint's policy, tags and state are nothing that packets depend on: that the plan knows it is what
-        // makes it available.
-        let known = self.plan.endpoints.get(&id).map(|known| known.stamp);
-        let stamp = known.unwrap_or_else(|| self.resource(id));
-        self.plan.endpoints.insert(id, EndpointPlan { stamp, vpc: endpoint.vpc });
+        // An endpoint's policy and tags are nothing that packets depend on, nor is whether it is available yet: that the
+        // plan knows it is what makes it so.
+        // Nothing carries packets to the load balancers of users' services yet.
+        let carried = self.state.services.contains_key(&endpoint.service_name);
+        let passes = endpoint.state.passes() && carried;
+        let same = known.filter(|known| known.passes == passes).map(|known| known.stamp);
+        let stamp = same.unwrap_or_else(|| self.resource(id));
+        let names =
+            if passes { NamesOfEndpoint::new(self.state, endpoint) } else { NamesOfEndpoint::default() };
+        self.plan.endpoint_names.insert(&names);
+        self.plan.endpoints.insert(id, Arc::new(EndpointPlan { stamp, vpc: endpoint.vpc, passes, names }));
     }
 
     fn interfaces(&mut self, dirty: &BTreeSet<NetworkInterfaceId>) {
@@ -506,7 +515,9 @@ impl Compiler<'_> {
             addresses: interface.private_addresses.iter().map(|private| private.address).collect(),
             public_addresses: self.public_addresses(interface),
             source_dest_check: interface.source_dest_check,
+            unfiltered: interface.kind == InterfaceKind::LoadBalancer && interface.groups.is_empty(),
             nat_gateway: interface.kind == InterfaceKind::NatGateway,
+            endpoint: endpoint_of(interface.kind),
             attached: interface_can_route(self.state, id),
             instance: interface.attachment.and_then(|attachment| attachment.instance),
             gateway: subnet.gateway(),
@@ -533,6 +544,14 @@ impl Compiler<'_> {
         let automatic = |n: usize| interface.automatic_public_address.filter(|_| n == 0);
         let each = interface.private_addresses.iter().enumerate();
         each.map(|(n, private)| automatic(n).or_else(|| elastic(private.address))).collect()
+    }
+}
+
+/// The interface endpoint that an interface of this kind is of.
+fn endpoint_of(kind: InterfaceKind) -> Option<VpcEndpointId> {
+    match kind {
+        InterfaceKind::VpcEndpoint(id) => Some(id),
+        InterfaceKind::Interface | InterfaceKind::NatGateway | InterfaceKind::LoadBalancer => None,
     }
 }
 

@@ -27,6 +27,7 @@ use interval::IntervalMap;
 use slots::Slots;
 
 use crate::decision::Stamp;
+use crate::endpoint_name::{EndpointNames, NamesOfEndpoint};
 use crate::name::Names;
 use crate::uplink::Uplink;
 
@@ -49,7 +50,8 @@ pub struct Plan {
     pub(crate) prefix_lists: Table<PrefixListId, Arc<IntervalMap<()>>>,
     pub(crate) internet_gateways: Table<InternetGatewayId, GatewayPlan>,
     pub(crate) nat_gateways: Table<NatGatewayId, Arc<NatPlan>>,
-    pub(crate) endpoints: Table<VpcEndpointId, EndpointPlan>,
+    pub(crate) endpoints: Table<VpcEndpointId, Arc<EndpointPlan>>,
+    pub(crate) endpoint_names: EndpointNames,
     pub(crate) services: Arc<IntervalMap<u16>>,
     pub(crate) names: Arc<Names>,
     pub(crate) uplink: Option<Uplink>,
@@ -74,8 +76,12 @@ pub struct InterfacePlan {
     /// The public address of each private one.
     pub public_addresses: SmallVec<[Option<Ipv4Addr>; 2]>,
     pub source_dest_check: bool,
+    /// Whether it is a load balancer's that has no groups, so that nothing filters it.
+    pub unfiltered: bool,
     /// Whether it is a NAT gateway's.
     pub nat_gateway: bool,
+    /// The interface endpoint that it is of.
+    pub endpoint: Option<VpcEndpointId>,
     /// Whether it is plugged into something that runs.
     pub attached: bool,
     pub instance: Option<InstanceId>,
@@ -192,10 +198,14 @@ pub(crate) struct NatPlan {
 }
 
 /// An endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EndpointPlan {
     pub stamp: Stamp,
     pub vpc: VpcId,
+    /// Whether packets pass.
+    pub passes: bool,
+    /// What it put among the names.
+    pub names: NamesOfEndpoint,
 }
 
 impl Plan {

@@ -46,10 +46,12 @@ struct Seen {
     ways: BTreeMap<&'static str, usize>,
 }
 
-const WAYS: [&str; 10] = [
+const WAYS: [&str; 12] = [
     "link",
     "endpoint",
     "endpoint behind NAT",
+    "interface endpoint",
+    "interface endpoint behind NAT",
     "internet to a service",
     "internet to a service behind NAT",
     "inside",
@@ -59,13 +61,17 @@ const WAYS: [&str; 10] = [
     "out of the region behind NAT",
 ];
 
-fn way(way: &Way) -> &'static str {
+fn way(way: &Way, decision: &Decision) -> &'static str {
+    // Only interfaces have groups.
+    let by_interface = decision.steps.iter().any(|step| step.stage == Stage::IngressSecurityGroup);
     match (way.source, way.destination.is_some()) {
         (SourceRewrite::Keep, _) => "inside",
         (SourceRewrite::Address(_), _) | (SourceRewrite::Port { .. }, true) => "internet to an interface",
         (SourceRewrite::Port { .. }, false) => "inside behind NAT",
         (SourceRewrite::Identity { peer, gateway }, _) => match (peer.through, gateway) {
             (Through::Link, _) => "link",
+            (Through::Endpoint(..), None) if by_interface => "interface endpoint",
+            (Through::Endpoint(..), Some(_)) if by_interface => "interface endpoint behind NAT",
             (Through::Endpoint(..), None) => "endpoint",
             (Through::Endpoint(..), Some(_)) => "endpoint behind NAT",
             (Through::Internet(_), gateway) => match (way.deliver, gateway) {
@@ -91,7 +97,7 @@ fn compare(random: &mut Random) -> Seen {
         }
         let decision = plan.decide(&flow);
         coverage::of(&decision).for_each(|said| *seen.stages.entry(said).or_default() += 1);
-        said(&decision).iter().for_each(|went| *seen.ways.entry(way(went)).or_default() += 1);
+        said(&decision).iter().for_each(|went| *seen.ways.entry(way(went, &decision)).or_default() += 1);
     }
     seen
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use postern_model::interface::InterfaceKind;
 use postern_model::network_acl::AclEntry;
 use postern_model::route::{Route, RouteDestination};
 use postern_model::security_group::{Peer, Traffic};
@@ -152,6 +153,17 @@ const FAULTS: &[Fault] = &[
             let all: Vec<_> = state.vpcs.keys().copied().collect();
             each(&mut state.vpc_endpoints, |x| {
                 x.vpc = all.iter().copied().find(|vpc| *vpc != x.vpc).unwrap_or(x.vpc);
+            });
+        },
+    },
+    Fault {
+        stage: Stage::Endpoint,
+        what: "an interface of an endpoint is taken for anybody's",
+        plant: |state, _| {
+            each(&mut state.network_interfaces, |x| {
+                if let InterfaceKind::VpcEndpoint(_) = x.kind {
+                    x.kind = InterfaceKind::Interface;
+                }
             });
         },
     },

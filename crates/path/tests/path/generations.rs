@@ -137,6 +137,30 @@ fn a_gateway_endpoint_does_not_make_its_flows_tracked() {
     Change::new(&topology, "n1 -> n2:443 tcp", "then delete a.s3").stays();
 }
 
+const ENDPOINT: &str = "
+subnet a.zone-b 10.0.3.0/24 zone=us-east-1b
+endpoint a.api ec2 subnets=one,zone-b groups=open ip=10.0.1.99
+endpoint a.other sts subnets=one groups=open
+";
+
+#[test]
+fn an_interface_endpoint_makes_its_flows_tracked_and_cuts_them_when_it_goes() {
+    let topology = format!("{PAIR}{ENDPOINT}");
+    let flow = "o1 -> a.api.one:443 tcp";
+    // "Automatically tracked connections".
+    Change::new(&topology, flow, "then revoke a.open#1").spares();
+    Change::new(&topology, flow, "then regroup a.api a.open a.shut").restamps();
+    Change::new(&topology, flow, "then groups o1 a.shut").restamps();
+    Change::new(&topology, flow, "then delete a.api").ends();
+    Change::new(&topology, flow, "then leave a.api one").ends();
+    // What happens to its other subnets, its names or another endpoint is nothing to it.
+    Change::new(&topology, flow, "then leave a.api zone-b").leaves_alone();
+    Change::new(&topology, flow, "then delete a.other").leaves_alone();
+    let dns = format!("{topology}then private a.api on\n")
+        .replace("vpc a 10.0.0.0/16", "vpc a 10.0.0.0/16 hostnames=on");
+    Change::new(&dns, flow, "then private a.api off").leaves_alone();
+}
+
 #[test]
 fn a_rule_that_opens_the_way_back_makes_new_flows_untracked() {
     let topology = "

@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use postern_model::endpoint::EndpointState;
 use postern_model::gateway::{NatGateway, PUBLIC_POOL_BASE};
 use postern_model::instance::InstanceState;
 use postern_model::interface::{InterfaceKind, NetworkInterface};
@@ -15,7 +16,8 @@ use postern_model::security_group::{Peer as RulePeer, Traffic};
 use postern_model::subnet::Subnet;
 use postern_model::vpc::Vpc;
 use postern_model::{
-    IpNet, Ipv4Net, NatGatewayId, NetworkAclId, ResourceId, SecurityGroupId, State, SubnetId, VpcId,
+    IpNet, Ipv4Net, NatGatewayId, NetworkAclId, ResourceId, SecurityGroupId, State, SubnetId, VpcEndpointId,
+    VpcId,
 };
 use postern_path::{
     Action, Deliver, Door, DropReason, Flow, Peer, SourceRewrite, Through, Transport, Uplink,
@@ -236,11 +238,33 @@ impl<'a> Oracle<'a> {
         if !self.runs(target) {
             return Err((DropReason::TargetDown, target.id.into()));
         }
-        self.enter(sender, target, hops)
+        match target.kind {
+            InterfaceKind::VpcEndpoint(id) => self.interface_endpoint(sender, target, id, hops),
+            InterfaceKind::Interface | InterfaceKind::NatGateway | InterfaceKind::LoadBalancer => {
+                self.enter(sender, target, hops)
+            }
+        }
     }
 
     /// Into an interface of the same VPC.
     fn enter(&self, sender: Sender<'a>, target: &'a NetworkInterface, hops: Vec<Ipv4Addr>) -> Answer {
+        self.comes_in(sender, target)?;
+        self.goes_back(sender, target)?;
+        let source = match sender.nat {
+            None => SourceRewrite::Keep,
+            Some(nat) => self.translated(nat, nat.private_address),
+        };
+        // "NAT gateway basics": 8500 bytes; "Network MTU": 9001 inside a VPC.
+        let mtu = if sender.nat.is_some() { 8500 } else { 9001 };
+        Ok(Way { source, destination: None, deliver: Deliver::Interface(target.id), hops, mtu })
+    }
+
+    /// Whether the subnet and the groups of an interface of the same VPC let the packet in.
+    fn comes_in(
+        &self,
+        sender: Sender<'a>,
+        target: &NetworkInterface,
+    ) -> Result<(), (DropReason, ResourceId)> {
         let packet = sender.packet;
         let crossing = sender.subnet != target.subnet;
         if let (true, Err(acl)) = (crossing, self.acl(target.subnet, false, packet)) {
@@ -250,20 +274,56 @@ impl<'a> Oracle<'a> {
         if !self.groups_allow(target, false, packet, from) {
             return Err((DropReason::IngressSecurityGroup, first_group(target)));
         }
-        if let Some(back) = back(packet) {
-            if crossing {
-                self.return_acl(target.subnet, true, back)?;
-                self.return_acl(sender.subnet, false, back)?;
-            }
-            self.way_back(sender, target.subnet)?;
+        Ok(())
+    }
+
+    /// Whether the answer comes back from there.
+    fn goes_back(
+        &self,
+        sender: Sender<'a>,
+        target: &NetworkInterface,
+    ) -> Result<(), (DropReason, ResourceId)> {
+        let Some(back) = back(sender.packet) else { return Ok(()) };
+        if sender.subnet != target.subnet {
+            self.return_acl(target.subnet, true, back)?;
+            self.return_acl(sender.subnet, false, back)?;
         }
-        let source = match sender.nat {
-            None => SourceRewrite::Keep,
-            Some(nat) => self.translated(nat, nat.private_address),
+        self.way_back(sender, target.subnet)
+    }
+
+    /// "Access an AWS service using an interface VPC endpoint": its interfaces have groups like others, it takes TCP, and
+    /// the service sees who is behind it.
+    fn interface_endpoint(
+        &self,
+        sender: Sender<'a>,
+        target: &'a NetworkInterface,
+        id: VpcEndpointId,
+        hops: Vec<Ipv4Addr>,
+    ) -> Answer {
+        self.comes_in(sender, target)?;
+        let endpoint = self.state.vpc_endpoints.values().find(|x| x.id == id);
+        let works = |x: &EndpointState| matches!(x, EndpointState::Pending | EndpointState::Available);
+        let is_of_aws = |name: &String| self.state.services.contains_key(name);
+        let endpoint = endpoint.filter(|x| works(&x.state) && is_of_aws(&x.service_name));
+        let Some(endpoint) = endpoint else {
+            return Err((DropReason::EndpointNotAvailable, id.into()));
         };
-        // "NAT gateway basics": 8500 bytes; "Network MTU": 9001 inside a VPC.
-        let mtu = if sender.nat.is_some() { 8500 } else { 9001 };
-        Ok(Way { source, destination: None, deliver: Deliver::Interface(target.id), hops, mtu })
+        if !matches!(sender.packet.kind, Kind::Tcp { .. }) {
+            return Err((DropReason::EndpointProtocol, id.into()));
+        }
+        self.goes_back(sender, target)?;
+        // What answers a request is for who sent it: the holder of the address, or an appliance that routes lead
+        // answers through.
+        let from = sender.packet.from;
+        let by_route = || {
+            let route = self.best(self.table_of(target.subnet), from).and_then(|(route, _)| route);
+            let here = route.is_some_and(|x| x.target == RouteTarget::NetworkInterface(self.own.id));
+            here && !self.subnet(target.subnet).cidr.contains(&from)
+        };
+        if sender.nat.is_none() && !has(self.own, from) && !by_route() {
+            return Err((DropReason::ReturnRoute, id.into()));
+        }
+        self.to_service(sender, Through::Endpoint(id, endpoint.vpc), hops, 8500)
     }
 
     fn translated(&self, nat: &NatGateway, visible: Ipv4Addr) -> SourceRewrite {
@@ -475,6 +535,10 @@ impl<'a> Oracle<'a> {
             };
             holder.is_some_and(|holder| holder.groups.contains(&group))
         };
+        // "If you don't associate a security group with your Network Load Balancer", nothing filters it.
+        if interface.kind == InterfaceKind::LoadBalancer && interface.groups.is_empty() {
+            return true;
+        }
         let groups = interface.groups.iter().filter_map(|id| self.state.security_groups.get(id));
         let mut rules = groups.flat_map(|group| group.rules.values()).map(|rule| rule.permission);
         rules.any(|rule| {

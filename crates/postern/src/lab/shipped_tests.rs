@@ -3,9 +3,12 @@
 use super::format::Lab;
 use super::made_up::made_up;
 
-const LABS: [(&str, &str); 2] = [
+const LABS: [(&str, &str); 5] = [
     ("gateway-s3", include_str!("../../../../labs/gateway-s3.toml")),
     ("gateway-vs-nat", include_str!("../../../../labs/gateway-vs-nat.toml")),
+    ("interface-private-dns", include_str!("../../../../labs/interface-private-dns.toml")),
+    ("s3-two-doors", include_str!("../../../../labs/s3-two-doors.toml")),
+    ("limits", include_str!("../../../../labs/limits.toml")),
 ];
 
 fn labs() -> impl Iterator<Item = Lab> {
@@ -31,8 +34,9 @@ fn what_is_made_is_taken_down() {
         for step in &lab.cleanup {
             assert!(step.undoes.is_some(), "{}: {}", lab.name, step.id);
         }
-        let makes =
-            |step: &&super::step::Step| ["vpc", "bucket", "role", "endpoint"].contains(&step.id.as_str());
+        let makes = |step: &&super::step::Step| {
+            ["vpc", "bucket", "role", "endpoint", "gateway", "interface"].contains(&step.id.as_str())
+        };
         for step in lab.steps.iter().filter(makes) {
             let undone = lab.cleanup.iter().any(|cleanup| cleanup.undoes.as_ref() == Some(&step.id));
             assert!(undone, "{}: {}", lab.name, step.id);

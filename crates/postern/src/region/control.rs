@@ -216,7 +216,7 @@ impl Region {
         let counts = [
             ("accounts", state.accounts.len()),
             ("vpcs", state.vpcs.len()),
-            ("endpoints", state.vpc_endpoints.len()),
+            ("endpoints", state.live_endpoint_count()),
             ("instances", state.instances.len()),
             ("interfaces", state.network_interfaces.len()),
         ];

@@ -11,15 +11,17 @@ use postern_dns::{Resolver, Upstream};
 use postern_frontdoor::pages::Pages;
 use postern_frontdoor::{
     Audit, Authoriser, Authority, Config, FrontDoor, HostNames, HttpService, JsonDoor, Limits, Metrics,
-    Mount, OriginSource, Server, audit,
+    Mount, OriginSource, QueryService, Server, audit,
 };
-use postern_model::InstanceId;
+use postern_model::endpoint::Service;
+use postern_model::{InstanceId, State};
 use postern_path::Door;
 use postern_path::decide::VPC_MTU;
 use postern_services::commands::Commands;
 use postern_services::directory::session::SessionKeys;
 use postern_services::dynamodb::{self, DynamoDbService};
 use postern_services::ec2::Ec2Service;
+use postern_services::elbv2::ElbService;
 use postern_services::iam::IamService;
 use postern_services::imds::Imds;
 use postern_services::imds::identity::IdentitySigner;
@@ -31,6 +33,7 @@ use postern_services::sts::StsService;
 
 use super::Options;
 use super::ailments::Ailments;
+use super::balancer::Checks;
 use super::console::Consoles;
 use super::planner::Planner;
 use super::recorder::Recorder;
@@ -55,6 +58,8 @@ pub struct Parts<'a> {
     pub sessions: &'a Arc<SessionKeys>,
     /// What instances printed.
     pub consoles: &'a Consoles,
+    /// What is known of load balancers' targets.
+    pub checks: &'a Arc<Checks>,
     /// Where calls are recorded.
     pub recorder: &'a Recorder,
     /// Postern's own pages.
@@ -82,15 +87,23 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
         limits().stall,
     );
     let s3 = s3(parts.s3, parts.authoriser, &region, &parts.options.listen_names, &audit, &metrics);
+    let query_services: Vec<Arc<dyn QueryService>> = vec![
+        Arc::new(Ec2Service::new(Arc::clone(parts.commands), Arc::new(parts.consoles.clone()))),
+        Arc::new(IamService::new(Arc::clone(parts.commands))),
+        Arc::new(ElbService::new(Arc::clone(parts.commands), Arc::clone(parts.checks) as _)),
+        Arc::new(StsService::new(Arc::clone(parts.commands), Arc::clone(parts.sessions))),
+    ];
+    let served = query_services
+        .iter()
+        .map(|service| service.signing_name())
+        .chain(["s3", "dynamodb"])
+        .collect::<Vec<_>>();
     Ok(FrontDoor::new(Config {
         region: region.clone(),
         authoriser: Arc::clone(parts.authoriser),
         authority: Arc::clone(parts.authority),
-        query_services: vec![
-            Arc::new(Ec2Service::new(Arc::clone(parts.commands), Arc::new(parts.consoles.clone()))),
-            Arc::new(IamService::new(Arc::clone(parts.commands))),
-            Arc::new(StsService::new(Arc::clone(parts.commands), Arc::clone(parts.sessions))),
-        ],
+        unserved: unserved(&parts.commands.state(), &served),
+        query_services,
         http_services: vec![
             Mount { signing_name: "s3", hosts: HostNames::of_s3(&region), service: Arc::new(s3) },
             Mount {
@@ -107,6 +120,16 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
         dev: parts.options.dev,
         limits: limits(),
     })?)
+}
+
+/// The region's services that have no backend here, and their names.
+fn unserved(state: &State, served: &[&str]) -> Vec<(String, HostNames)> {
+    let services = state.services.values().filter(|service| !served.contains(&service.signing_name.as_str()));
+    let names = |service: &Service| {
+        let endpoints = format!("*.{}.{}.vpce.amazonaws.com", service.endpoint_label, state.region.name);
+        HostNames::new(service.dns_names.iter().chain([&endpoints]))
+    };
+    services.map(|service| (service.signing_name.clone(), names(service))).collect()
 }
 
 /// As many connections as this process has descriptors for.

@@ -471,6 +471,14 @@ impl Machines {
         Ok(())
     }
 
+    /// Takes an attached namespace's port away.
+    pub fn detach(&self, interface: NetworkInterfaceId) {
+        let attached = self.there().attached.remove(&interface);
+        if let Some((port, _)) = attached {
+            self.disconnect(interface, &port);
+        }
+    }
+
     /// Takes all of them down: for a reset. What is in the state is built again.
     pub fn clear(&self) {
         let ids: Vec<_> = self.there().machines.keys().copied().collect();

@@ -15,7 +15,7 @@ pub fn render(region: &Region) -> String {
         ("postern_state_revision", "Commands that made the state.", state.revision),
         ("postern_instances", "Instances.", count(state.instances.len())),
         ("postern_interfaces", "Network interfaces.", count(state.network_interfaces.len())),
-        ("postern_vpc_endpoints", "VPC endpoints.", count(state.vpc_endpoints.len())),
+        ("postern_vpc_endpoints", "VPC endpoints.", count(state.live_endpoint_count())),
     ];
     for (name, help, value) in gauges {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");

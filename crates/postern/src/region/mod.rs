@@ -12,6 +12,7 @@ mod ailments;
 mod attach;
 mod audit_log;
 pub mod backup;
+mod balancer;
 mod carrier;
 mod command;
 mod console;
@@ -55,6 +56,7 @@ use tokio::sync::{Notify, watch};
 use crate::paths::{StateDir, Taken};
 use crate::said::said;
 use ailments::Ailments;
+use balancer::{Balancers, Checks};
 use carrier::{Carrier, How};
 use command::RegionCommands;
 use console::Consoles;
@@ -135,7 +137,7 @@ struct Packets {
     forwarder: Arc<Forwarder>,
     how: How,
     machines: Arc<Machines>,
-    reconciler: tokio::task::AbortHandle,
+    reconcilers: [tokio::task::AbortHandle; 2],
     dns: Arc<postern_dns::Metrics>,
     /// For how many seconds they go on without this process.
     linger: u32,
@@ -192,6 +194,7 @@ impl Region {
         let authoriser =
             Arc::new(Authoriser::new(Arc::clone(&directory) as _).in_region(&options.region.name));
         let consoles = Consoles::new(Arc::clone(&changed));
+        let checks = Arc::new(Checks::default());
         let metrics = Arc::new(Metrics::default());
         let recorder = recorder(&options, &metrics)?;
         let s3_directory = s3_directory(&options)?;
@@ -207,6 +210,7 @@ impl Region {
             authority: &authority,
             sessions: &sessions,
             consoles: &consoles,
+            checks: &checks,
             recorder: &recorder,
             pages: Arc::clone(&pages) as _,
             s3: s3.clone(),
@@ -243,9 +247,12 @@ impl Region {
                     Arc::new(Machines::new(Arc::clone(&host), Arc::clone(&forwarder), consoles, furnishings));
                 let inheritor = Arc::clone(&machines);
                 tokio::task::spawn_blocking(move || inheritor.inherit()).await?;
-                let reconciler =
-                    tokio::spawn(Arc::clone(&machines).reconcile(as_commands, changed)).abort_handle();
-                Ok(Packets { host, forwarder, how, machines, reconciler, dns, linger })
+                let balancers = Balancers::new(Arc::clone(&machines), Arc::clone(&as_commands), checks);
+                let reconcilers = [
+                    tokio::spawn(Arc::clone(&machines).reconcile(as_commands, changed)).abort_handle(),
+                    tokio::spawn(balancers.run()).abort_handle(),
+                ];
+                Ok(Packets { host, forwarder, how, machines, reconcilers, dns, linger })
             }
             (Err(reason), _) => {
                 tokio::spawn(without_packets::reconcile(as_commands, changed, reason.clone()));
@@ -330,7 +337,7 @@ impl Region {
         let outcome = match &self.packets {
             Ok(packets) => {
                 // Nothing is to be mended from here on.
-                packets.reconciler.abort();
+                packets.reconcilers.iter().for_each(tokio::task::AbortHandle::abort);
                 let (host, forwarder) = (Arc::clone(&packets.host), Arc::clone(&packets.forwarder));
                 tokio::task::spawn_blocking(move || {
                     forwarder.shutdown();

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use postern_model::endpoint::EndpointState;
+use postern_model::endpoint::{EndpointState, VpcEndpoint};
 use postern_model::gateway::NatGatewayState;
 use postern_model::instance::InstanceState;
 use postern_model::state::State;
@@ -13,6 +13,8 @@ use postern_model::{AccountId, Action, InstanceId, NetworkInterfaceId, Timestamp
 
 /// How long a terminated instance or a deleted gateway is shown ("Terminate Amazon EC2 instances": about an hour).
 const SHOWN_MILLISECONDS: u64 = 60 * 60 * 1_000;
+/// How long a deleted endpoint is shown. AWS names no time; its own are gone soon.
+const ENDPOINT_SHOWN_MILLISECONDS: u64 = 60 * 1_000;
 
 /// What is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -85,7 +87,7 @@ pub fn difference(state: &State, actual: &Actual, planned: bool, now: Timestamp)
     let gone = actual.sandboxes.keys().filter(|id| !state.instances.contains_key(*id));
     tasks.extend(gone.map(|id| Task::Destroy(*id, None)));
     if planned {
-        tasks.extend(reports(state));
+        tasks.extend(reports(state, now));
     }
     tasks
 }
@@ -109,11 +111,32 @@ fn wanted_interfaces(state: &State) -> BTreeMap<InstanceId, BTreeSet<NetworkInte
     wanted
 }
 
-/// What packets already follow becomes `available`.
-fn reports(state: &State) -> impl Iterator<Item = Task> + '_ {
+/// What packets already follow becomes `available`, and what they no longer know is gone.
+fn reports(state: &State, now: Timestamp) -> impl Iterator<Item = Task> + '_ {
     let gateways = state.nat_gateways.values().filter(|gateway| gateway.state == NatGatewayState::Pending);
-    let endpoints = state.vpc_endpoints.values().filter(|endpoint| endpoint.state == EndpointState::Pending);
     let gateways = gateways.map(|x| Task::report(x.owner, Action::ReportNatGatewayReady { gateway: x.id }));
-    gateways
-        .chain(endpoints.map(|x| Task::report(x.owner, Action::ReportVpcEndpointReady { endpoint: x.id })))
+    let endpoints = state.vpc_endpoints.values().filter_map(move |endpoint| {
+        report_of(state, endpoint, now).map(|action| Task::report(endpoint.owner, action))
+    });
+    gateways.chain(endpoints)
+}
+
+/// What is to be reported of an endpoint.
+fn report_of(state: &State, endpoint: &VpcEndpoint, now: Timestamp) -> Option<Action> {
+    let id = endpoint.id;
+    // Nothing carries packets to the load balancers of users' services yet, so an endpoint to one stays pending.
+    let carried = state.services.contains_key(&endpoint.service_name);
+    match endpoint.state {
+        EndpointState::Pending => carried.then_some(Action::ReportVpcEndpointReady { endpoint: id }),
+        EndpointState::Deleting => Some(Action::ReportVpcEndpointGone { endpoint: id }),
+        EndpointState::Deleted => {
+            let since = endpoint.deleted_at.map_or(u64::MAX, |at| now.0.saturating_sub(at.0));
+            (since > ENDPOINT_SHOWN_MILLISECONDS).then_some(Action::ForgetVpcEndpoint { endpoint: id })
+        }
+        EndpointState::PendingAcceptance
+        | EndpointState::Available
+        | EndpointState::Rejected
+        | EndpointState::Expired
+        | EndpointState::Failed => None,
+    }
 }

@@ -18,7 +18,10 @@ pub async fn reconcile(commands: Arc<dyn Commands>, changed: Arc<Notify>, reason
         let state = commands.state();
         let tasks = difference(&state, &Actual::default(), true, Timestamp(commands.now_milliseconds()));
         let mut did = false;
-        for (account, action) in tasks.into_iter().filter_map(|task| answer(&state, task)) {
+        let now = Timestamp(commands.now_milliseconds());
+        let of_balancers = super::balancer::reports(&state, now, |_| true);
+        let of_tasks = tasks.into_iter().filter_map(|task| answer(&state, task));
+        for (account, action) in of_tasks.chain(of_balancers) {
             match commands.execute(account, None, action).await {
                 Ok(_) => did = true,
                 // The state went on meanwhile; the next look sees how.

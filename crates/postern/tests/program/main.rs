@@ -11,12 +11,14 @@
 mod attacks;
 mod aws;
 mod backup;
+mod balancers;
 mod commands;
 mod doors;
 mod durability;
 mod harness;
 mod hitless;
 mod hostile;
+mod interface_endpoints;
 mod labs;
 mod life;
 mod limits;

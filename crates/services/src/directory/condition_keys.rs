@@ -4,8 +4,8 @@
 use postern_frontdoor::conditions::is_global_key_provided;
 
 /// Keys of single services, in small letters. Those of DynamoDB are set by `dynamodb`, those of S3 by `s3::ops`, those of
-/// EC2 by `ec2`, the others by `iam` and `sts`.
-const SERVICE_KEYS: [&str; 30] = [
+/// EC2 by `ec2`, the others by `elbv2`, `iam` and `sts`.
+const SERVICE_KEYS: &[&str] = &[
     "dynamodb:attributes",
     "dynamodb:enclosingoperation",
     "dynamodb:leadingkeys",
@@ -36,11 +36,17 @@ const SERVICE_KEYS: [&str; 30] = [
     "aws:tagkeys",
     "ec2:createaction",
     "ec2:region",
+    "elasticloadbalancing:createaction",
 ];
 
 /// Keys with a name of their own after the slash.
-const SERVICE_KEY_FAMILIES: [&str; 4] =
-    ["aws:requesttag/", "aws:resourcetag/", "ec2:resourcetag/", "iam:resourcetag/"];
+const SERVICE_KEY_FAMILIES: &[&str] = &[
+    "aws:requesttag/",
+    "aws:resourcetag/",
+    "ec2:resourcetag/",
+    "elasticloadbalancing:resourcetag/",
+    "iam:resourcetag/",
+];
 
 /// Whether requests carry this key, where AWS's would.
 pub fn is_provided(key: &str) -> bool {

@@ -171,11 +171,10 @@ impl Directory for RegionDirectory {
 
     fn endpoint_policy(&self, endpoint: VpcEndpointId) -> EndpointPolicy {
         let state = self.commands.state();
-        let Some(found) = state.vpc_endpoints.get(&endpoint) else { return EndpointPolicy::Nothing };
+        let found = state.vpc_endpoints.get(&endpoint).filter(|found| found.state.passes());
+        let Some(found) = found else { return EndpointPolicy::Nothing };
         let Some(text) = &found.policy else { return EndpointPolicy::Full };
-        let kind = match found.kind {
-            EndpointKind::Gateway => Kind::Endpoint { gateway: true },
-        };
+        let kind = Kind::Endpoint { gateway: found.kind == EndpointKind::Gateway };
         match self.named(kind, &endpoint.to_string(), text) {
             Ok(policy) => EndpointPolicy::Document(Arc::new(policy)),
             Err(_) => EndpointPolicy::Nothing,
@@ -184,8 +183,8 @@ impl Directory for RegionDirectory {
 
     fn endpoint_service(&self, endpoint: VpcEndpointId) -> Option<String> {
         let state = self.commands.state();
-        let found = state.vpc_endpoints.get(&endpoint)?;
-        found.service_name.rsplit('.').next().map(str::to_owned)
+        let found = state.vpc_endpoints.get(&endpoint).filter(|found| found.state.passes())?;
+        Some(state.services.get(&found.service_name)?.signing_name.clone())
     }
 
     fn checks_signatures(&self) -> bool {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use postern_model::gateway::Address;
 use postern_model::instance::Instance;
-use postern_model::interface::{InterfaceKind, NetworkInterface};
+use postern_model::interface::NetworkInterface;
 use postern_model::{Action, AddressAssociationId, NetworkInterfaceId, State};
 use postern_wire::{AwsError, ec2};
 
@@ -58,7 +58,7 @@ fn show(state: &State, address: &Address) -> ec2::Address {
     let association = address.association;
     let interface = association.and_then(|a| state.network_interfaces.get(&a.interface));
     let instance = interface.and_then(|interface| interface.attachment).and_then(|a| a.instance);
-    let managed = interface.is_some_and(|interface| interface.kind == InterfaceKind::NatGateway);
+    let managed = interface.is_some_and(|interface| interface.kind.is_requester_managed());
     ec2::Address {
         allocation_id: some(address.id),
         association_id: association.map(|association| association.id.to_string()),

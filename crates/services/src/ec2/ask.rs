@@ -15,6 +15,7 @@ use postern_model::{AccountId, ResourceId, State, Tags};
 use postern_policy::Context;
 use postern_wire::query::Form;
 
+use super::interface_view::attachment_text;
 use super::parameters::path_of;
 use super::table::Entry;
 
@@ -186,6 +187,7 @@ impl Asker<'_> {
             By::Association => self.associated(text),
             By::Attachment => {
                 let mut interfaces = self.state.visible::<NetworkInterface>(self.account);
+                let text = attachment_text(text);
                 let plugged = |x: &&std::sync::Arc<NetworkInterface>| {
                     x.attachment.is_some_and(|attachment| attachment.id.to_string() == text)
                 };
@@ -257,6 +259,10 @@ impl Asker<'_> {
             | ResourceId::SecurityGroupRule(_)
             | ResourceId::NetworkAcl(_)
             | ResourceId::VpcEndpoint(_)
+            | ResourceId::EndpointService(_)
+            | ResourceId::LoadBalancer(_)
+            | ResourceId::Listener(_)
+            | ResourceId::TargetGroup(_)
             | ResourceId::Instance(_)
             | ResourceId::DhcpOptions(_) => self.arn(kind, &id.to_string()),
         };
@@ -287,6 +293,12 @@ fn tags_of(state: &State, account: AccountId, id: ResourceId) -> Option<Tags> {
         ResourceId::NetworkAcl(id) => of::<postern_model::network_acl::NetworkAcl>(state, account, id),
         ResourceId::PrefixList(id) => of::<PrefixList>(state, account, id),
         ResourceId::VpcEndpoint(id) => of::<postern_model::endpoint::VpcEndpoint>(state, account, id),
+        ResourceId::EndpointService(id) => {
+            of::<postern_model::endpoint_service::EndpointService>(state, account, id)
+        }
+        ResourceId::LoadBalancer(id) => of::<postern_model::elb::LoadBalancer>(state, account, id),
+        ResourceId::Listener(id) => of::<postern_model::elb::Listener>(state, account, id),
+        ResourceId::TargetGroup(id) => of::<postern_model::elb::TargetGroup>(state, account, id),
         ResourceId::Instance(id) => of::<postern_model::instance::Instance>(state, account, id),
         ResourceId::DhcpOptions(id) => of::<postern_model::vpc::DhcpOptions>(state, account, id),
         ResourceId::KeyPair(id) => of::<postern_model::instance::KeyPair>(state, account, id),

@@ -25,6 +25,8 @@ pub struct Call<'a> {
     consoles: &'a dyn Consoles,
     /// Whose request it is.
     pub account: AccountId,
+    /// Who in the account asks, as an ARN without a path; none for its root user.
+    pub principal: Option<String>,
     /// The operation's name.
     pub operation: &'static str,
     /// The state when it came.
@@ -51,13 +53,13 @@ impl<'a> Call<'a> {
     pub(super) fn new(
         commands: &'a dyn Commands,
         consoles: &'a dyn Consoles,
-        account: AccountId,
+        (account, principal): (AccountId, Option<String>),
         entry: &Entry,
         form: &Form,
         state: Arc<State>,
     ) -> Self {
         let dry_run = form.parameters.get("DryRun").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-        Self { commands, consoles, account, operation: entry.name, state, dry_run }
+        Self { commands, consoles, account, principal, operation: entry.name, state, dry_run }
     }
 
     pub fn is_dry_run(&self) -> bool {

@@ -66,6 +66,7 @@ pub fn malformed_id(malformed: &MalformedId) -> AwsError {
         "acl" => "InvalidNetworkAclId.Malformed",
         "pl" => "InvalidPrefixListId.Malformed",
         "vpce" => "InvalidVpcEndpointId.Malformed",
+        "vpce-svc" => "InvalidVpcEndpointServiceId.Malformed",
         "i" => "InvalidInstanceID.Malformed",
         "dopt" => "InvalidDhcpOptionsId.Malformed",
         "key" => "InvalidKeyPairId.Malformed",
@@ -93,6 +94,10 @@ pub fn noun(resource: ResourceId) -> &'static str {
         ResourceId::NetworkAcl(_) => "networkAcl",
         ResourceId::PrefixList(_) => "prefix list",
         ResourceId::VpcEndpoint(_) => "Vpc Endpoint",
+        ResourceId::EndpointService(_) => "VpcEndpointService",
+        ResourceId::LoadBalancer(_) => "load balancer",
+        ResourceId::Listener(_) => "listener",
+        ResourceId::TargetGroup(_) => "target group",
         ResourceId::Instance(_) => "instance",
         ResourceId::DhcpOptions(_) => "dhcpOption",
         ResourceId::KeyPair(_) => "key pair",
@@ -127,6 +132,14 @@ pub fn not_found(missing: &[ResourceId]) -> AwsError {
         ResourceId::VpcEndpoint(_) => {
             ("InvalidVpcEndpointId.NotFound", format!("The Vpc Endpoint Id '{list}' does not exist"))
         }
+        ResourceId::EndpointService(_) => (
+            "InvalidVpcEndpointServiceId.NotFound",
+            format!("The VpcEndpointService Id '{list}' does not exist"),
+        ),
+        ResourceId::LoadBalancer(_) => {
+            ("InvalidNetworkLoadBalancerArn.NotFound", format!("The load balancer '{list}' does not exist"))
+        }
+        ResourceId::Listener(_) | ResourceId::TargetGroup(_) => ("InvalidID", plain()),
         ResourceId::Instance(_) => ("InvalidInstanceID.NotFound", plain()),
         ResourceId::DhcpOptions(_) => ("InvalidDhcpOptionID.NotFound", plain()),
         ResourceId::KeyPair(_) => ("InvalidKeyPair.NotFound", plain()),

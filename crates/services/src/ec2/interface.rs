@@ -10,7 +10,7 @@ use postern_wire::{AwsError, ec2};
 use super::ask::{Asked, By};
 use super::call::{Call, Listing};
 use super::filters;
-use super::interface_view::show;
+use super::interface_view::{attachment_text, show};
 use super::pagination::USUAL;
 use super::parameters::{self, CLIENT_TOKEN, DRY_RUN, FILTERS, NEW_TAGS, PAGES};
 use super::table::{Entry, operation};
@@ -163,8 +163,8 @@ async fn attach(
 }
 
 async fn detach(call: &Call<'_>, request: ec2::DetachNetworkInterfaceRequest) -> Result<(), AwsError> {
-    let attachment: AttachmentId =
-        parameters::id(&parameters::required(request.attachment_id, "AttachmentId")?)?;
+    let text = parameters::required(request.attachment_id, "AttachmentId")?;
+    let attachment: AttachmentId = parameters::id(&attachment_text(&text))?;
     call.execute(None, Action::DetachNetworkInterface { attachment }).await.map(|_| ())
 }
 

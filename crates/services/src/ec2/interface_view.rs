@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use postern_model::gateway::{Address, elastic_of};
 use postern_model::interface::{Attachment, InterfaceKind, NetworkInterface};
-use postern_model::{SecurityGroupId, State};
+use postern_model::{AttachmentId, SecurityGroupId, State};
 use postern_wire::ec2;
 
 use super::filters::{FilterTable, Row, each, none, shown, text};
@@ -12,6 +12,9 @@ use super::view::{private_name, public_name, some, tags, timestamp, vpc_has, zon
 
 /// Who AWS says manages the interfaces of its gateways.
 pub const AWS_OWNER: &str = "amazon-aws";
+
+/// The account of AWS's that makes the interfaces of endpoints.
+const ENDPOINT_REQUESTER: &str = "727180483921";
 
 /// A public address of an interface, and whose it is.
 pub enum Public<'a> {
@@ -87,15 +90,38 @@ pub fn groups(state: &State, groups: &[SecurityGroupId]) -> Vec<ec2::GroupIdenti
     groups.iter().map(shown).collect()
 }
 
+/// What the ids of attachments begin with that AWS's own gateways and endpoints have.
+const MANAGED_ATTACHMENT: &str = "ela-attach-";
+/// What those of others begin with.
+const ATTACHMENT: &str = "eni-attach-";
+
+/// An attachment's id, as it is shown.
+fn attachment_id(kind: InterfaceKind, id: AttachmentId) -> String {
+    let text = id.to_string();
+    match text.strip_prefix(ATTACHMENT).filter(|_| kind.is_requester_managed()) {
+        Some(number) => format!("{MANAGED_ATTACHMENT}{number}"),
+        None => text,
+    }
+}
+
+/// The text of an attachment's id as the model has it.
+pub fn attachment_text(shown: &str) -> String {
+    let number = shown.strip_prefix(MANAGED_ATTACHMENT);
+    number.map_or_else(|| shown.to_owned(), |number| format!("{ATTACHMENT}{number}"))
+}
+
 /// An attachment as it is listed with its interface.
 pub fn attachment(interface: &NetworkInterface, attachment: Attachment) -> ec2::NetworkInterfaceAttachment {
     let owner = match (interface.kind, attachment.instance) {
         (InterfaceKind::Interface, Some(_)) => some(interface.owner),
-        (InterfaceKind::Interface, None) | (InterfaceKind::NatGateway, _) => some(AWS_OWNER),
+        (InterfaceKind::Interface, None)
+        | (InterfaceKind::NatGateway | InterfaceKind::LoadBalancer | InterfaceKind::VpcEndpoint(_), _) => {
+            some(AWS_OWNER)
+        }
     };
     ec2::NetworkInterfaceAttachment {
         attach_time: Some(timestamp(attachment.attached_at)),
-        attachment_id: some(attachment.id),
+        attachment_id: some(attachment_id(interface.kind, attachment.id)),
         delete_on_termination: Some(attachment.delete_on_termination),
         device_index: Some(attachment.device_index.into()),
         instance_id: attachment.instance.map(|id| id.to_string()),
@@ -132,6 +158,18 @@ pub fn kind_name(kind: InterfaceKind) -> &'static str {
     match kind {
         InterfaceKind::Interface => "interface",
         InterfaceKind::NatGateway => "nat_gateway",
+        InterfaceKind::VpcEndpoint(_) => "vpc_endpoint",
+        InterfaceKind::LoadBalancer => "network_load_balancer",
+    }
+}
+
+/// `RequesterId`: who made it, if it was not its owner.
+fn requester(kind: InterfaceKind) -> Option<&'static str> {
+    match kind {
+        InterfaceKind::Interface => None,
+        InterfaceKind::NatGateway => Some(AWS_OWNER),
+        InterfaceKind::VpcEndpoint(_) => Some(ENDPOINT_REQUESTER),
+        InterfaceKind::LoadBalancer => Some("amazon-elb"),
     }
 }
 
@@ -156,7 +194,7 @@ pub fn show(state: &State, interface: &NetworkInterface) -> ec2::NetworkInterfac
         private_dns_name: private_dns_name(state, interface, primary),
         private_ip_address: some(primary),
         private_ip_addresses: Some(private_addresses(state, interface)),
-        requester_id: managed.then(|| AWS_OWNER.to_owned()),
+        requester_id: requester(interface.kind).map(str::to_owned),
         requester_managed: Some(managed),
         source_dest_check: Some(interface.source_dest_check),
         status: some(if interface.attachment.is_some() { "in-use" } else { "available" }),

@@ -15,7 +15,11 @@ mod ask;
 mod call;
 mod dhcp_options;
 mod endpoint;
+mod endpoint_connection;
 mod endpoint_service;
+mod endpoint_service_configuration;
+mod endpoint_service_permission;
+mod endpoint_view;
 mod error;
 mod filters;
 mod gateway;
@@ -53,6 +57,7 @@ mod vpc;
 
 use std::sync::Arc;
 
+use postern_frontdoor::caller::Identity;
 use postern_frontdoor::service::Serving;
 use postern_frontdoor::{Ask, Caller, Origin, Permit, QueryRequest, QueryService, Refusal};
 use postern_model::{AccountId, InstanceId};
@@ -63,6 +68,7 @@ use postern_wire::{AwsError, ec2};
 
 pub use image::IMAGE_ID;
 pub use table::{Entry, entries};
+pub(crate) use view::timestamp;
 
 use crate::commands::Commands;
 
@@ -107,7 +113,14 @@ impl Ec2Service {
                 return Err(error::unauthorized("No permit covers all of this request."));
             }
         }
-        let call = call::Call::new(&*self.commands, &*self.consoles, account, entry, &form, state);
+        let call = call::Call::new(
+            &*self.commands,
+            &*self.consoles,
+            (account, principal(caller, account)),
+            entry,
+            &form,
+            state,
+        );
         let body = entry.run(&call, &form, &request.request_id).await?;
         if call.is_dry_run() { Err(error::dry_run()) } else { Ok(postern_frontdoor::Answer { body }) }
     }
@@ -119,6 +132,15 @@ fn account_of(caller: &Caller) -> Result<AccountId, AwsError> {
         AwsError::new("AuthFailure", "AWS was not able to validate the provided access credentials")
             .with_status(401)
     })
+}
+
+/// Who in the account asks, as lists of allowed principals name them; none for its root user.
+fn principal(caller: &Caller, account: AccountId) -> Option<String> {
+    match &caller.identity {
+        Identity::User(name) => Some(format!("arn:aws:iam::{account}:user/{name}")),
+        Identity::Role(name) => Some(format!("arn:aws:iam::{account}:role/{name}")),
+        Identity::Root | Identity::Anonymous => None,
+    }
 }
 
 /// The operation and its parameters, each of them known and honoured.

@@ -25,6 +25,10 @@ fn in_use(resource: ResourceId, used_by: &str) -> AwsError {
         | ResourceId::NatGateway(_)
         | ResourceId::Address(_)
         | ResourceId::VpcEndpoint(_)
+        | ResourceId::EndpointService(_)
+        | ResourceId::LoadBalancer(_)
+        | ResourceId::Listener(_)
+        | ResourceId::TargetGroup(_)
         | ResourceId::KeyPair(_) => usual(),
         ResourceId::SecurityGroup(_) | ResourceId::SecurityGroupRule(_) => {
             depends(format!("resource {resource} has a dependent object"))
@@ -113,10 +117,21 @@ fn quota(operation: &str, quota: Quota, limit: usize) -> AwsError {
             ("SecurityGroupsPerInterfaceLimitExceeded", reached("security groups per interface"))
         }
         Quota::Interfaces => ("NetworkInterfaceLimitExceeded", reached("network interfaces")),
+        Quota::InterfaceEndpoints => (
+            "VpcEndpointLimitExceeded",
+            format!("Maximum number of VPC endpoints of type Interface has been reached ({limit})."),
+        ),
         Quota::GatewayEndpoints => (
             "VpcEndpointLimitExceeded",
             format!("Maximum number of VPC endpoints of type Gateway has been reached ({limit})."),
         ),
+        Quota::EndpointServices => ("ResourceLimitExceeded", reached("VPC endpoint services")),
+        // No operation of this API makes these.
+        Quota::LoadBalancers
+        | Quota::Listeners
+        | Quota::TargetGroups
+        | Quota::TargetsOfGroup
+        | Quota::TargetsOfLoadBalancer => ("ResourceLimitExceeded", reached(quota.name())),
         Quota::DhcpOptions => ("DhcpOptionsLimitExceeded", reached("DHCP option sets")),
     };
     AwsError::new(code, message)
@@ -136,6 +151,7 @@ fn block(operation: &str, message: String) -> AwsError {
 pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
     let invalid = |message: String| AwsError::new("InvalidParameterValue", message);
     let not_permitted = |message: String| AwsError::new("OperationNotPermitted", message);
+    let endpoint = |message: String| AwsError::new("InvalidParameter", message);
     match refusal {
         ModelError::AccountNotFound(account) => AwsError::new(
             "AuthFailure",
@@ -265,6 +281,10 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             | ResourceId::SecurityGroupRule(_)
             | ResourceId::NetworkAcl(_)
             | ResourceId::PrefixList(_)
+            | ResourceId::EndpointService(_)
+            | ResourceId::LoadBalancer(_)
+            | ResourceId::Listener(_)
+            | ResourceId::TargetGroup(_)
             | ResourceId::Instance(_)
             | ResourceId::DhcpOptions(_)
             | ResourceId::KeyPair(_) => AwsError::new(
@@ -336,6 +356,10 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             | ResourceId::NetworkAcl(_)
             | ResourceId::PrefixList(_)
             | ResourceId::VpcEndpoint(_)
+            | ResourceId::EndpointService(_)
+            | ResourceId::LoadBalancer(_)
+            | ResourceId::Listener(_)
+            | ResourceId::TargetGroup(_)
             | ResourceId::Instance(_)
             | ResourceId::DhcpOptions(_)
             | ResourceId::KeyPair(_) => {
@@ -400,14 +424,84 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             invalid(format!("Value ({size}) for parameter maxEntries is invalid. Expecting a value between 1 and 1000."))
         }
         ModelError::ServiceNotFound(name) => service_not_found(&name),
-        ModelError::EndpointType { kind, .. } => AwsError::new(
-            "InvalidParameter",
-            format!("Endpoint type ({kind}) does not match available service types ([Interface])."),
+        ModelError::EndpointType { kind, offered, .. } => endpoint(format!(
+            "Endpoint type ({kind}) does not match available service types ([{offered}])."
+        )),
+        ModelError::EndpointPart { endpoint: id, kind } => {
+            let kind = kind.name();
+            endpoint(format!("The endpoint {id} is a {kind} endpoint, which this parameter is not applicable to."))
+        }
+        ModelError::EndpointZoneTaken { existing } => AwsError::new(
+            "DuplicateSubnetsInSameZone",
+            format!("Found another VPC endpoint subnet in the availability zone of {existing}"),
         ),
+        ModelError::EndpointSubnet { subnet } => {
+            endpoint(format!("The subnet {subnet} is not one of the VPC endpoint's, or is given twice."))
+        }
+        ModelError::EndpointWithoutGroup { endpoint: id } => {
+            endpoint(format!("The VPC endpoint {id} must have at least one security group."))
+        }
+        ModelError::NoPrivateName { service } => endpoint(format!(
+            "Private DNS can't be enabled because the service {service} does not provide a private DNS name."
+        )),
+        ModelError::PrivateDnsAttributes { vpc } => endpoint(format!(
+            "Enabling private DNS requires both enableDnsSupport and enableDnsHostnames VPC attributes set to true for {vpc}"
+        )),
+        ModelError::PrivateNameTaken { name, vpc } => endpoint(format!(
+            "private-dns-enabled cannot be set because there is already a conflicting DNS domain for {name} in the VPC {vpc}"
+        )),
+        ModelError::InboundOnly { service } => endpoint(format!(
+            "PrivateDnsOnlyForInboundResolverEndpoint needs private DNS and a service that supports both Gateway and \
+             Interface VPC Endpoints, and {service} is not used so."
+        )),
+        ModelError::InboundOnlyWithoutGateway { vpc } => endpoint(format!(
+            "To set PrivateDnsOnlyForInboundResolverEndpoint to true, the VPC {vpc} must have a Gateway endpoint for \
+             the service."
+        )),
         ModelError::EndpointAssociated { endpoint, table } => AwsError::new(
             "RouteAlreadyExists",
             format!("route table {table} already has a route to the endpoint {endpoint}"),
         ),
+        ModelError::EndpointZoneUnsupported { service, subnet } => AwsError::new(
+            "InvalidParameter",
+            format!(
+                "The VPC endpoint service {service} does not support the availability zone of the subnet: {subnet}."
+            ),
+        ),
+        ModelError::EndpointPolicyUnsupported { service } => AwsError::new(
+            "InvalidParameter",
+            format!("Endpoint policies are not supported for the VPC endpoint service {service}."),
+        ),
+        ModelError::ServiceConnected(_) => AwsError::new(
+            "ExistingVpcEndpointConnections",
+            "Service has existing active VPC Endpoint connections!",
+        ),
+        ModelError::NoLoadBalancers => parameters::missing("NetworkLoadBalancerArn"),
+        ModelError::PrivateDnsName(name) => AwsError::new(
+            "InvalidParameter",
+            format!("Private DNS name '{name}' is not a valid domain name."),
+        ),
+        ModelError::NoPrivateDnsName(service) => AwsError::new(
+            "InvalidParameter",
+            format!("The VPC endpoint service '{service}' does not have a private DNS name."),
+        ),
+        ModelError::Principal(principal) => AwsError::new(
+            "InvalidParameter",
+            format!("Invalid principal: '{principal}'. Specify the ARN of an account, a user or a role without a path, or *."),
+        ),
+        // Refusals of load balancers, which have an API of their own.
+        ModelError::BalancingName { .. }
+        | ModelError::BalancingNameTaken { .. }
+        | ModelError::NoZones
+        | ModelError::ZoneTwice { .. }
+        | ModelError::AddressNotForInternal { .. }
+        | ModelError::PrivateAddressNotForInternet { .. }
+        | ModelError::GroupsOfLoadBalancer { .. }
+        | ModelError::DeletionProtected(_)
+        | ModelError::ListenerExists { .. }
+        | ModelError::ListenerProtocol { .. }
+        | ModelError::Target { .. }
+        | ModelError::OutOfRange { .. } => internal(&refusal.to_string()),
         ModelError::Limit { what, limit: most } => limit(what, most),
         ModelError::Quota { quota: reached, limit } => quota(operation, reached, limit),
         // No operation of this API sets a quota.
@@ -446,6 +540,9 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
         )),
         ModelError::PrimaryInterface(_) => {
             not_permitted("The network interface at device index 0 cannot be detached.".to_owned())
+        }
+        ModelError::InterfaceManaged { .. } if operation == "DetachNetworkInterface" => {
+            not_permitted("You are not allowed to manage 'ela-attach' attachments.".to_owned())
         }
         ModelError::InterfaceManaged { interface } => {
             not_permitted(format!("You do not have permission to manage the network interface '{interface}': AWS manages it."))

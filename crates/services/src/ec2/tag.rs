@@ -43,6 +43,10 @@ pub fn kind_of(id: ResourceId) -> &'static str {
         ResourceId::NetworkAcl(_) => "network-acl",
         ResourceId::PrefixList(_) => "prefix-list",
         ResourceId::VpcEndpoint(_) => "vpc-endpoint",
+        ResourceId::EndpointService(_) => "vpc-endpoint-service",
+        ResourceId::LoadBalancer(_) => "loadbalancer",
+        ResourceId::Listener(_) => "listener",
+        ResourceId::TargetGroup(_) => "targetgroup",
         ResourceId::Instance(_) => "instance",
         ResourceId::DhcpOptions(_) => "dhcp-options",
         ResourceId::KeyPair(_) => "key-pair",
@@ -108,7 +112,34 @@ fn resources(texts: &[String]) -> Result<Vec<ResourceId>, AwsError> {
         let why = format!("At most {MAX_RESOURCES} resources can be tagged at once.");
         return Err(invalid("resourceIdSet", texts.len(), &why));
     }
-    parameters::ids(texts)
+    let resources = parameters::ids(texts)?;
+    match texts.iter().zip(&resources).find(|(_, resource)| !has_id(**resource)) {
+        Some((text, _)) => Err(AwsError::new("InvalidID", format!("The ID '{text}' is not valid"))),
+        None => Ok(resources),
+    }
+}
+
+/// Whether AWS knows a resource by its id. Load balancers and what belongs to them have ARNs, and an API of their own.
+fn has_id(resource: ResourceId) -> bool {
+    match resource {
+        ResourceId::LoadBalancer(_) | ResourceId::Listener(_) | ResourceId::TargetGroup(_) => false,
+        ResourceId::Vpc(_)
+        | ResourceId::Subnet(_)
+        | ResourceId::RouteTable(_)
+        | ResourceId::InternetGateway(_)
+        | ResourceId::NatGateway(_)
+        | ResourceId::Address(_)
+        | ResourceId::NetworkInterface(_)
+        | ResourceId::SecurityGroup(_)
+        | ResourceId::SecurityGroupRule(_)
+        | ResourceId::NetworkAcl(_)
+        | ResourceId::PrefixList(_)
+        | ResourceId::VpcEndpoint(_)
+        | ResourceId::EndpointService(_)
+        | ResourceId::Instance(_)
+        | ResourceId::DhcpOptions(_)
+        | ResourceId::KeyPair(_) => true,
+    }
 }
 
 async fn create(call: &Call<'_>, request: ec2::CreateTagsRequest) -> Result<(), AwsError> {

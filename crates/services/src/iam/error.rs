@@ -176,7 +176,35 @@ fn of_model(error: &ModelError) -> AwsError {
         | ModelError::PrefixListSize(..)
         | ModelError::ServiceNotFound(..)
         | ModelError::EndpointType { .. }
+        | ModelError::EndpointPart { .. }
+        | ModelError::EndpointZoneTaken { .. }
+        | ModelError::EndpointSubnet { .. }
+        | ModelError::EndpointWithoutGroup { .. }
+        | ModelError::NoPrivateName { .. }
+        | ModelError::PrivateDnsAttributes { .. }
+        | ModelError::PrivateNameTaken { .. }
+        | ModelError::InboundOnly { .. }
+        | ModelError::InboundOnlyWithoutGateway { .. }
         | ModelError::EndpointAssociated { .. }
+        | ModelError::EndpointZoneUnsupported { .. }
+        | ModelError::EndpointPolicyUnsupported { .. }
+        | ModelError::ServiceConnected(..)
+        | ModelError::NoLoadBalancers
+        | ModelError::PrivateDnsName(..)
+        | ModelError::NoPrivateDnsName(..)
+        | ModelError::Principal(..)
+        | ModelError::BalancingName { .. }
+        | ModelError::BalancingNameTaken { .. }
+        | ModelError::NoZones
+        | ModelError::ZoneTwice { .. }
+        | ModelError::AddressNotForInternal { .. }
+        | ModelError::PrivateAddressNotForInternet { .. }
+        | ModelError::GroupsOfLoadBalancer { .. }
+        | ModelError::DeletionProtected(..)
+        | ModelError::ListenerExists { .. }
+        | ModelError::ListenerProtocol { .. }
+        | ModelError::Target { .. }
+        | ModelError::OutOfRange { .. }
         | ModelError::Quota { .. }
         | ModelError::QuotaTooHigh { .. }
         | ModelError::QuotasTooHigh { .. }

@@ -74,11 +74,11 @@ fn create(api: &Api, ids: &Ids, more: Value) -> String {
 #[test]
 fn what_is_not_served_says_so() {
     let (api, ids) = built();
-    for kind in ["Interface", "GatewayLoadBalancer", "Resource", "ServiceNetwork"] {
+    for kind in ["GatewayLoadBalancer", "Resource", "ServiceNetwork"] {
         assert_eq!(
             create(&api, ids, json!({ "VpcEndpointType": kind })),
             format!(
-                "UnsupportedOperation: The value ({kind}) of the parameter VpcEndpointType is not supported by this endpoint yet: only gateway endpoints are served"
+                "UnsupportedOperation: The value ({kind}) of the parameter VpcEndpointType is not supported by this endpoint yet: gateway and interface endpoints are served"
             )
         );
     }
@@ -94,8 +94,27 @@ fn what_is_not_served_says_so() {
         create(&api, ids, json!({ "ServiceName": "com.amazonaws.us-east-1.ec2" })),
         "InvalidParameter: Endpoint type (Gateway) does not match available service types ([Interface])."
     );
-    assert!(create(&api, ids, json!({ "PrivateDnsEnabled": true })).starts_with("UnsupportedOperation: "));
-    assert!(create(&api, ids, json!({ "SubnetIds": [ids["subnet"]] })).starts_with("UnsupportedOperation: "));
+    let subnet = &ids["spare-subnet"];
+    for (name, value) in [
+        ("PrivateDnsEnabled", json!(true)),
+        ("SubnetIds", json!([subnet])),
+        ("SecurityGroupIds", json!([ids["sg"]])),
+        ("SubnetConfigurations", json!([{ "SubnetId": subnet, "Ipv4": "10.0.0.9" }])),
+    ] {
+        assert_eq!(
+            create(&api, ids, json!({ name: value })),
+            format!("InvalidParameter: {name} is applicable only to Interface VPC Endpoints.")
+        );
+    }
+    let inbound_only = json!({ "PrivateDnsOnlyForInboundResolverEndpoint": true });
+    let refusal = "InvalidParameter: DnsOptions PrivateDnsOnlyForInboundResolverEndpoint is applicable only to Interface VPC Endpoints.";
+    assert_eq!(create(&api, ids, json!({ "DnsOptions": inbound_only })), refusal);
+    let change = json!({ "VpcEndpointId": ids["vpce"], "DnsOptions": inbound_only });
+    assert_eq!(api.refusal("ModifyVpcEndpoint", change), refusal);
+    let request = json!({ "ServiceRegion": "eu-west-1" });
+    assert!(
+        create(&api, ids, request).starts_with("InvalidParameter: ServiceRegion (eu-west-1) is applicable")
+    );
 }
 
 #[test]
@@ -146,22 +165,51 @@ fn the_quota_of_gateway_endpoints_has_its_code() {
 #[test]
 fn services_are_those_that_endpoints_can_lead_to() {
     let (api, _) = built();
-    let services = api.call("DescribeVpcEndpointServices", json!({}));
-    assert_eq!(services["ServiceNames"], json!(["com.amazonaws.us-east-1.dynamodb", S3]));
+    let of_aws = json!([{ "Name": "owner", "Values": ["amazon"] }]);
+    let services = api.call("DescribeVpcEndpointServices", json!({ "Filters": of_aws }));
+    let of_region = [
+        "dynamodb",
+        "ec2",
+        "elasticloadbalancing",
+        "execute-api",
+        "kinesis-streams",
+        "logs",
+        "monitoring",
+        "s3",
+        "sts",
+    ];
+    let mut expected = vec!["com.amazonaws.iam".to_owned()];
+    expected.extend(of_region.iter().map(|name| format!("com.amazonaws.us-east-1.{name}")));
+    assert_eq!(services["ServiceNames"], json!(expected));
+    // What has both kinds of endpoints is there twice.
     let of_s3 = api.call("DescribeVpcEndpointServices", json!({ "ServiceNames": [S3] }));
-    let detail = at(&of_s3, "ServiceDetails.0");
-    assert_eq!(detail["BaseEndpointDnsNames"], json!(["s3.us-east-1.amazonaws.com"]));
-    assert_eq!(detail["ServiceType"], json!([{ "ServiceType": "Gateway" }]));
-    assert_eq!(detail["Owner"], "amazon");
-    assert_eq!(detail["VpcEndpointPolicySupported"], true);
-    assert!(detail.get("PrivateDnsName").is_none());
-    assert_eq!(
-        api.refusal(
-            "DescribeVpcEndpointServices",
-            json!({ "ServiceNames": ["com.amazonaws.us-east-1.dog"] })
-        ),
-        "InvalidServiceName: The Vpc Endpoint Service 'com.amazonaws.us-east-1.dog' does not exist"
-    );
+    let (gateway, interface) = (at(&of_s3, "ServiceDetails.0"), at(&of_s3, "ServiceDetails.1"));
+    assert_eq!(gateway["BaseEndpointDnsNames"], json!(["s3.us-east-1.amazonaws.com"]));
+    assert_eq!(gateway["ServiceType"], json!([{ "ServiceType": "Gateway" }]));
+    assert_eq!(gateway["Owner"], "amazon");
+    assert_eq!(gateway["VpcEndpointPolicySupported"], true);
+    assert!(gateway.get("PrivateDnsName").is_none());
+    assert_eq!(interface["BaseEndpointDnsNames"], json!(["s3.us-east-1.vpce.amazonaws.com"]));
+    assert_eq!(interface["ServiceType"], json!([{ "ServiceType": "Interface" }]));
+    assert_eq!(interface["PrivateDnsName"], "s3.us-east-1.amazonaws.com");
+    assert_eq!(interface["PrivateDnsNameVerificationState"], "verified");
+    assert_eq!(at(interface, "PrivateDnsNames.1.PrivateDnsName"), "*.s3.us-east-1.amazonaws.com");
+    assert_ne!(interface["ServiceId"], gateway["ServiceId"]);
+    let filters = json!([
+        { "Name": "service-type", "Values": ["Interface"] }, { "Name": "service-name", "Values": ["*.kinesis-streams"] }
+    ]);
+    let of_kinesis = api.call("DescribeVpcEndpointServices", json!({ "Filters": filters }));
+    let detail = at(&of_kinesis, "ServiceDetails.0");
+    assert_eq!(detail["PrivateDnsName"], "kinesis.us-east-1.amazonaws.com");
+    assert_eq!(detail["BaseEndpointDnsNames"], json!(["kinesis.us-east-1.vpce.amazonaws.com"]));
+    assert_eq!(detail["AvailabilityZones"], json!(["us-east-1a", "us-east-1b", "us-east-1c"]));
+    for name in ["dog", "cloudfront"] {
+        let name = format!("com.amazonaws.us-east-1.{name}");
+        assert_eq!(
+            api.refusal("DescribeVpcEndpointServices", json!({ "ServiceNames": [name] })),
+            format!("InvalidServiceName: The Vpc Endpoint Service '{name}' does not exist")
+        );
+    }
     assert!(
         api.refusal("DescribeVpcEndpointServices", json!({ "ServiceRegions": ["eu-west-1"] }))
             .starts_with("UnsupportedOperation: ")

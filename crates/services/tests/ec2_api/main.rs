@@ -4,10 +4,12 @@
 
 mod authorisation;
 mod defaults;
+mod endpoint_services;
 mod endpoints;
 mod every_operation;
 mod filters;
 mod instances;
+mod interface_endpoints;
 mod keys;
 mod network;
 mod pages;

@@ -214,6 +214,8 @@ fn what_can_only_say_what_is_so_is_refused_when_it_says_otherwise() {
 
 /// Parameters whose use shows elsewhere, and where.
 const SHOWN_ELSEWHERE: &[(&str, &str)] = &[
+    // In `endpoint_services`, where what is removed is there.
+    ("ModifyVpcEndpointServicePermissions", "RemoveAllowedPrincipals"),
     // In `pages`, where there are enough rows.
     ("*", "MaxResults"),
     // In `network`, where an address is associated already.

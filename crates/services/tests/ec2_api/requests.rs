@@ -174,6 +174,32 @@ fn endpoints() -> Vec<(&'static str, Value)> {
         ("DescribeVpcEndpoints", json!({ "VpcEndpointIds": ["$vpce"] })),
         ("DeleteVpcEndpoints", json!({ "VpcEndpointIds": ["$vpce"] })),
         ("DescribeVpcEndpointServices", json!({ "ServiceNames": ["com.amazonaws.us-east-1.s3"] })),
+        ("CreateVpcEndpointServiceConfiguration", json!({ "NetworkLoadBalancerArns": ["$nlb"] })),
+        (
+            "ModifyVpcEndpointServiceConfiguration",
+            json!({ "ServiceId": "$service", "AddNetworkLoadBalancerArns": ["$spare-nlb"] }),
+        ),
+        ("DescribeVpcEndpointServiceConfigurations", json!({ "ServiceIds": ["$service"] })),
+        ("DeleteVpcEndpointServiceConfigurations", json!({ "ServiceIds": ["$spare-service"] })),
+        (
+            "ModifyVpcEndpointServicePermissions",
+            json!({ "ServiceId": "$service", "AddAllowedPrincipals": ["*"] }),
+        ),
+        ("DescribeVpcEndpointServicePermissions", json!({ "ServiceId": "$service" })),
+        (
+            "ModifyVpcEndpointServicePayerResponsibility",
+            json!({ "ServiceId": "$service", "PayerResponsibility": "ServiceOwner" }),
+        ),
+        ("StartVpcEndpointServicePrivateDnsVerification", json!({ "ServiceId": "$service" })),
+        ("DescribeVpcEndpointConnections", json!({})),
+        (
+            "AcceptVpcEndpointConnections",
+            json!({ "ServiceId": "$service", "VpcEndpointIds": ["$connection"] }),
+        ),
+        (
+            "RejectVpcEndpointConnections",
+            json!({ "ServiceId": "$service", "VpcEndpointIds": ["$connection"] }),
+        ),
     ]
 }
 

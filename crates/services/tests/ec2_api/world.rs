@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use postern_model::elb::{ElbAction, NewLoadBalancer, NewLoadBalancerZone, Scheme};
 use postern_model::iam::IamAction;
 use postern_model::instance::InstanceState;
-use postern_model::{Action, State};
+use postern_model::{Action, Event, ResourceId, State};
 use postern_services::ec2::IMAGE_ID;
 use serde_json::{Value, json};
 
@@ -335,7 +336,50 @@ fn furnish(api: &Api) -> Ids {
     ids.insert("vpce", text(&endpoint, "VpcEndpoint.VpcEndpointId"));
     api.report(Action::ReportVpcEndpointReady { endpoint: ids["vpce"].parse().unwrap() });
     instances(api, &mut ids);
+    services(api, &mut ids);
     ids
+}
+
+/// Load balancers, services behind them and an endpoint that wants to be connected.
+fn services(api: &Api, ids: &mut Ids) {
+    for name in ["nlb", "spare-nlb"] {
+        let new = NewLoadBalancer {
+            name: name.to_owned(),
+            scheme: Scheme::Internal,
+            zones: vec![NewLoadBalancerZone {
+                subnet: ids["subnet"].parse().unwrap(),
+                address: None,
+                allocation: None,
+            }],
+            groups: Vec::new(),
+            tags: Vec::new(),
+        };
+        let events = api.report(Action::Elb(ElbAction::CreateLoadBalancer(new)));
+        let Event::Created(ResourceId::LoadBalancer(id)) = events[0] else { panic!("{events:?}") };
+        let owner = api.state().load_balancers[&id].owner;
+        let arn = "arn:aws:elasticloadbalancing:us-east-1";
+        ids.insert(name, format!("{arn}:{owner}:loadbalancer/net/{name}/{:016x}", id.number()));
+    }
+    for name in ["service", "spare-service"] {
+        let mut new = json!({
+            "NetworkLoadBalancerArns": [ids["nlb"]], "TagSpecifications": tags("vpc-endpoint-service") });
+        if name == "service" {
+            new["PrivateDnsName"] = json!("api.example.com");
+        }
+        let made = api.call("CreateVpcEndpointServiceConfiguration", new);
+        ids.insert(name, text(&made, "ServiceConfiguration.ServiceId"));
+    }
+    let owner = text(&api.call("DescribeVpcs", json!({ "VpcIds": [ids["vpc"]] })), "Vpcs.0.OwnerId");
+    let allow = json!({ "ServiceId": ids["service"],
+        "AddAllowedPrincipals": [format!("arn:aws:iam::{owner}:root")] });
+    api.call("ModifyVpcEndpointServicePermissions", allow);
+    let wanted = api.call(
+        "CreateVpcEndpoint",
+        json!({
+        "VpcId": ids["gateway-vpc"], "VpcEndpointType": "Interface",
+        "ServiceName": format!("com.amazonaws.vpce.us-east-1.{}", ids["service"]) }),
+    );
+    ids.insert("connection", text(&wanted, "VpcEndpoint.VpcEndpointId"));
 }
 
 /// Alice's and Bob's worlds are alike, addresses and names included, so that nothing but ids tells them apart.

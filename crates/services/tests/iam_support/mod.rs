@@ -1,4 +1,4 @@
-//! What the tests of IAM, STS and instance metadata stand on: a region in memory, and calls that pass the real
+//! What the tests of IAM, STS, load balancers and instance metadata stand on: a region in memory, and calls that pass the real
 //! authoriser.
 #![expect(dead_code, reason = "each test file uses a part")]
 
@@ -13,6 +13,8 @@ use postern_model::{AccountId, Action, Command, ModelError, Region, State, Times
 use postern_services::commands::{CommandError, Commands, Done, Executing};
 use postern_services::directory::RegionDirectory;
 use postern_services::directory::session::SessionKeys;
+use postern_services::elbv2::ElbService;
+use postern_services::elbv2::health::{Health as TargetHealth, Seen};
 use postern_services::iam::IamService;
 use postern_services::sts::StsService;
 use postern_wire::shape::Service;
@@ -107,6 +109,18 @@ pub struct World {
     pub authoriser: Arc<Authoriser>,
     pub iam: Arc<IamService>,
     pub sts: Arc<StsService>,
+    pub elb: Arc<ElbService>,
+    pub checks: Arc<Checks>,
+}
+
+/// What checks saw of targets, by their ids; nothing of those that are not there.
+#[derive(Default)]
+pub struct Checks(pub Mutex<std::collections::BTreeMap<String, Seen>>);
+
+impl TargetHealth for Checks {
+    fn seen(&self, _: postern_model::TargetGroupId, target: postern_model::elb::TargetKey) -> Seen {
+        self.0.lock().unwrap().get(&target.id.to_string()).copied().unwrap_or(Seen::Nothing)
+    }
 }
 
 impl World {
@@ -120,8 +134,10 @@ impl World {
         let directory = Arc::new(RegionDirectory::new(Arc::clone(&commands), Arc::clone(&sessions), dev));
         let authoriser = Arc::new(Authoriser::new(Arc::clone(&directory) as _).in_region("us-east-1"));
         let iam = Arc::new(IamService::new(Arc::clone(&commands)));
+        let checks = Arc::new(Checks::default());
+        let elb = Arc::new(ElbService::new(Arc::clone(&commands), Arc::clone(&checks) as _));
         let sts = Arc::new(StsService::new(commands, Arc::clone(&sessions)));
-        Self { memory, sessions, directory, authoriser, iam, sts }
+        Self { memory, sessions, directory, authoriser, iam, sts, elb, checks }
     }
 
     /// The holder of a key.
@@ -141,6 +157,11 @@ impl World {
     /// One call of STS, as the front door makes it.
     pub async fn sts(&self, caller: &Caller, operation: &str, parameters: Json) -> Result<Json, AwsError> {
         self.call(self.sts.as_ref(), &postern_wire::sts::SERVICE, caller, operation, parameters).await
+    }
+
+    /// One call of Elastic Load Balancing, as the front door makes it.
+    pub async fn elb(&self, caller: &Caller, operation: &str, parameters: Json) -> Result<Json, AwsError> {
+        self.call(self.elb.as_ref(), &postern_wire::elbv2::SERVICE, caller, operation, parameters).await
     }
 
     async fn call(
@@ -230,7 +251,12 @@ pub async fn front_door_to(
         region: "us-east-1".to_owned(),
         authoriser: Arc::clone(&world.authoriser),
         authority: Arc::clone(&authority),
-        query_services: vec![Arc::clone(&world.iam) as _, Arc::clone(&world.sts) as _],
+        query_services: vec![
+            Arc::clone(&world.iam) as _,
+            Arc::clone(&world.sts) as _,
+            Arc::clone(&world.elb) as _,
+        ],
+        unserved: Vec::new(),
         http_services,
         names: Vec::new(),
         addresses: vec![address.ip()],

@@ -1,6 +1,5 @@
 //! Random changes of a state, drawn so that most of them can succeed.
 
-use postern_model::endpoint::EndpointChange;
 use postern_model::gateway::internet_gateway_of;
 use postern_model::instance::{InstanceChange, InstanceState, MetadataOptions};
 use postern_model::interface::{InterfaceChange, InterfaceKind, NewInterface};
@@ -11,7 +10,7 @@ use postern_model::security_group::{NewRule, Peer, Permission, RuleChoice, Traff
 use postern_model::{AccountId, Action, InstanceId, IpNet, ResourceId, RouteTableId, State, VpcId};
 
 use super::{
-    acls, addresses, groups_of, interfaces_of, launch, lists, nat_gateways, near_block, new_endpoint,
+    acls, addresses, balancer, endpoint, groups_of, interfaces_of, launch, lists, nat_gateways, near_block,
     own_gateways, subnets, tables, target,
 };
 use crate::random::Random;
@@ -273,8 +272,9 @@ fn next_state(state: &State, instance: InstanceId) -> Option<InstanceState> {
 }
 
 fn edge(random: &mut Random, state: &State, vpc: VpcId, account: AccountId) -> Option<Action> {
-    let endpoints: Vec<_> = state.vpc_endpoints.values().filter(|x| x.vpc == vpc).map(|x| x.id).collect();
-    Some(match random.below(17) {
+    Some(match random.below(19) {
+        17 => balancer::new(random, state, vpc)?,
+        18 => balancer::delete(random, state, vpc)?,
         0 => Action::AttachInternetGateway { gateway: random.of(&own_gateways(state, account))?, vpc },
         1 => Action::DetachInternetGateway { gateway: internet_gateway_of(state, vpc)?, vpc },
         2 => Action::CreateInternetGateway { tags: Vec::new() },
@@ -293,12 +293,7 @@ fn edge(random: &mut Random, state: &State, vpc: VpcId, account: AccountId) -> O
             Action::DisassociateAddress { association }
         }
         9 => Action::ReleaseAddress { allocation: random.of(&addresses(state, account, false))? },
-        10 => {
-            let service = random.one(["s3", "dynamodb"]);
-            Action::CreateGatewayEndpoint(new_endpoint(random, state, vpc, service))
-        }
-        11 => Action::DeleteVpcEndpoint { endpoint: random.of(&endpoints)? },
-        12 => endpoint_change(random, state, vpc)?,
+        10..13 => endpoint::command(random, state, vpc)?,
         13 => Action::SetVpcDns { vpc, support: Some(random.chance(60)), hostnames: Some(random.chance(50)) },
         14 => {
             let more = ["10.2.0.0/16", "10.0.128.0/20", "10.3.0.0/24", "100.64.0.0/20", "172.16.9.0/24"];
@@ -313,18 +308,4 @@ fn edge(random: &mut Random, state: &State, vpc: VpcId, account: AccountId) -> O
             Action::CreateSubnet { vpc, cidr, zone: None, tags: Vec::new() }
         }
     })
-}
-
-fn endpoint_change(random: &mut Random, state: &State, vpc: VpcId) -> Option<Action> {
-    let endpoints: Vec<_> = state.vpc_endpoints.values().filter(|x| x.vpc == vpc).collect();
-    let found = random.of(&endpoints)?;
-    let leads = |table: &RouteTableId| found.route_tables.contains(table);
-    let others: Vec<_> = tables(state, vpc).into_iter().filter(|table| !leads(table)).collect();
-    let there: Vec<_> = found.route_tables.iter().copied().collect();
-    let change = EndpointChange {
-        add_route_tables: random.of(&others).filter(|_| random.chance(60)).into_iter().collect(),
-        remove_route_tables: random.of(&there).filter(|_| random.chance(40)).into_iter().collect(),
-        policy: random.chance(20).then(|| Some("{}".to_owned())),
-    };
-    Some(Action::ModifyVpcEndpoint { endpoint: found.id, change })
 }

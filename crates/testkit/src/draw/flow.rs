@@ -21,8 +21,8 @@ pub fn flow(random: &mut Random, state: &State) -> Option<Flow> {
     }
     let mut entry = random.of(&all)?;
     let mut found = state.network_interfaces.get(&entry)?;
-    // A NAT gateway's interface sends nothing of its own.
-    if found.kind == InterfaceKind::NatGateway && random.chance(90) {
+    // What AWS manages sends nothing of its own.
+    if found.kind != InterfaceKind::Interface && random.chance(90) {
         entry = random.of(&all)?;
         found = state.network_interfaces.get(&entry)?;
     }
@@ -109,7 +109,15 @@ pub(super) fn address(random: &mut Random, state: &State, vpc: VpcId) -> Ipv4Add
 }
 
 fn private_address(random: &mut Random, state: &State, vpc: VpcId) -> Option<Ipv4Addr> {
-    let interface = random.of(&interfaces_of(state, vpc))?;
+    let mut interfaces = interfaces_of(state, vpc);
+    if random.chance(20) {
+        // Those of endpoints, which are less numerous than they matter.
+        let is_of_endpoint = |id: &NetworkInterfaceId| {
+            state.network_interfaces.get(id).is_some_and(|x| matches!(x.kind, InterfaceKind::VpcEndpoint(_)))
+        };
+        interfaces.retain(is_of_endpoint);
+    }
+    let interface = random.of(&interfaces)?;
     let all = &state.network_interfaces.get(&interface)?.private_addresses;
     random.of(all).map(|private| private.address)
 }

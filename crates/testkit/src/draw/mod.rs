@@ -1,12 +1,13 @@
 //! Random topologies, commands and flows. Values are drawn close to each other and to the edges of blocks and port
 //! ranges, so that rules nest, touch and overlap often.
 
+mod balancer;
 mod command;
+mod endpoint;
 mod flow;
 
 use std::net::Ipv4Addr;
 
-use postern_model::endpoint::NewGatewayEndpoint;
 use postern_model::gateway::{Address, internet_gateway_of};
 use postern_model::instance::{InstanceState, Launch, LaunchInterface, MetadataOptions};
 use postern_model::interface::{InterfaceChange, InterfaceKind, NewInterface};
@@ -145,6 +146,9 @@ fn edge(world: &mut World, random: &mut Random, account: AccountId, vpc: VpcId) 
         let nat = Action::CreateNatGateway { subnet, allocation, private_address: None, tags: Vec::new() };
         let _ = world.run(account, nat);
     }
+    if let (Some(new), true) = (balancer::new(random, &world.state, vpc), random.chance(40)) {
+        let _ = world.run(account, new);
+    }
     if let (Some(allocation), Some(interface)) =
         (random.of(&addresses(&world.state, account, false)), random.of(&interfaces_of(&world.state, vpc)))
     {
@@ -162,6 +166,13 @@ fn edge(world: &mut World, random: &mut Random, account: AccountId, vpc: VpcId) 
         }
         let target = usual.filter(|_| random.chance(80)).or(target(random, &world.state, vpc));
         default_route(world, account, table, target);
+        // Now and then a NAT gateway stands between two subnets.
+        let other = random.of(&all).and_then(|other| world.state.subnets.get(&other)).map(|other| other.cidr);
+        if let (Some(cidr), Some(nat), true) = (other, nat, random.chance(35)) {
+            let (destination, target) =
+                (RouteDestination::Cidr(IpNet::V4(cidr)), RouteTargetChoice::Target(nat));
+            let _ = world.run(account, Action::CreateRoute { table, destination, target });
+        }
     }
     if let Some(main) = world.state.vpcs.get(&vpc).map(|vpc| vpc.main_route_table) {
         let target = target(random, &world.state, vpc).filter(|_| random.chance(80));
@@ -169,8 +180,14 @@ fn edge(world: &mut World, random: &mut Random, account: AccountId, vpc: VpcId) 
     }
     for service in ["s3", "dynamodb"] {
         if random.chance(50) {
-            let new = new_endpoint(random, &world.state, vpc, service);
-            let _ = world.run(account, Action::CreateGatewayEndpoint(new));
+            let new = endpoint::new_gateway(random, &world.state, vpc, service);
+            let _ = world.run(account, new);
+        }
+    }
+    for service in ["ec2", "s3"] {
+        if random.chance(60) {
+            let new = endpoint::new_interface(random, &world.state, vpc, service);
+            let _ = world.run(account, new);
         }
     }
 }
@@ -180,12 +197,6 @@ fn default_route(world: &mut World, account: AccountId, table: RouteTableId, tar
     if let Some(target) = target.map(RouteTargetChoice::Target) {
         let _ = world.run(account, Action::CreateRoute { table, destination, target });
     }
-}
-
-fn new_endpoint(random: &mut Random, state: &State, vpc: VpcId, service: &str) -> NewGatewayEndpoint {
-    let route_tables = tables(state, vpc).into_iter().filter(|_| random.chance(60)).collect();
-    let service_name = format!("com.amazonaws.us-east-1.{service}");
-    NewGatewayEndpoint { vpc, service_name, route_tables, policy: None, tags: Vec::new() }
 }
 
 fn launch(random: &mut Random, state: &State, vpc: VpcId) -> Option<Launch> {

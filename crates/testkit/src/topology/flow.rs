@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 
-use postern_model::{NetworkInterfaceId, VpcId};
+use postern_model::{NetworkInterfaceId, ResourceId, VpcId};
 use postern_path::explain::{Explanation, action_words, explain, name_line};
 use postern_path::{
     Decision, Flow, NameSource, Outcome, Question, Reply, Resolution, SourceRewrite, Through, Transport,
@@ -73,6 +73,9 @@ impl Topology {
             let address = address.and_then(|address| address.parse().ok());
             return address.map(Destination::Address).ok_or(format!("`{name}` has no public address"));
         }
+        if let Some(name) = target.strip_prefix("vpce(").and_then(|rest| rest.strip_suffix(')')) {
+            return self.endpoint_name(name).map(Destination::Host).ok_or(format!("`{name}` has no name"));
+        }
         if target == "resolver" {
             let found = vpc.and_then(|vpc| self.state.vpcs.get(&vpc)).ok_or("no VPC")?;
             return Ok(Destination::Address(found.resolver()));
@@ -82,6 +85,20 @@ impl Topology {
             return Ok(Destination::Address(found.primary_address()));
         }
         target.parse().map(Destination::Address).map_err(|_| format!("there is no `{target}`"))
+    }
+
+    /// The own name of an interface endpoint, or what is written before it and a dot below it.
+    fn endpoint_name(&self, name: &str) -> Option<String> {
+        let (front, name) = name.split_once('/').map_or((None, name), |(front, name)| (Some(front), name));
+        let (name, zone) = name.split_once('@').map_or((name, None), |(name, zone)| (name, Some(zone)));
+        let ResourceId::VpcEndpoint(id) = self.id(name)? else { return None };
+        let own = self.state.vpc_endpoints.get(&id)?.dns(&self.state).own;
+        let found = own.iter().find(|(name, _)| match zone {
+            Some(zone) => name.split('.').next().is_some_and(|first| first.ends_with(zone)),
+            None => true,
+        });
+        let (found, _) = found?;
+        Some(front.map_or_else(|| found.clone(), |front| format!("{front}.{found}")))
     }
 
     fn by_name(&self, vpc: VpcId, host: &str, flow: impl Fn(Ipv4Addr) -> Flow) -> Probe {

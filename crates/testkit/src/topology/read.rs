@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use postern_model::endpoint::NewGatewayEndpoint;
+use postern_model::endpoint::{
+    DnsChoice, EndpointChange, InterfaceChange, NewGatewayEndpoint, NewInterfaceEndpoint,
+};
 use postern_model::instance::{InstanceState, Launch, LaunchInterface, MetadataOptions};
-use postern_model::interface::{InterfaceChange, InterfaceKind, NewInterface};
+use postern_model::interface::{InterfaceChange as ChangeOfInterface, InterfaceKind, NewInterface};
 use postern_model::network_acl::AclEntry;
 use postern_model::prefix_list::NewPrefixList;
 use postern_model::route::{RouteDestination, RouteTarget, RouteTargetChoice};
 use postern_model::security_group::{NewRule, Peer, Permission, RuleChoice, Traffic};
 use postern_model::{
-    AccountId, Action, IpNet, NetworkInterfaceId, PrefixListId, ResourceId, SecurityGroupId, SubnetId, VpcId,
+    AccountId, Action, IpNet, NetworkInterfaceId, PrefixListId, ResourceId, SecurityGroupId, SubnetId,
+    VpcEndpointId, VpcId,
 };
 use postern_path::{Plan, Uplink};
 
@@ -312,7 +315,7 @@ impl Reader {
         if !options.contains(&"no-check") {
             return Ok(());
         }
-        let change = InterfaceChange::SourceDestCheck(false);
+        let change = ChangeOfInterface::SourceDestCheck(false);
         self.run(Action::ModifyNetworkInterface { interface, change })
     }
 
@@ -389,6 +392,9 @@ impl Reader {
     }
 
     fn new_endpoint(&mut self, name: &str, service: &str, options: &[&str]) -> Read<()> {
+        if let Some(subnets) = option(options, "subnets") {
+            return self.new_interface_endpoint(name, service, subnets, options);
+        }
         let vpc = self.vpc(name.split('.').next().unwrap_or(name))?;
         let tables = option(options, "tables").unwrap_or("main");
         let tables = tables.split(',').map(|table| match self.find(&qualified(name, table))? {
@@ -401,6 +407,49 @@ impl Reader {
         let id = self.create(name, Action::CreateGatewayEndpoint(new))?;
         let ResourceId::VpcEndpoint(endpoint) = id else { return Err("not an endpoint".to_owned()) };
         self.run(Action::ReportVpcEndpointReady { endpoint })
+    }
+
+    fn new_interface_endpoint(
+        &mut self,
+        name: &str,
+        service: &str,
+        subnets: &str,
+        options: &[&str],
+    ) -> Read<()> {
+        let names: Vec<&str> = subnets.split(',').filter(|subnet| !subnet.is_empty()).collect();
+        let subnets = names.iter().map(|subnet| self.subnet(name, subnet)).collect::<Read<Vec<_>>>()?;
+        let address = option(options, "ip").map(parse).transpose()?;
+        let new = NewInterfaceEndpoint {
+            vpc: self.vpc(name.split('.').next().unwrap_or(name))?,
+            service_name: format!("com.amazonaws.us-east-1.{service}"),
+            addresses: subnets.first().copied().zip(address).into_iter().collect(),
+            subnets,
+            groups: self.groups(name, options)?.unwrap_or_default(),
+            private_dns: options.contains(&"private"),
+            dns: DnsChoice { record_ip_type: None, inbound_only: Some(options.contains(&"inbound-only")) },
+            policy: None,
+            tags: Vec::new(),
+        };
+        let id = self.create(name, Action::CreateInterfaceEndpoint(new))?;
+        let ResourceId::VpcEndpoint(endpoint) = id else { return Err("not an endpoint".to_owned()) };
+        self.name_interfaces(name, endpoint)?;
+        let label = self.world.state.vpc_endpoints.get(&endpoint).and_then(|e| e.interface.as_ref());
+        let label = label.map(|part| part.label.clone()).unwrap_or_default();
+        self.words.push((format!("{endpoint}-{label}"), name.to_owned()));
+        self.run(Action::ReportVpcEndpointReady { endpoint })
+    }
+
+    /// The interface of the endpoint `a.e` in the subnet `a.s` is `a.e.s`.
+    fn name_interfaces(&mut self, name: &str, endpoint: VpcEndpointId) -> Read<()> {
+        let found = self.world.state.vpc_endpoints.get(&endpoint).cloned().ok_or("it is not there")?;
+        let interfaces = found.interface.as_ref().map(|part| part.interfaces.clone()).unwrap_or_default();
+        for (subnet, interface) in interfaces {
+            let subnet = self.ids.iter().find(|(_, id)| **id == subnet.into()).map(|(name, _)| name.clone());
+            let subnet = subnet.ok_or("a subnet without a name")?;
+            let short = subnet.rsplit('.').next().unwrap_or_default();
+            self.name(&format!("{name}.{short}"), interface);
+        }
+        Ok(())
     }
 
     // ---- what is in it
@@ -518,7 +567,7 @@ impl Reader {
             ["then", "terminate", name] => self.terminate(name),
             ["then", "groups", interface, groups] => self.change_groups(interface, groups),
             ["then", "check", interface, on] => self.interface(interface).and_then(|interface| {
-                let change = InterfaceChange::SourceDestCheck(*on == "on");
+                let change = ChangeOfInterface::SourceDestCheck(*on == "on");
                 self.run(Action::ModifyNetworkInterface { interface, change })
             }),
             ["then", "allow", group, rule @ ..] => {
@@ -527,6 +576,26 @@ impl Reader {
             }
             ["then", "revoke", rule] => self.revoke(rule),
             ["then", "unroute", table, cidr] => self.unroute(table, cidr),
+            ["then", "private", endpoint, on] => self.change_endpoint(
+                endpoint,
+                InterfaceChange { private_dns: Some(*on == "on"), ..InterfaceChange::default() },
+            ),
+            ["then", "join", endpoint, subnet] => self.subnet(endpoint, subnet).and_then(|subnet| {
+                let change = InterfaceChange { add_subnets: vec![subnet], ..InterfaceChange::default() };
+                self.change_endpoint(endpoint, change)
+            }),
+            ["then", "leave", endpoint, subnet] => self.subnet(endpoint, subnet).and_then(|subnet| {
+                let change = InterfaceChange { remove_subnets: vec![subnet], ..InterfaceChange::default() };
+                self.change_endpoint(endpoint, change)
+            }),
+            ["then", "regroup", endpoint, group, into] => self
+                .group(group, group)
+                .and_then(|gone| Ok((gone, self.group(into, into)?)))
+                .and_then(|(gone, new)| {
+                    let (add_groups, remove_groups) = (vec![new], vec![gone]);
+                    let change = InterfaceChange { add_groups, remove_groups, ..InterfaceChange::default() };
+                    self.change_endpoint(endpoint, change)
+                }),
             ["then", "block", vpc, cidr] => parse(cidr).and_then(|cidr| {
                 let vpc = self.vpc(vpc)?;
                 self.run(Action::AssociateVpcCidrBlock { vpc, cidr })
@@ -535,6 +604,15 @@ impl Reader {
             _ => Ok(()),
         };
         at(&statement.head, result)
+    }
+
+    fn change_endpoint(&mut self, name: &str, interface: InterfaceChange) -> Read<()> {
+        let ResourceId::VpcEndpoint(endpoint) = self.find(name)? else {
+            return Err("not an endpoint".to_owned());
+        };
+        let change = EndpointChange { interface, ..EndpointChange::default() };
+        self.run(Action::ModifyVpcEndpoint { endpoint, change })?;
+        self.name_interfaces(name, endpoint)
     }
 
     fn stop(&mut self, name: &str) -> Read<()> {
@@ -556,7 +634,7 @@ impl Reader {
     fn change_groups(&mut self, interface: &str, groups: &str) -> Read<()> {
         let interface = self.interface(interface)?;
         let groups = groups.split(',').map(|name| self.group(name, name)).collect::<Read<Vec<_>>>()?;
-        let change = InterfaceChange::Groups(groups);
+        let change = ChangeOfInterface::Groups(groups);
         self.run(Action::ModifyNetworkInterface { interface, change })
     }
 

@@ -80,6 +80,17 @@ operations! {
     DescribeVpcEndpoints(DescribeVpcEndpointsRequest) => DescribeVpcEndpointsResult;
     DeleteVpcEndpoints(DeleteVpcEndpointsRequest) => DeleteVpcEndpointsResult;
     DescribeVpcEndpointServices(DescribeVpcEndpointServicesRequest) => DescribeVpcEndpointServicesResult;
+    CreateVpcEndpointServiceConfiguration(CreateVpcEndpointServiceConfigurationRequest) => CreateVpcEndpointServiceConfigurationResult;
+    ModifyVpcEndpointServiceConfiguration(ModifyVpcEndpointServiceConfigurationRequest) => ModifyVpcEndpointServiceConfigurationResult;
+    DescribeVpcEndpointServiceConfigurations(DescribeVpcEndpointServiceConfigurationsRequest) => DescribeVpcEndpointServiceConfigurationsResult;
+    DeleteVpcEndpointServiceConfigurations(DeleteVpcEndpointServiceConfigurationsRequest) => DeleteVpcEndpointServiceConfigurationsResult;
+    ModifyVpcEndpointServicePermissions(ModifyVpcEndpointServicePermissionsRequest) => ModifyVpcEndpointServicePermissionsResult;
+    DescribeVpcEndpointServicePermissions(DescribeVpcEndpointServicePermissionsRequest) => DescribeVpcEndpointServicePermissionsResult;
+    ModifyVpcEndpointServicePayerResponsibility(ModifyVpcEndpointServicePayerResponsibilityRequest) => ModifyVpcEndpointServicePayerResponsibilityResult;
+    StartVpcEndpointServicePrivateDnsVerification(StartVpcEndpointServicePrivateDnsVerificationRequest) => StartVpcEndpointServicePrivateDnsVerificationResult;
+    DescribeVpcEndpointConnections(DescribeVpcEndpointConnectionsRequest) => DescribeVpcEndpointConnectionsResult;
+    AcceptVpcEndpointConnections(AcceptVpcEndpointConnectionsRequest) => AcceptVpcEndpointConnectionsResult;
+    RejectVpcEndpointConnections(RejectVpcEndpointConnectionsRequest) => RejectVpcEndpointConnectionsResult;
     RunInstances(RunInstancesRequest) => Reservation;
     DescribeInstances(DescribeInstancesRequest) => DescribeInstancesResult;
     StopInstances(StopInstancesRequest) => StopInstancesResult;
@@ -126,6 +137,8 @@ const ACCOUNT_ATTRIBUTE_NAME_STRING_LIST: Kind = Kind::List(&List { item: ACCOUN
 const ACCOUNT_ATTRIBUTE_VALUE_LIST: Kind = Kind::List(&List { item: Kind::Structure(AccountAttributeValue::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
 const ADD_PREFIX_LIST_ENTRIES: Kind = Kind::List(&List { item: Kind::Structure(AddPrefixListEntry::SHAPE), query_item: "member", xml_item: "item", size: Range::new(0, 100) });
+#[rustfmt::skip]
+const ADDED_PRINCIPAL_SET: Kind = Kind::List(&List { item: Kind::Structure(AddedPrincipal::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 values! { ADDRESS_ATTRIBUTE_NAME_VALUES:
     "domain-name"
 }
@@ -140,6 +153,8 @@ const ADDRESS_SET: Kind = Kind::List(&List { item: Kind::Structure(AddressAttrib
 const ALLOCATION_ID_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "AllocationId", xml_item: "AllocationId", size: Range::ANY });
 #[rustfmt::skip]
 const ALLOCATION_IDS: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const ALLOWED_PRINCIPAL_SET: Kind = Kind::List(&List { item: Kind::Structure(AllowedPrincipal::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 values! { AMD_SEV_SNP_SPECIFICATION_VALUES:
     "enabled" "disabled"
 }
@@ -672,8 +687,18 @@ const NEW_DHCP_CONFIGURATION_LIST: Kind = Kind::List(&List { item: Kind::Structu
 const NITRO_TPM_SUPPORTED_VERSIONS_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
 const OWNER_STRING_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "Owner", xml_item: "Owner", size: Range::ANY });
+values! { PAYER_RESPONSIBILITY_VALUES:
+    "ServiceOwner"
+}
+#[rustfmt::skip]
+const PAYER_RESPONSIBILITY: Kind = Kind::Text(&Text { values: PAYER_RESPONSIBILITY_VALUES, length: Range::ANY, pattern: None });
 #[rustfmt::skip]
 const PAYER_RESPONSIBILITY_SET: Kind = Kind::List(&List { item: Kind::Structure(PayerResponsibilityEntry::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+values! { PERMISSION_TYPE_VALUES:
+    "vpc-endpoint" "transit-gateway-attachment"
+}
+#[rustfmt::skip]
+const PERMISSION_TYPE: Kind = Kind::Text(&Text { values: PERMISSION_TYPE_VALUES, length: Range::ANY, pattern: None });
 #[rustfmt::skip]
 const PLACEMENT_GROUP_STRATEGY_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
@@ -783,6 +808,8 @@ const SECURITY_GROUP_RULE_UPDATE_LIST: Kind = Kind::List(&List { item: Kind::Str
 #[rustfmt::skip]
 const SECURITY_GROUP_STRING_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "SecurityGroup", xml_item: "SecurityGroup", size: Range::ANY });
 #[rustfmt::skip]
+const SERVICE_CONFIGURATION_SET: Kind = Kind::List(&List { item: Kind::Structure(ServiceConfiguration::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
 const SERVICE_DETAIL_SET: Kind = Kind::List(&List { item: Kind::Structure(ServiceDetail::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
 const SERVICE_TYPE_DETAIL_SET: Kind = Kind::List(&List { item: Kind::Structure(ServiceTypeDetail::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
@@ -815,6 +842,8 @@ const SUPPORTED_INSTANCE_TYPE_SET: Kind = Kind::List(&List { item: Kind::Structu
 #[rustfmt::skip]
 const SUPPORTED_IP_ADDRESS_TYPES: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::new(0, 2) });
 #[rustfmt::skip]
+const SUPPORTED_REGION_SET: Kind = Kind::List(&List { item: Kind::Structure(SupportedRegionDetail::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
 const TAG_DESCRIPTION_LIST: Kind = Kind::List(&List { item: Kind::Structure(TagDescription::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
 const TAG_LIST: Kind = Kind::List(&List { item: Kind::Structure(Tag::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
@@ -826,6 +855,8 @@ values! { TENANCY_VALUES:
 const TENANCY: Kind = Kind::Text(&Text { values: TENANCY_VALUES, length: Range::ANY, pattern: None });
 #[rustfmt::skip]
 const THREADS_PER_CORE_LIST: Kind = Kind::List(&List { item: INTEGER, query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const TRANSIT_GATEWAY_ATTACHMENT_ID_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::new(0, 50) });
 #[rustfmt::skip]
 const UNSUCCESSFUL_ITEM_SET: Kind = Kind::List(&List { item: Kind::Structure(UnsuccessfulItem::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
@@ -860,11 +891,15 @@ values! { VPC_ENCRYPTION_CONTROL_MODE_VALUES:
 #[rustfmt::skip]
 const VPC_ENCRYPTION_CONTROL_MODE: Kind = Kind::Text(&Text { values: VPC_ENCRYPTION_CONTROL_MODE_VALUES, length: Range::ANY, pattern: None });
 #[rustfmt::skip]
+const VPC_ENDPOINT_CONNECTION_SET: Kind = Kind::List(&List { item: Kind::Structure(VpcEndpointConnection::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
 const VPC_ENDPOINT_ID_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
 const VPC_ENDPOINT_ROUTE_TABLE_ID_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
 const VPC_ENDPOINT_SECURITY_GROUP_ID_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const VPC_ENDPOINT_SERVICE_ID_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
 const VPC_ENDPOINT_SET: Kind = Kind::List(&List { item: Kind::Structure(VpcEndpoint::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
@@ -888,6 +923,21 @@ const ZONE_ID_STRING_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "Zo
 const ZONE_NAME_STRING_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "ZoneName", xml_item: "ZoneName", size: Range::ANY });
 
 structure! {
+    AcceptVpcEndpointConnectionsRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        service_id: Option<String> = "ServiceId" "ServiceId" "ServiceId", TEXT, required;
+        transit_gateway_attachment_ids: Vec<String> = "TransitGatewayAttachmentIds" "TransitGatewayAttachmentId" "TransitGatewayAttachmentId", TRANSIT_GATEWAY_ATTACHMENT_ID_LIST;
+        vpc_endpoint_ids: Vec<String> = "VpcEndpointIds" "VpcEndpointId" "VpcEndpointId", VPC_ENDPOINT_ID_LIST, required;
+    }
+}
+
+structure! {
+    AcceptVpcEndpointConnectionsResult {
+        unsuccessful: Option<Vec<UnsuccessfulItem>> = "Unsuccessful" "Unsuccessful" "unsuccessful", UNSUCCESSFUL_ITEM_SET;
+    }
+}
+
+structure! {
     AccountAttribute {
         attribute_name: Option<String> = "AttributeName" "AttributeName" "attributeName", TEXT;
         attribute_values: Option<Vec<AccountAttributeValue>> = "AttributeValues" "AttributeValueSet" "attributeValueSet", ACCOUNT_ATTRIBUTE_VALUE_LIST;
@@ -904,6 +954,16 @@ structure! {
     AddPrefixListEntry {
         cidr: Option<String> = "Cidr" "Cidr" "Cidr", TEXT, required;
         description: Option<String> = "Description" "Description" "Description", TEXT;
+    }
+}
+
+structure! {
+    AddedPrincipal {
+        permission_type: Option<String> = "PermissionType" "PermissionType" "permissionType", PERMISSION_TYPE;
+        principal: Option<String> = "Principal" "Principal" "principal", TEXT;
+        principal_type: Option<String> = "PrincipalType" "PrincipalType" "principalType", TEXT;
+        service_id: Option<String> = "ServiceId" "ServiceId" "serviceId", TEXT;
+        service_permission_id: Option<String> = "ServicePermissionId" "ServicePermissionId" "servicePermissionId", TEXT;
     }
 }
 
@@ -960,6 +1020,17 @@ structure! {
         network_border_group: Option<String> = "NetworkBorderGroup" "NetworkBorderGroup" "networkBorderGroup", TEXT;
         public_ip: Option<String> = "PublicIp" "PublicIp" "publicIp", TEXT;
         public_ipv4_pool: Option<String> = "PublicIpv4Pool" "PublicIpv4Pool" "publicIpv4Pool", TEXT;
+    }
+}
+
+structure! {
+    AllowedPrincipal {
+        permission_type: Option<String> = "PermissionType" "PermissionType" "permissionType", PERMISSION_TYPE;
+        principal: Option<String> = "Principal" "Principal" "principal", TEXT;
+        principal_type: Option<String> = "PrincipalType" "PrincipalType" "principalType", TEXT;
+        service_id: Option<String> = "ServiceId" "ServiceId" "serviceId", TEXT;
+        service_permission_id: Option<String> = "ServicePermissionId" "ServicePermissionId" "servicePermissionId", TEXT;
+        tags: Option<Vec<Tag>> = "Tags" "TagSet" "tagSet", TAG_LIST;
     }
 }
 
@@ -1594,6 +1665,27 @@ structure! {
 }
 
 structure! {
+    CreateVpcEndpointServiceConfigurationRequest {
+        acceptance_required: Option<bool> = "AcceptanceRequired" "AcceptanceRequired" "AcceptanceRequired", BOOLEAN;
+        client_token: Option<String> = "ClientToken" "ClientToken" "ClientToken", TEXT;
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        gateway_load_balancer_arns: Vec<String> = "GatewayLoadBalancerArns" "GatewayLoadBalancerArn" "GatewayLoadBalancerArn", VALUE_STRING_LIST;
+        network_load_balancer_arns: Vec<String> = "NetworkLoadBalancerArns" "NetworkLoadBalancerArn" "NetworkLoadBalancerArn", VALUE_STRING_LIST;
+        private_dns_name: Option<String> = "PrivateDnsName" "PrivateDnsName" "PrivateDnsName", TEXT;
+        supported_ip_address_types: Vec<String> = "SupportedIpAddressTypes" "SupportedIpAddressType" "SupportedIpAddressType", VALUE_STRING_LIST;
+        supported_regions: Vec<String> = "SupportedRegions" "SupportedRegion" "SupportedRegion", VALUE_STRING_LIST;
+        tag_specifications: Vec<TagSpecification> = "TagSpecifications" "TagSpecification" "TagSpecification", TAG_SPECIFICATION_LIST;
+    }
+}
+
+structure! {
+    CreateVpcEndpointServiceConfigurationResult {
+        client_token: Option<String> = "ClientToken" "ClientToken" "clientToken", TEXT;
+        service_configuration: Option<ServiceConfiguration> = "ServiceConfiguration" "ServiceConfiguration" "serviceConfiguration", Kind::Structure(ServiceConfiguration::SHAPE);
+    }
+}
+
+structure! {
     CreateVpcRequest {
         amazon_provided_ipv6_cidr_block: Option<bool> = "AmazonProvidedIpv6CidrBlock" "AmazonProvidedIpv6CidrBlock" "amazonProvidedIpv6CidrBlock", BOOLEAN;
         cidr_block: Option<String> = "CidrBlock" "CidrBlock" "CidrBlock", TEXT;
@@ -1753,6 +1845,19 @@ structure! {
         dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
         resources: Vec<String> = "Resources" "ResourceId" "resourceId", RESOURCE_ID_LIST, required;
         tags: Vec<Tag> = "Tags" "Tag" "tag", TAG_LIST;
+    }
+}
+
+structure! {
+    DeleteVpcEndpointServiceConfigurationsRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        service_ids: Vec<String> = "ServiceIds" "ServiceId" "ServiceId", VPC_ENDPOINT_SERVICE_ID_LIST, required;
+    }
+}
+
+structure! {
+    DeleteVpcEndpointServiceConfigurationsResult {
+        unsuccessful: Option<Vec<UnsuccessfulItem>> = "Unsuccessful" "Unsuccessful" "unsuccessful", UNSUCCESSFUL_ITEM_SET;
     }
 }
 
@@ -2206,6 +2311,56 @@ structure! {
         enable_dns_support: Option<AttributeBooleanValue> = "EnableDnsSupport" "EnableDnsSupport" "enableDnsSupport", Kind::Structure(AttributeBooleanValue::SHAPE);
         enable_network_address_usage_metrics: Option<AttributeBooleanValue> = "EnableNetworkAddressUsageMetrics" "EnableNetworkAddressUsageMetrics" "enableNetworkAddressUsageMetrics", Kind::Structure(AttributeBooleanValue::SHAPE);
         vpc_id: Option<String> = "VpcId" "VpcId" "vpcId", TEXT;
+    }
+}
+
+structure! {
+    DescribeVpcEndpointConnectionsRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        filters: Vec<Filter> = "Filters" "Filter" "Filter", FILTER_LIST;
+        max_results: Option<i64> = "MaxResults" "MaxResults" "MaxResults", INTEGER;
+        next_token: Option<String> = "NextToken" "NextToken" "NextToken", TEXT;
+    }
+}
+
+structure! {
+    DescribeVpcEndpointConnectionsResult {
+        next_token: Option<String> = "NextToken" "NextToken" "nextToken", TEXT;
+        vpc_endpoint_connections: Option<Vec<VpcEndpointConnection>> = "VpcEndpointConnections" "VpcEndpointConnectionSet" "vpcEndpointConnectionSet", VPC_ENDPOINT_CONNECTION_SET;
+    }
+}
+
+structure! {
+    DescribeVpcEndpointServiceConfigurationsRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        filters: Vec<Filter> = "Filters" "Filter" "Filter", FILTER_LIST;
+        max_results: Option<i64> = "MaxResults" "MaxResults" "MaxResults", INTEGER;
+        next_token: Option<String> = "NextToken" "NextToken" "NextToken", TEXT;
+        service_ids: Vec<String> = "ServiceIds" "ServiceId" "ServiceId", VPC_ENDPOINT_SERVICE_ID_LIST;
+    }
+}
+
+structure! {
+    DescribeVpcEndpointServiceConfigurationsResult {
+        next_token: Option<String> = "NextToken" "NextToken" "nextToken", TEXT;
+        service_configurations: Option<Vec<ServiceConfiguration>> = "ServiceConfigurations" "ServiceConfigurationSet" "serviceConfigurationSet", SERVICE_CONFIGURATION_SET;
+    }
+}
+
+structure! {
+    DescribeVpcEndpointServicePermissionsRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        filters: Vec<Filter> = "Filters" "Filter" "Filter", FILTER_LIST;
+        max_results: Option<i64> = "MaxResults" "MaxResults" "MaxResults", INTEGER;
+        next_token: Option<String> = "NextToken" "NextToken" "NextToken", TEXT;
+        service_id: Option<String> = "ServiceId" "ServiceId" "ServiceId", TEXT, required;
+    }
+}
+
+structure! {
+    DescribeVpcEndpointServicePermissionsResult {
+        allowed_principals: Option<Vec<AllowedPrincipal>> = "AllowedPrincipals" "AllowedPrincipals" "allowedPrincipals", ALLOWED_PRINCIPAL_SET;
+        next_token: Option<String> = "NextToken" "NextToken" "nextToken", TEXT;
     }
 }
 
@@ -3524,6 +3679,61 @@ structure! {
 }
 
 structure! {
+    ModifyVpcEndpointServiceConfigurationRequest {
+        acceptance_required: Option<bool> = "AcceptanceRequired" "AcceptanceRequired" "AcceptanceRequired", BOOLEAN;
+        add_gateway_load_balancer_arns: Vec<String> = "AddGatewayLoadBalancerArns" "AddGatewayLoadBalancerArn" "AddGatewayLoadBalancerArn", VALUE_STRING_LIST;
+        add_network_load_balancer_arns: Vec<String> = "AddNetworkLoadBalancerArns" "AddNetworkLoadBalancerArn" "AddNetworkLoadBalancerArn", VALUE_STRING_LIST;
+        add_supported_ip_address_types: Vec<String> = "AddSupportedIpAddressTypes" "AddSupportedIpAddressType" "AddSupportedIpAddressType", VALUE_STRING_LIST;
+        add_supported_regions: Vec<String> = "AddSupportedRegions" "AddSupportedRegion" "AddSupportedRegion", VALUE_STRING_LIST;
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        private_dns_name: Option<String> = "PrivateDnsName" "PrivateDnsName" "PrivateDnsName", TEXT;
+        remove_gateway_load_balancer_arns: Vec<String> = "RemoveGatewayLoadBalancerArns" "RemoveGatewayLoadBalancerArn" "RemoveGatewayLoadBalancerArn", VALUE_STRING_LIST;
+        remove_network_load_balancer_arns: Vec<String> = "RemoveNetworkLoadBalancerArns" "RemoveNetworkLoadBalancerArn" "RemoveNetworkLoadBalancerArn", VALUE_STRING_LIST;
+        remove_private_dns_name: Option<bool> = "RemovePrivateDnsName" "RemovePrivateDnsName" "RemovePrivateDnsName", BOOLEAN;
+        remove_supported_ip_address_types: Vec<String> = "RemoveSupportedIpAddressTypes" "RemoveSupportedIpAddressType" "RemoveSupportedIpAddressType", VALUE_STRING_LIST;
+        remove_supported_regions: Vec<String> = "RemoveSupportedRegions" "RemoveSupportedRegion" "RemoveSupportedRegion", VALUE_STRING_LIST;
+        service_id: Option<String> = "ServiceId" "ServiceId" "ServiceId", TEXT, required;
+    }
+}
+
+structure! {
+    ModifyVpcEndpointServiceConfigurationResult {
+        r#return: Option<bool> = "Return" "Return" "return", BOOLEAN;
+    }
+}
+
+structure! {
+    ModifyVpcEndpointServicePayerResponsibilityRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        payer_responsibility: Option<String> = "PayerResponsibility" "PayerResponsibility" "PayerResponsibility", PAYER_RESPONSIBILITY, required;
+        service_id: Option<String> = "ServiceId" "ServiceId" "ServiceId", TEXT, required;
+    }
+}
+
+structure! {
+    ModifyVpcEndpointServicePayerResponsibilityResult {
+        return_value: Option<bool> = "ReturnValue" "Return" "return", BOOLEAN;
+    }
+}
+
+structure! {
+    ModifyVpcEndpointServicePermissionsRequest {
+        add_allowed_principals: Vec<String> = "AddAllowedPrincipals" "AddAllowedPrincipals" "AddAllowedPrincipals", VALUE_STRING_LIST;
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        permission_type: Option<String> = "PermissionType" "PermissionType" "PermissionType", PERMISSION_TYPE;
+        remove_allowed_principals: Vec<String> = "RemoveAllowedPrincipals" "RemoveAllowedPrincipals" "RemoveAllowedPrincipals", VALUE_STRING_LIST;
+        service_id: Option<String> = "ServiceId" "ServiceId" "ServiceId", TEXT, required;
+    }
+}
+
+structure! {
+    ModifyVpcEndpointServicePermissionsResult {
+        added_principals: Option<Vec<AddedPrincipal>> = "AddedPrincipals" "AddedPrincipalSet" "addedPrincipalSet", ADDED_PRINCIPAL_SET;
+        return_value: Option<bool> = "ReturnValue" "Return" "return", BOOLEAN;
+    }
+}
+
+structure! {
     Monitoring {
         metric_category_ids: Option<Vec<String>> = "MetricCategoryIds" "MetricCategoryIdSet" "metricCategoryIdSet", METRIC_CATEGORY_ID_LIST;
         state: Option<String> = "State" "State" "state", TEXT;
@@ -3876,6 +4086,15 @@ structure! {
 }
 
 structure! {
+    PrivateDnsNameConfiguration {
+        name: Option<String> = "Name" "Name" "name", TEXT;
+        state: Option<String> = "State" "State" "state", TEXT;
+        r#type: Option<String> = "Type" "Type" "type", TEXT;
+        value: Option<String> = "Value" "Value" "value", TEXT;
+    }
+}
+
+structure! {
     PrivateDnsNameOptionsOnLaunch {
         enable_resource_name_dns_aaaa_record: Option<bool> = "EnableResourceNameDnsAAAARecord" "EnableResourceNameDnsAAAARecord" "enableResourceNameDnsAAAARecord", BOOLEAN;
         enable_resource_name_dns_a_record: Option<bool> = "EnableResourceNameDnsARecord" "EnableResourceNameDnsARecord" "enableResourceNameDnsARecord", BOOLEAN;
@@ -3984,6 +4203,21 @@ structure! {
 structure! {
     RegionGeography {
         name: Option<String> = "Name" "Name" "name", TEXT;
+    }
+}
+
+structure! {
+    RejectVpcEndpointConnectionsRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        service_id: Option<String> = "ServiceId" "ServiceId" "ServiceId", TEXT, required;
+        transit_gateway_attachment_ids: Vec<String> = "TransitGatewayAttachmentIds" "TransitGatewayAttachmentId" "TransitGatewayAttachmentId", TRANSIT_GATEWAY_ATTACHMENT_ID_LIST;
+        vpc_endpoint_ids: Vec<String> = "VpcEndpointIds" "VpcEndpointId" "VpcEndpointId", VPC_ENDPOINT_ID_LIST, required;
+    }
+}
+
+structure! {
+    RejectVpcEndpointConnectionsResult {
+        unsuccessful: Option<Vec<UnsuccessfulItem>> = "Unsuccessful" "Unsuccessful" "unsuccessful", UNSUCCESSFUL_ITEM_SET;
     }
 }
 
@@ -4359,6 +4593,29 @@ structure! {
 }
 
 structure! {
+    ServiceConfiguration {
+        acceptance_required: Option<bool> = "AcceptanceRequired" "AcceptanceRequired" "acceptanceRequired", BOOLEAN;
+        availability_zone_ids: Option<Vec<String>> = "AvailabilityZoneIds" "AvailabilityZoneIdSet" "availabilityZoneIdSet", VALUE_STRING_LIST;
+        availability_zones: Option<Vec<String>> = "AvailabilityZones" "AvailabilityZoneSet" "availabilityZoneSet", VALUE_STRING_LIST;
+        base_endpoint_dns_names: Option<Vec<String>> = "BaseEndpointDnsNames" "BaseEndpointDnsNameSet" "baseEndpointDnsNameSet", VALUE_STRING_LIST;
+        gateway_load_balancer_arns: Option<Vec<String>> = "GatewayLoadBalancerArns" "GatewayLoadBalancerArnSet" "gatewayLoadBalancerArnSet", VALUE_STRING_LIST;
+        manages_vpc_endpoints: Option<bool> = "ManagesVpcEndpoints" "ManagesVpcEndpoints" "managesVpcEndpoints", BOOLEAN;
+        network_load_balancer_arns: Option<Vec<String>> = "NetworkLoadBalancerArns" "NetworkLoadBalancerArnSet" "networkLoadBalancerArnSet", VALUE_STRING_LIST;
+        payer_responsibility: Option<String> = "PayerResponsibility" "PayerResponsibility" "payerResponsibility", PAYER_RESPONSIBILITY;
+        private_dns_name: Option<String> = "PrivateDnsName" "PrivateDnsName" "privateDnsName", TEXT;
+        private_dns_name_configuration: Option<PrivateDnsNameConfiguration> = "PrivateDnsNameConfiguration" "PrivateDnsNameConfiguration" "privateDnsNameConfiguration", Kind::Structure(PrivateDnsNameConfiguration::SHAPE);
+        remote_access_enabled: Option<bool> = "RemoteAccessEnabled" "RemoteAccessEnabled" "remoteAccessEnabled", BOOLEAN;
+        service_id: Option<String> = "ServiceId" "ServiceId" "serviceId", TEXT;
+        service_name: Option<String> = "ServiceName" "ServiceName" "serviceName", TEXT;
+        service_state: Option<String> = "ServiceState" "ServiceState" "serviceState", TEXT;
+        service_type: Option<Vec<ServiceTypeDetail>> = "ServiceType" "ServiceType" "serviceType", SERVICE_TYPE_DETAIL_SET;
+        supported_ip_address_types: Option<Vec<String>> = "SupportedIpAddressTypes" "SupportedIpAddressTypeSet" "supportedIpAddressTypeSet", SUPPORTED_IP_ADDRESS_TYPES;
+        supported_regions: Option<Vec<SupportedRegionDetail>> = "SupportedRegions" "SupportedRegionSet" "supportedRegionSet", SUPPORTED_REGION_SET;
+        tags: Option<Vec<Tag>> = "Tags" "TagSet" "tagSet", TAG_LIST;
+    }
+}
+
+structure! {
     ServiceDetail {
         acceptance_required: Option<bool> = "AcceptanceRequired" "AcceptanceRequired" "acceptanceRequired", BOOLEAN;
         availability_zone_ids: Option<Vec<String>> = "AvailabilityZoneIds" "AvailabilityZoneIdSet" "availabilityZoneIdSet", VALUE_STRING_LIST;
@@ -4366,7 +4623,7 @@ structure! {
         base_endpoint_dns_names: Option<Vec<String>> = "BaseEndpointDnsNames" "BaseEndpointDnsNameSet" "baseEndpointDnsNameSet", VALUE_STRING_LIST;
         manages_vpc_endpoints: Option<bool> = "ManagesVpcEndpoints" "ManagesVpcEndpoints" "managesVpcEndpoints", BOOLEAN;
         owner: Option<String> = "Owner" "Owner" "owner", TEXT;
-        payer_responsibility: Option<String> = "PayerResponsibility" "PayerResponsibility" "payerResponsibility", TEXT;
+        payer_responsibility: Option<String> = "PayerResponsibility" "PayerResponsibility" "payerResponsibility", PAYER_RESPONSIBILITY;
         private_dns_name: Option<String> = "PrivateDnsName" "PrivateDnsName" "privateDnsName", TEXT;
         private_dns_name_verification_state: Option<String> = "PrivateDnsNameVerificationState" "PrivateDnsNameVerificationState" "privateDnsNameVerificationState", TEXT;
         private_dns_names: Option<Vec<PrivateDnsDetails>> = "PrivateDnsNames" "PrivateDnsNameSet" "privateDnsNameSet", PRIVATE_DNS_DETAILS_SET;
@@ -4407,6 +4664,19 @@ structure! {
 structure! {
     StartInstancesResult {
         starting_instances: Option<Vec<InstanceStateChange>> = "StartingInstances" "InstancesSet" "instancesSet", INSTANCE_STATE_CHANGE_LIST;
+    }
+}
+
+structure! {
+    StartVpcEndpointServicePrivateDnsVerificationRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        service_id: Option<String> = "ServiceId" "ServiceId" "ServiceId", TEXT, required;
+    }
+}
+
+structure! {
+    StartVpcEndpointServicePrivateDnsVerificationResult {
+        return_value: Option<bool> = "ReturnValue" "Return" "return", BOOLEAN;
     }
 }
 
@@ -4490,6 +4760,13 @@ structure! {
         ipv6_address_attribute: Option<String> = "Ipv6AddressAttribute" "Ipv6AddressAttribute" "ipv6AddressAttribute", TEXT;
         ipv6_cidr_block: Option<String> = "Ipv6CidrBlock" "Ipv6CidrBlock" "ipv6CidrBlock", TEXT;
         ipv6_cidr_block_state: Option<SubnetCidrBlockState> = "Ipv6CidrBlockState" "Ipv6CidrBlockState" "ipv6CidrBlockState", Kind::Structure(SubnetCidrBlockState::SHAPE);
+    }
+}
+
+structure! {
+    SupportedRegionDetail {
+        region: Option<String> = "Region" "Region" "region", TEXT;
+        service_state: Option<String> = "ServiceState" "ServiceState" "serviceState", TEXT;
     }
 }
 
@@ -4685,6 +4962,26 @@ structure! {
         vpc_endpoint_id: Option<String> = "VpcEndpointId" "VpcEndpointId" "vpcEndpointId", TEXT;
         vpc_endpoint_type: Option<String> = "VpcEndpointType" "VpcEndpointType" "vpcEndpointType", VPC_ENDPOINT_TYPE;
         vpc_id: Option<String> = "VpcId" "VpcId" "vpcId", TEXT;
+    }
+}
+
+structure! {
+    VpcEndpointConnection {
+        creation_timestamp: Option<Timestamp> = "CreationTimestamp" "CreationTimestamp" "creationTimestamp", TIMESTAMP;
+        dns_entries: Option<Vec<DnsEntry>> = "DnsEntries" "DnsEntrySet" "dnsEntrySet", DNS_ENTRY_SET;
+        gateway_load_balancer_arns: Option<Vec<String>> = "GatewayLoadBalancerArns" "GatewayLoadBalancerArnSet" "gatewayLoadBalancerArnSet", VALUE_STRING_LIST;
+        ip_address_type: Option<String> = "IpAddressType" "IpAddressType" "ipAddressType", IP_ADDRESS_TYPE;
+        network_load_balancer_arns: Option<Vec<String>> = "NetworkLoadBalancerArns" "NetworkLoadBalancerArnSet" "networkLoadBalancerArnSet", VALUE_STRING_LIST;
+        payer_responsibilities: Option<Vec<PayerResponsibilityEntry>> = "PayerResponsibilities" "PayerResponsibilitySet" "payerResponsibilitySet", PAYER_RESPONSIBILITY_SET;
+        service_id: Option<String> = "ServiceId" "ServiceId" "serviceId", TEXT;
+        tags: Option<Vec<Tag>> = "Tags" "TagSet" "tagSet", TAG_LIST;
+        transit_gateway_attachment_id: Option<String> = "TransitGatewayAttachmentId" "TransitGatewayAttachmentId" "transitGatewayAttachmentId", TEXT;
+        transit_gateway_attachment_owner: Option<String> = "TransitGatewayAttachmentOwner" "TransitGatewayAttachmentOwner" "transitGatewayAttachmentOwner", TEXT;
+        vpc_endpoint_connection_id: Option<String> = "VpcEndpointConnectionId" "VpcEndpointConnectionId" "vpcEndpointConnectionId", TEXT;
+        vpc_endpoint_id: Option<String> = "VpcEndpointId" "VpcEndpointId" "vpcEndpointId", TEXT;
+        vpc_endpoint_owner: Option<String> = "VpcEndpointOwner" "VpcEndpointOwner" "vpcEndpointOwner", TEXT;
+        vpc_endpoint_region: Option<String> = "VpcEndpointRegion" "VpcEndpointRegion" "vpcEndpointRegion", TEXT;
+        vpc_endpoint_state: Option<String> = "VpcEndpointState" "VpcEndpointState" "vpcEndpointState", TEXT;
     }
 }
 

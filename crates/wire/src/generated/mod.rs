@@ -5,6 +5,7 @@
 use crate::shape::Service;
 
 pub mod ec2;
+pub mod elbv2;
 pub mod iam;
 pub mod sts;
 
@@ -12,4 +13,4 @@ pub mod sts;
 pub const BOTOCORE_VERSION: &str = "1.44.5";
 
 /// Every generated service.
-pub const SERVICES: &[&Service] = &[&ec2::SERVICE, &iam::SERVICE, &sts::SERVICE];
+pub const SERVICES: &[&Service] = &[&ec2::SERVICE, &iam::SERVICE, &sts::SERVICE, &elbv2::SERVICE];

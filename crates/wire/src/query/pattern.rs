@@ -78,6 +78,8 @@ impl Node {
 }
 
 fn parse(pattern: &str) -> Option<Node> {
+    // The whole value is matched in any case, so anchors around the whole pattern say nothing more.
+    let pattern = pattern.strip_prefix('^').and_then(|rest| rest.strip_suffix('$')).unwrap_or(pattern);
     let mut parser = Parser { letters: pattern.chars().collect(), at: 0 };
     let node = parser.alternatives()?;
     (parser.at == parser.letters.len()).then_some(node)

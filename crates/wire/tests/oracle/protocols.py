@@ -21,6 +21,19 @@ from botocore.loaders import Loader
 
 LOADER = Loader()
 MODELS = {}
+# botocore's folder of a service, where it is not the name in credential scopes.
+FOLDERS = {"elasticloadbalancing": "elbv2"}
+# What the generator leaves out on purpose: members that only application load balancers have, and address pools.
+LEFT_OUT = {
+    "elasticloadbalancing": {
+        "Action": [
+            "AuthenticateCognitoConfig", "AuthenticateOidcConfig", "FixedResponseConfig", "JwtValidationConfig",
+            "RedirectConfig",
+        ],
+        "CreateLoadBalancerInput": ["CustomerOwnedIpv4Pool", "IpamPools"],
+        "LoadBalancer": ["CustomerOwnedIpv4Pool", "IpamPools"],
+    },
+}
 TEXTS = [
     "a-name", "/", "/a/", "v1", "123456", "arn:aws:iam::123456789012:role/a-name", "AKIAIOSFODNN7EXAMPLE",
     '{"Version": "2012-10-17"}',
@@ -29,7 +42,11 @@ TEXTS = [
 
 def model(service):
     if service not in MODELS:
-        MODELS[service] = botocore.model.ServiceModel(LOADER.load_service_model(service, "service-2"), service)
+        document = LOADER.load_service_model(FOLDERS.get(service, service), "service-2")
+        for shape, members in LEFT_OUT.get(service, {}).items():
+            for member in members:
+                del document["shapes"][shape]["members"][member]
+        MODELS[service] = botocore.model.ServiceModel(document, service)
     return MODELS[service]
 
 

@@ -58,7 +58,7 @@ fn operations(out: &mut String, service: &Service) {
     let _ = writeln!(
         out,
         "operations! {{\n    \"{}\" \"{}\" \"{}\" {protocol};",
-        service.name, service.api_version, service.namespace
+        service.scope, service.api_version, service.namespace
     );
     for operation in &service.operations {
         let output = operation.output.as_deref().unwrap_or("()");

@@ -21,7 +21,8 @@ pub enum Protocol {
 
 /// One service with the operations that are served and the shapes they reach.
 pub struct Service {
-    pub name: &'static str,
+    /// Its name in a credential scope.
+    pub scope: String,
     pub api_version: &'static str,
     pub full_name: String,
     pub namespace: String,
@@ -81,13 +82,14 @@ pub fn read(document: &Value, served: &Served) -> anyhow::Result<Service> {
         other => bail!("protocol `{other}` is not known"),
     };
     ensure!(text(metadata, "apiVersion")? == served.api_version, "the model has another API version");
-    let mut reader = Reader { document, protocol, shapes: BTreeMap::new() };
+    let mut reader = Reader { document, protocol, left_out: served.left_out, shapes: BTreeMap::new() };
     let mut operations = Vec::new();
     for &name in served.operations {
         operations.push(reader.operation(name).with_context(|| format!("operation `{name}`"))?);
     }
+    let scope = text(metadata, "signingName").or_else(|_| text(metadata, "endpointPrefix"))?;
     Ok(Service {
-        name: served.name,
+        scope: scope.to_owned(),
         api_version: served.api_version,
         full_name: text(metadata, "serviceFullName")?.to_owned(),
         namespace: namespace(text(metadata, "xmlNamespace")?),
@@ -105,6 +107,7 @@ fn namespace(modelled: &str) -> String {
 struct Reader<'a> {
     document: &'a Value,
     protocol: Protocol,
+    left_out: &'static [(&'static str, &'static str)],
     shapes: BTreeMap<String, Shape>,
 }
 
@@ -149,7 +152,7 @@ impl Reader<'_> {
         above.push(name.to_owned());
         let shape = object(&self.document["shapes"], name)?;
         if let Some(members) = shape.get("members").and_then(Value::as_object) {
-            for member in members.values() {
+            for (_, member) in members.iter().filter(|(member, _)| !self.is_left_out(name, member)) {
                 self.reach(text(member, "shape")?, reached, above)?;
             }
         }
@@ -160,6 +163,10 @@ impl Reader<'_> {
         }
         above.pop();
         Ok(())
+    }
+
+    fn is_left_out(&self, shape: &str, member: &str) -> bool {
+        self.left_out.contains(&(shape, member))
     }
 
     fn keep(&mut self, name: &str, in_request: bool) -> anyhow::Result<()> {
@@ -194,7 +201,7 @@ impl Reader<'_> {
             ensure!(!in_request, "a map in a request");
             self.map(name, shape)?
         } else {
-            self.kind(shape)?
+            self.kind(name, shape)?
         };
         self.shapes.insert(name.to_owned(), Shape { kind, in_request, sensitive });
         Ok(())
@@ -222,10 +229,10 @@ impl Reader<'_> {
         Ok(Kind::List { item: entry, query_item, xml_item, bounds: Bounds::default() })
     }
 
-    fn kind(&self, shape: &Map<String, Value>) -> anyhow::Result<Kind> {
+    fn kind(&self, name: &str, shape: &Map<String, Value>) -> anyhow::Result<Kind> {
         let bounds = Bounds { min: bound(shape, "min"), max: bound(shape, "max") };
         Ok(match shape.get("type").and_then(Value::as_str).context("no `type`")? {
-            "structure" => Kind::Structure(self.members(shape)?),
+            "structure" => Kind::Structure(self.members(name, shape)?),
             "list" => {
                 let member = shape.get("member").context("list without `member`")?;
                 let item = text(member, "shape")?.to_owned();
@@ -255,7 +262,7 @@ impl Reader<'_> {
         })
     }
 
-    fn members(&self, shape: &Map<String, Value>) -> anyhow::Result<Vec<Member>> {
+    fn members(&self, of: &str, shape: &Map<String, Value>) -> anyhow::Result<Vec<Member>> {
         let required: Vec<String> = match shape.get("required") {
             Some(required) => serde_json::from_value(required.clone())?,
             None => Vec::new(),
@@ -263,7 +270,8 @@ impl Reader<'_> {
         let members =
             shape.get("members").and_then(Value::as_object).context("structure without `members`")?;
         let read = |(name, member): (&String, &Value)| self.member(name, member, required.contains(name));
-        let mut members: Vec<Member> = members.iter().map(read).collect::<anyhow::Result<_>>()?;
+        let kept = members.iter().filter(|(member, _)| !self.is_left_out(of, member));
+        let mut members: Vec<Member> = kept.map(read).collect::<anyhow::Result<_>>()?;
         // Sorted, so that the order does not hang on how the JSON parser was built.
         members.sort_by(|left, right| left.name.cmp(&right.name));
         Ok(members)

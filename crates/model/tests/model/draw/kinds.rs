@@ -3,6 +3,8 @@
 //! INVARIANT: every variant of `Action` has its line here, so a new one does not compile until it is drawn.
 
 use postern_model::Action;
+use postern_model::elb::ElbAction;
+use postern_model::endpoint_service::EndpointServiceAction;
 use postern_model::iam::IamAction;
 
 macro_rules! kinds {
@@ -48,6 +50,31 @@ kinds! {
     Action::Iam(IamAction::UntagRole { .. }) => "Iam.UntagRole",
     Action::Iam(IamAction::Tag { .. }) => "Iam.Tag",
     Action::Iam(IamAction::Untag { .. }) => "Iam.Untag",
+    Action::Elb(ElbAction::CreateLoadBalancer(_)) => "Elb.CreateLoadBalancer",
+    Action::Elb(ElbAction::DeleteLoadBalancer { .. }) => "Elb.DeleteLoadBalancer",
+    Action::Elb(ElbAction::SetSubnets { .. }) => "Elb.SetSubnets",
+    Action::Elb(ElbAction::SetSecurityGroups { .. }) => "Elb.SetSecurityGroups",
+    Action::Elb(ElbAction::ModifyLoadBalancerAttributes { .. }) => "Elb.ModifyLoadBalancerAttributes",
+    Action::Elb(ElbAction::ReportLoadBalancerActive { .. }) => "Elb.ReportLoadBalancerActive",
+    Action::Elb(ElbAction::CreateListener(_)) => "Elb.CreateListener",
+    Action::Elb(ElbAction::ModifyListener { .. }) => "Elb.ModifyListener",
+    Action::Elb(ElbAction::DeleteListener { .. }) => "Elb.DeleteListener",
+    Action::Elb(ElbAction::CreateTargetGroup(_)) => "Elb.CreateTargetGroup",
+    Action::Elb(ElbAction::ModifyTargetGroup { .. }) => "Elb.ModifyTargetGroup",
+    Action::Elb(ElbAction::ModifyTargetGroupAttributes { .. }) => "Elb.ModifyTargetGroupAttributes",
+    Action::Elb(ElbAction::DeleteTargetGroup { .. }) => "Elb.DeleteTargetGroup",
+    Action::Elb(ElbAction::RegisterTargets { .. }) => "Elb.RegisterTargets",
+    Action::Elb(ElbAction::DeregisterTargets { .. }) => "Elb.DeregisterTargets",
+    Action::Elb(ElbAction::ForgetTargets { .. }) => "Elb.ForgetTargets",
+    Action::EndpointService(EndpointServiceAction::Create(_)) => "EndpointService.Create",
+    Action::EndpointService(EndpointServiceAction::Modify { .. }) => "EndpointService.Modify",
+    Action::EndpointService(EndpointServiceAction::Delete { .. }) => "EndpointService.Delete",
+    Action::EndpointService(EndpointServiceAction::ModifyPermissions { .. }) => "EndpointService.ModifyPermissions",
+    Action::EndpointService(EndpointServiceAction::AcceptConnections { .. }) => "EndpointService.AcceptConnections",
+    Action::EndpointService(EndpointServiceAction::RejectConnections { .. }) => "EndpointService.RejectConnections",
+    Action::EndpointService(EndpointServiceAction::SetPayerServiceOwner { .. }) => "EndpointService.SetPayerServiceOwner",
+    Action::EndpointService(EndpointServiceAction::StartPrivateDnsVerification { .. }) => "EndpointService.StartPrivateDnsVerification",
+    Action::EndpointService(EndpointServiceAction::ReportPrivateDnsVerification { .. }) => "EndpointService.ReportPrivateDnsVerification",
     Action::CreateVpc { .. } => "CreateVpc",
     Action::CreateDefaultVpc => "CreateDefaultVpc",
     Action::DeleteVpc { .. } => "DeleteVpc",
@@ -103,9 +130,12 @@ kinds! {
     Action::RestoreManagedPrefixListVersion { .. } => "RestoreManagedPrefixListVersion",
     Action::DeleteManagedPrefixList { .. } => "DeleteManagedPrefixList",
     Action::CreateGatewayEndpoint(_) => "CreateGatewayEndpoint",
+    Action::CreateInterfaceEndpoint(_) => "CreateInterfaceEndpoint",
     Action::ModifyVpcEndpoint { .. } => "ModifyVpcEndpoint",
     Action::DeleteVpcEndpoint { .. } => "DeleteVpcEndpoint",
     Action::ReportVpcEndpointReady { .. } => "ReportVpcEndpointReady",
+    Action::ReportVpcEndpointGone { .. } => "ReportVpcEndpointGone",
+    Action::ForgetVpcEndpoint { .. } => "ForgetVpcEndpoint",
     Action::RunInstances(_) => "RunInstances",
     Action::StopInstances { .. } => "StopInstances",
     Action::StartInstances { .. } => "StartInstances",

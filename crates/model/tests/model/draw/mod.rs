@@ -3,8 +3,10 @@
 //!
 //! Here is what all of them need; each file draws the commands about one part of the model.
 
+mod balance;
 mod compute;
 mod edge;
+mod endpoint;
 mod identity;
 mod interface;
 mod kinds;
@@ -82,6 +84,10 @@ const BUILDERS: &[&str] = &[
     "CreateRoute",
     "CreateRouteTable",
     "CreateGatewayEndpoint",
+    "CreateInterfaceEndpoint",
+    "CreateInterfaceEndpoint",
+    "ModifyVpcEndpoint",
+    "SetVpcDns",
     "RunInstances",
     "RunInstances",
     "ReportInstance",
@@ -90,6 +96,15 @@ const BUILDERS: &[&str] = &[
     "CreateNetworkAclEntry",
     "ModifyManagedPrefixList",
     "Batch",
+    "Elb.CreateLoadBalancer",
+    "Elb.CreateTargetGroup",
+    "Elb.CreateListener",
+    "Elb.RegisterTargets",
+    "Elb.RegisterTargets",
+    "EndpointService.Create",
+    "EndpointService.ModifyPermissions",
+    "EndpointService.AcceptConnections",
+    "EndpointService.RejectConnections",
     "Iam.CreateRole",
     "Iam.CreateInstanceProfile",
     "Iam.AddRoleToInstanceProfile",
@@ -111,10 +126,17 @@ impl Draw<'_> {
         if let Some(kind) = kind.strip_prefix("Iam.") {
             return Action::Iam(self.iam(kind));
         }
+        if let Some(kind) = kind.strip_prefix("Elb.") {
+            return Action::Elb(self.elb(kind));
+        }
+        if let Some(kind) = kind.strip_prefix("EndpointService.") {
+            return Action::EndpointService(self.endpoint_service(kind));
+        }
         let families = [
             Self::account_action,
             Self::network_action,
             Self::route_action,
+            Self::endpoint_action,
             Self::edge_action,
             Self::interface_action,
             Self::security_action,
@@ -229,7 +251,8 @@ impl Draw<'_> {
     }
 
     fn resource(&mut self) -> ResourceId {
-        match self.random.below(9) {
+        match self.random.below(10) {
+            9 => self.balancer().into(),
             0 => self.vpc().into(),
             1 => self.subnet().into(),
             2 => self.table().into(),

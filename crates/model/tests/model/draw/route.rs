@@ -1,6 +1,6 @@
-//! Route tables, routes, and the endpoints that put routes there.
+//! Route tables and routes.
 
-use postern_model::endpoint::{EndpointChange, NewGatewayEndpoint, VpcEndpoint};
+use postern_model::endpoint::VpcEndpoint;
 use postern_model::gateway::InternetGateway;
 use postern_model::route::{RouteDestination, RouteTarget, RouteTargetChoice};
 use postern_model::*;
@@ -8,7 +8,7 @@ use postern_model::*;
 use super::{Draw, net};
 
 impl Draw<'_> {
-    /// A command about route tables, or what leads to endpoints, if this is a kind of them.
+    /// A command about route tables, if this is a kind of them.
     pub(super) fn route_action(&mut self, kind: &str) -> Option<Action> {
         Some(match kind {
             "CreateRouteTable" => Action::CreateRouteTable { vpc: self.vpc(), tags: self.tags() },
@@ -36,36 +36,6 @@ impl Draw<'_> {
             "ReplaceRouteTableAssociation" => Action::ReplaceRouteTableAssociation {
                 association: self.table_association(),
                 table: self.table(),
-            },
-            "CreateGatewayEndpoint" => {
-                let vpc = self.vpc();
-                let services = ["s3", "s3", "dynamodb", "ec2", "none"];
-                Action::CreateGatewayEndpoint(NewGatewayEndpoint {
-                    vpc,
-                    service_name: format!("com.amazonaws.us-east-1.{}", self.random.of(&services)),
-                    route_tables: self.tables_of(vpc),
-                    policy: None,
-                    tags: self.tags(),
-                })
-            }
-            "ModifyVpcEndpoint" => {
-                let endpoint = self.id::<VpcEndpoint>(VpcEndpointId::from_number);
-                let found = self.state.vpc_endpoints.get(&endpoint);
-                let vpc = found.map_or(VpcId::from_number(1 << 40), |found| found.vpc);
-                let remove_route_tables =
-                    found.map_or(Vec::new(), |e| e.route_tables.iter().take(1).copied().collect());
-                let change = EndpointChange {
-                    add_route_tables: self.tables_of(vpc),
-                    remove_route_tables,
-                    policy: self.random.of(&[None, Some(None), Some(Some("{}".to_owned()))]),
-                };
-                Action::ModifyVpcEndpoint { endpoint, change }
-            }
-            "DeleteVpcEndpoint" => {
-                Action::DeleteVpcEndpoint { endpoint: self.id::<VpcEndpoint>(VpcEndpointId::from_number) }
-            }
-            "ReportVpcEndpointReady" => Action::ReportVpcEndpointReady {
-                endpoint: self.id::<VpcEndpoint>(VpcEndpointId::from_number),
             },
             _ => return None,
         })

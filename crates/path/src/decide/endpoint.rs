@@ -1,0 +1,84 @@
+//! Through VPC endpoints: gateway endpoints, that routes lead to, and interface endpoints, that have addresses.
+
+use postern_model::{SubnetId, VpcEndpointId, VpcId};
+
+use super::{ENDPOINT_MTU, Sender, Walk, Walked};
+use crate::cover::End;
+use crate::decision::{Action, Deliver, Door, Hops, IdleTimeouts, Through, Why};
+use crate::flow::Transport;
+use crate::plan::{InterfacePlan, Target};
+use crate::stage::{DropReason, Stage};
+
+impl<'a> Walk<'a> {
+    /// Through a gateway endpoint.
+    pub(super) fn through_endpoint(
+        &mut self,
+        sender: Sender<'a>,
+        id: VpcEndpointId,
+        vpc: VpcId,
+        hops: Hops,
+    ) -> Walked<Action> {
+        self.answer_into(sender)?;
+        // INVARIANT: who is behind a request (`aws:VpcSourceIp`) is who gets its answer. AWS sends the answer to the
+        // holder of the source address, so an interface speaks to a service for its own addresses only, whether or not
+        // it checks sources.
+        if !self.is_own(sender) {
+            return self.refuse(DropReason::ReturnRoute, id.into());
+        }
+        self.pass(Stage::Endpoint, Some(id.into()), None, Why::EndpointAvailable);
+        let source = self.identity(sender, Through::Endpoint(id, vpc));
+        // Endpoints drop what is too large without a word.
+        Ok(Action { mtu_reported: false, ..self.deliver_at_front_door(sender, source, hops, ENDPOINT_MTU) })
+    }
+
+    /// Through an interface endpoint, by one of its interfaces.
+    pub(super) fn through_interface(
+        &mut self,
+        sender: Sender<'a>,
+        target: &'a InterfacePlan,
+        id: VpcEndpointId,
+        hops: Hops,
+    ) -> Walked<Action> {
+        self.come_in(sender, target, true)?;
+        let Some(endpoint) = self.plan.endpoints.get(&id) else {
+            return self.refuse(DropReason::EndpointNotAvailable, id.into());
+        };
+        self.consult(endpoint.stamp);
+        if !endpoint.passes {
+            return self.refuse(DropReason::EndpointNotAvailable, id.into());
+        }
+        match self.flow.transport {
+            Transport::Tcp { .. } => {}
+            // AWS's services are spoken to over TCP, and nobody answers an echo there.
+            Transport::Udp { .. } | Transport::Icmp { .. } | Transport::Other { .. } => {
+                return self.refuse(DropReason::EndpointProtocol, id.into());
+            }
+        }
+        self.pass(Stage::Endpoint, Some(id.into()), None, Why::EndpointAvailable);
+        self.go_back(sender, target, true)?;
+        if !self.answers_come_here(sender, target.subnet)? {
+            return self.refuse(DropReason::ReturnRoute, id.into());
+        }
+        let source = self.identity(sender, Through::Endpoint(id, endpoint.vpc));
+        let (door, idle) = (Door::FrontDoor, IdleTimeouts::GATEWAY);
+        // "Automatically tracked connections": those through an interface endpoint are, so no group cuts them.
+        let to = self.arrive(source, Some(door.address()), Deliver::Door(door), hops, ENDPOINT_MTU, idle);
+        Ok(Action { mtu_reported: false, ..to })
+    }
+
+    /// Whether the answer to who is behind a request comes to this very interface: the address is its own, or the
+    /// endpoint's subnet routes it here, as to an appliance that looks at what it passes on ("Middlebox routing").
+    ///
+    /// INVARIANT: who is behind a request (`aws:VpcSourceIp`) is who gets its answer.
+    fn answers_come_here(&mut self, sender: Sender<'a>, subnet: SubnetId) -> Walked<bool> {
+        if self.is_own(sender) {
+            return Ok(true);
+        }
+        let plan = self.plan;
+        if plan.subnets.get(&subnet).is_none_or(|found| found.cidr.contains(&sender.address)) {
+            return Ok(false);
+        }
+        let (_, route) = self.find_route(subnet, End::Source, sender.address)?;
+        Ok(route.is_some_and(|route| route.target == Target::NetworkInterface(self.flow.entry)))
+    }
+}

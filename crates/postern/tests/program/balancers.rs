@@ -1,0 +1,141 @@
+//! Load balancers: their health checks go out by their own interfaces, and say what targets really do.
+
+use serde_json::{Value, json};
+
+use crate::aws::Aws;
+use crate::harness::{World, eventually};
+use crate::network::{Network, private_address, text};
+
+crate::both_ways!(checks_and_connections_come_from_the_load_balancer_and_pass_what_anybody_must);
+
+/// A web server that answers with the status that it was last told, and says whom it answered.
+const SERVER: &str = r#"
+import http.server, sys, threading
+status = [200]
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(status[0])
+        self.end_headers()
+        seen.add((self.client_address[0], self.path, self.headers["User-Agent"]))
+    def log_message(self, *_):
+        pass
+seen = set()
+server = http.server.ThreadingHTTPServer(("", 8080), Answer)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print("ready", flush=True)
+for line in sys.stdin:
+    if line.strip() == "seen":
+        print(sorted(seen), flush=True)
+    else:
+        status[0] = int(line)
+        print("told", flush=True)
+"#;
+
+fn elb(aws: &Aws, operation: &str, parameters: Value) -> Value {
+    aws.call("elasticloadbalancing", operation, parameters)
+}
+
+/// State and reason of the one target of a group.
+fn health(aws: &Aws, group: &str) -> Option<(String, String)> {
+    let told = elb(aws, "DescribeTargetHealth", json!({ "TargetGroupArn": group }));
+    let health = told["TargetHealthDescriptions"].get(0)?["TargetHealth"].clone();
+    Some((text(&health["State"]), health["Reason"].as_str().unwrap_or_default().to_owned()))
+}
+
+#[track_caller]
+fn becomes(aws: &Aws, group: &str, state: &str, reason: &str) {
+    let mut seen = None;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(40);
+    while std::time::Instant::now() < deadline {
+        seen = health(aws, group);
+        if seen == Some((state.to_owned(), reason.to_owned())) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    panic!("the target is {seen:?}, not {state} {reason}");
+}
+
+/// A client that connects, says what it heard when it asked for a path, and how its held connection ended.
+const CLIENT: &str = r#"
+import http.client, socket, sys
+held = None
+for line in sys.stdin:
+    verb, address, *rest = line.split()
+    try:
+        if verb == "get":
+            asked = http.client.HTTPConnection(address, 80, timeout=5)
+            asked.request("GET", rest[0], headers={"User-Agent": "me"})
+            print(asked.getresponse().status, flush=True)
+        elif verb == "hold":
+            held = socket.create_connection((address, 80), timeout=5)
+            print("held", flush=True)
+        elif verb == "end":
+            held.settimeout(40)
+            print("closed" if held.recv(1) == b"" else "data", flush=True)
+    except OSError as error:
+        print(type(error).__name__, flush=True)
+"#;
+
+fn checks_and_connections_come_from_the_load_balancer_and_pass_what_anybody_must(world: &World) {
+    let region = world.up(&[]);
+    let aws = region.aws();
+    let network = Network::new(&aws);
+    let instance = network.run(&aws, json!({}));
+    let mut server = region.talk(&instance, &["/usr/bin/python3", "-u", "-c", SERVER]);
+    assert_eq!(server.hear(), "ready");
+
+    let new = json!({ "Name": "one", "Type": "network", "Scheme": "internal", "Subnets": [network.subnet] });
+    let balancer = elb(&aws, "CreateLoadBalancer", new)["LoadBalancers"][0].clone();
+    let arn = text(&balancer["LoadBalancerArn"]);
+    let own = text(&balancer["AvailabilityZones"][0]["LoadBalancerAddresses"][0]["PrivateIPv4Address"]);
+    eventually("the load balancer is active", 15, || {
+        let found = elb(&aws, "DescribeLoadBalancers", json!({ "LoadBalancerArns": [arn] }));
+        (found["LoadBalancers"][0]["State"]["Code"] == "active").then_some(())
+    });
+    let group = json!({
+        "Name": "web", "Protocol": "TCP", "Port": 8080, "VpcId": network.vpc, "HealthCheckProtocol": "HTTP",
+        "HealthCheckPath": "/up", "HealthCheckIntervalSeconds": 5, "HealthCheckTimeoutSeconds": 2,
+        "HealthyThresholdCount": 2, "UnhealthyThresholdCount": 2,
+    });
+    let group = text(&elb(&aws, "CreateTargetGroup", group)["TargetGroups"][0]["TargetGroupArn"]);
+    let targets = json!({ "TargetGroupArn": group, "Targets": [{ "Id": instance }] });
+    elb(&aws, "RegisterTargets", targets.clone());
+    becomes(&aws, &group, "unused", "Target.NotInUse");
+    let own_address = json!([{ "Key": "preserve_client_ip.enabled", "Value": "false" }]);
+    elb(&aws, "ModifyTargetGroupAttributes", json!({ "TargetGroupArn": group, "Attributes": own_address }));
+    let forward = json!([{ "Type": "forward", "TargetGroupArn": group }]);
+    elb(
+        &aws,
+        "CreateListener",
+        json!({ "LoadBalancerArn": arn, "Protocol": "TCP", "Port": 80, "DefaultActions": forward }),
+    );
+    // The target's security group lets nobody in but its own members.
+    becomes(&aws, &group, "unhealthy", "Target.Timeout");
+    assert_eq!(server.ask("seen"), "[]");
+    let rule = json!({ "GroupId": network.group, "IpPermissions": [{
+        "IpProtocol": "tcp", "FromPort": 8080, "ToPort": 8080, "IpRanges": [{ "CidrIp": format!("{own}/32") }] }] });
+    aws.ec2("AuthorizeSecurityGroupIngress", rule);
+    becomes(&aws, &group, "healthy", "");
+    assert_eq!(server.ask("seen"), format!("[('{own}', '/up', 'ELB-HealthChecker/2.0')]"));
+    assert_ne!(own, private_address(&aws, &instance));
+    // A client in the VPC is carried there, and the target sees the load balancer.
+    let other = network.run(&aws, json!({}));
+    let mut client = region.talk(&other, &["/usr/bin/python3", "-u", "-c", CLIENT]);
+    assert_eq!(client.ask(&format!("get {own} /hello")), "200");
+    let seen = server.ask("seen");
+    assert!(seen.contains(&format!("('{own}', '/hello', 'me')")), "{seen}");
+    assert_eq!(client.ask(&format!("hold {own}")), "held");
+    assert_eq!(server.ask("500"), "told");
+    becomes(&aws, &group, "unhealthy", "Target.ResponseCodeMismatch");
+    // Connections of a target that fails are reset, not ended as if all had been said.
+    assert_eq!(client.ask(&format!("end {own}")), "ConnectionResetError");
+
+    let at_once = json!([{ "Key": "deregistration_delay.timeout_seconds", "Value": "0" }]);
+    elb(&aws, "ModifyTargetGroupAttributes", json!({ "TargetGroupArn": group, "Attributes": at_once }));
+    elb(&aws, "DeregisterTargets", targets);
+    eventually("the target is gone", 15, || health(&aws, &group).is_none().then_some(()));
+    elb(&aws, "DeleteLoadBalancer", json!({ "LoadBalancerArn": arn }));
+    elb(&aws, "DeleteTargetGroup", json!({ "TargetGroupArn": group }));
+    region.down();
+}
