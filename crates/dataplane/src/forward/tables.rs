@@ -12,7 +12,9 @@ use postern_path::{Action, Deliver, Door, DropReason, Peer, SourceRewrite, Stamp
 
 use tokio::sync::mpsc::Sender;
 
-use super::counters::{Counters, GatewayReport, Gateways, PortCounters, PortReport, Resources};
+use super::counters::{
+    Counters, GatewayReport, Gateways, PortCounters, PortReport, ResourceDrops, Resources,
+};
 use super::flow::{FlowEntry, FlowId, FlowTable, KeyTaken, Opening};
 use super::generation::Generations;
 use super::key::{Address, FlowKey, KeyHash, PortNumber};
@@ -23,7 +25,7 @@ use super::nat::{NatPorts, SpaceKey};
 use super::packet::{ipv4, protocol};
 use super::peer::{Peers, Variant};
 use super::phase::{Direction, Phase};
-use super::port::{Owner, Ports};
+use super::port::{Owner, Port, Ports};
 use super::uplink::{UplinkDirectory, UplinkKey, Wanted};
 use super::verdict::Verdict;
 use crate::kernel::{KernelTables, Maps};
@@ -117,7 +119,12 @@ impl Tables {
 
     /// Removes an owner's port.
     pub fn remove_port(&mut self, owner: Owner) -> bool {
-        self.ports.remove(self.ports.of(owner)).is_some()
+        // What the kernel counted goes with the port, but for what others are told of.
+        let number = self.ports.of(owner);
+        let port = number.and_then(|number| Some((number, self.ports.get(number)?)));
+        let drops = port.map(|(number, port)| self.drops_of_sender(number, port)).unwrap_or_default();
+        drops.into_iter().for_each(|drops| self.resources.add(drops));
+        self.ports.remove(number).is_some()
     }
 
     /// Another plan is in use from now on, in which this changed. The plan comes first, then the generations: what
@@ -512,13 +519,31 @@ impl Tables {
                 })
                 .collect(),
             gateways: self.gateway_counters(),
-            resources: self.resources.report(),
+            resources: self.resource_counters(),
             further_resources: self.resources.further(),
             unknown_port: self.unknown_port,
             flows: self.flows.len(),
             peers: self.peers.len(),
             log_lost: self.log_lost,
         }
+    }
+
+    /// What was dropped because of each resource, by the forwarder and in the kernel.
+    fn resource_counters(&self) -> Vec<ResourceDrops> {
+        let in_kernel = self.ports.iter().flat_map(|(number, port)| self.drops_of_sender(number, port));
+        self.resources.report(in_kernel)
+    }
+
+    /// What the kernel dropped for what the sending interface did, of which that interface is the cause.
+    fn drops_of_sender(&self, number: PortNumber, port: &Port) -> Vec<ResourceDrops> {
+        let Some(interface) = port.interface().filter(|_| self.kernel.is_some()) else { return Vec::new() };
+        let all = self.port_counters(number, port.counters);
+        let of = |reason| {
+            let packets = all.drops.get(reason).saturating_sub(port.counters.drops.get(reason));
+            ResourceDrops { resource: interface.into(), reason, packets }
+        };
+        let reasons = [DropReason::SpoofedMac, DropReason::SpoofedSource];
+        reasons.map(of).into_iter().filter(|drops| drops.packets > 0).collect()
     }
 
     /// What was counted at a port, by the forwarder and in the kernel.

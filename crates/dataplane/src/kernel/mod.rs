@@ -21,9 +21,11 @@ mod mapping;
 mod maps;
 mod program;
 mod table;
+mod trial;
 
 pub use maps::Maps;
 pub(crate) use maps::SharedFlow;
 pub(crate) use program::Attachment;
 pub use program::{KernelError, KernelProgram, Size, probe};
 pub(crate) use table::{Checks, KernelTables};
+pub use trial::{MAX_TRIAL_BYTES, Trial, TrialError, Verdict};

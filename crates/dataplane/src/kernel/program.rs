@@ -138,6 +138,11 @@ impl KernelProgram {
         Arc::clone(&self.maps)
     }
 
+    /// The program once more, and the network of its ports.
+    pub(super) fn shared(&self) -> io::Result<(OwnedFd, Namespace)> {
+        Ok((self.program.as_fd().try_clone_to_owned()?, self.fabric.clone()))
+    }
+
     /// Whether the program can serve a port: those in the fabric's network it can.
     pub(crate) fn can_serve(&self, socket: &PacketSocket) -> bool {
         socket.namespace().is_same(&self.fabric)

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a case fails by panicking, with the value at hand")]
 
 mod cases;
+mod fuzz;
 mod lockstep;
 mod measure;
 mod net;
@@ -50,8 +51,13 @@ const CASES: &[Case] = &[
 ];
 
 /// Cases about the kernel program.
-const KERNEL: &[Case] =
-    &[("lockstep", lockstep::lockstep), ("beginnings", lockstep::beginnings), ("crowded", cases::crowded)];
+const KERNEL: &[Case] = &[
+    ("lockstep", lockstep::lockstep),
+    ("beginnings", lockstep::beginnings),
+    ("crowded", cases::crowded),
+    ("fuzz", fuzz::fuzz),
+    ("bad_input", fuzz::bad_input),
+];
 
 /// Cases that run only when they are asked for by name.
 const ON_REQUEST: &[Case] = &[("measure", measure::measure)];
