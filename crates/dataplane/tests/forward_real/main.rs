@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a case fails by panicking, with the value at hand")]
 
 mod cases;
+mod counting;
 mod fuzz;
 mod lockstep;
 mod measure;
@@ -48,6 +49,7 @@ const CASES: &[Case] = &[
     ("silence", cases::silence),
     ("many_connections", cases::many_connections),
     ("unplugged", cases::unplugged),
+    ("counting", counting::counting),
 ];
 
 /// Cases about the kernel program.
