@@ -1,6 +1,6 @@
 //! What is counted: of each interface, and of each gateway and endpoint.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use postern_model::{NetworkInterfaceId, ResourceId};
 use postern_path::DropReason;
@@ -161,22 +161,27 @@ pub(crate) struct Resources {
 impl Resources {
     /// One more.
     pub fn count(&mut self, resource: ResourceId, reason: DropReason) {
+        self.add(ResourceDrops { resource, reason, packets: 1 });
+    }
+
+    /// So many more.
+    pub fn add(&mut self, drops: ResourceDrops) {
         let room = self.counts.len() < MOST_RESOURCES;
-        match self.counts.get_mut(&(resource, reason)) {
-            Some(count) => *count += 1,
-            None if room => drop(self.counts.insert((resource, reason), 1)),
-            None => self.further += 1,
+        match self.counts.get_mut(&(drops.resource, drops.reason)) {
+            Some(count) => *count += drops.packets,
+            None if room => drop(self.counts.insert((drops.resource, drops.reason), drops.packets)),
+            None => self.further += drops.packets,
         }
     }
 
-    /// All of them, in the order of their ids.
-    pub fn report(&self) -> Vec<ResourceDrops> {
-        let counts = self.counts.iter();
-        let mut report: Vec<_> = counts
-            .map(|(&(resource, reason), &packets)| ResourceDrops { resource, reason, packets })
-            .collect();
-        report.sort_by_key(|drops| (drops.resource, drops.reason));
-        report
+    /// All of them and these beside, in the order of their ids.
+    pub fn report(&self, beside: impl Iterator<Item = ResourceDrops>) -> Vec<ResourceDrops> {
+        let mut sum: BTreeMap<_, u64> = self.counts.iter().map(|(key, packets)| (*key, *packets)).collect();
+        for drops in beside {
+            *sum.entry((drops.resource, drops.reason)).or_default() += drops.packets;
+        }
+        let report = sum.into_iter();
+        report.map(|((resource, reason), packets)| ResourceDrops { resource, reason, packets }).collect()
     }
 
     /// Drops that are in no report.

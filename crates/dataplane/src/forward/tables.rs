@@ -12,7 +12,9 @@ use postern_path::{Action, Deliver, Door, DropReason, Peer, SourceRewrite, Stamp
 use tokio::sync::mpsc::Sender;
 
 use super::choice::Choice;
-use super::counters::{Counters, GatewayReport, Gateways, PortCounters, PortReport, Resources};
+use super::counters::{
+    Counters, GatewayReport, Gateways, PortCounters, PortReport, ResourceDrops, Resources,
+};
 use super::flow::{Claim, FlowEntry, FlowId, FlowTable, KeyTaken, Opening};
 use super::generation::Generations;
 use super::key::{Address, FlowKey, KeyHash, PortNumber};
@@ -143,7 +145,12 @@ impl Tables {
 
     /// Removes an owner's port.
     pub fn remove_port(&mut self, owner: Owner, now: u64) -> bool {
-        let Some(mut port) = self.ports.remove(self.ports.of(owner)) else { return false };
+        // What the kernel counted goes with the port, but for what others are told of.
+        let number = self.ports.of(owner);
+        let port = number.and_then(|number| Some((number, self.ports.get(number)?)));
+        let drops = port.map(|(number, port)| self.drops_of_sender(number, port)).unwrap_or_default();
+        drops.into_iter().for_each(|drops| self.resources.add(drops));
+        let Some(mut port) = self.ports.remove(number) else { return false };
         port.templates.clear();
         self.give_up(port.templates.take_gone(), now);
         true
@@ -619,13 +626,31 @@ impl Tables {
         Counters {
             ports,
             gateways: self.gateway_counters(),
-            resources: self.resources.report(),
+            resources: self.resource_counters(),
             further_resources: self.resources.further(),
             unknown_port: self.unknown_port,
             flows,
             peers: self.peers.len(),
             log_lost: self.log_lost,
         }
+    }
+
+    /// What was dropped because of each resource, by the forwarder and in the kernel.
+    fn resource_counters(&self) -> Vec<ResourceDrops> {
+        let in_kernel = self.ports.iter().flat_map(|(number, port)| self.drops_of_sender(number, port));
+        self.resources.report(in_kernel)
+    }
+
+    /// What the kernel dropped for what the sending interface did, of which that interface is the cause.
+    fn drops_of_sender(&self, number: PortNumber, port: &Port) -> Vec<ResourceDrops> {
+        let Some(interface) = port.interface().filter(|_| self.kernel.is_some()) else { return Vec::new() };
+        let all = self.port_counters(number, port.counters);
+        let of = |reason| {
+            let packets = all.drops.get(reason).saturating_sub(port.counters.drops.get(reason));
+            ResourceDrops { resource: interface.into(), reason, packets }
+        };
+        let reasons = [DropReason::SpoofedMac, DropReason::SpoofedSource];
+        reasons.map(of).into_iter().filter(|drops| drops.packets > 0).collect()
     }
 
     /// What was counted at a port, by the forwarder and in the kernel.

@@ -31,6 +31,7 @@ mod program;
 mod stub;
 mod table;
 mod template;
+mod trial;
 
 pub(crate) use found::Found;
 pub use maps::Maps;
@@ -41,3 +42,4 @@ pub(crate) use program::Attachment;
 pub use program::{KernelError, KernelProgram, NotAdopted, Size, probe};
 pub(crate) use table::{Contended, Ended, KernelTables, fits};
 pub(crate) use template::Recipe;
+pub use trial::{MAX_TRIAL_BYTES, Trial, TrialError, Verdict};

@@ -341,6 +341,11 @@ impl KernelProgram {
         Arc::clone(&self.maps)
     }
 
+    /// What stands on ports once more, and their network.
+    pub(super) fn shared(&self) -> io::Result<(OwnedFd, Namespace)> {
+        Ok((self.stub().program().try_clone_to_owned()?, self.fabric.clone()))
+    }
+
     /// Whether the program can serve a port: those in the fabric's network it can.
     pub(crate) fn can_serve(&self, socket: &PacketSocket) -> bool {
         socket.namespace().is_same(&self.fabric)

@@ -6,6 +6,8 @@
 #![expect(clippy::unwrap_used, reason = "a case fails by panicking, with the value at hand")]
 
 mod cases;
+mod counting;
+mod fuzz;
 mod hitless;
 mod lockstep;
 mod making;
@@ -50,6 +52,7 @@ const CASES: &[Case] = &[
     ("silence", cases::silence),
     ("many_connections", cases::many_connections),
     ("unplugged", cases::unplugged),
+    ("counting", counting::counting),
 ];
 
 /// Cases about the kernel program.
@@ -66,6 +69,8 @@ const KERNEL: &[Case] = &[
     ("spray", making::spray),
     ("ports_run_out", making::ports_run_out),
     ("both_sides", making::both_sides),
+    ("fuzz", fuzz::fuzz),
+    ("bad_input", fuzz::bad_input),
 ];
 
 /// What cases start in order to kill it.

@@ -84,9 +84,12 @@ pub const fn is_query(kind: u8) -> bool {
     matches!(kind, 0 | 8 | 13..=18)
 }
 
+/// The ICMP type by which a router names a better one.
+pub const REDIRECT: u8 = 5;
+
 /// The ICMP types that are about another packet.
 pub const fn is_error(kind: u8) -> bool {
-    matches!(kind, 3 | 4 | 5 | 11 | 12)
+    matches!(kind, 3 | 4 | REDIRECT | 11 | 12)
 }
 
 impl Ipv4 {
@@ -116,6 +119,8 @@ impl Ipv4 {
             (_, _) => Fragment::Later,
         };
         let payload = packet.get(header_bytes..)?;
+        // No packet is longer, in however many fragments it comes.
+        let sound = sound && HEADER_BYTES + offset + payload.len() <= usize::from(u16::MAX);
         let protocol = u8_at(header, 9)?;
         let packet = Self {
             source: address_at(header, 12)?,

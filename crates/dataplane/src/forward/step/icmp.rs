@@ -8,7 +8,7 @@ use super::conversation::{self, Forwarded};
 use super::{Context, Dropped, Fate};
 use crate::forward::key::FlowKey;
 use crate::forward::packet::embedded::Embedded;
-use crate::forward::packet::{Ipv4, Tuple, rewrite};
+use crate::forward::packet::{Ipv4, Tuple, ipv4, rewrite};
 use crate::forward::tables::Tables;
 
 /// An ICMP error came in. Its sender received (or would have) the packet that it is about, so that packet's answers
@@ -19,6 +19,10 @@ pub(super) fn error(
     frame: &mut [u8],
     packet: &Ipv4,
 ) -> Result<Fate, Dropped> {
+    // There is one router for everybody, and it never names another; an instance that does lies.
+    if frame.get(packet.transport_at) == Some(&ipv4::REDIRECT) {
+        return Err(DropReason::UnrelatedIcmp.into());
+    }
     let about = Embedded::parse(frame, packet).ok_or(DropReason::UnrelatedIcmp)?;
     let seen = FlowKey::new(context.port, about.source, about.destination, about.transport);
     let key = seen.answer(context.port);

@@ -106,6 +106,74 @@ fn pinned(command: libc::c_int, fd: u32, directory: BorrowedFd<'_>, name: &CStr)
     })
 }
 
+/// Runs a classifier on a frame that came in by an interface of the calling thread's network namespace. Gives what it
+/// said, and the frame as it left it.
+pub(crate) fn run_program(
+    program: BorrowedFd<'_>,
+    interface_index: u32,
+    frame: &[u8],
+) -> io::Result<(u32, Vec<u8>)> {
+    const BPF_PROG_TEST_RUN: libc::c_int = 10;
+    /// The program may make a frame longer than it was, by less than this.
+    const ROOM: usize = 256;
+    /// What `bpf_attr.test` is (linux/bpf.h).
+    #[repr(C)]
+    struct Attribute {
+        program: u32,
+        said: u32,
+        bytes_in: u32,
+        bytes_out: u32,
+        data_in: u64,
+        data_out: u64,
+        repeat: u32,
+        duration: u32,
+        context_bytes_in: u32,
+        context_bytes_out: u32,
+        context_in: u64,
+        context_out: u64,
+        flags: u32,
+        processor: u32,
+        batch: u32,
+        padding: u32,
+    }
+    // `struct __sk_buff` up to `ifindex`, its eleventh word; what is left out counts as zero.
+    let mut context = [0_u32; 11];
+    context[10] = interface_index;
+    let mut out = vec![0_u8; frame.len() + ROOM];
+    let length = |bytes: usize| u32::try_from(bytes).map_err(io::Error::other);
+    let mut attribute = Attribute {
+        program: u32::try_from(program.as_raw_fd()).map_err(io::Error::other)?,
+        said: 0,
+        bytes_in: length(frame.len())?,
+        bytes_out: length(out.len())?,
+        data_in: frame.as_ptr() as u64,
+        data_out: out.as_mut_ptr() as u64,
+        repeat: 1,
+        duration: 0,
+        context_bytes_in: length(size_of_val(&context))?,
+        context_bytes_out: 0,
+        context_in: context.as_ptr() as u64,
+        context_out: 0,
+        flags: 0,
+        processor: 0,
+        batch: 0,
+        padding: 0,
+    };
+    // SAFETY: the attribute points to the frame, the context and the buffer for what comes out, each as long as it
+    // says; the kernel writes into the attribute and that buffer only.
+    check_long(unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_TEST_RUN,
+            &raw mut attribute,
+            // Without the padding.
+            std::mem::offset_of!(Attribute, padding),
+        )
+    })?;
+    out.truncate(attribute.bytes_out as usize);
+    Ok((attribute.said, out))
+}
+
 /// Sets `IFF_UP` on an interface of the calling thread's network namespace.
 pub(crate) fn bring_up(interface: &str) -> io::Result<()> {
     with_interface_request(interface, |socket, request| {
