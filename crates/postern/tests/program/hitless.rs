@@ -207,7 +207,12 @@ fn connections_outlive_two_kills(world: &World) {
             flows(&mut stream);
             assert_eq!(requests.ask("again"), "ok", "round {round}, {:?} after the kill", killed.elapsed());
             // What was decided about others of its kind holds for new ones, too.
-            assert_eq!(requests.ask("a new one"), "ok", "round {round}, {:?} after the kill", killed.elapsed());
+            assert_eq!(
+                requests.ask("a new one"),
+                "ok",
+                "round {round}, {:?} after the kill",
+                killed.elapsed()
+            );
         }
         let left = lingering(world, &region.state).expect("the keeper says how long it waits");
         assert_eq!(left["instances"], 2);
@@ -493,7 +498,8 @@ fn kills_may_come_at_any_moment(world: &World) {
         std::thread::sleep(Duration::from_millis(7 * round * round));
         region.kill();
         for moment in [15, 60, 150, 300, 600] {
-            let mut command = world.postern(&region.state, &["up", "--listen", "127.0.0.1:0", "--linger", LINGER]);
+            let mut command =
+                world.postern(&region.state, &["up", "--listen", "127.0.0.1:0", "--linger", LINGER]);
             command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
             let mut child = command.spawn().unwrap();
             std::thread::sleep(Duration::from_millis(moment + 11 * round));
