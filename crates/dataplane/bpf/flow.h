@@ -142,6 +142,19 @@ static always_inline __u64 patience(const struct flow_slot *flow, __u64 phase)
 	return seconds * 1000000000ull;
 }
 
+// Whether a flow was silent for too long. What the other way notes is looked at only where this one's does not say enough:
+// another processor writes it all the time.
+static always_inline int is_expired(struct flow_slot *flow, __u32 reverse, __u64 phase, __u64 now)
+{
+	__u64 most = patience(flow, phase);
+	__u64 seen = load(flow->live.ways[reverse & 1].seen);
+
+	if (likely(now <= seen || now - seen <= most))
+		return 0;
+	seen = load(flow->live.ways[~reverse & 1].seen);
+	return now > seen && now - seen > most;
+}
+
 // Whether the generations in these slots are these.
 static always_inline int are_current(const __u32 *slots, const __u64 *values, __u32 count)
 {
@@ -201,10 +214,11 @@ static always_inline void tally_end(const struct flow_slot *flow)
 static always_inline void advance(struct match *match, const struct packet *packet, __u64 now)
 {
 	struct live_slot *live = &match->flow->live;
+	struct way_slot *way = &live->ways[match->reverse & 1];
 	__u64 phase = load(live->phase);
 
-	if (phase >> PHASE_SHIFT != PHASE_CLOSED && load(live->seen) != now)
-		store(live->seen, now);
+	if (phase >> PHASE_SHIFT != PHASE_CLOSED && load(way->seen) != now)
+		store(way->seen, now);
 	// Packets of both directions may meet here; each has its say.
 	for (__u32 i = 0; i < 4; i++) {
 		__u64 after = phase_after(phase, match->reverse, packet->flags);
@@ -218,13 +232,8 @@ static always_inline void advance(struct match *match, const struct packet *pack
 		}
 		phase = found;
 	}
-	if (match->reverse) {
-		__sync_fetch_and_add(&live->packets[1], 1);
-		__sync_fetch_and_add(&live->bytes[1], packet->total);
-	} else {
-		__sync_fetch_and_add(&live->packets[0], 1);
-		__sync_fetch_and_add(&live->bytes[0], packet->total);
-	}
+	__sync_fetch_and_add(&way->packets, 1);
+	__sync_fetch_and_add(&way->bytes, packet->total);
 }
 
 // Counts a packet that passes. A processor is in here once at a time, so that its tallies need no lock.

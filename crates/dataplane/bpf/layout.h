@@ -284,21 +284,31 @@ _Static_assert(__builtin_offsetof(struct note_ring, tail) == 64, "note_ring.tail
 _Static_assert(__builtin_offsetof(struct note_ring, gap_too) == 72, "note_ring.gap_too");
 _Static_assert(__builtin_offsetof(struct note_ring, notes) == 128, "note_ring.notes");
 
+struct way_slot {
+	__u64 seen;
+	__u64 packets;
+	__u64 bytes;
+	__u64 spare[5];
+};
+_Static_assert(sizeof(struct way_slot) == 64, "way_slot");
+_Static_assert(__builtin_offsetof(struct way_slot, seen) == 0, "way_slot.seen");
+_Static_assert(__builtin_offsetof(struct way_slot, packets) == 8, "way_slot.packets");
+_Static_assert(__builtin_offsetof(struct way_slot, bytes) == 16, "way_slot.bytes");
+_Static_assert(__builtin_offsetof(struct way_slot, spare) == 24, "way_slot.spare");
+
 struct live_slot {
 	__u64 epoch;
-	__u64 seen;
 	__u64 phase;
-	__u64 packets[2];
-	__u64 bytes[2];
 	__u64 begun;
+	__u64 spare[5];
+	struct way_slot ways[2];
 };
-_Static_assert(sizeof(struct live_slot) == 64, "live_slot");
+_Static_assert(sizeof(struct live_slot) == 192, "live_slot");
 _Static_assert(__builtin_offsetof(struct live_slot, epoch) == 0, "live_slot.epoch");
-_Static_assert(__builtin_offsetof(struct live_slot, seen) == 8, "live_slot.seen");
-_Static_assert(__builtin_offsetof(struct live_slot, phase) == 16, "live_slot.phase");
-_Static_assert(__builtin_offsetof(struct live_slot, packets) == 24, "live_slot.packets");
-_Static_assert(__builtin_offsetof(struct live_slot, bytes) == 40, "live_slot.bytes");
-_Static_assert(__builtin_offsetof(struct live_slot, begun) == 56, "live_slot.begun");
+_Static_assert(__builtin_offsetof(struct live_slot, phase) == 8, "live_slot.phase");
+_Static_assert(__builtin_offsetof(struct live_slot, begun) == 16, "live_slot.begun");
+_Static_assert(__builtin_offsetof(struct live_slot, spare) == 24, "live_slot.spare");
+_Static_assert(__builtin_offsetof(struct live_slot, ways) == 64, "live_slot.ways");
 
 struct flow_slot {
 	struct flow_key forward;
@@ -316,7 +326,7 @@ struct flow_slot {
 	__u32 slots[16];
 	__u64 generations[16];
 };
-_Static_assert(sizeof(struct flow_slot) == 384, "flow_slot");
+_Static_assert(sizeof(struct flow_slot) == 512, "flow_slot");
 _Static_assert(__builtin_offsetof(struct flow_slot, forward) == 0, "flow_slot.forward");
 _Static_assert(__builtin_offsetof(struct flow_slot, life) == 44, "flow_slot.life");
 _Static_assert(__builtin_offsetof(struct flow_slot, mtu) == 48, "flow_slot.mtu");
@@ -329,8 +339,8 @@ _Static_assert(__builtin_offsetof(struct flow_slot, reverse) == 64, "flow_slot.r
 _Static_assert(__builtin_offsetof(struct flow_slot, idle) == 108, "flow_slot.idle");
 _Static_assert(__builtin_offsetof(struct flow_slot, spare) == 124, "flow_slot.spare");
 _Static_assert(__builtin_offsetof(struct flow_slot, live) == 128, "flow_slot.live");
-_Static_assert(__builtin_offsetof(struct flow_slot, slots) == 192, "flow_slot.slots");
-_Static_assert(__builtin_offsetof(struct flow_slot, generations) == 256, "flow_slot.generations");
+_Static_assert(__builtin_offsetof(struct flow_slot, slots) == 320, "flow_slot.slots");
+_Static_assert(__builtin_offsetof(struct flow_slot, generations) == 384, "flow_slot.generations");
 
 struct bucket {
 	__u64 slots[8];

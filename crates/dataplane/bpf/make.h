@@ -230,6 +230,16 @@ static always_inline void write_address(__u32 to[4], __u32 address)
 	to[3] = address;
 }
 
+static always_inline void begin_counts(struct flow_slot *flow, __u64 now)
+{
+	store(flow->live.begun, now);
+	for (__u32 i = 0; i < 2; i++) {
+		store(flow->live.ways[i].seen, i ? 0 : now);
+		store(flow->live.ways[i].packets, 0);
+		store(flow->live.ways[i].bytes, 0);
+	}
+}
+
 // Writes a flow into a free place. Its life is odd: nobody reads it yet.
 static always_inline void write_flow(struct flow_slot *flow, const struct packet *packet,
                                      struct template_slot *template, __u32 template_place, const struct back *back,
@@ -260,13 +270,8 @@ static always_inline void write_flow(struct flow_slot *flow, const struct packet
 		flow->generations[i] = template->generations[i];
 	}
 	flow->live.epoch = epoch;
-	flow->live.seen = now;
-	flow->live.begun = now;
 	flow->live.phase = first_phase(packet->protocol);
-	for (__u32 i = 0; i < 2; i++) {
-		flow->live.packets[i] = 0;
-		flow->live.bytes[i] = 0;
-	}
+	begin_counts(flow, now);
 }
 
 // Claims the way back: at a NAT gateway the first of some ports that is free, elsewhere the only one there is.
@@ -414,13 +419,14 @@ static always_inline int keeps_port(struct settings *settings, const struct pack
 // would have, so that nothing but what it notes of its packets changes.
 noinline int reopen(struct settings *settings, struct packet *packet, struct match *match, __u64 now)
 {
-	__u32 place = NOWHERE, life = 1, own = match->life;
+	__u32 own = match->life, life;
 	struct flow_slot *flow = match->flow;
-	struct template_slot *template = find_template(packet, load(settings->epoch), now, &place, &life);
+	// It is there as long as a flow refers to it, and its box has not changed.
+	struct template_slot *template = at(&templates, load(flow->template));
 	struct back back;
 
-	if (!template || template->kind == KIND_REFUSE || load(flow->template) != place || !can_go(packet, template) ||
-	    !read_back(&back, settings, packet, template))
+	if (!template || !holds(template, load(settings->epoch), now, &life) || template->kind == KIND_REFUSE ||
+	    !can_go(packet, template) || !read_back(&back, settings, packet, template))
 		return UP;
 	if (flow->reverse.port != back.exit || flow->reverse.destination[3] != back.destination ||
 	    (template->kind == KIND_NAT_PORT && !keeps_port(settings, packet, &back, flow)))
@@ -428,12 +434,7 @@ noinline int reopen(struct settings *settings, struct packet *packet, struct mat
 	if (!is_same(template, life) || own & 1 || __sync_val_compare_and_swap(&flow->life, own, own + 1) != own)
 		return UP;
 	__u64 phase = __sync_lock_test_and_set(&flow->live.phase, first_phase(packet->protocol));
-	store(flow->live.seen, now);
-	store(flow->live.begun, now);
-	for (__u32 i = 0; i < 2; i++) {
-		store(flow->live.packets[i], 0);
-		store(flow->live.bytes[i], 0);
-	}
+	begin_counts(flow, now);
 	if (phase >> PHASE_SHIFT != PHASE_RESET)
 		tally_end(flow);
 	// Unless the forwarder would not wait for this.

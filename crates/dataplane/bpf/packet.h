@@ -87,8 +87,8 @@ static always_inline int read_packet(struct packet *packet, const __u8 *frame, c
 	if (*(__u16 *)(header + 6) & swap16(0x3fff))
 		return 0;
 	__u64 sum = 0;
-	for (__u32 i = 0; i < 10; i++)
-		sum += *(__u16 *)(header + 2 * i);
+	for (__u32 i = 0; i < 5; i++)
+		sum += *(__u32 *)(header + 4 * i);
 	packet->total = swap16(*(__u16 *)(header + 2));
 	packet->ttl = header[8];
 	packet->protocol = header[9];

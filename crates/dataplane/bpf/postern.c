@@ -43,8 +43,7 @@ static always_inline int is_over(const struct match *match, const struct packet 
 {
 	struct flow_slot *flow = match->flow;
 	__u64 phase = load(flow->live.phase), kind = phase >> PHASE_SHIFT;
-	__u64 seen = load(flow->live.seen);
-	int over = kind == PHASE_RESET || (now > seen && now - seen > patience(flow, phase));
+	int over = kind == PHASE_RESET || is_expired(flow, match->reverse, phase, now);
 	int may_begin = !match->reverse && begins(packet);
 
 	if (over)

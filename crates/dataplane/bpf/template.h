@@ -47,6 +47,23 @@ apart __u32 find_shape(struct point *point, __u32 shape)
 	return 0;
 }
 
+// Whether a template is whole, and everything that it rests on is as it was.
+static always_inline int holds(struct template_slot *template, __u64 epoch, __u64 now, __u32 *life)
+{
+	*life = load(template->life);
+	in_order();
+	if (*life & 1)
+		return 0;
+	if (load(template->epoch) != epoch) {
+		if (!are_current(template->slots, template->generations, template->stamps))
+			return 0;
+		store(template->epoch, epoch);
+	}
+	if (now - load(template->used) > 1000000000ull)
+		store(template->used, now);
+	return 1;
+}
+
 // What is decided about a packet, while everything that it rests on is as it was. None where the forwarder is to decide.
 static always_inline struct template_slot *find_template(const struct packet *packet, __u64 epoch, __u64 now,
                                                          __u32 *place, __u32 *life)
@@ -70,17 +87,8 @@ static always_inline struct template_slot *find_template(const struct packet *pa
 		struct template_slot *template = at(&templates, found - 1);
 		if (!found || !template)
 			continue;
-		*life = load(template->life);
-		in_order();
-		if (*life & 1)
+		if (!holds(template, epoch, now, life))
 			continue;
-		if (load(template->epoch) != epoch) {
-			if (!are_current(template->slots, template->generations, template->stamps))
-				continue;
-			store(template->epoch, epoch);
-		}
-		if (now - load(template->used) > 1000000000ull)
-			store(template->used, now);
 		*place = found - 1;
 		return template;
 	}

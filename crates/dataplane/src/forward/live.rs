@@ -9,7 +9,7 @@ use super::counters::Volume;
 use super::packet::tcp::Flags;
 use super::phase::{Direction, Phase};
 use crate::kernel::SharedFlow;
-use crate::kernel::layout::LiveSlot;
+use crate::kernel::layout::{LiveSlot, WaySlot};
 
 /// See the module.
 #[derive(Debug)]
@@ -24,13 +24,18 @@ enum Place {
 impl Live {
     /// Of a flow that begins, and has not been found to hold in any epoch.
     pub fn new(phase: Phase, now: u64) -> Self {
+        let way = |seen: u64| WaySlot {
+            seen: seen.into(),
+            packets: 0.into(),
+            bytes: 0.into(),
+            spare: Default::default(),
+        };
         let slot = LiveSlot {
             epoch: 0.into(),
-            seen: now.into(),
             phase: phase.code().into(),
-            packets: Default::default(),
-            bytes: Default::default(),
             begun: now.into(),
+            spare: Default::default(),
+            ways: [way(now), way(0)],
         };
         Self(Place::Own(slot))
     }
@@ -63,14 +68,11 @@ impl Live {
     /// Writes all of it to another place.
     pub(crate) fn copy_to(&self, to: &LiveSlot) {
         let from = self.slot();
-        let pairs = [
-            (&from.epoch, &to.epoch),
-            (&from.seen, &to.seen),
-            (&from.phase, &to.phase),
-            (&from.begun, &to.begun),
-        ];
-        let counts = from.packets.iter().zip(&to.packets).chain(from.bytes.iter().zip(&to.bytes));
-        for (from, to) in pairs.into_iter().chain(counts) {
+        let pairs = [(&from.epoch, &to.epoch), (&from.phase, &to.phase), (&from.begun, &to.begun)];
+        let ways = from.ways.iter().zip(&to.ways).flat_map(|(from, to)| {
+            [(&from.seen, &to.seen), (&from.packets, &to.packets), (&from.bytes, &to.bytes)]
+        });
+        for (from, to) in pairs.into_iter().chain(ways) {
             to.store(from.load(Relaxed), Relaxed);
         }
     }
@@ -104,7 +106,7 @@ impl Live {
     /// When its last packet passed, in nanoseconds. In a closed one, when that was.
     #[inline]
     pub fn seen(&self) -> u64 {
-        self.slot().seen.load(Relaxed)
+        last_seen(self.slot())
     }
 
     /// When its first packet passed, in nanoseconds.
@@ -114,27 +116,27 @@ impl Live {
 
     /// What passed: forward, reverse.
     pub fn volumes(&self) -> [Volume; 2] {
-        let slot = self.slot();
-        let volume = |direction: Direction| {
-            let at = direction.index();
-            let read = |counts: &[std::sync::atomic::AtomicU64; 2]| {
-                counts.get(at).map_or(0, |count| count.load(Relaxed))
-            };
-            Volume { packets: read(&slot.packets), bytes: read(&slot.bytes) }
-        };
-        [volume(Direction::Forward), volume(Direction::Reverse)]
+        self.slot()
+            .ways
+            .each_ref()
+            .map(|way| Volume { packets: way.packets.load(Relaxed), bytes: way.bytes.load(Relaxed) })
+    }
+
+    #[inline]
+    fn way(&self, direction: Direction) -> &WaySlot {
+        let [forward, reverse] = &self.slot().ways;
+        match direction {
+            Direction::Forward => forward,
+            Direction::Reverse => reverse,
+        }
     }
 
     /// A packet passes.
     #[inline]
     pub fn count(&self, direction: Direction, bytes: usize) {
-        let slot = self.slot();
-        if let (Some(packets), Some(all)) =
-            (slot.packets.get(direction.index()), slot.bytes.get(direction.index()))
-        {
-            packets.fetch_add(1, Relaxed);
-            all.fetch_add(bytes as u64, Relaxed);
-        }
+        let way = self.way(direction);
+        way.packets.fetch_add(1, Relaxed);
+        way.bytes.fetch_add(bytes as u64, Relaxed);
     }
 
     /// Notes when a packet passed, and what it means for the phase; of a fragment without a header (no `flags`) that is
@@ -144,7 +146,7 @@ impl Live {
         let slot = self.slot();
         let mut code = slot.phase.load(Acquire);
         if Phase::from_code(code) != Phase::Closed {
-            slot.seen.store(now, Relaxed);
+            self.way(direction).seen.store(now, Relaxed);
         }
         loop {
             let before = Phase::from_code(code);
@@ -159,4 +161,9 @@ impl Live {
             }
         }
     }
+}
+
+/// When the last packet of a flow passed, whichever way it went.
+pub(crate) fn last_seen(slot: &LiveSlot) -> u64 {
+    slot.ways.iter().map(|way| way.seen.load(Relaxed)).fold(0, u64::max)
 }

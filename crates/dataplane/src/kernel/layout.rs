@@ -308,24 +308,35 @@ layout! {
         known: AtomicU32,
     }
 
-    /// What changes with every packet of a flow.
-    struct LiveSlot = "live_slot", 64 bytes {
-        /// The epoch in which the flow was last found to hold.
-        epoch: AtomicU64,
+    /// What changes with every packet of a flow that goes one way. Of each way, so that two processors with one way each
+    /// write to different lines of memory.
+    struct WaySlot = "way_slot", 64 bytes {
         /// When its last packet passed.
         seen: AtomicU64,
+        /// Packets.
+        packets: AtomicU64,
+        /// Their bytes.
+        bytes: AtomicU64,
+        /// Nothing yet.
+        spare: [AtomicU64; 5],
+    }
+
+    /// What changes while a flow lives.
+    struct LiveSlot = "live_slot", 192 bytes {
+        /// The epoch in which the flow was last found to hold.
+        epoch: AtomicU64,
         /// How far it has come.
         phase: AtomicU64,
-        /// Packets, forward and reverse.
-        packets: [AtomicU64; 2],
-        /// Bytes, forward and reverse.
-        bytes: [AtomicU64; 2],
         /// When its first packet passed.
         begun: AtomicU64,
+        /// Nothing yet.
+        spare: [AtomicU64; 5],
+        /// Forward and reverse.
+        ways: [WaySlot; 2],
     }
 
     /// A flow. How one direction's packets are rewritten is the other direction's key, read backwards.
-    struct FlowSlot = "flow_slot", 384 bytes {
+    struct FlowSlot = "flow_slot", 512 bytes {
         /// Packets as the first one.
         forward: FlowKey,
         /// Odd while the place is free or being written.
@@ -482,6 +493,7 @@ pub fn header() -> String {
     structure::<TemplateSlot>(&mut text);
     structure::<PlaceRing>(&mut text);
     structure::<NoteRing>(&mut text);
+    structure::<WaySlot>(&mut text);
     structure::<LiveSlot>(&mut text);
     structure::<FlowSlot>(&mut text);
     structure::<Bucket>(&mut text);

@@ -49,7 +49,7 @@ const REORDERS: u32 = if cfg!(target_arch = "x86_64") { 0 } else { 1 };
 /// How much room the program's maps have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
-    /// Flows that the program carries, each about 400 bytes of memory. Further ones are carried by the forwarder.
+    /// Flows that the program carries, each about 540 bytes of memory. Further ones are carried by the forwarder.
     pub flows: u32,
 }
 

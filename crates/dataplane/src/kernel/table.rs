@@ -17,7 +17,7 @@ use super::index::{Entry, Index, NotClaimed};
 use super::layout::{GATEWAYS, GENERATIONS, PORTS, RING, STAMPS, SYN_UP};
 use super::maps::{Fixed, FlowCopy, Maps, SharedFlow};
 use super::template::{KernelTemplates, Recipe};
-use crate::forward::live::Live;
+use crate::forward::live::{Live, last_seen};
 use crate::forward::packet::protocol;
 use crate::forward::phase::{Direction, Phase};
 use crate::forward::{Claim, FlowEntry, FlowKey, PortNumber, Variant, Verdict};
@@ -249,7 +249,7 @@ impl KernelTables {
         self.maps.lock(place);
         let live = self.maps.live(place);
         let phase = Phase::from_code(live.phase.load(Ordering::SeqCst));
-        if !is_over(&copy, phase, live.seen.load(Ordering::Relaxed)) {
+        if !is_over(&copy, phase, last_seen(live)) {
             self.maps.publish(place);
             return None;
         }

@@ -447,8 +447,8 @@ impl Region<'_> {
                 left.push(format!("process {pid} {}", name.trim()));
             }
         }
-        for pid in all_processes().into_iter().filter(|pid| state_of(*pid) != Some('Z') && !of_a_region(*pid))
-        {
+        let foreign = |pid: i32| of_a_region(pid) || self.is_of_another_keeper(pid);
+        for pid in all_processes().into_iter().filter(|pid| state_of(*pid) != Some('Z') && !foreign(*pid)) {
             left.extend(
                 namespaces(pid)
                     .intersection(&self.seen.namespaces)
@@ -463,6 +463,16 @@ impl Region<'_> {
         };
         left.extend(mounts.lines().filter(ours).map(|line| format!("mount {line}")));
         left
+    }
+
+    /// Whether a process is, or descends from, a keeper that was never ours: those that linger have no region above them.
+    fn is_of_another_keeper(&self, pid: i32) -> bool {
+        let is_keeper = |pid: &i32| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "postern-keeper")
+        };
+        let ours =
+            |pid: &i32| start_time(*pid).is_some_and(|start| self.seen.processes.contains(&(*pid, start)));
+        std::iter::successors(Some(pid), |pid| parent(*pid)).any(|pid| is_keeper(&pid) && !ours(&pid))
     }
 
     /// What lives only while the region runs is gone with it.
@@ -537,10 +547,14 @@ pub fn descendants(root: i32) -> BTreeSet<i32> {
     }
 }
 
+/// The process above one, if that is not the first of all.
+fn parent(pid: i32) -> Option<i32> {
+    stat(pid)?.get(1)?.parse::<i32>().ok().filter(|parent| *parent > 1)
+}
+
 /// Whether a process descends from a region that runs. The numbers of namespaces are used again at once, so another
 /// case's region may have one that was ours.
 fn of_a_region(pid: i32) -> bool {
-    let parent = |pid: i32| stat(pid)?.get(1)?.parse::<i32>().ok().filter(|parent| *parent > 1);
     let is_region = |pid: &i32| {
         fs::read(format!("/proc/{pid}/cmdline"))
             .is_ok_and(|line| line.split(|b| *b == 0).any(|word| word == b"up"))
