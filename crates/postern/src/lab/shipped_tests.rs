@@ -3,9 +3,10 @@
 use super::format::Lab;
 use super::made_up::made_up;
 
-const LABS: [(&str, &str); 2] = [
+const LABS: [(&str, &str); 3] = [
     ("gateway-s3", include_str!("../../../../labs/gateway-s3.toml")),
     ("gateway-vs-nat", include_str!("../../../../labs/gateway-vs-nat.toml")),
+    ("policies", include_str!("../../../../labs/policies.toml")),
 ];
 
 fn labs() -> impl Iterator<Item = Lab> {
