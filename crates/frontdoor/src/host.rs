@@ -91,6 +91,21 @@ mod tests {
     }
 
     #[test]
+    fn dynamodb_has_a_name_for_all_and_one_for_each_account() {
+        let dynamodb = HostNames::of_dynamodb("eu-west-1");
+        for (host, found) in [
+            ("dynamodb.eu-west-1.amazonaws.com", true),
+            ("111122223333.ddb.eu-west-1.amazonaws.com", true),
+            ("ddb.eu-west-1.amazonaws.com", false),
+            ("dynamodb.us-east-1.amazonaws.com", false),
+        ] {
+            assert_eq!(dynamodb.contains(host), found, "{host}");
+        }
+        let certified = dynamodb.certified("111122223333.ddb.eu-west-1.amazonaws.com");
+        assert_eq!(certified, Some("*.ddb.eu-west-1.amazonaws.com"));
+    }
+
+    #[test]
     fn a_certificate_covers_one_label() {
         let s3 = HostNames::of_s3("eu-west-1");
         assert_eq!(s3.certified("b.s3.eu-west-1.amazonaws.com"), Some("*.s3.eu-west-1.amazonaws.com"));
