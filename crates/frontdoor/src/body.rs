@@ -155,6 +155,9 @@ const DISCARD_BYTES_MAX: usize = 16 << 20;
 const SMALL_BYTES: u64 = 64 * 1024;
 /// How many larger bodies may be in memory at a time.
 const LARGE_BODIES_MAX: usize = 64;
+/// How much memory they may take; a few of them have room however large they may be.
+const LARGE_ROOM_BYTES: usize = 256 << 20;
+const LARGE_BODIES_MIN: usize = 4;
 
 /// Reads bodies whole, within bounds of memory and time.
 pub(crate) struct Collector {
@@ -165,7 +168,8 @@ pub(crate) struct Collector {
 
 impl Collector {
     pub(crate) fn new(limit_bytes: usize, limit_time: Duration) -> Self {
-        Self { large: Semaphore::new(LARGE_BODIES_MAX), limit_bytes, limit_time }
+        let large = (LARGE_ROOM_BYTES / limit_bytes.max(1)).clamp(LARGE_BODIES_MIN, LARGE_BODIES_MAX);
+        Self { large: Semaphore::new(large), limit_bytes, limit_time }
     }
 
     /// Reads one. A large one waits for room, which counts as its time.

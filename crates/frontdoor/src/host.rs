@@ -36,9 +36,14 @@ impl HostNames {
         Self::new(names.chain([format!("**.s3.{region}.vpce.amazonaws.com")]))
     }
 
-    /// AWS's names of DynamoDB in a region, those that accounts have for themselves included ("Account-based endpoints").
+    /// AWS's names of DynamoDB in a region, those that accounts have for themselves ("Account-based endpoints") and those
+    /// of its interface endpoints included.
     pub fn of_dynamodb(region: &str) -> Self {
-        Self::new([format!("dynamodb.{region}.amazonaws.com"), format!("*.ddb.{region}.amazonaws.com")])
+        Self::new([
+            format!("dynamodb.{region}.amazonaws.com"),
+            format!("*.ddb.{region}.amazonaws.com"),
+            format!("*.dynamodb.{region}.vpce.amazonaws.com"),
+        ])
     }
 
     /// All of them.
@@ -123,6 +128,22 @@ mod tests {
         let ec2 = HostNames::of_service("ec2", "eu-west-1");
         let name = "vpce-0a1b-c2d3-eu-west-1a.ec2.eu-west-1.vpce.amazonaws.com";
         assert_eq!(ec2.certified(name), Some("*.ec2.eu-west-1.vpce.amazonaws.com"));
+    }
+
+    #[test]
+    fn dynamodb_has_a_name_for_all_and_one_for_each_account() {
+        let dynamodb = HostNames::of_dynamodb("eu-west-1");
+        for (host, found) in [
+            ("dynamodb.eu-west-1.amazonaws.com", true),
+            ("111122223333.ddb.eu-west-1.amazonaws.com", true),
+            ("ddb.eu-west-1.amazonaws.com", false),
+            ("vpce-0a1b-c2d3.dynamodb.eu-west-1.vpce.amazonaws.com", true),
+            ("dynamodb.us-east-1.amazonaws.com", false),
+        ] {
+            assert_eq!(dynamodb.contains(host), found, "{host}");
+        }
+        let certified = dynamodb.certified("111122223333.ddb.eu-west-1.amazonaws.com");
+        assert_eq!(certified, Some("*.ddb.eu-west-1.amazonaws.com"));
     }
 
     #[test]

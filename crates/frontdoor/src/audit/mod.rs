@@ -277,7 +277,20 @@ fn event_source(service: &str) -> String {
 }
 
 fn is_read_only(operation: &str) -> bool {
-    ["Get", "List", "Describe", "Head", "AssumeRole", "Search"].iter().any(|verb| operation.starts_with(verb))
+    const VERBS: [&str; 10] = [
+        "Get",
+        "List",
+        "Describe",
+        "Head",
+        "AssumeRole",
+        "Search",
+        // DynamoDB's.
+        "BatchGet",
+        "TransactGet",
+        "Query",
+        "Scan",
+    ];
+    VERBS.iter().any(|verb| operation.starts_with(verb))
 }
 
 /// Where records go. Cheap to clone.

@@ -142,6 +142,19 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// Whatever stands around it, an attribute is seen, and nothing makes the reader fail.
+        #[test]
+        fn an_attribute_is_seen_among_anything(before in "\\PC{0,20}", after in "\\PC{0,20}") {
+            let mut into = BTreeSet::new();
+            Expression::new(&before, None).attributes(&mut into);
+            let _ = Expression::new(&before, None).equal_to("id");
+            let text = format!("{before} , wanted , {after}");
+            Expression::new(&text, None).attributes(&mut into);
+            proptest::prop_assert!(into.contains("wanted"), "{text}");
+        }
+    }
+
     #[test]
     fn the_value_of_a_key_is_found() {
         let names = serde_json::json!({ "#k": "id", "#o": "other" });
