@@ -58,7 +58,8 @@ fn every_request_of_botocore_is_understood_whole() {
         let known = operation.parameters(service.protocol).into_iter().map(|parameter| parameter.name);
         // The items of a list of unions have another member each, so all items are taken for the first.
         let first = |step: &str| if step.parse::<u32>().is_ok() { "1".to_owned() } else { step.to_owned() };
-        let sent = form.parameters.keys().map(|name| name.split('.').map(first).collect::<Vec<_>>().join("."));
+        let sent =
+            form.parameters.keys().map(|name| name.split('.').map(first).collect::<Vec<_>>().join("."));
         assert_eq!(known.collect::<BTreeSet<_>>(), sent.collect(), "{name}");
     }
     assert_eq!(output.lines().count(), operations().count());
