@@ -94,6 +94,17 @@ impl Glob {
         }
     }
 
+    /// With what every text begins that fits.
+    pub(crate) fn beginning(&self) -> &str {
+        match &self.0 {
+            Shape::Exact(text) | Shape::Beginning(text) => text,
+            Shape::Whole(piece) | Shape::Starred { first: piece, .. } => match piece.units.first() {
+                Some(Unit::Text(text)) => text,
+                Some(Unit::One) | None => "",
+            },
+        }
+    }
+
     /// Whether the whole text is what the pattern describes.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {

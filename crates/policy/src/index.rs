@@ -11,13 +11,13 @@ use crate::hash::{BASIS, hash, hash_more};
 use crate::key::Key;
 use crate::pattern::Pattern;
 use crate::principal::{AwsName, Principal, PrincipalClause};
-use crate::request::{ActionHashes, Facts};
+use crate::request::{ActionHashes, Facts, Found};
 use crate::statement::{ActionPattern, Resources, Statement};
 
 /// Up to here looking at every statement is as quick.
 const SMALL: usize = 16;
 
-/// The most bytes of a resource that a gate compares.
+/// The most bytes of a resource or a value that a gate compares.
 const PREFIX_BYTES: usize = 96;
 
 /// The most condition keys that gates of one document ask about.
@@ -40,7 +40,14 @@ struct Large {
     /// Of each statement.
     gates: Box<[Gate]>,
     /// The keys that gates ask about.
-    keys: Vec<Key>,
+    keys: Vec<AskedKey>,
+}
+
+#[derive(Debug)]
+struct AskedKey {
+    key: Key,
+    /// The longest beginning of its values that a gate compares.
+    longest_bytes: usize,
 }
 
 /// What a request must have for a statement to apply.
@@ -52,8 +59,10 @@ struct Gate {
     principals: u64,
     /// A bit for each value of a condition that asks for one of several texts.
     values: u64,
-    /// How long the beginning is.
+    /// How long the beginning of the resource is.
     prefix_bytes: u8,
+    /// How much of the values is compared; nought for all of them.
+    value_bytes: u8,
     /// The condition's key among the document's.
     key: Option<u8>,
 }
@@ -65,6 +74,14 @@ pub(crate) struct Probe {
     prefixes: [u64; PREFIX_BYTES + 1],
     resource_bytes: usize,
     principals: u64,
+}
+
+/// A bit for each value that a request has of a key.
+#[derive(Debug, Clone, Copy)]
+struct ValueBits {
+    whole: u64,
+    /// Of their beginnings, by length.
+    beginnings: [u64; PREFIX_BYTES + 1],
 }
 
 /// What an action pattern is filed under.
@@ -137,15 +154,26 @@ impl Large {
         &found[..end]
     }
 
-    /// A bit for each value that the request has of each of the document's keys.
-    fn request_values(&self, facts: &Facts<'_>) -> [u64; GATE_KEYS] {
-        let mut values = [0; GATE_KEYS];
-        for (bits, key) in values.iter_mut().zip(&self.keys) {
-            if let Some(found) = facts.lookup(key) {
-                *bits = found.values().fold(0, |bits, value| bits | value.with_text(bit));
+    /// What the request has of each of the document's keys.
+    fn request_values(&self, facts: &Facts<'_>) -> [ValueBits; GATE_KEYS] {
+        let mut all = [ValueBits { whole: 0, beginnings: [0; PREFIX_BYTES + 1] }; GATE_KEYS];
+        for (bits, asked) in all.iter_mut().zip(&self.keys) {
+            for value in facts.lookup(&asked.key).iter().flat_map(Found::values) {
+                value.with_text(|text| bits.add(text, asked.longest_bytes));
             }
         }
-        values
+        all
+    }
+}
+
+impl ValueBits {
+    fn add(&mut self, text: &str, longest_bytes: usize) {
+        self.whole |= bit(text);
+        let mut running = BASIS;
+        for (bits, byte) in self.beginnings[1..=longest_bytes].iter_mut().zip(text.bytes()) {
+            running = hash_more(running, byte);
+            *bits |= bit_of(running);
+        }
     }
 }
 
@@ -161,48 +189,85 @@ fn shelf(pattern: &ActionPattern) -> Shelf {
 
 /// One of 64 bits.
 fn bit(text: &str) -> u64 {
-    let hash = hash(text);
+    bit_of(hash(text))
+}
+
+fn bit_of(hash: u64) -> u64 {
     1 << ((hash ^ (hash >> 32)) & 63)
 }
 
+/// What a gate asks of the values of a key.
+struct Asked {
+    key: u8,
+    values: u64,
+    value_bytes: u8,
+}
+
 impl Gate {
-    fn of(statement: &Statement, keys: &mut Vec<Key>) -> Self {
+    fn of(statement: &Statement, keys: &mut Vec<AskedKey>) -> Self {
         let prefix = common_prefix(&statement.resources);
-        let asked = statement.conditions.iter().find_map(|condition| {
-            let values = wanted_texts(condition)?
-                .iter()
-                .try_fold(0, |bits, pattern| pattern.plain_text().map(|text| bits | bit(text)))?;
-            Some((key_number(&condition.key, keys)?, values))
-        });
+        let asked = statement.conditions.iter().find_map(|condition| Asked::of(condition, keys));
         Self {
             prefix: hash(prefix),
             prefix_bytes: u8::try_from(prefix.len()).unwrap_or(0),
             principals: statement.principals.as_ref().map_or(u64::MAX, principal_bits),
-            values: asked.map_or(0, |(_, values)| values),
-            key: asked.map(|(key, _)| key),
+            values: asked.as_ref().map_or(0, |asked| asked.values),
+            value_bytes: asked.as_ref().map_or(0, |asked| asked.value_bytes),
+            key: asked.map(|asked| asked.key),
         }
     }
 
-    fn lets(&self, probe: &Probe, values: &[u64; GATE_KEYS]) -> bool {
+    fn lets(&self, probe: &Probe, values: &[ValueBits; GATE_KEYS]) -> bool {
         let length = usize::from(self.prefix_bytes);
         let resource = length <= probe.resource_bytes && probe.prefixes[length] == self.prefix;
         resource
             && self.principals & probe.principals != 0
-            && self.key.is_none_or(|key| self.values & values[usize::from(key)] != 0)
+            && self.key.is_none_or(|key| {
+                let has = &values[usize::from(key)];
+                let bits = match self.value_bytes {
+                    0 => has.whole,
+                    length => has.beginnings[usize::from(length)],
+                };
+                self.values & bits != 0
+            })
+    }
+}
+
+impl Asked {
+    fn of(condition: &Condition, keys: &mut Vec<AskedKey>) -> Option<Self> {
+        let patterns = wanted_texts(condition)?;
+        let is_plain = patterns.iter().all(|pattern| pattern.plain_text().is_some());
+        let shortest = patterns.iter().map(|pattern| pattern.beginning().len()).min()?;
+        // A wildcard that everything begins with tells nothing apart.
+        let length = match (is_plain, shortest.min(PREFIX_BYTES)) {
+            (true, _) => 0,
+            (false, 0) => return None,
+            (false, length) => length,
+        };
+        let values = patterns.iter().map(|pattern| {
+            let bytes = pattern.beginning().as_bytes();
+            let compared = if is_plain { bytes } else { &bytes[..length] };
+            bit_of(compared.iter().copied().fold(BASIS, hash_more))
+        });
+        let values = values.fold(0, |bits, one| bits | one);
+        let key = key_number(&condition.key, length, keys)?;
+        Some(Self { key, values, value_bytes: u8::try_from(length).ok()? })
     }
 }
 
 /// The number of a key among those that are asked about; none where there are too many.
-fn key_number(key: &Key, keys: &mut Vec<Key>) -> Option<u8> {
-    let known = keys.iter().position(|known| known.lower_case() == key.lower_case());
+fn key_number(key: &Key, bytes: usize, keys: &mut Vec<AskedKey>) -> Option<u8> {
+    let known = keys.iter().position(|known| known.key.lower_case() == key.lower_case());
     let number = match known {
         Some(number) => number,
         None if keys.len() < GATE_KEYS => {
-            keys.push(key.clone());
+            keys.push(AskedKey { key: key.clone(), longest_bytes: 0 });
             keys.len() - 1
         }
         None => return None,
     };
+    let asked = &mut keys[number];
+    asked.longest_bytes = asked.longest_bytes.max(bytes);
     u8::try_from(number).ok()
 }
 

@@ -111,6 +111,19 @@ impl Pattern {
         }
     }
 
+    /// With what every text begins that fits.
+    pub(crate) fn beginning(&self) -> &str {
+        match &self.shape {
+            Shape::Fixed(glob) => glob.beginning(),
+            Shape::Whole(units) | Shape::Starred { first: units, .. } => match units.first() {
+                Some(Unit::Text(text)) => text,
+                Some(Unit::One | Unit::Variable(_)) | None => "",
+            },
+            // Letters of either case fit.
+            Shape::Folded(_) => "",
+        }
+    }
+
     fn is_one_variable(&self) -> bool {
         matches!(&self.shape, Shape::Whole(units) if matches!(units.as_slice(), [Unit::Variable(_)]))
     }
