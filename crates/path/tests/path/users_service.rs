@@ -1,12 +1,14 @@
-//! An endpoint to a user's service: nothing carries packets there yet, and it is not taken for one of AWS's.
+//! An endpoint to a user's service: it leads to the load balancer in its own zone, and is not taken for one of AWS's.
 
 use std::net::Ipv4Addr;
 
-use postern_model::elb::{ElbAction, NewLoadBalancer, NewLoadBalancerZone, Scheme};
+use postern_model::elb::{ElbAction, LoadBalancer, NewLoadBalancer, NewLoadBalancerZone, Scheme};
 use postern_model::endpoint::{DnsChoice, NewInterfaceEndpoint, VpcEndpoint};
 use postern_model::endpoint_service::{EndpointService, EndpointServiceAction, NewEndpointService};
 use postern_model::{Action, ResourceId};
-use postern_path::{DropReason, Flow, Outcome, Plan, Question, Resolution, Transport};
+use postern_path::{
+    Deliver, DropReason, Flow, Outcome, Plan, Question, Resolution, SourceRewrite, Through, Transport,
+};
 use postern_testkit::Topology;
 use postern_testkit::world::{World, accounts};
 
@@ -17,7 +19,7 @@ instance i1 in a.one ip=10.0.1.10
 ";
 
 #[test]
-fn it_leads_nowhere_and_says_so() {
+fn it_leads_to_the_load_balancer_of_its_zone() {
     let topology = Topology::read(TOPOLOGY).unwrap_or_else(|why| panic!("{why}"));
     let (Some(ResourceId::Vpc(vpc)), Some(ResourceId::Subnet(subnet))) =
         (topology.id("a"), topology.id("a.one"))
@@ -66,7 +68,21 @@ fn it_leads_nowhere_and_says_so() {
     let transport = Transport::Tcp { source_port: 40_000, destination_port: 443 };
     let flow =
         Flow { entry, source: Ipv4Addr::new(10, 0, 1, 10).into(), destination: address.into(), transport };
-    let Outcome::Refuse(refusal) = plan.decide(&flow).outcome else { panic!("it is carried") };
+    let Outcome::Forward(action) = plan.decide(&flow).outcome else { panic!("it is refused") };
+    let zone = state.get::<LoadBalancer>(account, balancer).expect("it is there").zones[0].clone();
+    assert_eq!(action.deliver, Deliver::Interface(zone.interface));
+    assert_eq!(action.destination, Some(zone.address.into()));
+    let SourceRewrite::Identity { peer, .. } = action.source else { panic!("{:?}", action.source) };
+    assert_eq!((peer.address, peer.through), (Ipv4Addr::new(10, 0, 1, 10), Through::Endpoint(id, vpc)));
+    let resolved = plan.resolve(vpc, &name, Question::Address);
+    assert!(matches!(resolved, Resolution::Addresses { addresses, .. } if addresses == [address]));
+
+    // The owner's word ends it.
+    let reject = EndpointServiceAction::RejectConnections { service, endpoints: vec![id] };
+    let mut rejected = World::new(12);
+    rejected.state = state.clone();
+    rejected.run(account, Action::EndpointService(reject)).expect("it can be rejected");
+    let advanced = Plan::compile(&rejected.state).plan;
+    let Outcome::Refuse(refusal) = advanced.decide(&flow).outcome else { panic!("it is carried") };
     assert_eq!((refusal.reason, refusal.resource), (DropReason::EndpointNotAvailable, Some(endpoint)));
-    assert_eq!(plan.resolve(vpc, &name, Question::Address), Resolution::Unknown);
 }

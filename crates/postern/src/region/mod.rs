@@ -227,7 +227,9 @@ impl Region {
                 }
                 let machines =
                     Arc::new(Machines::new(Arc::clone(&host), Arc::clone(&forwarder), consoles, furnishings));
-                let balancers = Balancers::new(Arc::clone(&machines), Arc::clone(&as_commands), checks);
+                let peers = forwarder.peers();
+                let balancers =
+                    Balancers::new(Arc::clone(&machines), Arc::clone(&as_commands), checks, peers);
                 let reconcilers = [
                     tokio::spawn(Arc::clone(&machines).reconcile(as_commands, changed)).abort_handle(),
                     tokio::spawn(balancers.run()).abort_handle(),
