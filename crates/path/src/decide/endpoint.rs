@@ -62,7 +62,7 @@ impl<'a> Walk<'a> {
         let source = self.identity(sender, Through::Endpoint(id, endpoint.vpc));
         if let Some(balancers) = &endpoint.balancers {
             let balancer = balancers.get(&target.subnet).copied();
-            return self.to_balancer(sender, id, balancer, source, hops);
+            return self.reach_balancer(sender, id, balancer, source, hops);
         }
         let (door, idle) = (Door::FrontDoor, IdleTimeouts::GATEWAY);
         // "Automatically tracked connections": those through an interface endpoint are, so no group cuts them.
@@ -73,7 +73,7 @@ impl<'a> Walk<'a> {
     /// To the load balancer of a user's service, in the service's own VPC, whose addresses may be those of the sender's: the
     /// sender is one that stands for it. "The load balancer's security groups evaluate the client's address" unless they
     /// were told not to.
-    fn to_balancer(
+    fn reach_balancer(
         &mut self,
         sender: Sender<'a>,
         id: VpcEndpointId,
