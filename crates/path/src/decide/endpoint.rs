@@ -4,9 +4,9 @@ use postern_model::{SubnetId, VpcEndpointId, VpcId};
 
 use super::{ENDPOINT_MTU, Sender, Walk, Walked};
 use crate::cover::End;
-use crate::decision::{Action, Deliver, Door, Hops, IdleTimeouts, Through, Why};
+use crate::decision::{Action, Deliver, Door, Hops, IdleTimeouts, SourceRewrite, Through, Why};
 use crate::flow::Transport;
-use crate::plan::{InterfacePlan, Target};
+use crate::plan::{BalancerPlan, InterfacePlan, Target};
 use crate::stage::{DropReason, Stage};
 
 impl<'a> Walk<'a> {
@@ -60,9 +60,41 @@ impl<'a> Walk<'a> {
             return self.refuse(DropReason::ReturnRoute, id.into());
         }
         let source = self.identity(sender, Through::Endpoint(id, endpoint.vpc));
+        if let Some(balancers) = &endpoint.balancers {
+            let balancer = balancers.get(&target.subnet).copied();
+            return self.reach_balancer(sender, id, balancer, source, hops);
+        }
         let (door, idle) = (Door::FrontDoor, IdleTimeouts::GATEWAY);
         // "Automatically tracked connections": those through an interface endpoint are, so no group cuts them.
         let to = self.arrive(source, Some(door.address()), Deliver::Door(door), hops, ENDPOINT_MTU, idle);
+        Ok(Action { mtu_reported: false, ..to })
+    }
+
+    /// To the load balancer of a user's service, in the service's own VPC, whose addresses may be those of the sender's: the
+    /// sender is one that stands for it. "The load balancer's security groups evaluate the client's address" unless they
+    /// were told not to.
+    fn reach_balancer(
+        &mut self,
+        sender: Sender<'a>,
+        id: VpcEndpointId,
+        balancer: Option<BalancerPlan>,
+        source: SourceRewrite,
+        hops: Hops,
+    ) -> Walked<Action> {
+        let plan = self.plan;
+        let found = balancer.and_then(|balancer| Some((balancer, plan.interface(balancer.interface)?)));
+        let Some((balancer, target)) = found else {
+            return self.refuse(DropReason::EndpointNotAvailable, id.into());
+        };
+        self.consult(target.stamp);
+        let Some(address) = target.addresses.first().copied().filter(|_| target.attached) else {
+            return self.refuse(DropReason::TargetDown, target.id.into());
+        };
+        if balancer.filters {
+            self.ingress_groups(None, sender.address, target)?;
+        }
+        let (deliver, idle) = (Deliver::Interface(target.id), IdleTimeouts::GATEWAY);
+        let to = self.arrive(source, Some(address), deliver, hops, ENDPOINT_MTU, idle);
         Ok(Action { mtu_reported: false, ..to })
     }
 

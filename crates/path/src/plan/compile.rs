@@ -1,12 +1,14 @@
 //! From a state to a plan, and from one plan to the next by what changed between two states.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
+use postern_model::elb::LoadBalancer;
 use postern_model::endpoint::VpcEndpoint;
+use postern_model::endpoint_service::{EndpointService, by_name};
 use postern_model::gateway::{Address, InternetGateway, NatGateway};
 use postern_model::instance::Instance;
 use postern_model::interface::{InterfaceKind, NetworkInterface};
@@ -24,8 +26,8 @@ use postern_model::{
 use super::interval::IntervalMap;
 use super::slots::SlotKey;
 use super::{
-    AclPlan, EndpointPlan, GatewayPlan, GroupPlan, InterfacePlan, NatPlan, PeerPlan, Plan, RoutePlan,
-    RouteTablePlan, RulePlan, SubnetPlan, Target, VpcPlan,
+    AclPlan, BalancerPlan, EndpointPlan, GatewayPlan, GroupPlan, InterfacePlan, NatPlan, PeerPlan, Plan,
+    RoutePlan, RouteTablePlan, RulePlan, SubnetPlan, Target, VpcPlan,
 };
 use crate::decision::Stamp;
 use crate::endpoint_name::NamesOfEndpoint;
@@ -111,6 +113,7 @@ impl Dirty {
             .extend(changes::<_, NatGateway>(&old.nat_gateways, &new.nat_gateways).map(|(id, _)| id));
         self.endpoints
             .extend(changes::<_, VpcEndpoint>(&old.vpc_endpoints, &new.vpc_endpoints).map(|(id, _)| id));
+        self.follow_users_services(old, new);
         self.gateways.extend(
             changes::<_, InternetGateway>(&old.internet_gateways, &new.internet_gateways).map(|(id, _)| id),
         );
@@ -127,6 +130,31 @@ impl Dirty {
             self.interfaces.extend(associated.map(|association| association.interface));
         }
         self.follow_instances(old, new);
+    }
+
+    /// Endpoints follow the services of users that they lead to, and those their load balancers.
+    fn follow_users_services(&mut self, old: &State, new: &State) {
+        let balancers: BTreeSet<_> =
+            changes::<_, LoadBalancer>(&old.load_balancers, &new.load_balancers).map(|(id, _)| id).collect();
+        let mut services: BTreeSet<_> =
+            changes::<_, EndpointService>(&old.endpoint_services, &new.endpoint_services)
+                .map(|(id, _)| id)
+                .collect();
+        if !balancers.is_empty() {
+            let behind = new
+                .endpoint_services
+                .values()
+                .filter(|service| !service.load_balancers.is_disjoint(&balancers));
+            services.extend(behind.map(|service| service.id));
+        }
+        if services.is_empty() {
+            return;
+        }
+        let leads_there = |endpoint: &&Arc<VpcEndpoint>| {
+            let id = endpoint.service_name.rsplit_once('.').and_then(|(_, id)| id.parse().ok());
+            id.is_some_and(|id| services.contains(&id))
+        };
+        self.endpoints.extend(new.vpc_endpoints.values().filter(leads_there).map(|endpoint| endpoint.id));
     }
 
     /// Interfaces follow the state of what they are plugged into. One look at all of them for any number of
@@ -446,15 +474,19 @@ impl Compiler<'_> {
         };
         // An endpoint's policy and tags are nothing that packets depend on, nor is whether it is available yet: that the
         // plan knows it is what makes it so.
-        // Nothing carries packets to the load balancers of users' services yet.
-        let carried = self.state.services.contains_key(&endpoint.service_name);
+        let own = by_name(self.state, &endpoint.service_name);
+        let carried = own.is_some() || self.state.services.contains_key(&endpoint.service_name);
         let passes = endpoint.state.passes() && carried;
-        let same = known.filter(|known| known.passes == passes).map(|known| known.stamp);
+        let balancers = own.filter(|_| passes).map(|own| balancers_of(self.state, endpoint, own));
+        let same = known.filter(|known| known.passes == passes && known.balancers == balancers);
+        let same = same.map(|known| known.stamp);
         let stamp = same.unwrap_or_else(|| self.resource(id));
         let names =
             if passes { NamesOfEndpoint::new(self.state, endpoint) } else { NamesOfEndpoint::default() };
         self.plan.endpoint_names.insert(&names);
-        self.plan.endpoints.insert(id, Arc::new(EndpointPlan { stamp, vpc: endpoint.vpc, passes, names }));
+        self.plan
+            .endpoints
+            .insert(id, Arc::new(EndpointPlan { stamp, vpc: endpoint.vpc, passes, balancers, names }));
     }
 
     fn interfaces(&mut self, dirty: &BTreeSet<NetworkInterfaceId>) {
@@ -545,6 +577,26 @@ impl Compiler<'_> {
         let each = interface.private_addresses.iter().enumerate();
         each.map(|(n, private)| automatic(n).or_else(|| elastic(private.address))).collect()
     }
+}
+
+/// The load balancer's interface that each interface of an endpoint leads to: one in its own zone, of the first of the
+/// service's load balancers that has one there.
+fn balancers_of(
+    state: &State,
+    endpoint: &VpcEndpoint,
+    service: &EndpointService,
+) -> BTreeMap<SubnetId, BalancerPlan> {
+    let all = || service.load_balancers.iter().filter_map(|id| state.load_balancers.get(id));
+    let subnets = endpoint.interface.iter().flat_map(|part| part.interfaces.keys());
+    let lead = subnets.filter_map(|subnet| {
+        let zone = &state.subnets.get(subnet)?.zone;
+        let found = all().find_map(|balancer| {
+            let there = balancer.zones.iter().find(|known| known.zone == *zone)?;
+            Some(BalancerPlan { interface: there.interface, filters: balancer.enforce_on_endpoints })
+        });
+        Some((*subnet, found?))
+    });
+    lead.collect()
 }
 
 /// The interface endpoint that an interface of this kind is of.

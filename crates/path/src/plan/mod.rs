@@ -8,6 +8,7 @@ mod compile;
 pub mod interval;
 pub mod slots;
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -197,6 +198,15 @@ pub(crate) struct NatPlan {
     pub public: Option<Ipv4Addr>,
 }
 
+/// A load balancer in the zone of an endpoint's interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BalancerPlan {
+    /// Its interface there.
+    pub interface: NetworkInterfaceId,
+    /// Whether its security groups filter what comes through endpoints.
+    pub filters: bool,
+}
+
 /// An endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EndpointPlan {
@@ -204,6 +214,8 @@ pub(crate) struct EndpointPlan {
     pub vpc: VpcId,
     /// Whether packets pass.
     pub passes: bool,
+    /// Where each of its interfaces leads, by the subnets that they are in; none for a service of AWS's.
+    pub balancers: Option<BTreeMap<SubnetId, BalancerPlan>>,
     /// What it put among the names.
     pub names: NamesOfEndpoint,
 }

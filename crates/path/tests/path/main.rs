@@ -13,3 +13,4 @@ mod generations;
 mod incremental;
 mod oracle;
 mod seeds;
+mod users_service;

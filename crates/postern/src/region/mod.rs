@@ -247,7 +247,9 @@ impl Region {
                     Arc::new(Machines::new(Arc::clone(&host), Arc::clone(&forwarder), consoles, furnishings));
                 let inheritor = Arc::clone(&machines);
                 tokio::task::spawn_blocking(move || inheritor.inherit()).await?;
-                let balancers = Balancers::new(Arc::clone(&machines), Arc::clone(&as_commands), checks);
+                let peers = forwarder.peers();
+                let balancers =
+                    Balancers::new(Arc::clone(&machines), Arc::clone(&as_commands), checks, peers);
                 let reconcilers = [
                     tokio::spawn(Arc::clone(&machines).reconcile(as_commands, changed)).abort_handle(),
                     tokio::spawn(balancers.run()).abort_handle(),

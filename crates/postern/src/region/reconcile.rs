@@ -124,8 +124,8 @@ fn reports(state: &State, now: Timestamp) -> impl Iterator<Item = Task> + '_ {
 /// What is to be reported of an endpoint.
 fn report_of(state: &State, endpoint: &VpcEndpoint, now: Timestamp) -> Option<Action> {
     let id = endpoint.id;
-    // Nothing carries packets to the load balancers of users' services yet, so an endpoint to one stays pending.
-    let carried = state.services.contains_key(&endpoint.service_name);
+    let own = postern_model::endpoint_service::by_name(state, &endpoint.service_name);
+    let carried = own.is_some() || state.services.contains_key(&endpoint.service_name);
     match endpoint.state {
         EndpointState::Pending => carried.then_some(Action::ReportVpcEndpointReady { endpoint: id }),
         EndpointState::Deleting => Some(Action::ReportVpcEndpointGone { endpoint: id }),

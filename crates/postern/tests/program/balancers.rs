@@ -6,7 +6,10 @@ use crate::aws::Aws;
 use crate::harness::{World, eventually};
 use crate::network::{Network, private_address, text};
 
-crate::both_ways!(checks_and_connections_come_from_the_load_balancer_and_pass_what_anybody_must);
+crate::both_ways!(
+    checks_and_connections_come_from_the_load_balancer_and_pass_what_anybody_must,
+    an_endpoint_leads_to_the_load_balancer_of_a_service_that_accepts_it
+);
 
 /// A web server that answers with the status that it was last told, and says whom it answered.
 const SERVER: &str = r#"
@@ -137,5 +140,123 @@ fn checks_and_connections_come_from_the_load_balancer_and_pass_what_anybody_must
     eventually("the target is gone", 15, || health(&aws, &group).is_none().then_some(()));
     elb(&aws, "DeleteLoadBalancer", json!({ "LoadBalancerArn": arn }));
     elb(&aws, "DeleteTargetGroup", json!({ "TargetGroupArn": group }));
+    region.down();
+}
+
+/// A server that says what each connection began with, as far as it came at once, and answers with two letters.
+const PLAIN: &str = r#"
+import socket
+listening = socket.create_server(("", 9090))
+print("ready", flush=True)
+held = []
+while True:
+    taken, whom = listening.accept()
+    taken.settimeout(1)
+    try:
+        said = taken.recv(200)
+    except OSError:
+        said = b""
+    if said:
+        print(whom[0], said.hex(), flush=True)
+        taken.sendall(b"ok")
+        held.append(taken)
+"#;
+
+/// A client that says something at once, waits for the answer, and later says how the connection ended.
+const SPEAKER: &str = r#"
+import socket, sys
+held = None
+for line in sys.stdin:
+    verb, *rest = line.split()
+    try:
+        if verb == "say":
+            held = socket.create_connection((rest[0], 81), timeout=3)
+            held.sendall(b"hello")
+            print(held.recv(2).decode() or "closed", flush=True)
+        else:
+            held.settimeout(10)
+            held.sendall(b"more")
+            print("closed" if held.recv(1) == b"" else "data", flush=True)
+    except OSError as error:
+        print(type(error).__name__, flush=True)
+"#;
+
+fn an_endpoint_leads_to_the_load_balancer_of_a_service_that_accepts_it(world: &World) {
+    let region = world.up(&[]);
+    let aws = region.aws();
+    // Two networks of the same addresses.
+    let (provider, consumer) = (Network::new(&aws), Network::new(&aws));
+    let target = provider.run(&aws, json!({}));
+    let server = region.talk(&target, &["/usr/bin/python3", "-u", "-c", PLAIN]);
+    assert_eq!(server.hear(), "ready");
+    let new = json!({ "Name": "one", "Type": "network", "Scheme": "internal", "Subnets": [provider.subnet] });
+    let balancer = elb(&aws, "CreateLoadBalancer", new)["LoadBalancers"][0].clone();
+    let arn = text(&balancer["LoadBalancerArn"]);
+    let own = text(&balancer["AvailabilityZones"][0]["LoadBalancerAddresses"][0]["PrivateIPv4Address"]);
+    let rule = json!({ "GroupId": provider.group, "IpPermissions": [{
+        "IpProtocol": "tcp", "FromPort": 9090, "ToPort": 9090, "IpRanges": [{ "CidrIp": format!("{own}/32") }] }] });
+    aws.ec2("AuthorizeSecurityGroupIngress", rule);
+    let group = json!({
+        "Name": "plain", "Protocol": "TCP", "Port": 9090, "VpcId": provider.vpc, "HealthCheckIntervalSeconds": 5,
+        "HealthCheckTimeoutSeconds": 2,
+    });
+    let group = text(&elb(&aws, "CreateTargetGroup", group)["TargetGroups"][0]["TargetGroupArn"]);
+    let attributes = json!([
+        { "Key": "preserve_client_ip.enabled", "Value": "false" },
+        { "Key": "proxy_protocol_v2.enabled", "Value": "true" },
+    ]);
+    elb(&aws, "ModifyTargetGroupAttributes", json!({ "TargetGroupArn": group, "Attributes": attributes }));
+    elb(&aws, "RegisterTargets", json!({ "TargetGroupArn": group, "Targets": [{ "Id": target }] }));
+    let forward = json!([{ "Type": "forward", "TargetGroupArn": group }]);
+    elb(
+        &aws,
+        "CreateListener",
+        json!({ "LoadBalancerArn": arn, "Protocol": "TCP", "Port": 81, "DefaultActions": forward }),
+    );
+    becomes(&aws, &group, "healthy", "");
+
+    let service = aws.ec2(
+        "CreateVpcEndpointServiceConfiguration",
+        json!({ "AcceptanceRequired": true, "NetworkLoadBalancerArns": [arn] }),
+    );
+    let service = service["ServiceConfiguration"].clone();
+    let client = consumer.run(&aws, json!({}));
+    let endpoint = aws.ec2(
+        "CreateVpcEndpoint",
+        json!({
+            "VpcId": consumer.vpc, "VpcEndpointType": "Interface", "SubnetIds": [consumer.subnet],
+            "ServiceName": text(&service["ServiceName"]),
+        }),
+    );
+    let endpoint = text(&endpoint["VpcEndpoint"]["VpcEndpointId"]);
+    let shown = || {
+        aws.ec2("DescribeVpcEndpoints", json!({ "VpcEndpointIds": [endpoint] }))["VpcEndpoints"][0].clone()
+    };
+    assert_eq!(shown()["State"], "pendingAcceptance");
+    let interface = text(&shown()["NetworkInterfaceIds"][0]);
+    let found = aws.ec2("DescribeNetworkInterfaces", json!({ "NetworkInterfaceIds": [interface] }));
+    let address = text(&found["NetworkInterfaces"][0]["PrivateIpAddress"]);
+
+    let mut speaker = region.talk(&client, &["/usr/bin/python3", "-u", "-c", SPEAKER]);
+    let say = format!("say {address}");
+    assert_ne!(speaker.ask(&say), "ok", "it is not accepted yet");
+    let named = json!({ "ServiceId": text(&service["ServiceId"]), "VpcEndpointIds": [endpoint] });
+    aws.ec2("AcceptVpcEndpointConnections", named.clone());
+    eventually("the endpoint is available", 15, || (shown()["State"] == "available").then_some(()));
+    assert_eq!(speaker.ask(&say), "ok");
+    // The provider sees its load balancer, and reads from the header who speaks through which endpoint.
+    let heard = server.hear();
+    let (from, said) = heard.split_once(' ').unwrap();
+    assert_eq!(from, own);
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let client_address: std::net::Ipv4Addr = private_address(&aws, &client).parse().unwrap();
+    assert!(said.starts_with(&hex(b"\r\n\r\n\0\r\nQUIT\n\x21\x11")), "{said}");
+    assert_eq!(said[32..40], hex(&client_address.octets()), "{said}");
+    assert!(said.contains(&hex(endpoint.as_bytes())), "{said}");
+    // Who is rejected is cut at once, and comes in no more.
+    aws.ec2("RejectVpcEndpointConnections", named);
+    assert_eq!(shown()["State"], "rejected");
+    assert_ne!(speaker.ask("again"), "data");
+    assert_ne!(speaker.ask(&say), "ok");
     region.down();
 }

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use postern_dataplane::host::Namespace;
 use postern_model::elb::TargetKey;
 use postern_model::{AccountId, Action, NetworkInterfaceId, State, TargetGroupId, Timestamp};
+use postern_path::PeerLookup;
 use postern_services::commands::Commands;
 use postern_services::elbv2::health::{Health, Seen};
 use tokio::sync::{Semaphore, mpsc};
@@ -76,7 +77,13 @@ pub struct Balancers {
 
 impl Balancers {
     /// Over these machines' ports; what checks see goes into `checks`.
-    pub fn new(machines: Arc<Machines>, commands: Arc<dyn Commands>, checks: Arc<Checks>) -> Self {
+    /// `peers` tells who comes through endpoints.
+    pub fn new(
+        machines: Arc<Machines>,
+        commands: Arc<dyn Commands>,
+        checks: Arc<Checks>,
+        peers: Arc<dyn PeerLookup>,
+    ) -> Self {
         let (commands_for_carrier, checks_for_carrier) = (Arc::clone(&commands), Arc::clone(&checks));
         Self {
             machines,
@@ -85,7 +92,7 @@ impl Balancers {
             plugged: BTreeSet::new(),
             wanted: BTreeMap::new(),
             due: BTreeSet::new(),
-            carrier: Arc::new(Carrier::new(commands_for_carrier, checks_for_carrier)),
+            carrier: Arc::new(Carrier::new(commands_for_carrier, checks_for_carrier, peers)),
             listening: BTreeMap::new(),
             permits: Arc::new(Semaphore::new(MOST_CHECKS)),
             // INVARIANT: never longer than `MOST_CHECKS`, as each check that is under way sends one.

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use postern_dataplane::host::Namespace;
 use postern_model::ListenerId;
+use postern_path::{Peer, PeerLookup, Through};
 use postern_services::commands::Commands;
 use postern_services::elbv2::health::Health;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,15 +38,16 @@ const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 pub struct Carrier {
     commands: Arc<dyn Commands>,
     checks: Arc<Checks>,
+    peers: Arc<dyn PeerLookup>,
     room: Arc<Semaphore>,
     cuts: Mutex<BTreeMap<Id, watch::Sender<()>>>,
 }
 
 impl Carrier {
     /// Nothing is carried yet.
-    pub fn new(commands: Arc<dyn Commands>, checks: Arc<Checks>) -> Self {
+    pub fn new(commands: Arc<dyn Commands>, checks: Arc<Checks>, peers: Arc<dyn PeerLookup>) -> Self {
         let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-        Self { commands, checks, room, cuts: Mutex::default() }
+        Self { commands, checks, peers, room, cuts: Mutex::default() }
     }
 
     /// Cuts every connection to a target.
@@ -110,7 +112,8 @@ impl Carrier {
         let Some(choice) = choice else { return reset(&client) };
         let cut = self.hear(choice.id);
         let Some(mut target) = connect(network, choice.to).await else { return reset(&client) };
-        if choice.proxy_protocol && !introduce(&mut target, from, client.local_addr().ok()).await {
+        let peer = self.peers.peer(from.ip());
+        if choice.proxy_protocol && !introduce(&mut target, from, client.local_addr().ok(), peer).await {
             return reset(&client);
         }
         let idle = Duration::from_secs(choice.idle_timeout_seconds.into());
@@ -132,20 +135,44 @@ async fn connect(network: Namespace, to: SocketAddrV4) -> Option<TcpStream> {
     tokio::time::timeout(CONNECT_PATIENCE, socket.connect(SocketAddr::V4(to))).await.ok()?.ok()
 }
 
-/// Begins a connection with a PROXY protocol header: who speaks, and to which address ("PROXY protocol", section 2.2).
-async fn introduce(target: &mut TcpStream, from: SocketAddr, to: Option<SocketAddr>) -> bool {
+/// Begins a connection with a PROXY protocol header: who speaks, and to which address ("PROXY protocol", section 2.2). Who
+/// comes through an endpoint is told by its address in its own VPC and the endpoint's id.
+async fn introduce(
+    target: &mut TcpStream,
+    from: SocketAddr,
+    to: Option<SocketAddr>,
+    peer: Option<Peer>,
+) -> bool {
     let (SocketAddr::V4(from), Some(SocketAddr::V4(to))) = (from, to) else { return false };
-    target.write_all(&header(from, to)).await.is_ok()
+    let from = peer.map_or(from, |peer| SocketAddrV4::new(peer.address, from.port()));
+    let endpoint = peer.and_then(|peer| match peer.through {
+        Through::Endpoint(id, _) => Some(id.to_string()),
+        Through::Internet(_) | Through::Link => None,
+    });
+    target.write_all(&header(from, to, endpoint.as_deref())).await.is_ok()
 }
 
-fn header(from: SocketAddrV4, to: SocketAddrV4) -> Vec<u8> {
+/// `PP2_TYPE_AWS`, and its subtype for the id of an endpoint ("Proxy protocol" in the "Network Load Balancers" guide).
+const TYPE_AWS: u8 = 0xea;
+const SUBTYPE_ENDPOINT: u8 = 0x01;
+
+fn header(from: SocketAddrV4, to: SocketAddrV4, endpoint: Option<&str>) -> Vec<u8> {
+    let mut more = Vec::new();
+    if let Some((id, length)) = endpoint.and_then(|id| Some((id, u16::try_from(id.len() + 1).ok()?))) {
+        more.push(TYPE_AWS);
+        more.extend(length.to_be_bytes());
+        more.push(SUBTYPE_ENDPOINT);
+        more.extend(id.as_bytes());
+    }
     let mut header = SIGNATURE.to_vec();
-    // Version 2, PROXY; TCP over IPv4; twelve bytes of addresses.
-    header.extend([0x21, 0x11, 0, 12]);
+    // Version 2, PROXY; TCP over IPv4; twelve bytes of addresses, and what comes after them.
+    header.extend([0x21, 0x11]);
+    header.extend(u16::try_from(12 + more.len()).unwrap_or(u16::MAX).to_be_bytes());
     header.extend(from.ip().octets());
     header.extend(to.ip().octets());
     header.extend(from.port().to_be_bytes());
     header.extend(to.port().to_be_bytes());
+    header.extend(more);
     header
 }
 
@@ -233,6 +260,9 @@ mod tests {
         let (from, to) = ("10.0.1.9:40000".parse().unwrap(), "10.0.2.7:443".parse().unwrap());
         let mut expected = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
         expected.extend([10, 0, 1, 9, 10, 0, 2, 7, 0x9c, 0x40, 0x01, 0xbb]);
-        assert_eq!(header(from, to), expected);
+        assert_eq!(header(from, to, None), expected);
+        let through = header(from, to, Some("vpce-1"));
+        assert_eq!(through[14..16], [0, 22]);
+        assert_eq!(through[28..], *b"\xea\0\x07\x01vpce-1");
     }
 }
