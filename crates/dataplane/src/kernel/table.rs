@@ -138,6 +138,8 @@ impl KernelTables {
             }
         }
         self.count(flow.forward.port, 1);
+        // The program may make one less.
+        self.grant(flow.forward.port);
         self.hold(place, Holder::Forwarder);
         if let Some(template) = template {
             self.templates.refer(template);
