@@ -66,7 +66,9 @@ pub fn restore(state_dir: &StateDir, file: &Path) -> anyhow::Result<ExitCode> {
                 "restored revision {revision} of {region}, with {objects} objects in {buckets} buckets{tables}"
             );
         }
-        None => println!("restored revision {revision} of {region}; what S3 and DynamoDB held is not in this copy"),
+        None => println!(
+            "restored revision {revision} of {region}; what S3 and DynamoDB held is not in this copy"
+        ),
     }
     Ok(ExitCode::SUCCESS)
 }
