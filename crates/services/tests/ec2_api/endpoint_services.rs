@@ -253,7 +253,7 @@ fn those_who_are_allowed_see_a_service_and_nobody_else() {
     // Its owner sees it; another account does not, by name or among all.
     assert_eq!(
         texts(&api.call("DescribeVpcEndpointServices", wanted.clone()), "ServiceDetails", "ServiceId"),
-        [service.clone()]
+        std::slice::from_ref(service)
     );
     assert_eq!(as_bob(&api, "DescribeVpcEndpointServices", wanted.clone()), Err(unknown.clone()));
     assert!(!as_bob(&api, "DescribeVpcEndpointServices", json!({})).unwrap().to_string().contains(service));

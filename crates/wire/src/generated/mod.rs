@@ -13,4 +13,4 @@ pub mod sts;
 pub const BOTOCORE_VERSION: &str = "1.44.5";
 
 /// Every generated service.
-pub const SERVICES: &[&Service] = &[&ec2::SERVICE, &iam::SERVICE, &sts::SERVICE, &elbv2::SERVICE];
+pub const SERVICES: &[&Service] = &[&ec2::SERVICE, &elbv2::SERVICE, &iam::SERVICE, &sts::SERVICE];
