@@ -35,6 +35,7 @@ mod peer;
 pub(crate) mod phase;
 mod port;
 mod run;
+mod share;
 mod step;
 mod tables;
 mod template;

@@ -524,6 +524,7 @@ impl Tables {
             unknown_port: self.unknown_port,
             flows: self.flows.len(),
             peers: self.peers.len(),
+            waits: 0,
             log_lost: self.log_lost,
         }
     }
