@@ -271,6 +271,8 @@ pub struct Counters {
     pub flows: usize,
     /// Addresses that stand for peers.
     pub peers: usize,
+    /// How often a port was not read for a while, since it had taken more of the forwarder's time than its share.
+    pub waits: u64,
     /// Log records that there was no room for before anybody could read them.
     pub log_lost: u64,
 }

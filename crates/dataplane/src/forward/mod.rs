@@ -37,6 +37,7 @@ mod peer;
 pub(crate) mod phase;
 mod port;
 mod run;
+mod share;
 mod shared;
 mod step;
 mod tables;

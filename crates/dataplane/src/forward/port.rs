@@ -60,6 +60,12 @@ impl Port {
         }
     }
 
+    /// Whether the forwarder's time is shared out among this port and others: where it carries everything itself, and
+    /// for the doors, which speak for all, it is not.
+    pub(crate) fn shares_time(&self) -> bool {
+        self.by_program && self.owner != Owner::Doors
+    }
+
     /// Tells the kernel program what the plan says of it.
     fn describe(&self, maps: &Maps, number: PortNumber) {
         let doors = postern_path::Door::ALL.map(|door| door.address());

@@ -33,7 +33,8 @@ use super::limit::Limits;
 use super::link::{ARP_EVENT, Closer, End, GivenUp, Leftover};
 use super::log::{FlowRecord, LiveFlow};
 use super::peer::PeerDirectory;
-use super::port::Owner;
+use super::port::{Owner, Port};
+use super::share::Shares;
 use super::step::{Effects, Fate, Frame, opened, step};
 use super::tables::Tables;
 use super::uplink::{NotOpened, UplinkDirectory, Wanted};
@@ -236,6 +237,7 @@ impl Forwarder {
             log_lost: 0,
             swept: 0,
             untold: false,
+            shares: Shares::new(),
         };
         let thread = std::thread::Builder::new().name("forwarder".to_owned()).spawn(|| worker.run())?;
         *forwarder.thread() = Some(thread);
@@ -441,6 +443,8 @@ struct Worker {
     swept: u64,
     /// Whether the kernel program is still to be told of ports what the plan says now.
     untold: bool,
+    /// How much of this thread's time each port may take.
+    shares: Shares,
 }
 
 impl Drop for Worker {
@@ -457,10 +461,10 @@ impl Worker {
     fn run(mut self) {
         let mut batch = FrameBatch::new(BATCH);
         let mut events = [EpollEvent::empty(); 64];
-        let rest = EpollTimeout::try_from(REST).unwrap_or(EpollTimeout::ZERO);
         loop {
-            let patience = if self.untold { EpollTimeout::ZERO } else { rest };
-            let ready = match self.epoll.wait(&mut events, patience) {
+            let rest = if self.untold { Duration::ZERO } else { self.shares.patience(REST) };
+            let rest = EpollTimeout::try_from(rest).unwrap_or(EpollTimeout::ZERO);
+            let ready = match self.epoll.wait(&mut events, rest) {
                 Ok(ready) => ready,
                 Err(nix::errno::Errno::EINTR) => continue,
                 Err(error) => {
@@ -480,6 +484,7 @@ impl Worker {
                     number => self.pump(PortNumber(number as u32), number & ARP_EVENT != 0, &mut batch),
                 }
             }
+            self.read_again();
             if self.untold {
                 self.untold = self.tables.ports.tell_plan(&*self.decider, TOLD_AT_ONCE);
             }
@@ -547,7 +552,8 @@ impl Worker {
             Command::Counters { reply } => {
                 self.count_overruns();
                 let unnoted = self.maps.as_ref().map_or(0, |maps| maps.notes_lost());
-                let counters = Counters { log_lost: self.log_lost + unnoted, ..self.tables.counters() };
+                let (log_lost, waits) = (self.log_lost + unnoted, self.shares.waits());
+                let counters = Counters { log_lost, waits, ..self.tables.counters() };
                 let _ = reply.send(counters);
             }
             Command::Flows { most, reply } => {
@@ -592,6 +598,7 @@ impl Worker {
         if is_new && end.is_in_kernel() {
             self.show_to_program(number, end.socket.index());
         }
+        self.shares.begin(number);
         let place = number.place();
         if self.links.len() <= place {
             self.links.resize_with(place + 1, || None);
@@ -643,12 +650,29 @@ impl Worker {
         self.given_up.take(end);
     }
 
+    /// Ports whose time has come again are read again.
+    fn read_again(&mut self) {
+        while let Some(port) = self.shares.due() {
+            if let Some(link) = link(&self.links, port)
+                && let Err(error) = link.end.watch(&self.epoll, port)
+            {
+                tracing::error!(%error, ?port, "a port cannot be watched again");
+            }
+        }
+    }
+
     /// Reads one batch of frames from a port and sends them on.
     fn pump(&mut self, port: PortNumber, arp: bool, batch: &mut FrameBatch) {
         let Some(link) = link(&self.links, port) else { return };
         match link.end.socket(arp).recv_batch(batch) {
             Ok(0) => return,
-            Ok(_) => {}
+            // What the program does not carry is little, unless somebody means harm.
+            Ok(taken) => {
+                let shared = self.tables.ports.get(port).is_some_and(Port::shares_time);
+                if shared && !arp && self.shares.spend(port, taken) {
+                    link.end.unwatch(&self.epoll);
+                }
+            }
             Err(error) => {
                 // The interface is down or gone; its owner will remove the port. Until then what goes there is counted
                 // as lost here, which the kernel program could not notice.

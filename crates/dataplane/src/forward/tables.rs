@@ -631,6 +631,7 @@ impl Tables {
             unknown_port: self.unknown_port,
             flows,
             peers: self.peers.len(),
+            waits: 0,
             log_lost: self.log_lost,
         }
     }

@@ -287,7 +287,7 @@ fn plain(mut counters: Counters) -> Counters {
         port.by_program = false;
     }
     counters.gateways.iter_mut().for_each(|(_, gateway)| gateway.active = 0);
-    Counters { flows: 0, peers: 0, log_lost: 0, ..counters }
+    Counters { flows: 0, peers: 0, waits: 0, log_lost: 0, ..counters }
 }
 
 /// Many frames of one seed.

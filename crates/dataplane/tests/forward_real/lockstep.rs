@@ -140,7 +140,7 @@ fn plain(mut counters: Counters) -> Counters {
         port.by_program = false;
     }
     counters.gateways.iter_mut().for_each(|(_, gateway)| gateway.active = 0);
-    Counters { flows: 0, peers: 0, ..counters }
+    Counters { flows: 0, peers: 0, waits: 0, ..counters }
 }
 
 /// Without what depends on when exactly it was asked for.

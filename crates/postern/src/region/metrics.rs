@@ -91,10 +91,16 @@ fn data_plane(text: &mut String, counters: &Counters) {
     let carried = [("kernel", count(ports(true))), ("forwarder", count(ports(false)))];
     let of = ("postern_ports", "gauge", "Ports, by who carries the packets of known flows there.");
     family(text, of, "carrier", carried);
-    let single: [Single; 4] = [
+    let single: [Single; 5] = [
         ("postern_known_flows", "gauge", "Flows known.", count(counters.flows)),
         ("postern_peers", "gauge", "Addresses that stand for peers.", count(counters.peers)),
         ("postern_unknown_port_total", "counter", "Frames that came in by no port.", counters.unknown_port),
+        (
+            "postern_port_waits_total",
+            "counter",
+            "How often a port was not read for a while, having taken more than its share of the forwarder's time.",
+            counters.waits,
+        ),
         (
             "postern_flow_log_lost_total",
             "counter",
