@@ -447,3 +447,56 @@ pub fn probe(_: &Context) {
     let missing: Vec<_> = features.iter().filter(|feature| feature.required && !feature.ok).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
+
+/// Many at once: those that can be made are, each with what is its own, and of two with one name there is one.
+pub fn many_at_once(context: &Context) {
+    let host = start_host(context);
+    let number = |name: &str| name.trim_start_matches("i-").parse::<usize>().unwrap();
+    let names: Vec<String> = (0..24).map(|number| format!("i-{}", number % 20)).collect();
+    let outcomes: Vec<(String, Result<Arc<Instance>, InstanceError>)> = std::thread::scope(|scope| {
+        let making: Vec<_> = names
+            .iter()
+            .map(|name| {
+                let host = &host;
+                scope.spawn(move || {
+                    let mut spec = spec(context, name);
+                    spec.host_name = format!("host-{}", number(name));
+                    if number(name) == 7 {
+                        spec.read_only_binds.push(PathBuf::from("/there/is/none"));
+                    }
+                    if number(name) == 9 {
+                        let (path, bytes) = ("/etc/ssl/own.pem".into(), b"mine".to_vec());
+                        spec.files.push(FileSpec { path, mode: 0o644, bytes });
+                    }
+                    (name.clone(), host.create_instance(&spec))
+                })
+            })
+            .collect();
+        making.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    for name in &names {
+        let of_name = || outcomes.iter().filter(|(other, _)| other == name);
+        let made = of_name().filter(|(_, outcome)| outcome.is_ok()).count();
+        assert_eq!(made, usize::from(number(name) != 7), "{name}");
+        let others = of_name().filter_map(|(_, outcome)| outcome.as_ref().err());
+        for error in others {
+            let expected = match number(name) {
+                7 => {
+                    matches!(error, InstanceError::Build { reason, .. } if reason.contains("/there/is/none"))
+                }
+                _ => matches!(error, InstanceError::Exists(_)),
+            };
+            assert!(expected, "{name}: {error}");
+        }
+    }
+    for (name, instance) in outcomes.iter().filter_map(|(name, outcome)| Some((name, outcome.as_ref().ok()?)))
+    {
+        let script = "cat /etc/hostname; test ! -e /etc/ssl || ls /etc/ssl; touch /etc/ssl/x 2>&1";
+        let (_, text) = run(instance, &words(&["/bin/sh", "-c", script]));
+        assert!(text.starts_with(&format!("host-{}\n", number(name))), "{name}: {text}");
+        assert_eq!(text.contains("own.pem"), number(name) == 9, "what one has the others have not: {text}");
+        assert!(text.contains("Read-only file system") || text.contains("No such file"), "{text}");
+    }
+    drop(outcomes);
+    host.shutdown(Duration::ZERO).unwrap();
+}

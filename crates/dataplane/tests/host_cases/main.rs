@@ -42,6 +42,7 @@ const CASES: &[Case] = &[
     ("terminal_relay", cases::terminal_relay),
     ("descriptors_travel", cases::descriptors_travel),
     ("refusals", cases::refusals),
+    ("many_at_once", cases::many_at_once),
     ("probe", cases::probe),
     ("ping_and_transfer", traffic::ping_and_transfer),
     ("doors", traffic::doors),
