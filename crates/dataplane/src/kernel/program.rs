@@ -95,8 +95,8 @@ impl KernelProgram {
     /// Loads it, and touches no interface.
     fn read(fabric: &Namespace, size: Size, seed: u64) -> Result<Self, KernelError> {
         let flows = size.flows.clamp(64, 1 << 24);
-        // Two keys a flow, at most half of the slots in use.
-        let buckets = (flows / 2).next_power_of_two();
+        // Two keys a flow, which take a quarter of the slots: there are marks of the forwarder's own flows, too.
+        let buckets = flows.next_power_of_two();
         let processors = aya::util::nr_cpus().map_err(|(_, error)| error)?.min(PROCESSORS as usize) as u32;
         let mask = buckets - 1;
         let mut ebpf = EbpfLoader::new()
