@@ -434,7 +434,6 @@ async fn attributes_take_what_aws_takes_and_no_more() {
         ("stickiness.enabled", "false", "true"),
         ("load_balancing.cross_zone.enabled", "use_load_balancer_configuration", "false"),
         ("target_health_state.unhealthy.connection_termination.enabled", "true", "false"),
-        ("target_health_state.unhealthy.draining_interval_seconds", "0", "360000"),
     ] {
         assert_eq!(attribute(&told, key), usual, "{key}");
         let set = region.call("ModifyTargetGroupAttributes", modify(&group, key, other)).await;
@@ -445,6 +444,7 @@ async fn attributes_take_what_aws_takes_and_no_more() {
             format!("InvalidConfigurationRequest: Invalid attribute value 'maybe' for attribute '{key}'")
         );
     }
+    let draining = "target_health_state.unhealthy.draining_interval_seconds";
     let kept = "preserve_client_ip.enabled";
     assert_eq!(
         region.refusal("ModifyTargetGroupAttributes", modify(&udp, kept, "false")).await,
@@ -457,6 +457,13 @@ async fn attributes_take_what_aws_takes_and_no_more() {
             .refusal("ModifyTargetGroupAttributes", modify(&group, "slow_start.duration_seconds", "9"))
             .await,
         "ValidationError: Attribute key 'slow_start.duration_seconds' is not recognized"
+    );
+    assert_eq!(
+        region.refusal("ModifyTargetGroupAttributes", modify(&group, draining, "30")).await,
+        format!(
+            "InvalidConfigurationRequest: The value '30' of the attribute '{draining}', which is '0', is not \
+             supported by this endpoint yet."
+        )
     );
     assert_eq!(
         region.refusal("ModifyTargetGroupAttributes", modify(&group, "stickiness.type", "lb_cookie")).await,

@@ -166,9 +166,9 @@ impl Room {
         Ok(Self { flows: size.flows.clamp(64, 1 << 24), processors })
     }
 
-    /// Two keys a flow, at most half of the slots in use.
+    /// Two keys a flow, which take a quarter of the slots: there are marks of the forwarder's own flows, too.
     const fn buckets(self) -> u32 {
-        (self.flows / 2).next_power_of_two()
+        self.flows.next_power_of_two()
     }
 
     const fn port_tallies(self) -> u32 {

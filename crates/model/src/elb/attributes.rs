@@ -86,12 +86,10 @@ pub enum CrossZone {
 pub struct UnhealthyTargets {
     /// Whether their connections are cut at once.
     pub terminate: bool,
-    /// If they are not: for how long a target is draining before it counts as unhealthy.
-    pub draining_interval_seconds: u32,
 }
 
 impl Default for UnhealthyTargets {
     fn default() -> Self {
-        Self { terminate: true, draining_interval_seconds: 0 }
+        Self { terminate: true }
     }
 }

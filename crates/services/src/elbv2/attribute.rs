@@ -53,6 +53,8 @@ const FIXED_OF_LOAD_BALANCER: &[(&str, &str)] = &[
 /// What every target group here has.
 const FIXED_OF_TARGET_GROUP: &[(&str, &str)] = &[
     ("stickiness.type", "source_ip"),
+    // A target that fails its checks counts as unhealthy at once.
+    ("target_health_state.unhealthy.draining_interval_seconds", "0"),
     ("target_group_health.dns_failover.minimum_healthy_targets.count", "1"),
     ("target_group_health.dns_failover.minimum_healthy_targets.percentage", "off"),
     ("target_group_health.unhealthy_state_routing.minimum_healthy_targets.count", "1"),
@@ -106,10 +108,6 @@ fn of_target_group(group: &TargetGroup) -> Vec<shape::TargetGroupAttribute> {
         ("stickiness.enabled", attributes.stickiness.to_string()),
         ("load_balancing.cross_zone.enabled", cross_zone_name(attributes.cross_zone).to_owned()),
         ("target_health_state.unhealthy.connection_termination.enabled", unhealthy.terminate.to_string()),
-        (
-            "target_health_state.unhealthy.draining_interval_seconds",
-            unhealthy.draining_interval_seconds.to_string(),
-        ),
     ];
     let fixed = FIXED_OF_TARGET_GROUP.iter().map(|(key, value)| (*key, (*value).to_owned()));
     let all = own.into_iter().chain(fixed);
@@ -158,9 +156,6 @@ fn set_of_target_group(
         }
         "target_health_state.unhealthy.connection_termination.enabled" => {
             attributes.unhealthy.terminate = boolean(key, value)?;
-        }
-        "target_health_state.unhealthy.draining_interval_seconds" => {
-            attributes.unhealthy.draining_interval_seconds = number(key, value, 0, 360_000)?;
         }
         other => fixed(FIXED_OF_TARGET_GROUP, other, value)?,
     }
