@@ -95,6 +95,7 @@
 #define DROP_SEND_FAILED 34u
 #define DROP_NOT_CARRIED 35u
 #define DROP_UPLINK_PROTOCOL 36u
+#define DROP_ENDPOINT_PROTOCOL 37u
 
 struct flow_key {
 	__u32 source[4];
