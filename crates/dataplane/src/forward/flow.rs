@@ -247,6 +247,15 @@ impl FlowTable {
         None
     }
 
+    /// The flows for which something holds.
+    pub fn ids_where(&self, holds: impl Fn(&FlowEntry) -> bool) -> Vec<FlowId> {
+        let places = (0_u32..).zip(&self.places);
+        places
+            .filter(|(_, place)| place.flow.as_deref().is_some_and(&holds))
+            .map(|(number, place)| FlowId { place: number, life: place.life })
+            .collect()
+    }
+
     /// All flows, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &FlowEntry> {
         self.places.iter().filter_map(|place| place.flow.as_deref())

@@ -262,6 +262,13 @@ impl Ports {
         if place.number == number { place.port.as_mut() } else { None }
     }
 
+    /// What the kernel program could not be told of before it may be told now, since there is a port more that is its own.
+    pub fn tell_templates_again(&mut self) {
+        for port in self.places.iter_mut().filter_map(|place| place.port.as_mut()) {
+            port.templates.try_again();
+        }
+    }
+
     /// All ports with their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (PortNumber, &Port)> {
         self.places.iter().filter_map(|place| Some((place.number, place.port.as_ref()?)))

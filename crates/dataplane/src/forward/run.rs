@@ -612,6 +612,7 @@ impl Worker {
     /// Lets the kernel program carry a port's packets.
     fn show_to_program(&mut self, number: PortNumber, interface: u32) {
         self.tables.ports.attached(number, interface);
+        self.tables.hand_over(number, self.clock.now());
         // So that the program can judge its first frame.
         let _ = self.tables.ports.fresh(number, &*self.decider);
     }

@@ -22,7 +22,7 @@ use super::tables::{Tables, through};
 use super::template::{Kernel, Mask};
 use super::verdict::Verdict;
 use crate::kernel::layout::{GATEWAYS, HAS_NAT_PORT, Kind};
-use crate::kernel::{FlowCopy, Recipe, fits};
+use crate::kernel::{Contended, FlowCopy, Recipe, fits};
 
 /// Flows of the program's that are logged in one go.
 const NOTES_AT_ONCE: usize = 2_048;
@@ -39,6 +39,29 @@ pub(super) fn space_of(reverse: &FlowKey) -> (SpaceKey, u16) {
 }
 
 impl Tables {
+    /// A port is the kernel program's from now on, and so are flows that began there before, and what is decided about
+    /// others to come.
+    pub(super) fn hand_over(&mut self, port: PortNumber, now: u64) {
+        if self.kernel.is_none() {
+            return;
+        }
+        self.ports.tell_templates_again();
+        let is_of_port = |flow: &FlowEntry| {
+            let ours = matches!(flow.claim, Claim::Marked | Claim::Blocking);
+            let waits = flow.uplink.is_some() || !matches!(flow.opening, Opening::Done);
+            ours && !waits && (flow.forward.port == port || flow.reverse.port == port)
+        };
+        for id in self.flows.ids_where(is_of_port) {
+            let (Some(kernel), Some(flow)) = (&mut self.kernel, self.flows.get_mut(id)) else { continue };
+            kernel.release(flow, now);
+            match kernel.share(flow, None, false, now) {
+                Ok(()) => kernel.begin(flow),
+                // Somebody was faster between the two: there cannot be two of one key.
+                Err(Contended) => self.end(id, now),
+            }
+        }
+    }
+
     /// The flow of packets with this key, whoever made it.
     pub(super) fn lookup(&mut self, key: &FlowKey, now: u64) -> Option<(FlowId, Direction)> {
         if let Some(found) = self.flows.find(key) {

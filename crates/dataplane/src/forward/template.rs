@@ -277,6 +277,16 @@ impl Templates {
         }
     }
 
+    /// What the kernel program could not be told before it may be told now.
+    pub fn try_again(&mut self) {
+        for template in &mut self.templates {
+            match template.kernel {
+                Kernel::Cannot => template.kernel = Kernel::Untold,
+                Kernel::Untold | Kernel::Knows(_) => {}
+            }
+        }
+    }
+
     /// Where the kernel program has templates that are no more.
     pub fn take_gone(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.gone)

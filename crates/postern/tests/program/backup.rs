@@ -171,7 +171,7 @@ fn a_damaged_copy_leaves_nothing(world: &World) {
     changed[last] ^= 1;
     let newer = [b"postern-archive 7\n", &whole[18..]].concat();
     for (name, content, wanted) in [
-        ("cut", whole[..whole.len() - 100].to_vec(), "the file ends here"),
+        ("cut", whole[..whole.len() - 100].to_vec(), "it is cut short"),
         ("changed", changed, "its checksum does not match its content"),
         ("newer", newer, "has format 7, and this version reads format 1: use a newer version"),
         ("longer", [whole.as_slice(), b"x"].concat(), "there is something behind the end"),

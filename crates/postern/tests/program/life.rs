@@ -59,7 +59,8 @@ fn says_how_it_is_and_ends_with_down(world: &World) {
 
     let state = region.state.clone();
     region.down();
-    assert_eq!(names_in(&state), ["audit.log", "ca.pem", "instance-identity.pem", "ledger", "run", "s3"]);
+    let left = ["audit.log", "ca.pem", "dynamodb", "instance-identity.pem", "ledger", "run", "s3"];
+    assert_eq!(names_in(&state), left);
     let after = Ran::of(world.postern(&state, &["status"]), b"");
     assert!(after.failure().contains("no region runs with the state directory"), "{after:?}");
 }
