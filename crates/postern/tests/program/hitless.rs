@@ -99,6 +99,14 @@ struct Pair {
     server: String,
 }
 
+/// Until the program stands on all ports the forwarder carries what comes in there, and that ends with the region.
+fn wait_for_the_program(region: &Region<'_>) {
+    eventually("the kernel program carries what comes in by all ports", 10, || {
+        let page = Aws::page(region.host(), "GET", "/_postern/metrics").unwrap().text();
+        page.contains("postern_ports{carrier=\"forwarder\"} 0\n").then_some(())
+    });
+}
+
 impl Pair {
     fn in_region(region: &Region<'_>) -> Self {
         let aws = region.aws();
@@ -107,6 +115,7 @@ impl Pair {
             format!("#!/bin/sh\necho started >> /home/ec2-user/started\nexec python3 -c '{SERVER}'\n");
         let server = network.run(&aws, json!({ "UserData": base64(&server) }));
         let client = network.run(&aws, json!({}));
+        wait_for_the_program(region);
         Self { network, client, server }
     }
 
@@ -434,6 +443,7 @@ fn guests_stay_plugged_in(world: &World) {
         "--group",
         &pair.network.group,
     ]);
+    wait_for_the_program(&region);
     let mut enter = world.command(Path::new("/usr/bin/nsenter"));
     let python = crate::harness::tools().join("bin/python3");
     enter.args(["--net", "--target", &pid]).arg(python).args(["-c", REQUESTS, &address]);
