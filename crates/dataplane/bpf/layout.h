@@ -219,7 +219,7 @@ struct template_slot {
 	__u32 users;
 	__u32 spare_too;
 	__u32 stand_ins[8];
-	__u64 spare_three;
+	__u64 refused;
 	__u32 stand_in_users[8];
 	__u32 spare_four[8];
 	__u32 slots[16];
@@ -249,7 +249,7 @@ _Static_assert(__builtin_offsetof(struct template_slot, used) == 136, "template_
 _Static_assert(__builtin_offsetof(struct template_slot, users) == 144, "template_slot.users");
 _Static_assert(__builtin_offsetof(struct template_slot, spare_too) == 148, "template_slot.spare_too");
 _Static_assert(__builtin_offsetof(struct template_slot, stand_ins) == 152, "template_slot.stand_ins");
-_Static_assert(__builtin_offsetof(struct template_slot, spare_three) == 184, "template_slot.spare_three");
+_Static_assert(__builtin_offsetof(struct template_slot, refused) == 184, "template_slot.refused");
 _Static_assert(__builtin_offsetof(struct template_slot, stand_in_users) == 192, "template_slot.stand_in_users");
 _Static_assert(__builtin_offsetof(struct template_slot, spare_four) == 224, "template_slot.spare_four");
 _Static_assert(__builtin_offsetof(struct template_slot, slots) == 256, "template_slot.slots");

@@ -369,6 +369,7 @@ static always_inline int refuse(struct __sk_buff *skb, struct settings *settings
 
 	if (!live || !is_same(template, life) || may(settings, live, REFUSED, now))
 		return UP;
+	__sync_fetch_and_add(&template->refused, 1);
 	struct port_tally *tally = tally_of(packet->entry);
 	if (tally) {
 		tally->unlogged += 1;

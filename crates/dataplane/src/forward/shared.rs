@@ -144,7 +144,8 @@ impl Tables {
         }
         let Some(kernel) = &mut self.kernel else { return };
         kernel.stock(now);
-        kernel.settle_templates(now);
+        let refused = kernel.settle_templates(now);
+        refused.into_iter().for_each(|drops| self.resources.add(drops));
     }
 
     /// A port of a NAT gateway that is nobody's, taken for a flow.

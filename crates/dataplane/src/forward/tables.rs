@@ -639,7 +639,8 @@ impl Tables {
     /// What was dropped because of each resource, by the forwarder and in the kernel.
     fn resource_counters(&self) -> Vec<ResourceDrops> {
         let in_kernel = self.ports.iter().flat_map(|(number, port)| self.drops_of_sender(number, port));
-        self.resources.report(in_kernel)
+        let refused = self.kernel.iter().flat_map(KernelTables::refused);
+        self.resources.report(in_kernel.chain(refused))
     }
 
     /// What the kernel dropped for what the sending interface did, of which that interface is the cause.

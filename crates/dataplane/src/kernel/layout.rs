@@ -246,8 +246,8 @@ layout! {
         spare_too: AtomicU32,
         /// Addresses that stand for the sender; zero are those that nobody needed yet.
         stand_ins: [AtomicU32; 8],
-        /// Nothing yet.
-        spare_three: AtomicU64,
+        /// Packets that were refused by it and went no further.
+        refused: AtomicU64,
         /// Flows that were made here with each of them.
         stand_in_users: [AtomicU32; 8],
         /// Nothing yet.

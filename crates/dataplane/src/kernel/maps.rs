@@ -249,6 +249,7 @@ impl Maps {
                 epoch: &*addr_of_mut!((*template).epoch),
                 used: &*addr_of_mut!((*template).used),
                 users: &*addr_of_mut!((*template).users),
+                refused: &*addr_of_mut!((*template).refused),
                 stand_ins: &*addr_of_mut!((*template).stand_ins),
                 stand_in_users: &*addr_of_mut!((*template).stand_in_users),
             })
@@ -264,6 +265,7 @@ impl Maps {
         live.epoch.store(0, Ordering::Relaxed);
         live.used.store(0, Ordering::Relaxed);
         live.users.store(0, Ordering::Relaxed);
+        live.refused.store(0, Ordering::Relaxed);
         live.stand_ins
             .iter()
             .chain(live.stand_in_users)
@@ -308,6 +310,8 @@ pub(super) struct TemplateLive<'a> {
     pub used: &'a AtomicU64,
     /// Flows that refer to it.
     pub users: &'a AtomicU32,
+    /// Packets that were refused by it in the kernel.
+    pub refused: &'a AtomicU64,
     /// Addresses that stand for its sender.
     pub stand_ins: &'a [AtomicU32; 8],
     /// Flows that the program made with each of them.

@@ -20,7 +20,7 @@ use super::template::{KernelTemplates, Recipe};
 use crate::forward::live::{Live, last_seen};
 use crate::forward::packet::protocol;
 use crate::forward::phase::{Direction, Phase};
-use crate::forward::{Claim, FlowEntry, FlowKey, PortNumber, Variant, Verdict};
+use crate::forward::{Claim, FlowEntry, FlowKey, PortNumber, ResourceDrops, Variant, Verdict};
 
 /// In nanoseconds.
 pub(super) const REST: u64 = 1_000_000_000;
@@ -488,9 +488,14 @@ impl KernelTables {
         self.templates.retire(template, now);
     }
 
-    /// Lets go of templates that are of no use any more.
-    pub fn settle_templates(&mut self, now: u64) {
-        self.templates.settle(now);
+    /// Lets go of templates that are of no use any more. Gives what was refused by them.
+    pub fn settle_templates(&mut self, now: u64) -> Vec<ResourceDrops> {
+        self.templates.settle(now)
+    }
+
+    /// What the program refused, with what caused it.
+    pub fn refused(&self) -> impl Iterator<Item = ResourceDrops> {
+        self.templates.refused()
     }
 
     /// Goes on with a flow that the program knew before this process.

@@ -8,14 +8,14 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use postern_path::{IdleTimeouts, Stamp};
+use postern_path::{IdleTimeouts, Outcome, Stamp};
 use smallvec::SmallVec;
 
 use super::index::{Entry, Index};
 use super::layout::{Kind, STAND_INS, TEMPLATES};
 use super::maps::Maps;
 use super::table::REST;
-use crate::forward::{FlowKey, Mask, PortNumber, Variant, Verdict};
+use crate::forward::{FlowKey, Mask, PortNumber, ResourceDrops, Variant, Verdict};
 
 /// Templates that are given up and are looked at in one go.
 const SETTLED_AT_ONCE: usize = 16;
@@ -224,8 +224,23 @@ impl KernelTemplates {
         self.retired.push_back((place, now));
     }
 
-    /// Lets go of templates that were given up and that no flow refers to.
-    pub fn settle(&mut self, now: u64) {
+    /// What the program refused by templates, with what caused it.
+    pub fn refused(&self) -> impl Iterator<Item = ResourceDrops> {
+        (0..).zip(&self.anchors).filter_map(|(place, anchor)| self.refused_by(place, anchor.as_ref()?))
+    }
+
+    fn refused_by(&self, place: u32, anchor: &Anchor) -> Option<ResourceDrops> {
+        let (resource, reason) = match &anchor.verdict.outcome {
+            Outcome::Refuse(refusal) => (refusal.resource?, refusal.reason),
+            Outcome::Forward(_) => return None,
+        };
+        let packets = self.maps.template(place)?.refused.load(Ordering::Relaxed);
+        (packets > 0).then_some(ResourceDrops { resource, reason, packets })
+    }
+
+    /// Lets go of templates that were given up and that no flow refers to. Gives what was refused by them.
+    pub fn settle(&mut self, now: u64) -> Vec<ResourceDrops> {
+        let mut refused = Vec::new();
         for _ in 0..SETTLED_AT_ONCE.min(self.retired.len()) {
             let Some((place, since)) = self.retired.pop_front() else { break };
             let users = self.maps.template(place).map_or(0, |template| template.users.load(Ordering::SeqCst));
@@ -234,6 +249,7 @@ impl KernelTemplates {
                 continue;
             }
             let anchor = self.anchors.get_mut(place as usize).and_then(Option::take);
+            refused.extend(anchor.as_ref().and_then(|anchor| self.refused_by(place, anchor)));
             for address in anchor.iter().flat_map(|anchor| anchor.stand_ins).flatten() {
                 if let Some(places) = self.by_address.get_mut(&address) {
                     places.retain(|known| *known != place);
@@ -244,6 +260,7 @@ impl KernelTemplates {
             }
             self.free.push(place);
         }
+        refused
     }
 }
 
