@@ -266,6 +266,7 @@ impl Pair {
         let plain = |counters| {
             let mut counters = Counters { log_lost: 0, ..plain(counters) };
             counters.gateways.retain(|(_, gateway)| *gateway != GatewayCounters::default());
+            counters.gateways.sort_by_key(|(resource, _)| resource.to_string());
             counters
         };
         let (ours, theirs) = (plain(self.reference.tables.counters()), plain(self.rig.counters()));
