@@ -54,10 +54,6 @@ pub(super) const OPERATIONS: &[Entry] = &[
         honoured: &[DRY_RUN, &["PayerResponsibility", "ServiceId"]],
         asked: &[Asked::Named(By::Id, "ServiceId")],
     },
-    operation! { write StartVpcEndpointServicePrivateDnsVerification = start_verification;
-        honoured: &[DRY_RUN, &["ServiceId"]],
-        asked: &[Asked::Named(By::Id, "ServiceId")],
-    },
 ];
 
 /// The ARNs of a service's load balancers.
@@ -271,14 +267,4 @@ async fn set_payer(
     let action = EndpointServiceAction::SetPayerServiceOwner { service };
     call.execute(None, Action::EndpointService(action)).await?;
     Ok(ec2::ModifyVpcEndpointServicePayerResponsibilityResult { return_value: Some(true) })
-}
-
-async fn start_verification(
-    call: &Call<'_>,
-    request: ec2::StartVpcEndpointServicePrivateDnsVerificationRequest,
-) -> Result<ec2::StartVpcEndpointServicePrivateDnsVerificationResult, AwsError> {
-    let service = named(call, request.service_id)?;
-    let action = EndpointServiceAction::StartPrivateDnsVerification { service };
-    call.execute(None, Action::EndpointService(action)).await?;
-    Ok(ec2::StartVpcEndpointServicePrivateDnsVerificationResult { return_value: Some(true) })
 }

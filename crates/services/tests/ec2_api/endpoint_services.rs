@@ -67,11 +67,6 @@ fn a_service_is_made_shown_changed_and_deleted() {
     assert_eq!(at(shown, "NetworkLoadBalancerArns"), &json!([ids["spare-nlb"]]));
     assert_eq!(shown.get("PrivateDnsName"), None);
     assert_eq!(at(shown, "PayerResponsibility"), "ServiceOwner");
-    let start = json!({ "ServiceId": id });
-    assert_eq!(
-        api.refusal("StartVpcEndpointServicePrivateDnsVerification", start),
-        format!("InvalidParameter: The VPC endpoint service '{id}' does not have a private DNS name.")
-    );
     let unknown = "vpce-svc-0123456789abcdef0";
     let gone = api.call("DeleteVpcEndpointServiceConfigurations", json!({ "ServiceIds": [id, unknown] }));
     assert_eq!(texts(&gone, "Unsuccessful", "ResourceId"), [unknown]);
@@ -232,7 +227,6 @@ fn a_private_name_can_be_had_once_it_is_verified() {
         api.refusal("CreateVpcEndpoint", own.clone())
             .starts_with("InvalidParameter: Private DNS can't be enabled")
     );
-    api.call("StartVpcEndpointServicePrivateDnsVerification", json!({ "ServiceId": service }));
     let id = service.parse().unwrap();
     let record_value = api.state().endpoint_services[&id].private_dns.as_ref().unwrap().record_value.clone();
     let verified = true;

@@ -190,7 +190,6 @@ fn endpoints() -> Vec<(&'static str, Value)> {
             "ModifyVpcEndpointServicePayerResponsibility",
             json!({ "ServiceId": "$service", "PayerResponsibility": "ServiceOwner" }),
         ),
-        ("StartVpcEndpointServicePrivateDnsVerification", json!({ "ServiceId": "$service" })),
         ("DescribeVpcEndpointConnections", json!({})),
         (
             "AcceptVpcEndpointConnections",

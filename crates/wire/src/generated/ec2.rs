@@ -87,7 +87,6 @@ operations! {
     ModifyVpcEndpointServicePermissions(ModifyVpcEndpointServicePermissionsRequest) => ModifyVpcEndpointServicePermissionsResult;
     DescribeVpcEndpointServicePermissions(DescribeVpcEndpointServicePermissionsRequest) => DescribeVpcEndpointServicePermissionsResult;
     ModifyVpcEndpointServicePayerResponsibility(ModifyVpcEndpointServicePayerResponsibilityRequest) => ModifyVpcEndpointServicePayerResponsibilityResult;
-    StartVpcEndpointServicePrivateDnsVerification(StartVpcEndpointServicePrivateDnsVerificationRequest) => StartVpcEndpointServicePrivateDnsVerificationResult;
     DescribeVpcEndpointConnections(DescribeVpcEndpointConnectionsRequest) => DescribeVpcEndpointConnectionsResult;
     AcceptVpcEndpointConnections(AcceptVpcEndpointConnectionsRequest) => AcceptVpcEndpointConnectionsResult;
     RejectVpcEndpointConnections(RejectVpcEndpointConnectionsRequest) => RejectVpcEndpointConnectionsResult;
@@ -4664,19 +4663,6 @@ structure! {
 structure! {
     StartInstancesResult {
         starting_instances: Option<Vec<InstanceStateChange>> = "StartingInstances" "InstancesSet" "instancesSet", INSTANCE_STATE_CHANGE_LIST;
-    }
-}
-
-structure! {
-    StartVpcEndpointServicePrivateDnsVerificationRequest {
-        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
-        service_id: Option<String> = "ServiceId" "ServiceId" "ServiceId", TEXT, required;
-    }
-}
-
-structure! {
-    StartVpcEndpointServicePrivateDnsVerificationResult {
-        return_value: Option<bool> = "ReturnValue" "Return" "return", BOOLEAN;
     }
 }
 

@@ -99,7 +99,6 @@ pub const SERVICES: &[Served] = &[
             "ModifyVpcEndpointServicePermissions",
             "DescribeVpcEndpointServicePermissions",
             "ModifyVpcEndpointServicePayerResponsibility",
-            "StartVpcEndpointServicePrivateDnsVerification",
             "DescribeVpcEndpointConnections",
             "AcceptVpcEndpointConnections",
             "RejectVpcEndpointConnections",
