@@ -1,11 +1,7 @@
-//! A decision takes no memory: counted by an allocator of this test program's own.
-//!
-//! INVARIANT: only this thread's allocations count, so that other tests in this program cannot disturb.
+//! A decision takes no memory: an allocator counts what each thread takes.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::hint::black_box;
 
 use postern_policy::{
@@ -14,36 +10,11 @@ use postern_policy::{
 };
 use time::OffsetDateTime;
 
-thread_local! {
-    static COUNT: Cell<usize> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-#[expect(unsafe_code, reason = "a global allocator is unsafe to implement; this one only counts")]
-// SAFETY: every call is handed on unchanged to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // A thread that is ending has no counter any more, and is not measured.
-        let _ = COUNT.try_with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 /// How many pieces of memory are taken.
-fn allocations<R>(work: impl FnOnce() -> R) -> (usize, R) {
-    let before = COUNT.with(Cell::get);
-    let result = black_box(work());
-    (COUNT.with(Cell::get) - before, result)
+fn allocations<R>(work: impl FnOnce() -> R) -> (u64, R) {
+    let mut result = None;
+    let taken = allocation_counter::measure(|| result = Some(black_box(work())));
+    (taken.count_total, result.unwrap())
 }
 
 fn named(name: &str, text: &str, kind: Kind) -> NamedPolicy {
