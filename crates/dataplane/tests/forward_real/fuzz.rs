@@ -17,44 +17,18 @@ use postern_dataplane::forward::{
     Counters, Effects, Fate, Forwarder, Frame, GatewayCounters, Options, Owner, PortNumber, Rate, Tables,
     step,
 };
-use postern_dataplane::host::{
-    FrameBatch, MAX_BATCH, Mac, Namespace, PacketSocket, PortSpec, StartOptions, VirtioNetHdr, start,
-};
+use postern_dataplane::host::{FrameBatch, MAX_BATCH, PacketSocket, StartOptions, VirtioNetHdr, start};
 use postern_dataplane::kernel::{MAX_TRIAL_BYTES, Trial, Verdict};
 use postern_path::{Door, DropReason};
 
 use crate::lockstep::plain;
-use crate::world::{
-    A, B, DOORS_MAC, OUTSIDE, Rules, SERVICES, VISIBLE, address, eni, load_program, mac, network,
-};
+use crate::rig::{DOORS, Dice, LINKS, Links};
+use crate::world::{A, B, DOORS_MAC, OUTSIDE, Rules, SERVICES, VISIBLE, address, eni, load_program, mac};
 
-/// Interfaces 0, 1 and 2, and then the doors.
-const LINKS: usize = 4;
-const DOORS: usize = 3;
 /// Frames that are tried in CI.
 const CASES: usize = 4_000;
 const PATIENCE: Duration = Duration::from_secs(5);
 const SEED: u64 = 7;
-
-/// Numbers that look like chance and are the same every time.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % below as u64) as usize
-    }
-
-    fn one_in(&mut self, of: usize) -> bool {
-        self.roll(of) == 0
-    }
-
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.roll(of.len())]
-    }
-}
 
 /// What comes out: where, and its bytes.
 type Out = (usize, Vec<u8>);
@@ -117,33 +91,7 @@ impl Rig {
         let trial = Trial::of(&program).unwrap();
         let forwarder =
             Forwarder::start_with(Arc::new(rules), &rules.stamps(), options, Some(program)).unwrap();
-        let (mut alive, mut inner, mut outer) = (Vec::new(), Vec::new(), Vec::new());
-        for number in 0..LINKS {
-            let (namespace, lives) = network();
-            alive.push(lives);
-            quieten(&namespace);
-            let port = host
-                .create_port(&PortSpec {
-                    target: namespace.clone(),
-                    inside_name: "ens5".to_owned(),
-                    // Nobody's in any plan: the kernel inside takes no frame for its own.
-                    mac: Mac([2, 7, 7, 7, 7, number as u8]),
-                    mtu: 9001,
-                    addresses: Vec::new(),
-                    gateway: None,
-                    neighbours: Vec::new(),
-                    routes: Vec::new(),
-                })
-                .unwrap();
-            let socket = host.open_port(&port).unwrap();
-            let added = match number {
-                DOORS => forwarder.add_doors_port(socket, postern_model::Mac(DOORS_MAC)),
-                number => forwarder.add_port(eni(number as u64), socket),
-            };
-            added.wait().unwrap().unwrap();
-            outer.push(port.index);
-            inner.push(PacketSocket::open(&namespace, "ens5").unwrap());
-        }
+        let Links { inner, outer, alive } = Links::plugged_in(host, &forwarder);
         Self { forwarder, trial, outer, inner, batch: FrameBatch::new(MAX_BATCH), _alive: alive }
     }
 
@@ -177,16 +125,6 @@ impl Rig {
             assert!(Instant::now() < deadline, "{said}: {came} after {before}");
         }
     }
-}
-
-/// No kernel speaks unasked.
-fn quieten(namespace: &Namespace) {
-    namespace
-        .run(|| {
-            // Where the kernel has no IPv6 there is nothing to turn off.
-            let _ = std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
-        })
-        .unwrap();
 }
 
 /// Both, in step.
@@ -297,7 +235,7 @@ pub fn fuzz(directory: &Path) {
     println!("note: seed {seed}, {cases} frames");
     let host = start(StartOptions { runtime_dir: directory.join("run"), hidden: Vec::new() }).unwrap();
     let mut pair = Pair::start(&host);
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let mut delivered: Vec<Out> = Vec::new();
     for case in 0..cases {
         let (at, frame) = draw(&mut dice, &delivered);

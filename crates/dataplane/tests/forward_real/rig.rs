@@ -59,21 +59,21 @@ pub struct Rig {
     _alive: Vec<Sender<()>>,
 }
 
-impl Rig {
-    pub fn start(host: &Host, rules: Rules, with_program: bool) -> Self {
-        let program = with_program.then(|| load_program(host.fabric()).unwrap());
-        let mut options = Options::with_seed(7);
-        // How many answers are left out depends on the moment at which each of the two takes a packet.
-        options.limits.replies = Rate { per_second: 1_000_000, burst: 1_000_000 };
-        Self::start_with(host, rules, options, program)
-    }
+/// The links' ends.
+pub struct Links {
+    pub inner: Vec<PacketSocket>,
+    /// The indices of the host ends.
+    pub outer: Vec<u32>,
+    /// The networks that the inner ends are in last as long as these.
+    pub alive: Vec<Sender<()>>,
+}
 
-    pub fn start_with(host: &Host, rules: Rules, options: Options, program: Option<KernelProgram>) -> Self {
-        let forwarder = Forwarder::start_with(Arc::new(rules), &rules.stamps(), options, program).unwrap();
-        let mut alive = Vec::new();
-        let inner = (0..LINKS).map(|number| {
+impl Links {
+    /// New ones, which are the forwarder's ports from now on.
+    pub fn plugged_in(host: &Host, forwarder: &Forwarder) -> Self {
+        let mut links = Self { inner: Vec::new(), outer: Vec::new(), alive: Vec::new() };
+        for number in 0..LINKS {
             let (namespace, lives) = network();
-            alive.push(lives);
             quieten(&namespace);
             let port = host
                 .create_port(&PortSpec {
@@ -94,17 +94,34 @@ impl Rig {
                 number => forwarder.add_port(eni(number as u64), socket),
             };
             added.wait().unwrap().unwrap();
-            PacketSocket::open(&namespace, "ens5").unwrap()
-        });
-        let inner = inner.collect();
+            links.alive.push(lives);
+            links.outer.push(port.index);
+            links.inner.push(PacketSocket::open(&namespace, "ens5").unwrap());
+        }
+        links
+    }
+}
+
+impl Rig {
+    pub fn start(host: &Host, rules: Rules, with_program: bool) -> Self {
+        let program = with_program.then(|| load_program(host.fabric()).unwrap());
+        let mut options = Options::with_seed(7);
+        // How many answers are left out depends on the moment at which each of the two takes a packet.
+        options.limits.replies = Rate { per_second: 1_000_000, burst: 1_000_000 };
+        Self::start_with(host, rules, options, program)
+    }
+
+    pub fn start_with(host: &Host, rules: Rules, options: Options, program: Option<KernelProgram>) -> Self {
+        let forwarder = Forwarder::start_with(Arc::new(rules), &rules.stamps(), options, program).unwrap();
+        let links = Links::plugged_in(host, &forwarder);
         Self {
             forwarder,
-            inner,
+            inner: links.inner,
             batch: FrameBatch::new(MAX_BATCH),
             taken: [0; LINKS],
             told: [0; LINKS],
             received: 0,
-            _alive: alive,
+            _alive: links.alive,
         }
     }
 
