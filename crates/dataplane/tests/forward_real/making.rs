@@ -347,7 +347,8 @@ pub fn both_sides(directory: &Path) {
     assert_eq!((flows.len(), begun.len(), ports.len()), (all, all, all));
     assert_eq!((sum(|port| port.new_flows), sum(|port| port.flows)), (all as u64, all as u64));
     assert_eq!(sum(|port| port.passed.packets) + dropped, sum(|port| port.received.packets));
-    assert_eq!(dropped, 0);
+    let reasons: Vec<_> = counters.ports.iter().flat_map(|port| port.counters.drops.iter()).collect();
+    assert_eq!(dropped, 0, "{reasons:?}");
     assert!(made > all as u64 / 10 && made < all as u64, "one side alone made {made}");
     assert!(rig.flows().iter().all(|flow| flow.volumes[0].packets == 2), "each SYN was sent twice");
     drop(rig);
