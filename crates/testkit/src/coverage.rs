@@ -38,10 +38,14 @@ pub const fn is_decided(reason: DropReason) -> bool {
         | DropReason::NoSuchLinkService
         | DropReason::NatProtocol
         | DropReason::EndpointProtocol
+        | DropReason::NoTarget
+        | DropReason::Hairpin
         | DropReason::UnknownPort => true,
         // Instance metadata answers for itself that it is turned off; an endpoint that packets do not pass has no
         // interfaces.
         DropReason::MetadataOff | DropReason::EndpointNotAvailable => false,
+        // Only of a flow that had the target before.
+        DropReason::TargetGone => false,
         DropReason::Malformed
         | DropReason::Unsupported
         | DropReason::SpoofedMac
@@ -74,6 +78,7 @@ pub const fn is_passed(stage: Stage) -> bool {
         | Stage::IngressNetworkAcl
         | Stage::IngressSecurityGroup
         | Stage::Endpoint
+        | Stage::LoadBalancer
         | Stage::ReturnNetworkAcl
         | Stage::ReturnRoute
         | Stage::Delivered => true,
