@@ -37,7 +37,8 @@ impl Table {
     pub fn new(targets: &[TargetKey], sticky: bool) -> Self {
         let identities: Vec<_> = targets.iter().map(identity).collect();
         let owner = |bucket: u64| {
-            let ranks = identities.iter().zip(0_u16..).map(|(own, number)| (rank(bucket, *own), *own, number));
+            let ranks =
+                identities.iter().zip(0_u16..).map(|(own, number)| (rank(bucket, *own), *own, number));
             ranks.max().map(|(_, _, number)| number)
         };
         Self { sticky, owners: (0..BUCKETS as u64).map_while(owner).collect() }

@@ -3,11 +3,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
+use postern_model::elb::TargetKey;
 use postern_model::{
     AccountId, InstanceId, LoadBalancerId, NatGatewayId, NetworkInterfaceId, ResourceId, SecurityGroupRuleId,
     VpcEndpointId, VpcId,
 };
-use postern_model::elb::TargetKey;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -40,8 +40,7 @@ pub struct Decision {
 impl Decision {
     /// Whether the same is decided about another flow of the same interface.
     pub fn covers(&self, flow: &Flow) -> bool {
-        let same_target =
-            |choice: &Choice| choice.table.choose(flow) == Some(choice.chosen);
+        let same_target = |choice: &Choice| choice.table.choose(flow) == Some(choice.chosen);
         self.cover.contains(flow) && self.choice.as_deref().is_none_or(same_target)
     }
 }

@@ -294,7 +294,8 @@ fn remedy(flow: &Flow, reason: DropReason) -> Option<String> {
         }
         DropReason::ResolverOff => "set the VPC's attribute enableDnsSupport to true".to_owned(),
         DropReason::NoTarget => {
-            "register a target, or let the zone use those of other zones (load_balancing.cross_zone.enabled)".to_owned()
+            "register a target, or let the zone use those of other zones (load_balancing.cross_zone.enabled)"
+                .to_owned()
         }
         DropReason::Hairpin => {
             "set the target group's attribute preserve_client_ip.enabled to false".to_owned()

@@ -198,8 +198,7 @@ impl FlowKey {
             if upper { (all >> 64) as u64 } else { all as u64 }
         };
         let ports = u64::from(self.source_port) << 16 | u64::from(self.destination_port);
-        let rest =
-            u64::from(self.choice) << 16 | u64::from(self.protocol) << 8 | u64::from(self.mark);
+        let rest = u64::from(self.choice) << 16 | u64::from(self.protocol) << 8 | u64::from(self.mark);
         [
             half(&self.source.0, false),
             half(&self.source.0, true),

@@ -235,7 +235,7 @@ impl Tables {
     fn share_one(&mut self, port: PortNumber, at: usize, now: u64) -> Option<u32> {
         let kernel = self.kernel.as_ref()?;
         let owner = self.ports.get_mut(port)?;
-        let Told { key, mask, verdict, table: _, kernel: known } = owner.templates.at(at)?;
+        let Told { key, mask, verdict, kernel: known } = owner.templates.at(at)?;
         let exit = match exit_of(&verdict) {
             None => None,
             Some(owner) => Some(self.ports.of(owner)?),

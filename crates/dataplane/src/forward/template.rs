@@ -188,8 +188,6 @@ pub struct Told {
     pub mask: Mask,
     /// What it says.
     pub verdict: Arc<Verdict>,
-    /// How it chooses among several, if it does.
-    pub table: Option<Arc<Table>>,
     /// What the program knows of it.
     pub kernel: Kernel,
 }
@@ -261,13 +259,7 @@ impl Templates {
     }
 
     /// The template of a box that a point is in and that still holds.
-    fn lookup(
-        &mut self,
-        point: &FlowKey,
-        choice: u16,
-        generations: &Generations,
-        now: u64,
-    ) -> Option<usize> {
+    fn lookup(&mut self, point: &FlowKey, choice: u16, generations: &Generations, now: u64) -> Option<usize> {
         let epoch = generations.epoch();
         for number in 0..MOST_MASKS {
             let Some((mask, _)) = self.masks.get(number).copied().flatten() else { continue };
@@ -315,9 +307,7 @@ impl Templates {
         });
         let table = Some(&choice.table);
         match self.keep(of(&choice.cover, 0), (&chooser, table), generations, used_in_kernel, now) {
-            Installed::Yes => {
-                self.keep(of(cover, number), (verdict, None), generations, used_in_kernel, now)
-            }
+            Installed::Yes => self.keep(of(cover, number), (verdict, None), generations, used_in_kernel, now),
             other @ (Installed::NoMask | Installed::NoRoom | Installed::Void) => other,
         }
     }
@@ -361,9 +351,8 @@ impl Templates {
 
     /// A template as the kernel program is told of it.
     pub fn at(&self, at: usize) -> Option<Told> {
-        let Template { key, mask, verdict, table, kernel, epoch: _, used: _ } = self.templates.get(at)?;
-        let (verdict, table) = (Arc::clone(verdict), table.clone());
-        Some(Told { key: *key, mask: *mask, verdict, table, kernel: *kernel })
+        let Template { key, mask, verdict, table: _, kernel, epoch: _, used: _ } = self.templates.get(at)?;
+        Some(Told { key: *key, mask: *mask, verdict: Arc::clone(verdict), kernel: *kernel })
     }
 
     /// The kernel program was told of a template, or cannot be.

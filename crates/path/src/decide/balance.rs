@@ -7,7 +7,9 @@
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
-use postern_model::{Ipv4Net, LoadBalancerId, ResourceId, SecurityGroupId, SecurityGroupRuleId, VpcEndpointId};
+use postern_model::{
+    Ipv4Net, LoadBalancerId, ResourceId, SecurityGroupId, SecurityGroupRuleId, VpcEndpointId,
+};
 
 use super::rules::Direction;
 use super::{Arrival, Seen, Sender, Walk, Walked, seen_as};
@@ -101,8 +103,7 @@ impl<'a> Walk<'a> {
         } else {
             self.pass(Stage::LoadBalancer, Some(id.into()), None, Why::SourceBecomes(own.into()));
             let (gateway, address) = (counted, own.into());
-            let source =
-                SourceRewrite::Port { gateway, private_address: address, visible_address: address };
+            let source = SourceRewrite::Port { gateway, private_address: address, visible_address: address };
             let (vpc, subnet) = (balancer.vpc, balancer.subnet);
             let (address, seen) = (own, Seen::Port);
             (source, Sender { vpc, subnet, address, seen, interface: None, nat: None })
@@ -148,12 +149,7 @@ impl<'a> Walk<'a> {
 
     /// A flow that has a target keeps it: also one that is draining, or is let go of by a group that does not end its
     /// connections with that ("Deregistration delay").
-    fn keep(
-        &mut self,
-        present: Present,
-        listener: &'a FrontListener,
-        id: LoadBalancerId,
-    ) -> Walked<Present> {
+    fn keep(&mut self, present: Present, listener: &'a FrontListener, id: LoadBalancerId) -> Walked<Present> {
         let group = &listener.group;
         match group.targets.iter().find(|target| target.at == Some(present.to)) {
             Some(target) => {
@@ -204,7 +200,8 @@ impl<'a> Walk<'a> {
         if !balancing.preserves {
             self.way_back(sender, target.subnet)?;
         }
-        let Balancing { id, target: to, preserves, source, hops, mtu, through_endpoint, idle, .. } = balancing;
+        let Balancing { id, target: to, preserves, source, hops, mtu, through_endpoint, idle, .. } =
+            balancing;
         let deliver = Deliver::Interface(target.id);
         let action = self.arrive(source, Some(*to.ip()), deliver, hops, mtu, idle);
         Ok(Action {

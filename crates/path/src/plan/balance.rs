@@ -220,11 +220,5 @@ fn front_listener(
     let keys: Vec<_> =
         eligible.iter().filter_map(|at| targets.targets.get(*at)).map(|target| target.key).collect();
     let table = Arc::new(Table::new(&keys, group.attributes.stickiness));
-    FrontListener {
-        listener: Arc::clone(listener),
-        group: Arc::clone(targets),
-        table,
-        eligible,
-        healthy,
-    }
+    FrontListener { listener: Arc::clone(listener), group: Arc::clone(targets), table, eligible, healthy }
 }

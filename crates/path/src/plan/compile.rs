@@ -27,8 +27,8 @@ use postern_model::{
 use super::interval::IntervalMap;
 use super::slots::SlotKey;
 use super::{
-    AclPlan, BalancerPlan, EndpointPlan, GatewayPlan, GroupPlan, Health, InterfacePlan, NatPlan, PeerPlan, Plan,
-    RoutePlan, RouteTablePlan, RulePlan, SubnetPlan, Target, VpcPlan,
+    AclPlan, BalancerPlan, EndpointPlan, GatewayPlan, GroupPlan, Health, InterfacePlan, NatPlan, PeerPlan,
+    Plan, RoutePlan, RouteTablePlan, RulePlan, SubnetPlan, Target, VpcPlan,
 };
 use crate::decision::Stamp;
 use crate::endpoint_name::NamesOfEndpoint;

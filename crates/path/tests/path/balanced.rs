@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use postern_model::elb::{
-    CrossZone, GroupProtocol, Listener, LoadBalancer, ListenerProtocol, Target, TargetGroup, TargetId,
+    CrossZone, GroupProtocol, Listener, ListenerProtocol, LoadBalancer, Target, TargetGroup, TargetId,
     TargetKey, TargetType, TargetZone,
 };
 use postern_model::instance::InstanceState;
@@ -13,9 +13,7 @@ use postern_model::route::RouteTarget;
 use postern_model::{LoadBalancerId, ResourceId, VpcEndpointId};
 use postern_path::{Balanced, Deliver, DropReason, SourceRewrite};
 
-use crate::oracle::{
-    Answer, Kind, Oracle, Packet, Port, Sender, Way, back, first_group,
-};
+use crate::oracle::{Answer, Kind, Oracle, Packet, Port, Sender, Way, back, first_group};
 
 /// What hands a flow to its target.
 #[derive(Clone, Copy)]
@@ -58,8 +56,7 @@ impl<'a> Oracle<'a> {
             }
             Kind::Tcp { .. } | Kind::Udp { .. } | Kind::Icmp(..) | Kind::Other(_) => false,
         };
-        let listener =
-            self.state.listeners.values().find(|x| x.load_balancer == balancer.id && takes(x))?;
+        let listener = self.state.listeners.values().find(|x| x.load_balancer == balancer.id && takes(x))?;
         let group = self.state.target_groups.get(&listener.group)?;
         // A PROXY protocol header is nothing that packets alone can be given.
         let plain = !group.attributes.proxy_protocol_v2 && group.protocol != GroupProtocol::Tls;
@@ -70,11 +67,11 @@ impl<'a> Oracle<'a> {
         match key.id {
             TargetId::Address(address) => Some(address),
             TargetId::Instance(id) => {
-                let instance = self.state.instances.values().find(|x| x.id == id && x.owner == group.owner)?;
+                let instance =
+                    self.state.instances.values().find(|x| x.id == id && x.owner == group.owner)?;
                 let interfaces = self.state.network_interfaces.values();
-                let mut own = interfaces.filter(|x| {
-                    x.attachment.is_some_and(|a| a.instance == Some(id) && a.device_index == 0)
-                });
+                let mut own = interfaces
+                    .filter(|x| x.attachment.is_some_and(|a| a.instance == Some(id) && a.device_index == 0));
                 let running = instance.state == InstanceState::Running;
                 own.next().filter(|_| running).map(|x| x.private_addresses[0].address)
             }
@@ -193,7 +190,9 @@ impl<'a> Oracle<'a> {
         let Some(route) = route else { return at_target() };
         let router = match route.target {
             RouteTarget::NetworkInterface(id) => self.state.network_interfaces.values().find(|x| x.id == id),
-            RouteTarget::InternetGateway(_) | RouteTarget::NatGateway(_) | RouteTarget::VpcEndpoint(_) => None,
+            RouteTarget::InternetGateway(_) | RouteTarget::NatGateway(_) | RouteTarget::VpcEndpoint(_) => {
+                None
+            }
         };
         match router.filter(|x| self.runs(x)) {
             None => Err((DropReason::Blackhole, table.id.into())),
@@ -244,9 +243,9 @@ impl<'a> Oracle<'a> {
                     let passes_on = found.is_some_and(|x| self.runs(x) && !x.source_dest_check);
                     if id == self.own.id || passes_on { Ok(()) } else { lost }
                 }
-                RouteTarget::InternetGateway(_) | RouteTarget::NatGateway(_) | RouteTarget::VpcEndpoint(_) => {
-                    lost
-                }
+                RouteTarget::InternetGateway(_)
+                | RouteTarget::NatGateway(_)
+                | RouteTarget::VpcEndpoint(_) => lost,
             },
             None => lost,
         }

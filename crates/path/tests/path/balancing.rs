@@ -45,7 +45,9 @@ fn again(plan: &Plan, flow: &Flow, old: &Decision) -> Outcome {
 }
 
 fn is_cut(old: &Decision, changed: &[postern_path::Stamp]) -> bool {
-    old.cut.iter().any(|old| changed.iter().any(|new| new.slot == old.slot && new.generation != old.generation))
+    old.cut
+        .iter()
+        .any(|old| changed.iter().any(|new| new.slot == old.slot && new.generation != old.generation))
 }
 
 /// The health of the targets at these addresses.
@@ -66,7 +68,8 @@ fn flows_spread_and_a_target_that_fails_moves_only_its_own() {
     let topology = read(TOPOLOGY);
     let all = [("10.0.2.11", true), ("10.0.2.12", true), ("10.0.2.13", true)];
     let one_fails = [("10.0.2.11", true), ("10.0.2.12", false), ("10.0.2.13", true)];
-    let plans = [&all, &one_fails].map(|found| topology.plan.with_health(&topology.state, &health(&topology, found)).plan);
+    let plans = [&all, &one_fails]
+        .map(|found| topology.plan.with_health(&topology.state, &health(&topology, found)).plan);
     let mut moved = 0;
     for port in 40_000..41_000 {
         let (flow, _) = decided(&topology, &format!("c -> a.lb.one:80 tcp sport={port}"));
@@ -143,8 +146,10 @@ fn the_same_plan_comes_of_health_before_and_after_a_change() {
     let topology = read(TOPOLOGY);
     let stopped = read(&format!("{TOPOLOGY}then stop t2\n"));
     let found = health(&topology, &[("10.0.2.11", true), ("10.0.2.12", false), ("10.0.2.13", true)]);
-    let one = topology.plan.with_health(&topology.state, &found).plan.advance(&topology.state, &stopped.state).plan;
-    let other = topology.plan.advance(&topology.state, &stopped.state).plan.with_health(&stopped.state, &found).plan;
+    let one =
+        topology.plan.with_health(&topology.state, &found).plan.advance(&topology.state, &stopped.state).plan;
+    let other =
+        topology.plan.advance(&topology.state, &stopped.state).plan.with_health(&stopped.state, &found).plan;
     assert_eq!(one.differences(&other), Vec::<&str>::new());
     assert!(topology.plan.differences(&one).contains(&"target groups"));
     assert!(one.with_health(&stopped.state, &found).changed.is_empty(), "the same is no change");

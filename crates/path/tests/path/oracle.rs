@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::balanced::Came;
 use postern_model::endpoint::EndpointState;
 use postern_model::gateway::{NatGateway, PUBLIC_POOL_BASE};
 use postern_model::instance::InstanceState;
@@ -19,9 +20,9 @@ use postern_model::{
     IpNet, Ipv4Net, NatGatewayId, NetworkAclId, ResourceId, SecurityGroupId, State, SubnetId, VpcEndpointId,
     VpcId,
 };
-use crate::balanced::Came;
 use postern_path::{
-    Action, Balanced, Deliver, Door, DropReason, Flow, Health, Peer, SourceRewrite, Through, Transport, Uplink,
+    Action, Balanced, Deliver, Door, DropReason, Flow, Health, Peer, SourceRewrite, Through, Transport,
+    Uplink,
 };
 
 /// What becomes of a flow.

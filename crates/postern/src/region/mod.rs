@@ -248,8 +248,7 @@ impl Region {
                 let inheritor = Arc::clone(&machines);
                 tokio::task::spawn_blocking(move || inheritor.inherit()).await?;
                 let peers = forwarder.peers();
-                let balancers =
-                    Balancers::new(
+                let balancers = Balancers::new(
                     Arc::clone(&machines),
                     Arc::clone(&as_commands),
                     Arc::clone(&planner),

@@ -94,7 +94,9 @@ fn listener(random: &mut Random, state: &State, vpc: VpcId) -> Option<Action> {
 pub(super) fn change(random: &mut Random, state: &State, vpc: VpcId) -> Option<Action> {
     let group = random.of(&groups_of_targets(state, vpc));
     let listeners: Vec<_> = state.listeners.keys().copied().collect();
-    let keys = |group| state.target_groups.get(&group).map(|found| found.targets.keys().copied().collect::<Vec<_>>());
+    let keys = |group| {
+        state.target_groups.get(&group).map(|found| found.targets.keys().copied().collect::<Vec<_>>())
+    };
     Some(match random.below(9) {
         0 => new_group(random, vpc),
         1 | 2 => register(random, state, group?)?,
@@ -108,10 +110,8 @@ pub(super) fn change(random: &mut Random, state: &State, vpc: VpcId) -> Option<A
         6 => Action::Elb(ElbAction::DeleteListener { listener: random.of(&listeners)? }),
         7 => {
             let load_balancer = state.load_balancers.values().find(|balancer| balancer.vpc == vpc)?.id;
-            let attributes = LoadBalancerAttributes {
-                cross_zone: random.chance(50),
-                ..LoadBalancerAttributes::default()
-            };
+            let attributes =
+                LoadBalancerAttributes { cross_zone: random.chance(50), ..LoadBalancerAttributes::default() };
             Action::Elb(ElbAction::ModifyLoadBalancerAttributes { load_balancer, attributes })
         }
         _ => {

@@ -192,8 +192,8 @@ fn decide_again(
 fn reset_other_end(tables: &mut Tables, context: &mut Context<'_>, packet: &Ipv4, id: FlowId) {
     let (Content::Tcp(segment), Some(flow)) = (packet.content, tables.flows.get(id)) else { return };
     let sent_as = (packet.source.into(), segment.source_port);
-    let forward = flow.forward.port == context.port
-        && (flow.forward.source, flow.forward.source_port) == sent_as;
+    let forward =
+        flow.forward.port == context.port && (flow.forward.source, flow.forward.source_port) == sent_as;
     let direction = if forward { Direction::Forward } else { Direction::Reverse };
     let (to, exit) = (flow.rewritten(direction), flow.exit(direction));
     let Some(receiver) = tables.ports.fresh(exit, context.decider).map(|port| port.mac) else { return };

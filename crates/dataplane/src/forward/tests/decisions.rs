@@ -72,6 +72,7 @@ fn verdict(number: u64, slot: u32, generation: u64) -> Arc<Verdict> {
         }),
         consulted: [Stamp { slot, generation }].into_iter().collect(),
         cut: Default::default(),
+        before_choice: 0,
     })
 }
 

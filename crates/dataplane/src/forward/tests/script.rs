@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use postern_model::elb::{TargetId, TargetKey};
 use postern_model::{
-    AccountId, LoadBalancerId, Mac, NatGatewayId, NetworkInterfaceId, ResourceId, SubnetId, VpcEndpointId, VpcId,
+    AccountId, LoadBalancerId, Mac, NatGatewayId, NetworkInterfaceId, ResourceId, SubnetId, VpcEndpointId,
+    VpcId,
 };
 use postern_path::{
     Action, Balanced, Before, Choice, Cover, Decision, Deliver, Door, DropReason, End, Flow, Hops,
@@ -291,7 +292,8 @@ impl Decider for Script {
         let tracked = Script { refused: BTreeSet::new(), ..self.clone() };
         let Some(present) = before.present else { return tracked.decide(flow) };
         let target = TARGETS.into_iter().find(|target| address(*target) == *present.to.ip()).unwrap();
-        let failed = cut.iter().any(|stamp| stamp.slot == target_slot(target) && *stamp != self.stamp(stamp.slot));
+        let failed =
+            cut.iter().any(|stamp| stamp.slot == target_slot(target) && *stamp != self.stamp(stamp.slot));
         let gone = Refusal { reason: DropReason::TargetGone, resource: None, reply: Reply::Silence };
         let outcome = match self.balanced(flow, target) {
             Some(action) if !failed => Outcome::Forward(action),
