@@ -60,7 +60,7 @@ pub fn endpoint(number: u64) -> VpcEndpointId {
 }
 
 /// A load balancer in the first VPC, at its port 80, and the interfaces of its targets, which take connections at 8080.
-pub const BALANCER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 99);
+pub const BALANCER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 66);
 pub const TARGETS: [u64; 3] = [1, 2, 3];
 pub const BALANCER_ID: LoadBalancerId = LoadBalancerId::from_number(77);
 
