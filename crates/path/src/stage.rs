@@ -38,8 +38,8 @@ stages! {
     NatGateway = "NAT gateway",
     /// The internet gateway takes it.
     InternetGateway = "internet gateway",
-    /// The peering takes it to another VPC.
-    Peering = "VPC peering",
+    /// A peering takes it to another VPC.
+    Remote = "remote network",
     /// The host's uplink takes it.
     Uplink = "uplink",
     /// Somebody has the address that it is for.
@@ -197,7 +197,7 @@ impl DropReason {
             Self::EndpointNotAvailable | Self::EndpointProtocol | Self::RemoteToGatewayEndpoint => {
                 Stage::Endpoint
             }
-            Self::NotTransitive => Stage::Peering,
+            Self::NotTransitive => Stage::Remote,
             Self::NoFlow | Self::Cut | Self::TtlExpired | Self::TooBig | Self::UnrelatedIcmp => {
                 Stage::Delivered
             }

@@ -71,7 +71,7 @@ pub const fn is_passed(stage: Stage) -> bool {
         | Stage::Route
         | Stage::NatGateway
         | Stage::InternetGateway
-        | Stage::Peering
+        | Stage::Remote
         | Stage::Uplink
         | Stage::Target
         | Stage::IngressNetworkAcl

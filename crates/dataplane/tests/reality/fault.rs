@@ -133,7 +133,7 @@ impl Decider for Faulty {
                 Through::Endpoint(..) => Peer { through: Through::Link, ..peer },
                 Through::Internet(_) | Through::Link => peer,
             }),
-            Stage::Peering => {
+            Stage::Remote => {
                 Self::refused_otherwise(&mut decision, DropReason::NotTransitive, DropReason::NoRoute);
             }
             Stage::ReturnRoute => {

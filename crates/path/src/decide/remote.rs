@@ -34,7 +34,7 @@ impl<'a> Walk<'a> {
         if !self.is_in(vpc, End::Destination) {
             return self.beyond_vpc(far, id.into(), destination);
         }
-        self.pass(Stage::Peering, Some(id.into()), None, Why::LeadsTo(far));
+        self.pass(Stage::Remote, Some(id.into()), None, Why::LeadsTo(far));
         self.deliver_in(far, sender, destination, hops)
     }
 

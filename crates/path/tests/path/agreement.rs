@@ -67,7 +67,7 @@ const WAYS: [&str; 15] = [
 fn way(way: &Way, decision: &Decision) -> &'static str {
     // Only interfaces have groups.
     let by_interface = decision.steps.iter().any(|step| step.stage == Stage::IngressSecurityGroup);
-    let peered = decision.steps.iter().any(|step| step.stage == Stage::Peering);
+    let peered = decision.steps.iter().any(|step| step.stage == Stage::Remote);
     match (way.source, way.destination.is_some()) {
         (SourceRewrite::Keep, _) if peered => "over a peering",
         (SourceRewrite::Port { .. }, false) if peered => "over a peering behind NAT",

@@ -115,7 +115,7 @@ const FAULTS: &[Fault] = &[
         plant: |_, uplink| uplink.iter_mut().for_each(|uplink| uplink.echo = !uplink.echo),
     },
     Fault {
-        stage: Stage::Peering,
+        stage: Stage::Remote,
         what: "VPCs are taken to have their first block only, and half of that",
         plant: |state, _| {
             each(&mut state.vpcs, |x| {
@@ -128,7 +128,7 @@ const FAULTS: &[Fault] = &[
         },
     },
     Fault {
-        stage: Stage::Peering,
+        stage: Stage::Remote,
         what: "a peering is taken to lead where its first side is",
         plant: |state, _| each(&mut state.vpc_peering_connections, |x| x.accepter = x.requester.clone()),
     },
