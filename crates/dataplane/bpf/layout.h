@@ -98,7 +98,9 @@
 #define DROP_ENDPOINT_PROTOCOL 37u
 #define DROP_NO_TARGET 38u
 #define DROP_TARGET_GONE 39u
-#define DROP_HAIRPIN 40u
+#define DROP_HAIRPIN 42u
+#define DROP_NOT_TRANSITIVE 40u
+#define DROP_REMOTE_TO_GATEWAY_ENDPOINT 41u
 
 struct flow_key {
 	__u32 source[4];

@@ -7,6 +7,7 @@ mod back;
 mod balance;
 mod endpoint;
 mod internet;
+mod remote;
 mod rules;
 
 use std::net::Ipv4Addr;
@@ -311,7 +312,10 @@ impl<'a> Walk<'a> {
                 self.deliver_inside(sender, destination, hops)
             }
             // A load balancer's targets are in its VPC.
-            Target::InternetGateway(_) | Target::NatGateway(_) | Target::VpcEndpoint(_)
+            Target::InternetGateway(_)
+            | Target::NatGateway(_)
+            | Target::VpcEndpoint(_)
+            | Target::Peering(_)
                 if self.balancing.is_some() =>
             {
                 gone(self)
@@ -350,6 +354,11 @@ impl<'a> Walk<'a> {
                 self.consult(endpoint.stamp);
                 self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
                 self.through_endpoint(sender, id, endpoint.vpc, hops)
+            }
+            Target::Peering(id) => {
+                let Some(far) = self.peering_from(id, sender.vpc) else { return gone(self) };
+                self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
+                self.over_peering(sender, id, far, destination, hops)
             }
         }
     }
@@ -416,7 +425,7 @@ impl<'a> Walk<'a> {
             self.acl(nat.subnet, Stage::ReturnNetworkAcl, Direction::answer(true))?;
             self.acl(sender.subnet, Stage::ReturnNetworkAcl, Direction::answer(false))?;
         }
-        self.way_back(sender, nat.subnet)?;
+        self.way_back(sender, sender.vpc, nat.subnet)?;
         hops.push(nat.private);
         self.pass(Stage::NatGateway, Some(id.into()), None, Why::SourceBecomes(nat.private.into()));
         let behind = Sender {
@@ -472,16 +481,27 @@ impl<'a> Walk<'a> {
     }
 
     fn deliver_inside(&mut self, sender: Sender<'a>, destination: Ipv4Addr, hops: Hops) -> Walked<Action> {
+        self.deliver_in(sender.vpc, sender, destination, hops)
+    }
+
+    /// To who has an address of a VPC, the sender's own or one that it reaches.
+    fn deliver_in(
+        &mut self,
+        vpc: VpcId,
+        sender: Sender<'a>,
+        destination: Ipv4Addr,
+        hops: Hops,
+    ) -> Walked<Action> {
         if self.balancing.is_none() {
             self.cover.pin(End::Destination);
         }
         let plan = self.plan;
-        let found = plan.addresses.get(&(sender.vpc, destination)).and_then(|id| plan.interface(*id));
+        let found = plan.addresses.get(&(vpc, destination)).and_then(|id| plan.interface(*id));
         let Some(target) = found else {
-            if let Some(vpc) = plan.vpcs.get(&sender.vpc) {
+            if let Some(vpc) = plan.vpcs.get(&vpc) {
                 self.depend(vpc.members);
             }
-            return self.refuse(DropReason::NoSuchAddress, sender.vpc.into());
+            return self.refuse(DropReason::NoSuchAddress, vpc.into());
         };
         self.consult(target.stamp);
         // What is translated once is not translated again, so neither an endpoint nor a load balancer is a target.
@@ -500,7 +520,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Packets that never left the VPC.
+    /// Packets that came by private addresses alone.
     fn arrival_inside(&self, sender: Sender<'_>, hops: Hops) -> Arrival {
         let source = self.nat_source(sender, |nat| nat.private);
         let mtu = if sender.nat.is_some() { NAT_MTU } else { VPC_MTU };
@@ -531,7 +551,7 @@ impl<'a> Walk<'a> {
         Ok(Action { resets: action.resets || front.is_some(), ..action })
     }
 
-    /// Into the receiver's subnet and interface. `inside` is whether the packets never left the VPC.
+    /// Into the receiver's subnet and interface. `inside` is whether the packets came by private addresses alone.
     fn come_in(&mut self, sender: Sender<'a>, target: &'a InterfacePlan, inside: bool) -> Walked<()> {
         if inside && sender.subnet == target.subnet {
             self.pass(Stage::IngressNetworkAcl, None, None, Why::SameSubnet);
@@ -551,7 +571,11 @@ impl<'a> Walk<'a> {
                 self.answer_into(sender)?;
             }
         }
-        if inside { self.way_back(sender, target.subnet) } else { self.way_out(sender.address, target) }
+        if inside {
+            self.way_back(sender, target.vpc, target.subnet)
+        } else {
+            self.way_out(sender.address, target)
+        }
     }
 
     fn arrive(
@@ -588,6 +612,7 @@ fn route_rule(route: &RoutePlan) -> Rule {
         Target::InternetGateway(_)
         | Target::NatGateway(_)
         | Target::NetworkInterface(_)
-        | Target::VpcEndpoint(_) => Rule::Route(route.block.into(), route.list),
+        | Target::VpcEndpoint(_)
+        | Target::Peering(_) => Rule::Route(route.block.into(), route.list),
     }
 }

@@ -136,6 +136,7 @@ fn pass_words(why: Why) -> String {
         Why::DestinationBecomes(address) => format!("the destination becomes {address}"),
         Why::InterfaceHas(id) => format!("{id} has the address"),
         Why::ServiceAddress => "a public address of an AWS service".to_owned(),
+        Why::LeadsTo(vpc) => format!("its other side is {vpc}"),
         Why::LeavesBy(link) => {
             format!("leaves the region by {link}; outside, the source is the host's own address there")
         }
@@ -183,6 +184,7 @@ fn lost_answer(flow: &Flow, by: Option<ResourceId>) -> (String, String) {
             | ResourceId::RouteTable(_)
             | ResourceId::InternetGateway(_)
             | ResourceId::NatGateway(_)
+            | ResourceId::VpcPeeringConnection(_)
             | ResourceId::Address(_)
             | ResourceId::NetworkInterface(_)
             | ResourceId::SecurityGroup(_)
@@ -244,6 +246,13 @@ fn refusal_words(flow: &Flow, reason: DropReason) -> String {
         }
         DropReason::TargetGone => "the target of the connection has failed or was let go of".to_owned(),
         DropReason::Hairpin => "the target is the client itself, and would see its own address".to_owned(),
+        DropReason::NotTransitive => format!(
+            "a peering takes what is from an address of its one VPC and for one of its other: {source} to \
+             {destination} is not"
+        ),
+        DropReason::RemoteToGatewayEndpoint => {
+            "a gateway endpoint serves its own VPC only, and this comes from elsewhere".to_owned()
+        }
         DropReason::UnknownPort => "the interface is not there".to_owned(),
         DropReason::Malformed
         | DropReason::Unsupported
@@ -301,6 +310,13 @@ fn remedy(flow: &Flow, reason: DropReason) -> Option<String> {
             "set the target group's attribute preserve_client_ip.enabled to false".to_owned()
         }
         DropReason::NoUplink => "start the region with an uplink (postern up --uplink IFACE)".to_owned(),
+        DropReason::NotTransitive => {
+            "peer the two VPCs themselves: peerings do not pass anything on to a third network".to_owned()
+        }
+        DropReason::RemoteToGatewayEndpoint => {
+            "create a gateway endpoint in the sender's own VPC, or an interface endpoint, which serves others too"
+                .to_owned()
+        }
         DropReason::NoSuchAddress
         | DropReason::NotCarried
         | DropReason::UplinkProtocol

@@ -40,6 +40,8 @@ pub const fn is_decided(reason: DropReason) -> bool {
         | DropReason::EndpointProtocol
         | DropReason::NoTarget
         | DropReason::Hairpin
+        | DropReason::NotTransitive
+        | DropReason::RemoteToGatewayEndpoint
         | DropReason::UnknownPort => true,
         // Instance metadata answers for itself that it is turned off; an endpoint that packets do not pass has no
         // interfaces.
@@ -73,6 +75,7 @@ pub const fn is_passed(stage: Stage) -> bool {
         | Stage::Route
         | Stage::NatGateway
         | Stage::InternetGateway
+        | Stage::Remote
         | Stage::Uplink
         | Stage::Target
         | Stage::IngressNetworkAcl

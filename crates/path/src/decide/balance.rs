@@ -198,7 +198,7 @@ impl<'a> Walk<'a> {
         }
         // What a target says to a client whose address it sees goes by the load balancer all the same, whatever its routes.
         if !balancing.preserves {
-            self.way_back(sender, target.subnet)?;
+            self.way_back(sender, target.vpc, target.subnet)?;
         }
         let Balancing { id, target: to, preserves, source, hops, mtu, through_endpoint, idle, .. } =
             balancing;

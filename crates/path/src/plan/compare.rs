@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     AclPlan, EndpointPlan, FrontPlan, GatewayPlan, GroupPlan, GroupTargets, InterfacePlan, ListenerPlan,
-    NatPlan, Plan, RouteTablePlan, SubnetPlan, Table, VpcPlan,
+    NatPlan, PeeringPlan, Plan, RouteTablePlan, SubnetPlan, Table, VpcPlan,
 };
 use crate::decision::Stamp;
 
@@ -37,6 +37,7 @@ unstamped! {
     NatPlan { stamp }
     EndpointPlan { stamp }
     ListenerPlan { stamp }
+    PeeringPlan { stamp }
 }
 
 impl Unstamped for GroupTargets {
@@ -88,6 +89,9 @@ impl Plan {
             ("target groups", same(&self.target_groups, &other.target_groups)),
             ("listeners", same(&self.listeners, &other.listeners)),
             ("load balancers", same(&self.fronts, &other.fronts)),
+            ("gateway endpoints of VPCs", self.gateway_endpoints == other.gateway_endpoints),
+            ("peerings", same(&self.peerings, &other.peerings)),
+            ("names over peerings", self.peer_names == other.peer_names),
             ("names of endpoints", self.endpoint_names == other.endpoint_names),
             ("services", self.services == other.services),
             ("names", self.names == other.names),

@@ -190,9 +190,10 @@ impl<'a> Oracle<'a> {
         let Some(route) = route else { return at_target() };
         let router = match route.target {
             RouteTarget::NetworkInterface(id) => self.state.network_interfaces.values().find(|x| x.id == id),
-            RouteTarget::InternetGateway(_) | RouteTarget::NatGateway(_) | RouteTarget::VpcEndpoint(_) => {
-                None
-            }
+            RouteTarget::InternetGateway(_)
+            | RouteTarget::NatGateway(_)
+            | RouteTarget::VpcPeering(_)
+            | RouteTarget::VpcEndpoint(_) => None,
         };
         match router.filter(|x| self.runs(x)) {
             None => Err((DropReason::Blackhole, table.id.into())),
@@ -245,6 +246,7 @@ impl<'a> Oracle<'a> {
                 }
                 RouteTarget::InternetGateway(_)
                 | RouteTarget::NatGateway(_)
+                | RouteTarget::VpcPeering(_)
                 | RouteTarget::VpcEndpoint(_) => lost,
             },
             None => lost,
