@@ -66,10 +66,15 @@ impl<'a> Walk<'a> {
             Transport::Udp { .. } => true,
             Transport::Icmp { .. } | Transport::Other { .. } => return None,
         };
-        front.listeners.iter().find(|one| {
+        let found = front.listeners.iter().find(|one| {
             let takes = if udp { one.listener.udp } else { one.listener.tcp };
             takes && self.cover.consult_ports(End::Destination, one.listener.port, one.listener.port)
-        })
+        });
+        if found.is_none() {
+            // A listener that comes takes over what goes to the interface itself.
+            self.consult(front.stamp);
+        }
+        found
     }
 
     /// Hands the flow on to a target. It has come in at the load balancer's interface, and answers find their way back from

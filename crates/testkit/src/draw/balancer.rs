@@ -15,7 +15,7 @@ pub(super) fn new(random: &mut Random, state: &State, vpc: VpcId) -> Option<Acti
     let groups = random.of(&groups_of(state, vpc)).filter(|_| random.chance(40)).into_iter().collect();
     let new = NewLoadBalancer {
         name: format!("lb{}", random.below(100)),
-        scheme: if random.chance(45) { Scheme::Internal } else { Scheme::InternetFacing },
+        scheme: if random.chance(30) { Scheme::Internal } else { Scheme::InternetFacing },
         zones: vec![NewLoadBalancerZone { subnet, address: None, allocation: None }],
         groups,
         tags: Vec::new(),

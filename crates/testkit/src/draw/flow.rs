@@ -149,7 +149,7 @@ fn service_address(random: &mut Random, state: &State) -> Option<Ipv4Addr> {
 }
 
 fn public_address(random: &mut Random, state: &State) -> Option<Ipv4Addr> {
-    if random.chance(30) {
+    if random.chance(60) {
         // Those of load balancers, which are less numerous than they matter.
         let own = state.network_interfaces.values().filter(|x| x.kind == InterfaceKind::LoadBalancer);
         let own: Vec<_> = own.filter_map(|x| x.automatic_public_address).collect();
