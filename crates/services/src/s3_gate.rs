@@ -26,7 +26,7 @@ use crate::directory::session::KEY_PREFIX;
 use crate::s3::host::Hosts;
 use crate::s3::pieces::{self, Keep, Pieces};
 use crate::s3::signing::{Key, signed_parts};
-use crate::s3::{Ask, Caller, Gate, Permit, PolicyCheck, Refusal, S3Service, SecretLookup};
+use crate::s3::{Ask, Caller, Gate, KeyValue, Permit, PolicyCheck, Refusal, S3Service, SecretLookup};
 
 /// A token that no client can send, so that none is the right one: it has a line end in it.
 const NO_TOKEN: &str = "\n";
@@ -55,13 +55,13 @@ impl S3Gate {
 
     fn ask(&self, ask: &Ask) -> Result<DoorAsk, Refusal> {
         let mut context = Context::new();
-        for (key, values) in &ask.context {
-            match values.as_slice() {
-                [one] => context.insert(key, one.clone()),
-                many => context.insert_many(key, many.iter().cloned().map(Value::Text)),
+        for (key, value) in &ask.context {
+            match value {
+                KeyValue::One(one) => context.insert(key, one.clone()),
+                KeyValue::Many(many) => context.insert_many(key, many.iter().cloned().map(Value::Text)),
             }
         }
-        let bucket = ask.bucket.as_ref();
+        let bucket = ask.bucket.as_deref();
         let policy = bucket.and_then(|bucket| Some((bucket, bucket.policy.as_ref()?)));
         let resource_policy = policy.map(|(bucket, text)| {
             let document = self.bucket_policies.document(Kind::Resource, text).map_err(|_| Refusal {

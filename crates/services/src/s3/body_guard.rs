@@ -69,7 +69,7 @@ impl Document {
     fn of(parts: &Parts, hosts: &Hosts) -> Option<Self> {
         let query = parts.uri.query().unwrap_or_default();
         let has = |word: &str| query.split('&').any(|pair| pair.split('=').next() == Some(word));
-        if has("delete") || has("policy") {
+        if ["delete", "policy", "tagging", "versioning"].into_iter().any(has) {
             return Some(Self::Summed);
         }
         let completes = parts.method == Method::POST && has("uploadId");

@@ -42,7 +42,7 @@ impl Session<'_> {
         }
         check(&bucket, &policy)
             .map_err(|why| Failure::new(StatusCode::BAD_REQUEST, "MalformedPolicy", why))?;
-        opened.store().set_policy(&bucket, Some(policy)).await?;
+        opened.store().change_bucket(&bucket, move |bucket| bucket.policy = Some(policy)).await?;
         Ok(S3Response::with_status(PutBucketPolicyOutput {}, StatusCode::NO_CONTENT))
     }
 
@@ -53,9 +53,10 @@ impl Session<'_> {
         let GetBucketPolicyInput { bucket, expected_bucket_owner } = input;
         let opened =
             self.open("s3:GetBucketPolicy", &bucket, None, expected_bucket_owner.as_deref(), Keys::new())?;
-        match opened.facts.policy {
+        match &opened.facts.policy {
             Some(policy) => {
-                let mut response = S3Response::new(GetBucketPolicyOutput { policy: Some(policy) });
+                let policy = Some(policy.to_string());
+                let mut response = S3Response::new(GetBucketPolicyOutput { policy });
                 let json = http::HeaderValue::from_static("application/json");
                 response.headers.insert(http::header::CONTENT_TYPE, json);
                 Ok(response)
@@ -76,7 +77,7 @@ impl Session<'_> {
         let DeleteBucketPolicyInput { bucket, expected_bucket_owner } = input;
         let opened =
             self.open("s3:DeleteBucketPolicy", &bucket, None, expected_bucket_owner.as_deref(), Keys::new())?;
-        opened.store().set_policy(&bucket, None).await?;
+        opened.store().change_bucket(&bucket, |bucket| bucket.policy = None).await?;
         Ok(S3Response::new(DeleteBucketPolicyOutput {}))
     }
 }
