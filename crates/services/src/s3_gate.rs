@@ -316,6 +316,17 @@ const LOOKS: [(&str, &str, Option<&str>); 20] = [
     ("website", "GetBucketWebsite", None),
 ];
 
+/// The operations that change what the same words name: of a bucket, or of an object.
+const CHANGES: [(Method, &str, bool, &str); 7] = [
+    (Method::PUT, "policy", false, "PutBucketPolicy"),
+    (Method::DELETE, "policy", false, "DeleteBucketPolicy"),
+    (Method::PUT, "tagging", false, "PutBucketTagging"),
+    (Method::DELETE, "tagging", false, "DeleteBucketTagging"),
+    (Method::PUT, "tagging", true, "PutObjectTagging"),
+    (Method::DELETE, "tagging", true, "DeleteObjectTagging"),
+    (Method::PUT, "versioning", false, "PutBucketVersioning"),
+];
+
 /// AWS's name of the operation, by method, target and the words in the query string; `unknown` for those that are not
 /// served.
 fn operation(parts: &Parts, bucket: bool, key: bool) -> &'static str {
@@ -339,11 +350,13 @@ fn operation(parts: &Parts, bucket: bool, key: bool) -> &'static str {
         (Method::GET, true, false) if has("versions") => "ListObjectVersions",
         (Method::GET, true, false) if has("list-type") => "ListObjectsV2",
         (Method::GET, true, false) => "ListObjects",
-        (Method::PUT | Method::DELETE, true, false) if has("policy") => match parts.method == Method::PUT {
-            true => "PutBucketPolicy",
-            false => "DeleteBucketPolicy",
-        },
-        (Method::PUT | Method::DELETE, true, _) if look.is_some() => "unknown",
+        (Method::PUT | Method::DELETE, true, key) if look.is_some() => {
+            let (word, ..) = look.copied().unwrap_or_default();
+            let named =
+                |(method, of, _, _): &&(Method, &str, bool, &str)| *method == parts.method && *of == word;
+            let mut named = CHANGES.iter().filter(named).filter(|(.., of_object, _)| *of_object == key);
+            named.next().map_or("unknown", |(.., name)| name)
+        }
         (Method::HEAD, true, true) => "HeadObject",
         (Method::HEAD, true, false) => "HeadBucket",
         (Method::PUT, true, true) if has("partNumber") && copies => "UploadPartCopy",
@@ -388,7 +401,10 @@ mod tests {
         assert_eq!(about("POST", path, "/logs?delete"), "DeleteObjects logs ");
         assert_eq!(about("GET", path, "/logs?acl"), "GetBucketAcl logs ");
         assert_eq!(about("GET", path, "/logs/a?acl"), "GetObjectAcl logs a");
-        assert_eq!(about("PUT", path, "/logs/a?tagging"), "unknown logs a");
+        assert_eq!(about("PUT", path, "/logs/a?tagging"), "PutObjectTagging logs a");
+        assert_eq!(about("DELETE", path, "/logs?tagging"), "DeleteBucketTagging logs ");
+        assert_eq!(about("PUT", path, "/logs/a?acl"), "unknown logs a");
+        assert_eq!(about("DELETE", path, "/logs?versioning"), "unknown logs ");
         assert_eq!(about("DELETE", path, "/logs?policy"), "DeleteBucketPolicy logs ");
         assert_eq!(about("OPTIONS", path, "/logs"), "unknown logs ");
     }

@@ -42,8 +42,7 @@ impl Session<'_> {
         let which = which(version_id.as_deref())?;
         let condition = write_condition(if_match.as_ref(), None)?;
         let target = Target { bucket: &bucket, key: &key, which, owner: expected_bucket_owner.as_deref() };
-        let opened =
-            self.open(target::DELETE.on(which), &bucket, Some(&key), target.owner, target.keys())?;
+        let opened = self.open(target::DELETE.on(which), &bucket, Some(&key), target.owner, target.keys())?;
         let marker = self.remove(&opened.permit, &target, condition).await?;
         let made = marker.as_ref().map(|marker| version_text(marker.version));
         let output = DeleteObjectOutput {
@@ -85,8 +84,7 @@ impl Session<'_> {
                 let (which, condition) = identified(&object)?;
                 let target = Target { bucket: &bucket, key: &key, which, owner: None };
                 let resource = arn(&bucket, Some(&key));
-                let permit =
-                    self.permit(target::DELETE.on(which), resource, Some(&facts), target.keys())?;
+                let permit = self.permit(target::DELETE.on(which), resource, Some(&facts), target.keys())?;
                 self.remove(&permit, &target, condition).await
             };
             match removed.await {

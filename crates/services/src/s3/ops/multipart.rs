@@ -301,7 +301,8 @@ impl Session<'_> {
             .transpose()
             .map_err(|_| Failure::invalid_request("Value for x-amz-mp-object-size header is invalid."))?;
         let parts = multipart_upload.and_then(|listed| listed.parts).filter(|parts| !parts.is_empty());
-        let listed = parts.ok_or_else(Failure::malformed_xml)?.into_iter().map(|part| listed_part(part, &upload));
+        let listed =
+            parts.ok_or_else(Failure::malformed_xml)?.into_iter().map(|part| listed_part(part, &upload));
         let listed = listed.collect::<Result<Vec<_>, Failure>>()?;
         if listed.len() > MAX_PARTS as usize {
             return Err(Failure::malformed_xml());

@@ -123,7 +123,8 @@ impl Session<'_> {
             return Ok(());
         }
         let resource = arn(&opened.facts.name, Some(key));
-        self.permit("s3:PutObjectTagging", resource, Some(&opened.facts), request_keys(tags)).map(|_permit| ())
+        self.permit("s3:PutObjectTagging", resource, Some(&opened.facts), request_keys(tags))
+            .map(|_permit| ())
     }
 
     /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObjectTagging.html>
@@ -192,7 +193,11 @@ impl Session<'_> {
 }
 
 /// The tags of a copy: those of its source, or those in the request.
-pub(super) fn copied(directive: Option<&TaggingDirective>, source: &Stored, given: Tags) -> Result<Tags, Failure> {
+pub(super) fn copied(
+    directive: Option<&TaggingDirective>,
+    source: &Stored,
+    given: Tags,
+) -> Result<Tags, Failure> {
     match directive.map(TaggingDirective::as_str) {
         None | Some(TaggingDirective::COPY) => Ok(source.tags.clone()),
         Some(TaggingDirective::REPLACE) => Ok(given),
@@ -218,7 +223,9 @@ mod tests {
         assert_eq!(read(""), "{}");
         assert_eq!(read("a=b&c+d=%C3%BC&e"), r#"{"a": "b", "c d": "ü", "e": ""}"#);
         assert!(read("a=%FF").starts_with("InvalidArgument: The header 'x-amz-tagging' shall be encoded"));
-        assert!(read("a=1&%61=2").starts_with("InvalidArgument: The header 'x-amz-tagging' shall be encoded"));
+        assert!(
+            read("a=1&%61=2").starts_with("InvalidArgument: The header 'x-amz-tagging' shall be encoded")
+        );
         assert_eq!(read("=b"), "InvalidTag: The TagKey you have provided is invalid");
         assert_eq!(read("a=%3C"), "InvalidTag: The TagValue you have provided is invalid");
         assert_eq!(read("aws:x=b"), "InvalidTag: System tags cannot be added/updated by requester");

@@ -416,9 +416,10 @@ impl Store {
                 let Some(record) = bucket_in(&txn.open_table(BUCKETS)?, bucket)? else { return Ok(None) };
                 let found = version::look_up(txn, bucket, key, which)?;
                 let body = match &found {
-                    Found::Object(Object { content: Content::Inline(number) | Content::Parts(number), .. }) => {
-                        body_in(txn, *number)?
-                    }
+                    Found::Object(Object {
+                        content: Content::Inline(number) | Content::Parts(number),
+                        ..
+                    }) => body_in(txn, *number)?,
                     Found::Object(_) | Found::Marker(_) | Found::Nothing => None,
                 };
                 Ok(Some((record, found, body)))

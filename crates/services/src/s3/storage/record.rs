@@ -146,6 +146,7 @@ pub struct Marker {
 }
 
 /// A version of a key.
+#[expect(clippy::large_enum_variant, reason = "it is read, looked at and dropped, a few at a time")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Version {
     /// An object.

@@ -332,7 +332,9 @@ impl Import<'_> {
                     let record = serde_json::to_vec(&object)?;
                     txn.open_table(OBJECTS)?.insert((bucket.as_str(), key.as_str()), record.as_slice())?;
                 }
-                Record::Version { bucket, key, age, version } => put_version(txn, (&bucket, &key, age), &version)?,
+                Record::Version { bucket, key, age, version } => {
+                    put_version(txn, (&bucket, &key, age), &version)?
+                }
                 Record::Upload { bucket, key, id, upload } => {
                     let record = serde_json::to_vec(&upload)?;
                     let name = (bucket.as_str(), key.as_str(), id.as_str());

@@ -197,10 +197,8 @@ where
             current: Bound::Excluded(key.to_owned()),
             behind: Bound::Excluded((key.to_owned(), age)),
         };
-        let all_but_current = Start {
-            current: Bound::Excluded(key.to_owned()),
-            behind: Bound::Included((key.to_owned(), 0)),
-        };
+        let all_but_current =
+            Start { current: Bound::Excluded(key.to_owned()), behind: Bound::Included((key.to_owned(), 0)) };
         Ok(match (which, current.as_ref().map(|current| current.version)) {
             (Which::Latest, _) => Start::at(Bound::Excluded(key.to_owned())),
             (Which::Null, Some(None)) => all_but_current,
