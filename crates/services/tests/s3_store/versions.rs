@@ -62,13 +62,12 @@ fn which(version: &Version) -> Which {
     version.id().map_or(Which::Null, Which::Id)
 }
 
+/// What a listing has: a key with which version it is, whether that is a delete marker and whether it is the newest; or
+/// a common prefix.
+type Row<W> = (String, Option<(W, bool, bool)>);
+
 /// The whole listing, in pages of `max`.
-fn listed(
-    store: &Store,
-    prefix: &str,
-    delimiter: &str,
-    max: usize,
-) -> Vec<(String, Option<(Which, bool, bool)>)> {
+fn listed(store: &Store, prefix: &str, delimiter: &str, max: usize) -> Vec<Row<Which>> {
     let (mut all, mut after, mut behind) = (Vec::new(), String::new(), None);
     loop {
         let ask = ListAsk { prefix: prefix.to_owned(), delimiter: delimiter.to_owned(), after, max };
@@ -119,12 +118,8 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 /// The listing, computed from the lists.
-fn expected(
-    stacks: &BTreeMap<String, Stack>,
-    prefix: &str,
-    delimiter: &str,
-) -> Vec<(String, Option<(bool, bool, bool)>)> {
-    let mut all: Vec<(String, Option<(bool, bool, bool)>)> = Vec::new();
+fn expected(stacks: &BTreeMap<String, Stack>, prefix: &str, delimiter: &str) -> Vec<Row<bool>> {
+    let mut all: Vec<Row<bool>> = Vec::new();
     for (key, stack) in stacks.iter().filter(|(key, stack)| key.starts_with(prefix) && !stack.0.is_empty()) {
         let rest = &key[prefix.len()..];
         match rest.find(delimiter).filter(|_| !delimiter.is_empty()) {
