@@ -16,7 +16,7 @@ use postern_frontdoor::{
     Ask as DoorAsk, Audit, Authoriser, Caller as DoorCaller, CredentialError, HttpService, Metrics, Origin,
     Record, RequestBody, Responding, ResponseBody, UserIdentity,
 };
-use postern_policy::{Context, Kind, NamedPolicy, PolicyDocument, Value, unenforceable};
+use postern_policy::{Context, Kind, NamedPolicy, PolicyDocument, Value, is_public, unenforceable};
 use postern_wire::query::percent::{self, Plus};
 use postern_wire::sigv4::{self, SecretAccessKey};
 
@@ -26,7 +26,7 @@ use crate::directory::session::KEY_PREFIX;
 use crate::s3::host::Hosts;
 use crate::s3::pieces::{self, Keep, Pieces};
 use crate::s3::signing::{Key, signed_parts};
-use crate::s3::{Ask, Caller, Gate, KeyValue, Permit, PolicyCheck, Refusal, S3Service, SecretLookup};
+use crate::s3::{Ask, Caller, Enforceable, Gate, KeyValue, Permit, PolicyCheck, Refusal, S3Service, SecretLookup};
 
 /// A token that no client can send, so that none is the right one: it has a line end in it.
 const NO_TOKEN: &str = "\n";
@@ -93,6 +93,15 @@ fn is_owner_root(caller: &DoorCaller, ask: &DoorAsk) -> bool {
         && caller.account == ask.resource_account
 }
 
+/// Whether a public policy is to let nobody in but the bucket's own account, and this is somebody else.
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html>,
+/// "RestrictPublicBuckets"
+fn is_restricted(caller: &DoorCaller, ask: &Ask, asked: &DoorAsk) -> bool {
+    ask.bucket.as_ref().is_some_and(|bucket| bucket.restricts_public)
+        && (caller.account.is_none() || caller.account != asked.resource_account)
+        && asked.resource_policy.as_ref().is_some_and(|policy| is_public(policy.document()))
+}
+
 fn denied() -> Refusal {
     Refusal { message: postern_policy::ACCESS_DENIED.to_owned() }
 }
@@ -129,10 +138,18 @@ impl Gate for S3Gate {
         if is_owner_root(&caller, &asked) && POLICY_ACTIONS.contains(&ask.action) {
             asked.resource_policy = None;
         }
+        if is_restricted(&caller, ask, &asked) {
+            return Err(denied());
+        }
         match self.authoriser.authorise(&caller, &visit.origin, &asked) {
             Ok(_) => Ok(Permit::issued_by(self)),
             Err(refusal) => Err(Refusal { message: refusal.message }),
         }
+    }
+
+    fn name(&self, extensions: &http::Extensions) -> Option<String> {
+        let (visit, caller) = (extensions.get::<Arc<Visit>>()?, extensions.get::<Caller>()?);
+        self.caller(caller, visit).ok().map(|caller| caller.principal.display_name())
     }
 }
 
@@ -141,7 +158,7 @@ pub fn policy_check() -> PolicyCheck {
     Arc::new(|_bucket, text| {
         let document = PolicyDocument::parse(text, Kind::Resource).map_err(|error| error.to_string())?;
         match unenforceable(&document, &condition_keys::is_provided).first() {
-            None => Ok(()),
+            None => Ok(Enforceable { public: is_public(&document) }),
             Some(key) => Err(format!("The condition key {key} cannot be enforced by this endpoint")),
         }
     })
@@ -293,7 +310,7 @@ impl About {
 
 /// The names of operations that only look, by the word in the query string that makes them so; of a bucket and, where
 /// there is one, of an object.
-const LOOKS: [(&str, &str, Option<&str>); 20] = [
+const LOOKS: [(&str, &str, Option<&str>); 21] = [
     ("accelerate", "GetBucketAccelerateConfiguration", None),
     ("acl", "GetBucketAcl", Some("GetObjectAcl")),
     ("attributes", "unknown", Some("GetObjectAttributes")),
@@ -307,6 +324,7 @@ const LOOKS: [(&str, &str, Option<&str>); 20] = [
     ("object-lock", "GetObjectLockConfiguration", None),
     ("ownershipControls", "GetBucketOwnershipControls", None),
     ("policy", "GetBucketPolicy", None),
+    ("policyStatus", "GetBucketPolicyStatus", None),
     ("publicAccessBlock", "GetPublicAccessBlock", None),
     ("replication", "GetBucketReplication", None),
     ("requestPayment", "GetBucketRequestPayment", None),
@@ -317,7 +335,12 @@ const LOOKS: [(&str, &str, Option<&str>); 20] = [
 ];
 
 /// The operations that change what the same words name: of a bucket, or of an object.
-const CHANGES: [(Method, &str, bool, &str); 7] = [
+const CHANGES: [(Method, &str, bool, &str); 12] = [
+    (Method::PUT, "acl", false, "PutBucketAcl"),
+    (Method::PUT, "acl", true, "PutObjectAcl"),
+    (Method::PUT, "ownershipControls", false, "PutBucketOwnershipControls"),
+    (Method::PUT, "publicAccessBlock", false, "PutPublicAccessBlock"),
+    (Method::DELETE, "publicAccessBlock", false, "DeletePublicAccessBlock"),
     (Method::PUT, "policy", false, "PutBucketPolicy"),
     (Method::DELETE, "policy", false, "DeleteBucketPolicy"),
     (Method::PUT, "tagging", false, "PutBucketTagging"),
@@ -403,7 +426,7 @@ mod tests {
         assert_eq!(about("GET", path, "/logs/a?acl"), "GetObjectAcl logs a");
         assert_eq!(about("PUT", path, "/logs/a?tagging"), "PutObjectTagging logs a");
         assert_eq!(about("DELETE", path, "/logs?tagging"), "DeleteBucketTagging logs ");
-        assert_eq!(about("PUT", path, "/logs/a?acl"), "unknown logs a");
+        assert_eq!(about("PUT", path, "/logs/a?acl"), "PutObjectAcl logs a");
         assert_eq!(about("DELETE", path, "/logs?versioning"), "unknown logs ");
         assert_eq!(about("DELETE", path, "/logs?policy"), "DeleteBucketPolicy logs ");
         assert_eq!(about("OPTIONS", path, "/logs"), "unknown logs ");

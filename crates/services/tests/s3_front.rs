@@ -32,6 +32,12 @@ async fn tags_are_kept_and_policies_ask_for_them() {
     assert!(held(&told) > 40, "{told}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_public_by_accident() {
+    let told = s3_support::Front::start(false).await.run("public.py", &[]).await;
+    assert!(held(&told) > 30, "{told}");
+}
+
 const PIECES: &str = "\
 checked, right: 200 300000
 checked, right, with trailer: 200 300000

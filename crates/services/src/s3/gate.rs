@@ -67,6 +67,8 @@ pub struct BucketFacts {
     pub owner: String,
     /// Its bucket policy, if it has one.
     pub policy: Option<Arc<str>>,
+    /// Whether only its own account gets in while that policy is public.
+    pub restricts_public: bool,
 }
 
 /// What a condition key of a request has.
@@ -124,4 +126,7 @@ pub trait Gate: Send + Sync + 'static {
     /// # Errors
     /// The refusal to show to the client.
     fn authorise(&self, caller: &http::Extensions, ask: &Ask) -> Result<Permit, Refusal>;
+
+    /// How AWS names the caller in a refusal; `None` if that cannot be said.
+    fn name(&self, caller: &http::Extensions) -> Option<String>;
 }

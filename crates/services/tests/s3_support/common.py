@@ -66,6 +66,12 @@ def headers_of(answer):
     return answer["ResponseMetadata"]["HTTPHeaders"]
 
 
+def opened(bucket):
+    """A bucket whose policy may be public."""
+    s3.create_bucket(Bucket=bucket)
+    s3.delete_public_access_block(Bucket=bucket)
+
+
 def policy(bucket, *statements):
     """Sets a bucket policy. Each statement: effect, principal, actions, resources, condition."""
     document = {"Version": "2012-10-17", "Statement": []}

@@ -256,10 +256,10 @@ HAS_NONE = {
     "GetBucketEncryption": "ServerSideEncryptionConfigurationNotFoundError",
     "GetBucketLifecycleConfiguration": "NoSuchLifecycleConfiguration",
     "GetBucketReplication": "ReplicationConfigurationNotFoundError", "GetBucketTagging": "NoSuchTagSet",
-    "GetBucketLifecycle": "NoSuchLifecycleConfiguration",
+    "GetBucketLifecycle": "NoSuchLifecycleConfiguration", "GetBucketPolicyStatus": "NoSuchBucketPolicy",
+    "PutBucketAcl": "AccessControlListNotSupported", "PutObjectAcl": "AccessControlListNotSupported",
     "GetBucketWebsite": "NoSuchWebsiteConfiguration",
     "GetObjectLockConfiguration": "ObjectLockConfigurationNotFoundError",
-    "GetPublicAccessBlock": "NoSuchPublicAccessBlockConfiguration",
     "GetObjectLegalHold": "InvalidRequest", "GetObjectRetention": "InvalidRequest"}
 
 
@@ -904,6 +904,60 @@ def mfa_delete(operation, base, path, shape):
     works(operation, put_in(base(), path, "Disabled"))
 
 
+BLOCKS = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": True, "RestrictPublicBuckets": True}
+
+
+def blocked(operation, base, path, shape):
+    """Each switch by itself: the others are off."""
+    arguments = {**base(), "PublicAccessBlockConfiguration": {path[-1]: True}}
+    works(operation, arguments)
+    kept = s3.get_public_access_block(Bucket=arguments["Bucket"])["PublicAccessBlockConfiguration"]
+    ensure(kept == {name: name == path[-1] for name in BLOCKS}, kept)
+
+
+def unblocked(operation, base, path, shape):
+    arguments = base()
+    works(operation, arguments)
+    refused("GetPublicAccessBlock", arguments, ("NoSuchPublicAccessBlockConfiguration",))
+    other_bucket(operation, base, path, shape)
+
+
+def ownership(operation, base, path, shape):
+    refused(operation, {**base(), "OwnershipControls": {"Rules": [{"ObjectOwnership": "ObjectWriter"}]}},
+            NOT_IMPLEMENTED, "ObjectOwnership")
+    refused(operation, {**base(), "OwnershipControls": {"Rules": [{"ObjectOwnership": "Nobody"}]}}, ("MalformedXML",))
+
+
+def acls_are_off(operation, base, path, shape):
+    """Whatever the ACL is."""
+    arguments = base()
+    if path[0] == "AccessControlPolicy":
+        arguments.pop("ACL")
+        arguments["AccessControlPolicy"] = {"Owner": {"ID": "a"}, "Grants": [
+            {"Grantee": {"Type": "CanonicalUser", "ID": "b"}, "Permission": "READ"}]}
+    else:
+        arguments = put_in(arguments, path, sample(shape))
+    refused(operation, arguments, ("AccessControlListNotSupported",))
+
+
+def acl_refused(own):
+    def payer_first(operation, base, path, shape):
+        refused(operation, put_in(base(), path, "somebody"), BAD, "x-amz-request-payer")
+
+    def version_first(operation, base, path, shape):
+        refused(operation, put_in(base(), path, "abc"), BAD, "versionId")
+
+    def owner_first(operation, base, path, shape):
+        refused(operation, put_in(base(), path, STRANGER), ("AccessDenied",))
+    names = ("ACL AccessControlPolicy.Grants.Grantee.DisplayName AccessControlPolicy.Grants.Grantee.EmailAddress "
+             "AccessControlPolicy.Grants.Grantee.ID AccessControlPolicy.Grants.Grantee.Type "
+             "AccessControlPolicy.Grants.Grantee.URI AccessControlPolicy.Grants.Permission "
+             "AccessControlPolicy.Owner.DisplayName AccessControlPolicy.Owner.ID ChecksumAlgorithm "
+             "GrantFullControl GrantRead GrantReadACP GrantWrite GrantWriteACP").split()
+    return {**{name: acls_are_off for name in names}, "ContentMD5": document_md5, "ExpectedBucketOwner": owner_first,
+            **({"RequestPayer": payer_first, "VersionId": version_first} if own else {})}
+
+
 in_bucket = lambda: {"Bucket": HERE}
 OPERATIONS = {
     "AbortMultipartUpload": (an_upload, {"UploadId": no_upload}),
@@ -930,6 +984,16 @@ OPERATIONS = {
         **KEPT, "Key": begun_key, "ChecksumAlgorithm": begun_sum, "ChecksumType": begun_type}),
     "DeleteBucket": (doomed_bucket, {"Bucket": deleted_bucket}),
     "DeleteBucketPolicy": (in_bucket, {}),
+    "DeletePublicAccessBlock": (own_bucket, {"Bucket": unblocked}),
+    "PutBucketAcl": (lambda: {**own_bucket(), "ACL": "private"}, acl_refused(False)),
+    "PutObjectAcl": (lambda: {**reading(), "ACL": "private"}, acl_refused(True)),
+    "PutBucketOwnershipControls": (
+        lambda: {**own_bucket(), "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}},
+        {"OwnershipControls.Rules.ObjectOwnership": ownership, "ContentMD5": document_md5,
+         "ChecksumAlgorithm": announced_sum_only}),
+    "PutPublicAccessBlock": (lambda: {**own_bucket(), "PublicAccessBlockConfiguration": BLOCKS}, {
+        **{"PublicAccessBlockConfiguration." + name: blocked for name in BLOCKS},
+        "ContentMD5": document_md5, "ChecksumAlgorithm": announced_sum_only}),
     "DeleteBucketTagging": (tagged_bucket, {"Bucket": removed_tags("GetBucketTagging")}),
     "DeleteObjectTagging": (tagged_object, {"Key": removed_tags("GetObjectTagging")}),
     "PutBucketTagging": (lambda: {**own_bucket(), "Tagging": tagged()}, {
@@ -983,7 +1047,7 @@ OPERATIONS = {
 }
 for name in ("GetBucketAccelerateConfiguration GetBucketAcl GetBucketCors GetBucketEncryption GetBucketLifecycle "
              "GetBucketLifecycleConfiguration GetBucketLocation GetBucketLogging GetBucketNotification "
-             "GetBucketNotificationConfiguration GetBucketOwnershipControls GetBucketPolicy GetBucketReplication "
+             "GetBucketNotificationConfiguration GetBucketOwnershipControls GetBucketPolicy GetBucketPolicyStatus GetBucketReplication "
              "GetBucketRequestPayment GetBucketTagging GetBucketVersioning GetBucketWebsite GetObjectLockConfiguration "
              "GetPublicAccessBlock HeadBucket").split():
     OPERATIONS[name] = (in_bucket, {})

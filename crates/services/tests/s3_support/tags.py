@@ -20,7 +20,7 @@ def tag(key="k", who=s3, version=None, **tags):
 
 
 def objects():
-    s3.create_bucket(Bucket=BUCKET)
+    opened(BUCKET)
     s3.put_object(Bucket=BUCKET, Key="k", Body=b"k")
     same("none", tags_of(), {})
     check("not counted", "TagCount" not in s3.get_object(Bucket=BUCKET, Key="k"))

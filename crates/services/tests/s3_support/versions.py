@@ -33,7 +33,7 @@ def listed(bucket=BUCKET, **asked):
 
 
 def settings():
-    s3.create_bucket(Bucket=BUCKET)
+    opened(BUCKET)
     check("unset", "Status" not in s3.get_bucket_versioning(Bucket=BUCKET))
     check("no version id before", "VersionId" not in put("before", b"0"))
     check("none at a read", "VersionId" not in s3.get_object(Bucket=BUCKET, Key="before"))

@@ -15,6 +15,7 @@ pub(in crate::s3) mod integrity;
 mod list;
 mod multipart;
 mod policy;
+mod public;
 mod read;
 mod shape;
 mod tagging;
@@ -60,8 +61,10 @@ struct Facts {
 
 impl Facts {
     fn of(name: &str, record: StoredBucket) -> Self {
-        let StoredBucket { owner, policy, versioning, .. } = record;
-        let bucket = BucketFacts { name: name.to_owned(), owner, policy: policy.map(Arc::from) };
+        let StoredBucket { owner, policy, versioning, public_access_block, .. } = record;
+        let restricts_public = public_access_block.is_some_and(|block| block.restrict_public_buckets);
+        let policy = policy.map(Arc::from);
+        let bucket = BucketFacts { name: name.to_owned(), owner, policy, restricts_public };
         Self { bucket: Arc::new(bucket), versioning }
     }
 }
@@ -277,6 +280,7 @@ serve! {
     delete_object(DeleteObjectInput) -> DeleteObjectOutput;
     delete_object_tagging(DeleteObjectTaggingInput) -> DeleteObjectTaggingOutput;
     delete_objects(DeleteObjectsInput) -> DeleteObjectsOutput;
+    delete_public_access_block(DeletePublicAccessBlockInput) -> DeletePublicAccessBlockOutput;
     get_bucket_accelerate_configuration(GetBucketAccelerateConfigurationInput) -> GetBucketAccelerateConfigurationOutput;
     get_bucket_acl(GetBucketAclInput) -> GetBucketAclOutput;
     get_bucket_cors(GetBucketCorsInput) -> GetBucketCorsOutput;
@@ -287,6 +291,7 @@ serve! {
     get_bucket_notification_configuration(GetBucketNotificationConfigurationInput) -> GetBucketNotificationConfigurationOutput;
     get_bucket_ownership_controls(GetBucketOwnershipControlsInput) -> GetBucketOwnershipControlsOutput;
     get_bucket_policy(GetBucketPolicyInput) -> GetBucketPolicyOutput;
+    get_bucket_policy_status(GetBucketPolicyStatusInput) -> GetBucketPolicyStatusOutput;
     get_bucket_replication(GetBucketReplicationInput) -> GetBucketReplicationOutput;
     get_bucket_request_payment(GetBucketRequestPaymentInput) -> GetBucketRequestPaymentOutput;
     get_bucket_tagging(GetBucketTaggingInput) -> GetBucketTaggingOutput;
@@ -308,11 +313,15 @@ serve! {
     list_objects(ListObjectsInput) -> ListObjectsOutput;
     list_objects_v2(ListObjectsV2Input) -> ListObjectsV2Output;
     list_parts(ListPartsInput) -> ListPartsOutput;
+    put_bucket_acl(PutBucketAclInput) -> PutBucketAclOutput;
+    put_bucket_ownership_controls(PutBucketOwnershipControlsInput) -> PutBucketOwnershipControlsOutput;
     put_bucket_policy(PutBucketPolicyInput) -> PutBucketPolicyOutput;
     put_bucket_tagging(PutBucketTaggingInput) -> PutBucketTaggingOutput;
     put_bucket_versioning(PutBucketVersioningInput) -> PutBucketVersioningOutput;
     put_object(PutObjectInput) -> PutObjectOutput;
+    put_object_acl(PutObjectAclInput) -> PutObjectAclOutput;
     put_object_tagging(PutObjectTaggingInput) -> PutObjectTaggingOutput;
+    put_public_access_block(PutPublicAccessBlockInput) -> PutPublicAccessBlockOutput;
     upload_part(UploadPartInput) -> UploadPartOutput;
     upload_part_copy(UploadPartCopyInput) -> UploadPartCopyOutput;
 }

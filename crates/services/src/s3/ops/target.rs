@@ -38,6 +38,7 @@ impl Action {
 
 pub(super) const GET: Action = Action::new("s3:GetObject", "s3:GetObjectVersion");
 pub(super) const GET_ACL: Action = Action::new("s3:GetObjectAcl", "s3:GetObjectVersionAcl");
+pub(super) const PUT_ACL: Action = Action::new("s3:PutObjectAcl", "s3:PutObjectVersionAcl");
 pub(super) const GET_ATTRIBUTES: Action =
     Action::new("s3:GetObjectAttributes", "s3:GetObjectVersionAttributes");
 pub(super) const GET_TAGGING: Action = Action::new("s3:GetObjectTagging", "s3:GetObjectVersionTagging");

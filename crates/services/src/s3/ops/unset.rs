@@ -65,9 +65,6 @@ bucket_has_none! {
     get_object_lock_configuration(GetObjectLockConfigurationInput) -> GetObjectLockConfigurationOutput:
         "s3:GetBucketObjectLockConfiguration", "ObjectLockConfigurationNotFoundError",
         "Object Lock configuration does not exist for this bucket";
-    get_public_access_block(GetPublicAccessBlockInput) -> GetPublicAccessBlockOutput:
-        "s3:GetBucketPublicAccessBlock", "NoSuchPublicAccessBlockConfiguration",
-        "The public access block configuration was not found";
 }
 
 /// Operations on a bucket whose answer is a document.

@@ -24,6 +24,31 @@ pub enum Versioning {
     Suspended,
 }
 
+/// What S3 keeps from being public, whatever its policies and ACLs say. What is not said is off.
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html>
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "they are four switches of AWS's")]
+pub struct PublicAccessBlock {
+    /// ACLs that would are refused.
+    pub block_public_acls: bool,
+    /// ACLs that would are taken for none.
+    pub ignore_public_acls: bool,
+    /// Bucket policies that would are refused.
+    pub block_public_policy: bool,
+    /// While the bucket's policy would, only its own account gets in.
+    pub restrict_public_buckets: bool,
+}
+
+impl PublicAccessBlock {
+    /// What a new bucket has.
+    pub const ALL: Self = Self {
+        block_public_acls: true,
+        ignore_public_acls: true,
+        block_public_policy: true,
+        restrict_public_buckets: true,
+    };
+}
+
 /// A bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bucket {
@@ -42,13 +67,24 @@ pub struct Bucket {
     /// Its tags.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: Tags,
+    /// Its public access block; buckets from before there was one have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_access_block: Option<PublicAccessBlock>,
 }
 
 impl Bucket {
-    /// A bucket of which nothing is set.
+    /// A bucket of which nothing is set but the block of public access that AWS's new buckets have.
     pub fn new(owner: impl Into<String>, region: impl Into<String>, created: Millis) -> Self {
         let (owner, region) = (owner.into(), region.into());
-        Self { owner, region, created, policy: None, versioning: None, tags: Tags::new() }
+        Self {
+            owner,
+            region,
+            created,
+            policy: None,
+            versioning: None,
+            tags: Tags::new(),
+            public_access_block: Some(PublicAccessBlock::ALL),
+        }
     }
 }
 
