@@ -70,7 +70,9 @@ fn is_fixed(key: &str, value: &str) -> bool {
             Some((role, session)) => fixed(role) && !session.contains("${"),
             None => fixed(value),
         },
-        "s3:dataaccesspointarn" => value.split(':').nth(4).is_some_and(|account| fixed(account) && !account.is_empty()),
+        "s3:dataaccesspointarn" => {
+            value.split(':').nth(4).is_some_and(|account| fixed(account) && !account.is_empty())
+        }
         _ => fixed(value),
     }
 }

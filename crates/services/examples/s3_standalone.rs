@@ -18,7 +18,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use postern_services::s3::storage::Store;
-use postern_services::s3::{Ask, Caller, Enforceable, Gate, Options, Permit, Refusal, S3Service, SecretLookup};
+use postern_services::s3::{
+    Ask, Caller, Enforceable, Gate, Options, Permit, Refusal, S3Service, SecretLookup,
+};
 use tokio::net::TcpListener;
 
 /// The fixed gate.

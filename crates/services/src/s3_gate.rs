@@ -26,7 +26,9 @@ use crate::directory::session::KEY_PREFIX;
 use crate::s3::host::Hosts;
 use crate::s3::pieces::{self, Keep, Pieces};
 use crate::s3::signing::{Key, signed_parts};
-use crate::s3::{Ask, Caller, Enforceable, Gate, KeyValue, Permit, PolicyCheck, Refusal, S3Service, SecretLookup};
+use crate::s3::{
+    Ask, Caller, Enforceable, Gate, KeyValue, Permit, PolicyCheck, Refusal, S3Service, SecretLookup,
+};
 
 /// A token that no client can send, so that none is the right one: it has a line end in it.
 const NO_TOKEN: &str = "\n";

@@ -58,7 +58,12 @@ impl Session<'_> {
             keys.insert("s3:locationconstraint".into(), KeyValue::One(constraint.to_owned()));
         }
         let account = self.account()?.to_owned();
-        let facts = BucketFacts { name: bucket.clone(), owner: account.clone(), policy: None, restricts_public: false };
+        let facts = BucketFacts {
+            name: bucket.clone(),
+            owner: account.clone(),
+            policy: None,
+            restricts_public: false,
+        };
         let permit = self.permit("s3:CreateBucket", arn(&bucket, None), Some(&Arc::new(facts)), keys)?;
         check_location(&self.ops.region, constraint)?;
         let made = record::Bucket::new(account.clone(), self.ops.region.clone(), now());

@@ -49,7 +49,8 @@ impl Session<'_> {
         let GetPublicAccessBlockInput { bucket, expected_bucket_owner } = input;
         let owner = expected_bucket_owner.as_deref();
         let opened = self.open("s3:GetBucketPublicAccessBlock", &bucket, None, owner, Keys::new())?;
-        let Some(block) = opened.store().bucket(&bucket)?.and_then(|record| record.public_access_block) else {
+        let Some(block) = opened.store().bucket(&bucket)?.and_then(|record| record.public_access_block)
+        else {
             return Err(has_no(
                 "NoSuchPublicAccessBlockConfiguration",
                 "The public access block configuration was not found",
