@@ -8,6 +8,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
+use crate::connection_notification::{Notified, forget_about};
 use crate::elb::LoadBalancer;
 use crate::endpoint::{EndpointKind, EndpointState, Service, VpcEndpoint};
 use crate::error::ModelError;
@@ -425,6 +426,7 @@ fn delete(txn: &mut Txn, id: EndpointServiceId) -> Result<(), ModelError> {
     if is_connected(txn, &service) {
         return Err(ModelError::ServiceConnected(id));
     }
+    forget_about(txn, Notified::Service(id));
     txn.remove::<EndpointService>(id).map(|_| ())
 }
 

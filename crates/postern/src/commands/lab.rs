@@ -261,6 +261,8 @@ fn in_own_region(
         dev: false,
         ephemeral: true,
         uplink: None,
+        // Programs of the lab may hear what its topics are told.
+        sns_to: vec!["127.0.0.0/8".parse()?],
         tools: tools.clone(),
         audit_log_size: NonZeroU32::MIN,
         audit_log_files: NonZeroU32::MIN,

@@ -13,6 +13,7 @@
 mod address;
 mod ask;
 mod call;
+mod connection_notification;
 mod dhcp_options;
 mod endpoint;
 mod endpoint_connection;

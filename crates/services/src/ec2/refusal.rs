@@ -26,6 +26,7 @@ fn in_use(resource: ResourceId, used_by: &str) -> AwsError {
         | ResourceId::Address(_)
         | ResourceId::VpcEndpoint(_)
         | ResourceId::EndpointService(_)
+        | ResourceId::ConnectionNotification(_)
         | ResourceId::LoadBalancer(_)
         | ResourceId::Listener(_)
         | ResourceId::TargetGroup(_)
@@ -282,6 +283,7 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             | ResourceId::NetworkAcl(_)
             | ResourceId::PrefixList(_)
             | ResourceId::EndpointService(_)
+            | ResourceId::ConnectionNotification(_)
             | ResourceId::LoadBalancer(_)
             | ResourceId::Listener(_)
             | ResourceId::TargetGroup(_)
@@ -357,6 +359,7 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             | ResourceId::PrefixList(_)
             | ResourceId::VpcEndpoint(_)
             | ResourceId::EndpointService(_)
+            | ResourceId::ConnectionNotification(_)
             | ResourceId::LoadBalancer(_)
             | ResourceId::Listener(_)
             | ResourceId::TargetGroup(_)
@@ -489,8 +492,16 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             "InvalidParameter",
             format!("Invalid principal: '{principal}'. Specify the ARN of an account, a user or a role without a path, or *."),
         ),
-        // Refusals of load balancers, which have an API of their own.
-        ModelError::BalancingName { .. }
+        ModelError::NoConnectionEvents => parameters::missing("ConnectionEvents"),
+        ModelError::TopicNotFound(topic) => AwsError::new(
+            "InvalidParameter",
+            format!("The SNS topic '{topic}' does not exist."),
+        ),
+        // Refusals of load balancers and of topics, which have APIs of their own.
+        ModelError::TopicName(_)
+        | ModelError::TopicDiffers(_)
+        | ModelError::SubscriptionNotFound(_)
+        | ModelError::BalancingName { .. }
         | ModelError::BalancingNameTaken { .. }
         | ModelError::NoZones
         | ModelError::ZoneTwice { .. }

@@ -11,6 +11,7 @@ mod identity;
 mod interface;
 mod kinds;
 mod network;
+mod notification;
 mod route;
 mod security;
 
@@ -105,6 +106,9 @@ const BUILDERS: &[&str] = &[
     "EndpointService.ModifyPermissions",
     "EndpointService.AcceptConnections",
     "EndpointService.RejectConnections",
+    "Notification.Create",
+    "Sns.CreateTopic",
+    "Sns.Subscribe",
     "Iam.CreateRole",
     "Iam.CreateInstanceProfile",
     "Iam.AddRoleToInstanceProfile",
@@ -131,6 +135,12 @@ impl Draw<'_> {
         }
         if let Some(kind) = kind.strip_prefix("EndpointService.") {
             return Action::EndpointService(self.endpoint_service(kind));
+        }
+        if let Some(kind) = kind.strip_prefix("Notification.") {
+            return Action::ConnectionNotification(self.notification(kind));
+        }
+        if let Some(kind) = kind.strip_prefix("Sns.") {
+            return Action::Sns(self.sns(kind));
         }
         let families = [
             Self::account_action,
