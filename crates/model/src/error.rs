@@ -139,7 +139,7 @@ pub enum ModelError {
     #[error("`{endpoint}` needs a security group")]
     EndpointWithoutGroup { endpoint: VpcEndpointId },
     #[error("`{service}` has no private name")]
-    NoPrivateName { service: String },
+    NoPrivateName { service: String, unverified: bool },
     #[error("private names need both DNS attributes of `{vpc}`")]
     PrivateDnsAttributes { vpc: VpcId },
     #[error("`{name}` leads to another endpoint in `{vpc}` already")]

@@ -263,6 +263,8 @@ fn in_own_region(
         uplink: None,
         // Programs of the lab may hear what its topics are told.
         sns_to: vec!["127.0.0.0/8".parse()?],
+        verify_dns: Vec::new(),
+        verify_dns_again: 3_600,
         tools: tools.clone(),
         audit_log_size: NonZeroU32::MIN,
         audit_log_files: NonZeroU32::MIN,

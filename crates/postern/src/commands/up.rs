@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::num::NonZeroU64;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -56,6 +57,8 @@ pub fn options(state_dir: StateDir, args: UpArgs) -> anyhow::Result<Options> {
         ephemeral,
         uplink,
         sns_to,
+        verify_dns,
+        verify_dns_again,
         tools,
         audit_log_size,
         audit_log_files,
@@ -88,6 +91,8 @@ pub fn options(state_dir: StateDir, args: UpArgs) -> anyhow::Result<Options> {
         ephemeral,
         uplink,
         sns_to,
+        verify_dns,
+        verify_dns_again: Duration::from_secs(verify_dns_again.into()),
         tools,
         audit_log,
         forwarder_only: forwarder,

@@ -30,6 +30,7 @@ mod sandbox;
 mod sns;
 mod trace;
 mod uplink;
+mod verifier;
 mod without_packets;
 
 use std::net::SocketAddr;
@@ -98,6 +99,11 @@ pub struct Options {
     pub uplink: Option<LinkName>,
     /// Where SNS may post messages.
     pub sns_to: Vec<IpNet>,
+    /// Who is asked whose domains the private names of endpoint services are in; the host's resolvers, if there is an
+    /// uplink, where nobody is named.
+    pub verify_dns: Vec<SocketAddr>,
+    /// How often they are asked again about names that were verified.
+    pub verify_dns_again: Duration,
     /// Programs for instances.
     pub tools: Option<PathBuf>,
     /// How much is kept of the audit log.
@@ -230,6 +236,9 @@ impl Region {
             .with_context(|| format!("cannot listen at `{}`", options.listen))?;
         let listen = listener.local_addr()?;
         posts.open(url(listen, &options.listen_names), listen, signer(&commands, &authority, &options)?);
+        let domains = verifier::resolvers(&options.verify_dns, way.as_ref().map(|way| &way.resolvers));
+        let verifier = verifier::Verifier::new(domains, options.verify_dns_again, Arc::clone(&as_commands));
+        tokio::spawn(verifier.run(commands.ledger().watch(commands.state().revision)));
         let (ledger, before) = (commands.ledger().clone(), commands.state());
         tokio::spawn(sns::tell_of_connections(ledger, before, posts.clone()));
         doors::serve_outside(&front_door, listener, &ailments);

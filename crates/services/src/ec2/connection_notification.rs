@@ -9,7 +9,8 @@ use postern_model::connection_notification::{
 };
 use postern_model::endpoint::VpcEndpoint;
 use postern_model::endpoint_service::EndpointService;
-use postern_model::{Action, ConnectionNotificationId, State};
+use postern_model::sns::Topic;
+use postern_model::{AccountId, Action, ConnectionNotificationId, ModelError, State};
 use postern_wire::{AwsError, ec2};
 
 use super::ask::{Asked, By};
@@ -20,6 +21,7 @@ use super::filters::{self, FilterTable, Row, text};
 use super::parameters::{self, CLIENT_TOKEN, DRY_RUN, FILTERS, PAGES};
 use super::table::{Entry, operation};
 use super::view::{created, some};
+use crate::sns::service_may_publish;
 
 /// How many notifications one request may delete.
 const MAX_DELETED: usize = 25;
@@ -85,15 +87,34 @@ fn events(names: &[String]) -> Result<BTreeSet<ConnectionEvent>, AwsError> {
     names.iter().map(read).collect()
 }
 
-/// The topic of an ARN, in form: the model says whether it is there.
-fn topic(call: &Call<'_>, arn: String) -> Result<String, AwsError> {
+/// The topic of an ARN: one of the caller's own, or of who lets it be told about this. Another one is as one that is not
+/// there.
+fn topic(call: &Call<'_>, about: Notified, arn: String) -> Result<String, AwsError> {
     let start = format!("arn:aws:sns:{}:", call.region());
     let named = |rest: &str| rest.split_once(':').is_some_and(|(_, name)| !name.contains(':'));
-    if arn.strip_prefix(&start).is_some_and(named) {
-        return Ok(arn);
+    if !arn.strip_prefix(&start).is_some_and(named) {
+        let why = "It is not the ARN of an SNS topic of this Region.";
+        return Err(parameters::invalid("ConnectionNotificationArn", &arn, why));
     }
-    let why = "It is not the ARN of an SNS topic of this Region.";
-    Err(parameters::invalid("ConnectionNotificationArn", &arn, why))
+    let may_be_told = |topic: &Topic| {
+        let source = source_arn(call.region(), call.account, about);
+        topic.owner == call.account
+            || service_may_publish(topic, TELLER, &source, call.account, call.region())
+    };
+    let found = call.state.topics.get(&arn).is_some_and(|topic| may_be_told(topic));
+    if found { Ok(arn) } else { Err(call.refuse(ModelError::TopicNotFound(arn))) }
+}
+
+/// Who tells topics what happens to connections, as their policies name it.
+pub const TELLER: &str = "vpce.amazonaws.com";
+
+/// For whose sake it does, as conditions of policies name it (`aws:SourceArn`).
+pub fn source_arn(region: &str, account: AccountId, about: Notified) -> String {
+    let (kind, id) = match about {
+        Notified::Service(id) => ("vpc-endpoint-service", id.to_string()),
+        Notified::Endpoint(id) => ("vpc-endpoint", id.to_string()),
+    };
+    format!("arn:aws:ec2:{region}:{account}:{kind}/{id}")
 }
 
 async fn create(
@@ -118,7 +139,7 @@ async fn create(
     let arn = parameters::required(request.connection_notification_arn, "ConnectionNotificationArn")?;
     let action = ConnectionNotificationAction::Create {
         about,
-        topic: topic(call, arn)?,
+        topic: topic(call, about, arn)?,
         events: events(&request.connection_events)?,
     };
     let client_token = request.client_token;
@@ -134,11 +155,12 @@ async fn modify(
     request: ec2::ModifyVpcEndpointConnectionNotificationRequest,
 ) -> Result<ec2::ModifyVpcEndpointConnectionNotificationResult, AwsError> {
     let id = parameters::required(request.connection_notification_id, "ConnectionNotificationId")?;
-    let notification = call.get::<ConnectionNotification>(&id)?.id;
+    let found = call.get::<ConnectionNotification>(&id)?;
+    let (notification, about) = (found.id, found.about);
     let given = Some(request.connection_events).filter(|events| !events.is_empty());
     let action = ConnectionNotificationAction::Modify {
         notification,
-        topic: request.connection_notification_arn.map(|arn| topic(call, arn)).transpose()?,
+        topic: request.connection_notification_arn.map(|arn| topic(call, about, arn)).transpose()?,
         events: given.map(|given| events(&given)).transpose()?,
     };
     call.execute(None, Action::ConnectionNotification(action)).await?;

@@ -67,6 +67,7 @@ use postern_wire::query::{DecodeError, Form, Limits};
 use postern_wire::shape::Protocol;
 use postern_wire::{AwsError, ec2};
 
+pub use connection_notification::{TELLER, source_arn};
 pub use image::IMAGE_ID;
 pub use table::{Entry, entries};
 pub(crate) use view::timestamp;

@@ -444,8 +444,11 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
         ModelError::EndpointWithoutGroup { endpoint: id } => {
             endpoint(format!("The VPC endpoint {id} must have at least one security group."))
         }
-        ModelError::NoPrivateName { service } => endpoint(format!(
+        ModelError::NoPrivateName { service, unverified: false } => endpoint(format!(
             "Private DNS can't be enabled because the service {service} does not provide a private DNS name."
+        )),
+        ModelError::NoPrivateName { service, unverified: true } => endpoint(format!(
+            "Private DNS can't be enabled because the service {service} has not verified the private DNS name."
         )),
         ModelError::PrivateDnsAttributes { vpc } => endpoint(format!(
             "Enabling private DNS requires both enableDnsSupport and enableDnsHostnames VPC attributes set to true for {vpc}"

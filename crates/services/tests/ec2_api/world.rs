@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use postern_model::sns::SnsAction;
 use postern_model::elb::{ElbAction, NewLoadBalancer, NewLoadBalancerZone, Scheme};
 use postern_model::iam::IamAction;
 use postern_model::instance::InstanceState;
@@ -380,6 +381,19 @@ fn services(api: &Api, ids: &mut Ids) {
         "ServiceName": format!("com.amazonaws.vpce.us-east-1.{}", ids["service"]) }),
     );
     ids.insert("connection", text(&wanted, "VpcEndpoint.VpcEndpointId"));
+    let create = SnsAction::CreateTopic {
+        name: "events".to_owned(),
+        display_name: String::new(),
+        policy: None,
+        tags: Vec::new(),
+    };
+    api.report(Action::Sns(create));
+    ids.insert("topic", format!("arn:aws:sns:us-east-1:{owner}:events"));
+    let notified = api.call(
+        "CreateVpcEndpointConnectionNotification",
+        json!({ "ServiceId": ids["service"], "ConnectionNotificationArn": ids["topic"], "ConnectionEvents": ["Accept"] }),
+    );
+    ids.insert("nfn", text(&notified, "ConnectionNotification.ConnectionNotificationId"));
 }
 
 /// Alice's and Bob's worlds are alike, addresses and names included, so that nothing but ids tells them apart.

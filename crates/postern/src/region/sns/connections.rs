@@ -10,15 +10,12 @@ use postern_model::connection_notification::{ConnectionEvent, ConnectionNotifica
 use postern_model::endpoint::{EndpointState, VpcEndpoint};
 use postern_model::endpoint_service::{self, EndpointService};
 use postern_model::{Event, ResourceId, State, VpcEndpointId};
-use postern_services::commands::Commands;
+use postern_services::ec2::{TELLER, source_arn};
 use postern_services::sns::{Deliveries as _, Message, service_may_publish};
 use postern_store::{Change, Ledger, WatchError};
 use serde_json::json;
 
 use super::{Ended, Posts};
-
-/// Who tells, as topics' policies name it.
-const TELLER: &str = "vpce.amazonaws.com";
 
 /// Tells topics of every change from `before` on, as long as the ledger is open.
 pub async fn tell_of_connections(ledger: Ledger, before: Arc<State>, posts: Posts) {
@@ -105,11 +102,7 @@ fn tell_one(
     posts: &Posts,
 ) {
     let region = &state.region.name;
-    let (kind, id) = match notification.about {
-        Notified::Service(id) => ("vpc-endpoint-service", id.to_string()),
-        Notified::Endpoint(id) => ("vpc-endpoint", id.to_string()),
-    };
-    let source = format!("arn:aws:ec2:{region}:{}:{kind}/{id}", notification.owner);
+    let source = source_arn(region, notification.owner, notification.about);
     let may = |topic: &&Arc<_>| service_may_publish(topic, TELLER, &source, notification.owner, region);
     let Some(topic) = state.topics.get(&notification.topic).filter(may) else {
         tracing::info!(notification = %notification.id, topic = notification.topic, "the topic is gone, or lets nobody tell it");

@@ -88,7 +88,10 @@ pub async fn post(
             return Err(Failure::Final("this region posts no messages there".to_owned()));
         };
         let stream = TcpStream::connect(address).await.map_err(|error| again(&error))?;
-        if target.tls { speak(over_tls(target, stream).await?, target, envelope).await } else { speak(stream, target, envelope).await }
+        match target.tls {
+            true => speak(over_tls(target, stream).await?, target, envelope).await,
+            false => speak(stream, target, envelope).await,
+        }
     });
     posted.await.unwrap_or_else(|_| Err(again(&"it took more than 15 seconds")))
 }
