@@ -426,8 +426,8 @@ fn batch(txn: &mut Txn, actions: Vec<Action>, seed: u64) -> Result<(), ModelErro
 
 fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> {
     use crate::{
-        account, connection_notification, default_vpc, elb, endpoint, endpoint_service, gateway, iam, instance, interface,
-        network_acl, prefix_list,
+        account, connection_notification, default_vpc, elb, endpoint, endpoint_service, gateway, iam,
+        instance, interface, network_acl, prefix_list,
     };
     use crate::{quota, route, security_group, sns, subnet, vpc};
     match action {

@@ -393,8 +393,7 @@ impl Hall {
             false => Caller::anonymous(),
         };
         let caller = course.caller.insert(caller);
-        let form =
-            parse().map_err(|error: FormError| DecodeError::from(error).to_aws(desk.protocol()))?;
+        let form = parse().map_err(|error: FormError| DecodeError::from(error).to_aws(desk.protocol()))?;
         let body = if query.is_empty() { body } else { form.to_body().into_bytes() };
         // Only operations that are known are counted and recorded by name: the rest is foreign text.
         let known = SERVICES.iter().find(|service| service.name == desk.name);

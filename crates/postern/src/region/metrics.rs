@@ -67,7 +67,8 @@ fn messages(text: &mut String, posts: &Posts) {
     let (name, help) = ("postern_sns_deliveries", "Messages that are on their way to a subscriber.");
     let under_way = count(posts.under_way());
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {under_way}");
-    let of = ("postern_sns_deliveries_total", "counter", "Messages for a subscriber, by what became of them.");
+    let of =
+        ("postern_sns_deliveries_total", "counter", "Messages for a subscriber, by what became of them.");
     family(text, of, "result", Ended::ALL.map(|how| (how.name(), posts.ended(how))));
 }
 

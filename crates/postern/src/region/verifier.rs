@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_dns::Upstream;
-use postern_model::endpoint_service::{EndpointService, EndpointServiceAction, PrivateDnsName, PrivateDnsState};
+use postern_model::endpoint_service::{
+    EndpointService, EndpointServiceAction, PrivateDnsName, PrivateDnsState,
+};
 use postern_model::{Action, EndpointServiceId};
 use postern_services::commands::Commands;
 use postern_store::{WatchError, Watcher};
@@ -163,8 +165,11 @@ impl Verifier {
         let Some(owner) = owner else { return };
         tracing::info!(service = %wanted.service, record = wanted.record, verified, "a private name was looked for");
         let record_value = wanted.value.clone();
-        let action =
-            EndpointServiceAction::ReportPrivateDnsVerification { service: wanted.service, record_value, verified };
+        let action = EndpointServiceAction::ReportPrivateDnsVerification {
+            service: wanted.service,
+            record_value,
+            verified,
+        };
         if let Err(error) = self.commands.execute(owner, None, Action::EndpointService(action)).await {
             tracing::error!(service = %wanted.service, %error, "what was found of a private name is not kept");
             // It is looked for again at once.

@@ -149,7 +149,8 @@ fn subscribers_hear_what_is_published_once_they_said_that_they_want_it(world: &W
     assert!(one.nothing());
 
     // What fails is delivered later, as the subscription's policy says; what is refused is not.
-    let retries = json!({ "healthyRetryPolicy": { "numRetries": 2, "minDelayTarget": 1, "maxDelayTarget": 1 } });
+    let retries =
+        json!({ "healthyRetryPolicy": { "numRetries": 2, "minDelayTarget": 1, "maxDelayTarget": 1 } });
     let (weak, gone) = (Subscriber::new(&[200, 500, 503, 200]), Subscriber::new(&[200, 404, 200]));
     for subscriber in [&weak, &gone] {
         subscribed(&aws, &topic, subscriber, json!({ "DeliveryPolicy": retries.to_string() }));
@@ -266,7 +267,10 @@ fn topics_are_told_of_connections_that_their_policies_let_tell_them(world: &Worl
         json!({ "Filters": [{ "Name": "service-id", "Values": [service] }] }),
     );
     assert_eq!(shown["ConnectionNotificationSet"][0]["ConnectionEvents"], json!(["Delete"]));
-    aws.ec2("DeleteVpcEndpointConnectionNotifications", json!({ "ConnectionNotificationIds": [notification] }));
+    aws.ec2(
+        "DeleteVpcEndpointConnectionNotifications",
+        json!({ "ConnectionNotificationIds": [notification] }),
+    );
     let (code, _) = aws.refused(
         "ec2",
         "ModifyVpcEndpointConnectionNotification",
@@ -326,7 +330,7 @@ InvalidParameter Invalid parameter: Protocol Reason: sqs is not supported by
 InvalidParameter Invalid parameter: Endpoint must match the specified protoco
 InvalidParameter Invalid parameter: AttributeName Reason: FilterPolicy is not
 NotFound Topic does not exist
-AuthorizationError User: arn:aws:iam::ACCOUNT:root is not authorized to perform
+AuthorizationError User: arn:aws:iam::ACCOUNT:root is not authorized to pe
 InvalidParameter Invalid parameter: Subject
 InvalidParameter Invalid parameter: Message Structure Reason: JSON message bo
 ParameterValueInvalid The message attribute 'n' is not a number
@@ -366,7 +370,12 @@ fn messages_go_where_the_operator_lets_them(world: &World) {
     let subscriber = Subscriber::new(&[200]);
     let subscribe = |aws: &Aws, endpoint: &str| {
         let topic = topic(aws, "news");
-        aws.refused("sns", "Subscribe", json!({ "TopicArn": topic, "Protocol": "http", "Endpoint": endpoint })).1
+        aws.refused(
+            "sns",
+            "Subscribe",
+            json!({ "TopicArn": topic, "Protocol": "http", "Endpoint": endpoint }),
+        )
+        .1
     };
     // By default nowhere.
     let region = world.up(&[]);

@@ -114,7 +114,9 @@ fn a_private_name_is_its_owners_once_the_record_is_seen_and_as_long_as_it_is_the
         "PrivateDnsEnabled": true,
     });
     let refused = |aws: &Aws| aws.refused("ec2", "CreateVpcEndpoint", wanted.clone());
-    let unverified = format!("Private DNS can't be enabled because the service {name} has not verified the private DNS name.");
+    let unverified = format!(
+        "Private DNS can't be enabled because the service {name} has not verified the private DNS name."
+    );
     assert_eq!(refused(&aws), ("InvalidParameter".to_owned(), unverified.clone()));
     let start = || aws.ec2("StartVpcEndpointServicePrivateDnsVerification", json!({ "ServiceId": service }));
     // Nothing there, then another value: the value is that very one, in that very case.

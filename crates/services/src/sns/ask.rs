@@ -88,13 +88,7 @@ pub(super) fn asks(state: &State, account: AccountId, request: &Request) -> Outc
 impl Asker<'_> {
     /// Something of the caller's own.
     fn plain(&self, resource: String, context: Context) -> Ask {
-        Ask {
-            action: self.action.clone(),
-            resource,
-            resource_account: None,
-            resource_policy: None,
-            context,
-        }
+        Ask { action: self.action.clone(), resource, resource_account: None, resource_policy: None, context }
     }
 
     /// A topic. One of another account that is not there is refused as one that does not let the caller in.

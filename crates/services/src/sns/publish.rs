@@ -100,7 +100,9 @@ fn attributes(entries: Vec<MessageAttributeMapEntry>) -> Outcome<BTreeMap<String
             ("Number", Some(text), None) if text.parse::<f64>().is_ok_and(f64::is_finite) => text,
             ("Number", Some(_), None) => return Err(refused("is not a number")),
             ("Binary", None, Some(bytes)) => STANDARD.encode(bytes.0),
-            ("String" | "Number" | "Binary", _, _) => return Err(refused("has not the one value of its type")),
+            ("String" | "Number" | "Binary", _, _) => {
+                return Err(refused("has not the one value of its type"));
+            }
             _ => return Err(refused("has a type that none can have")),
         };
         if text.is_empty() {
@@ -113,7 +115,6 @@ fn attributes(entries: Vec<MessageAttributeMapEntry>) -> Outcome<BTreeMap<String
     }
     Ok(attributes)
 }
-
 
 impl Call<'_> {
     pub(super) fn publish(&self, request: PublishInput) -> Outcome<PublishResponse> {

@@ -13,8 +13,7 @@ use super::{Call, Outcome, ask, error};
 /// What stands for the ARN of a subscription that waits.
 const PENDING: &str = "PendingConfirmation";
 /// Protocols that AWS has and this endpoint has not.
-const OTHER_PROTOCOLS: [&str; 7] =
-    ["application", "email", "email-json", "firehose", "lambda", "sms", "sqs"];
+const OTHER_PROTOCOLS: [&str; 7] = ["application", "email", "email-json", "firehose", "lambda", "sms", "sqs"];
 /// How long an endpoint's URL may be. AWS names no number; this one is ours.
 const MAX_ENDPOINT_BYTES: usize = 2_048;
 /// Bytes of a token, which is twice as many digits.
@@ -30,7 +29,8 @@ fn token() -> Outcome<String> {
 fn check_protocol(protocol: &str, endpoint: &str) -> Outcome<()> {
     match protocol {
         "http" | "https" => {
-            let fits = endpoint.starts_with(&format!("{protocol}://")) && endpoint.len() <= MAX_ENDPOINT_BYTES;
+            let fits =
+                endpoint.starts_with(&format!("{protocol}://")) && endpoint.len() <= MAX_ENDPOINT_BYTES;
             if fits { Ok(()) } else { Err(error::invalid("Endpoint must match the specified protocol")) }
         }
         known if OTHER_PROTOCOLS.contains(&known) => Err(error::unsupported("Protocol", known)),
@@ -151,8 +151,7 @@ impl Call<'_> {
         request: ConfirmSubscriptionInput,
     ) -> Outcome<ConfirmSubscriptionResponse> {
         let ConfirmSubscriptionInput { topic_arn, token, authenticate_on_unsubscribe } = request;
-        let authenticate =
-            boolean("AuthenticateOnUnsubscribe", authenticate_on_unsubscribe.as_deref())?;
+        let authenticate = boolean("AuthenticateOnUnsubscribe", authenticate_on_unsubscribe.as_deref())?;
         if authenticate && self.account.is_none() {
             return Err(error::authorization("AuthenticateOnUnsubscribe needs a signed request"));
         }

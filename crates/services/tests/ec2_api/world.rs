@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use postern_model::sns::SnsAction;
 use postern_model::elb::{ElbAction, NewLoadBalancer, NewLoadBalancerZone, Scheme};
 use postern_model::iam::IamAction;
 use postern_model::instance::InstanceState;
+use postern_model::sns::SnsAction;
 use postern_model::{Action, Event, ResourceId, State};
 use postern_services::ec2::IMAGE_ID;
 use serde_json::{Value, json};

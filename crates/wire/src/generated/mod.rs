@@ -14,4 +14,5 @@ pub mod sts;
 pub const BOTOCORE_VERSION: &str = "1.44.5";
 
 /// Every generated service.
+#[rustfmt::skip]
 pub const SERVICES: &[&Service] = &[&ec2::SERVICE, &elbv2::SERVICE, &iam::SERVICE, &sns::SERVICE, &sts::SERVICE];

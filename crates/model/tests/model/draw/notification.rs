@@ -47,7 +47,9 @@ impl Draw<'_> {
                 tags: self.tags(),
             },
             "DeleteTopic" => SnsAction::DeleteTopic { topic: self.topic() },
-            "SetDisplayName" => SnsAction::SetDisplayName { topic: self.topic(), display_name: "x".to_owned() },
+            "SetDisplayName" => {
+                SnsAction::SetDisplayName { topic: self.topic(), display_name: "x".to_owned() }
+            }
             "SetPolicy" => SnsAction::SetPolicy { topic: self.topic(), policy: Some("{}".to_owned()) },
             "Subscribe" => SnsAction::Subscribe {
                 topic: self.topic(),

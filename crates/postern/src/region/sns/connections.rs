@@ -132,7 +132,15 @@ mod tests {
 
     #[test]
     fn each_event_is_a_change_of_state() {
-        let all = [None, Some(PendingAcceptance), Some(Pending), Some(Available), Some(Rejected), Some(Deleting), Some(Deleted)];
+        let all = [
+            None,
+            Some(PendingAcceptance),
+            Some(Pending),
+            Some(Available),
+            Some(Rejected),
+            Some(Deleting),
+            Some(Deleted),
+        ];
         let told = |was, is| event(was, is).map(ConnectionEvent::name);
         assert_eq!(told(None, Some(PendingAcceptance)), Some("Connect"));
         assert_eq!(told(None, Some(Pending)), Some("Connect"));

@@ -49,8 +49,7 @@ pub enum Ended {
 
 impl Ended {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Delivered, Self::Failed, Self::Crowded, Self::Unwanted, Self::Refused];
+    pub const ALL: [Self; 5] = [Self::Delivered, Self::Failed, Self::Crowded, Self::Unwanted, Self::Refused];
 
     /// What the metric calls it.
     pub fn name(self) -> &'static str {
@@ -244,13 +243,17 @@ impl Deliveries for Posts {
     fn check_endpoint(&self, endpoint: &str) -> Result<(), String> {
         let target = Target::parse(endpoint)?;
         if self.0.blocks.is_empty() {
-            return Err("this region posts messages nowhere: `postern up --sns-to` says where it may".to_owned());
+            return Err(
+                "this region posts messages nowhere: `postern up --sns-to` says where it may".to_owned()
+            );
         }
         match target.address() {
             // Where a name leads is seen when something goes there.
             None => Ok(()),
             Some(ip) if self.is_named(ip.to_canonical()) => Ok(()),
-            Some(ip) => Err(format!("this region posts no messages to {ip}: `postern up --sns-to` says where it may")),
+            Some(ip) => {
+                Err(format!("this region posts no messages to {ip}: `postern up --sns-to` says where it may"))
+            }
         }
     }
 

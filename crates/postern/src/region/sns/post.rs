@@ -58,7 +58,9 @@ impl Target {
         }
         let port = match authority.port_u16() {
             Some(port) => port,
-            None if authority.as_str() != authority.host() => return Err(format!("`{endpoint}` has no port")),
+            None if authority.as_str() != authority.host() => {
+                return Err(format!("`{endpoint}` has no port"));
+            }
             None if tls => 443,
             None => 80,
         };
@@ -116,7 +118,8 @@ async fn over_tls(
 /// Read at each delivery: what the host trusts may change.
 fn trust() -> Result<ClientConfig, String> {
     let (variable, usual) = TRUSTED;
-    let file = std::env::var(variable).ok().filter(|file| !file.is_empty()).unwrap_or_else(|| usual.to_owned());
+    let file =
+        std::env::var(variable).ok().filter(|file| !file.is_empty()).unwrap_or_else(|| usual.to_owned());
     let mut roots = RootCertStore::empty();
     let found = CertificateDer::pem_file_iter(&file).map_err(|error| format!("`{file}`: {error}"))?;
     // One that cannot be read vouches for nobody.
@@ -158,7 +161,9 @@ async fn speak(
     match status(&answer) {
         Some(200..=299) => Ok(()),
         // "Client-side errors … are not retried", too many requests apart.
-        Some(status @ 400..=499) if status != 429 => Err(Failure::Final(format!("the endpoint answers {status}"))),
+        Some(status @ 400..=499) if status != 429 => {
+            Err(Failure::Final(format!("the endpoint answers {status}")))
+        }
         Some(status) => Err(Failure::Again(format!("the endpoint answers {status}"))),
         None => Err(Failure::Again("the endpoint's answer is not HTTP".to_owned())),
     }
@@ -184,7 +189,9 @@ mod tests {
         };
         assert_eq!(of("http://a.example/x?y=1"), all(false, "a.example", 80, "a.example", "/x?y=1"));
         assert_eq!(of("https://[::1]:8443"), all(true, "::1", 8443, "[::1]:8443", "/"));
-        for wrong in ["", "a.example", "ftp://a.example/", "http://user@a.example/", "http:///x", "http://a:99999/"] {
+        for wrong in
+            ["", "a.example", "ftp://a.example/", "http://user@a.example/", "http:///x", "http://a:99999/"]
+        {
             assert!(of(wrong).is_err(), "{wrong}");
         }
     }
