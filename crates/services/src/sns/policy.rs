@@ -80,7 +80,6 @@ pub fn service_may_publish(
     let context = Context::new()
         .with("aws:SourceArn", resource)
         .with("aws:SourceAccount", account.to_string())
-        .with("aws:SourceOwner", account.to_string())
         .with("aws:RequestedRegion", region)
         .with("aws:SecureTransport", postern_policy::Value::Bool(true))
         .with("aws:ViaAWSService", postern_policy::Value::Bool(false));

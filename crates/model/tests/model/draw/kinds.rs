@@ -7,6 +7,7 @@ use postern_model::connection_notification::ConnectionNotificationAction;
 use postern_model::elb::ElbAction;
 use postern_model::endpoint_service::EndpointServiceAction;
 use postern_model::iam::IamAction;
+use postern_model::peering::PeeringAction;
 use postern_model::sns::SnsAction;
 
 macro_rules! kinds {
@@ -97,6 +98,12 @@ kinds! {
     Action::Sns(SnsAction::SetDeliveryPolicy { .. }) => "Sns.SetDeliveryPolicy",
     Action::Sns(SnsAction::TagTopic { .. }) => "Sns.TagTopic",
     Action::Sns(SnsAction::UntagTopic { .. }) => "Sns.UntagTopic",
+    Action::Peering(PeeringAction::Create { .. }) => "Peering.Create",
+    Action::Peering(PeeringAction::Accept { .. }) => "Peering.Accept",
+    Action::Peering(PeeringAction::Reject { .. }) => "Peering.Reject",
+    Action::Peering(PeeringAction::Delete { .. }) => "Peering.Delete",
+    Action::Peering(PeeringAction::ModifyOptions { .. }) => "Peering.ModifyOptions",
+    Action::Peering(PeeringAction::ReportReady { .. }) => "Peering.ReportReady",
     Action::CreateVpc { .. } => "CreateVpc",
     Action::CreateDefaultVpc => "CreateDefaultVpc",
     Action::DeleteVpc { .. } => "DeleteVpc",

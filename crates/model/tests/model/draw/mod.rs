@@ -12,6 +12,7 @@ mod interface;
 mod kinds;
 mod network;
 mod notification;
+mod peering;
 mod route;
 mod security;
 
@@ -109,6 +110,8 @@ const BUILDERS: &[&str] = &[
     "Notification.Create",
     "Sns.CreateTopic",
     "Sns.Subscribe",
+    "Peering.Create",
+    "Peering.Accept",
     "Iam.CreateRole",
     "Iam.CreateInstanceProfile",
     "Iam.AddRoleToInstanceProfile",
@@ -141,6 +144,9 @@ impl Draw<'_> {
         }
         if let Some(kind) = kind.strip_prefix("Sns.") {
             return Action::Sns(self.sns(kind));
+        }
+        if let Some(kind) = kind.strip_prefix("Peering.") {
+            return Action::Peering(self.peering(kind));
         }
         let families = [
             Self::account_action,
@@ -262,6 +268,7 @@ impl Draw<'_> {
 
     fn resource(&mut self) -> ResourceId {
         match self.random.below(10) {
+            9 if self.random.chance(50) => self.any_peering().into(),
             9 => self.balancer().into(),
             0 => self.vpc().into(),
             1 => self.subnet().into(),
