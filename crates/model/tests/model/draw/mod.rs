@@ -118,6 +118,8 @@ const BUILDERS: &[&str] = &[
     "Iam.AttachPolicy",
     "Iam.CreatePolicyVersion",
     "Iam.PutInlinePolicy",
+    "Iam.DeleteInlinePolicy",
+    "Iam.DeleteInlinePolicy",
 ];
 
 /// A random command of `account`.
