@@ -32,6 +32,7 @@
 #define ETHERNET_BYTES 14u
 #define ETHERNET_IPV4 2048u
 #define ETHERNET_ARP 2054u
+#define ETHERNET_HANDED_UP 34984u
 #define IPV4_BYTES 20u
 #define UDP_BYTES 8u
 #define ICMP_BYTES 8u

@@ -25,6 +25,11 @@ const PACKET_STATISTICS: libc::c_int = 6;
 /// Frames go to the interface without a queue on the way. An interface that has just come up has a queue that drops
 /// everything in silence until the kernel gets round to its link event, up to a second later.
 const PACKET_QDISC_BYPASS: libc::c_int = 20;
+/// The protocol of frames that a program on the interface leaves to user space: IPv4 in a tag of 802.1ad, which the program puts
+/// before it.
+pub(crate) const HANDED_UP: u16 = 0x88a8;
+const TAG_BYTES: usize = 4;
+const MACS_BYTES: usize = 12;
 const TP_STATUS_VLAN_VALID: u32 = 1 << 4;
 /// Room for one `tpacket_auxdata` control message.
 const CONTROL_BYTES: usize = 64;
@@ -151,6 +156,10 @@ pub enum Frames {
     Ipv4,
     /// ARP, the same.
     Arp,
+    /// IPv4 that a program on the interface left to user space, as it was before.
+    HandedUp,
+    /// None: the socket only sends.
+    Nothing,
 }
 
 impl Frames {
@@ -159,6 +168,8 @@ impl Frames {
             Self::All => libc::ETH_P_ALL,
             Self::Ipv4 => libc::ETH_P_IP,
             Self::Arp => libc::ETH_P_ARP,
+            Self::HandedUp => HANDED_UP as libc::c_int,
+            Self::Nothing => 0,
         }
     }
 }
@@ -238,7 +249,7 @@ impl PacketSocket {
     }
 
     /// Receives one frame into `buffer`; `None` where there is none now. A frame longer than the buffer is an
-    /// error and lost.
+    /// error and lost. What was handed up is received with its tag.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<Option<FrameMeta>> {
         let mut header = [0_u8; VirtioNetHdr::BYTES];
         let mut control = Control([0; CONTROL_BYTES]);
@@ -256,7 +267,11 @@ impl PacketSocket {
 
     /// Receives as many frames as there are and as the batch has room for. Returns how many.
     pub fn recv_batch(&self, batch: &mut FrameBatch) -> io::Result<usize> {
-        batch.receive(self.fd.as_raw_fd())
+        let received = batch.receive(self.fd.as_raw_fd());
+        if self.frames == Frames::HandedUp {
+            batch.untag();
+        }
+        received
     }
 
     /// Sends one frame. False where the interface's queue is full now.
@@ -413,6 +428,8 @@ pub struct FrameBatch {
     metas: Vec<Option<FrameMeta>>,
     capacity: usize,
     filled: usize,
+    /// Where frames begin in their buffers.
+    start: usize,
 }
 
 impl FrameBatch {
@@ -427,6 +444,7 @@ impl FrameBatch {
             metas: vec![None; capacity],
             capacity,
             filled: 0,
+            start: 0,
         }
     }
 
@@ -435,13 +453,22 @@ impl FrameBatch {
         self.storage.chunks_mut(MAX_FRAME_BYTES).zip(&self.metas).take(self.filled).filter_map(
             |(bytes, meta)| {
                 let meta = (*meta)?;
-                Some((meta, &mut bytes[..meta.length]))
+                Some((meta, &mut bytes[self.start..self.start + meta.length]))
             },
         )
     }
 
+    /// Takes the tag out of each frame. One without it is left out.
+    fn untag(&mut self) {
+        self.start = TAG_BYTES;
+        let frames = self.storage.chunks_mut(MAX_FRAME_BYTES).zip(&mut self.metas).take(self.filled);
+        for (bytes, slot) in frames {
+            *slot = slot.and_then(|meta| untag(meta, bytes));
+        }
+    }
+
     fn receive(&mut self, socket: RawFd) -> io::Result<usize> {
-        self.filled = 0;
+        (self.filled, self.start) = (0, 0);
         // SAFETY: all zeros is a valid part and a valid message header.
         let mut parts: [[libc::iovec; 2]; MAX_BATCH] = unsafe { std::mem::zeroed() };
         // SAFETY: the same.
@@ -473,6 +500,26 @@ impl FrameBatch {
         }
         Ok(self.filled)
     }
+}
+
+/// A frame that was handed up, as it was before: its hardware addresses are moved over its tag. None where it has no such
+/// tag.
+pub(crate) fn before_tag(frame: &mut [u8]) -> Option<&mut [u8]> {
+    if frame.get(MACS_BYTES..MACS_BYTES + TAG_BYTES)?[..2] != HANDED_UP.to_be_bytes() {
+        return None;
+    }
+    frame.copy_within(..MACS_BYTES, TAG_BYTES);
+    Some(&mut frame[TAG_BYTES..])
+}
+
+fn untag(meta: FrameMeta, bytes: &mut [u8]) -> Option<FrameMeta> {
+    let length = before_tag(bytes.get_mut(..meta.length)?)?.len();
+    let before = |at: u16| at.saturating_sub(TAG_BYTES as u16);
+    let mut header = VirtioNetHdr { hdr_len: before(meta.header.hdr_len), ..meta.header };
+    if header.flags & VirtioNetHdr::NEEDS_CSUM != 0 {
+        header.csum_start = before(header.csum_start);
+    }
+    Some(FrameMeta { header, length, vlan: None })
 }
 
 impl std::fmt::Debug for FrameBatch {
