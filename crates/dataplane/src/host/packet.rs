@@ -28,6 +28,8 @@ const PACKET_QDISC_BYPASS: libc::c_int = 20;
 /// The protocol of frames that a program on the interface leaves to user space: IPv4 in a tag of 802.1ad, which the program puts
 /// before it.
 pub(crate) const HANDED_UP: u16 = 0x88a8;
+/// "IEEE Std 802 - Local Experimental Ethertype" (IEEE 802, 9.2.3).
+const ETH_P_802_EX1: libc::c_int = 0x88b5;
 const TAG_BYTES: usize = 4;
 const MACS_BYTES: usize = 12;
 const TP_STATUS_VLAN_VALID: u32 = 1 << 4;
@@ -158,7 +160,8 @@ pub enum Frames {
     Arp,
     /// IPv4 that a program on the interface left to user space, as it was before.
     HandedUp,
-    /// None: the socket only sends.
+    /// Of an experiment's protocol, which nobody sends: the socket only sends. (Bound to no protocol it would keep the one that
+    /// it has.)
     Nothing,
 }
 
@@ -169,7 +172,7 @@ impl Frames {
             Self::Ipv4 => libc::ETH_P_IP,
             Self::Arp => libc::ETH_P_ARP,
             Self::HandedUp => HANDED_UP as libc::c_int,
-            Self::Nothing => 0,
+            Self::Nothing => ETH_P_802_EX1,
         }
     }
 }
@@ -547,5 +550,28 @@ mod tests {
         };
         assert_eq!(VirtioNetHdr::from_bytes(header.to_bytes()), header);
         assert_eq!(size_of::<VirtioNetHdr>(), VirtioNetHdr::BYTES);
+    }
+
+    #[test]
+    fn a_tag_is_taken_out() {
+        let header = VirtioNetHdr {
+            flags: VirtioNetHdr::NEEDS_CSUM,
+            csum_start: 38,
+            hdr_len: 58,
+            ..Default::default()
+        };
+        let meta = FrameMeta { header, length: 20, vlan: Some(1) };
+        let mut bytes: Vec<u8> = (0..20).collect();
+        bytes[12..14].copy_from_slice(&HANDED_UP.to_be_bytes());
+        let mut other = bytes.clone();
+        let found = untag(meta, &mut bytes).unwrap();
+        assert_eq!(
+            (found.length, found.vlan, found.header.csum_start, found.header.hdr_len),
+            (16, None, 34, 54)
+        );
+        assert_eq!(bytes[TAG_BYTES..], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 16, 17, 18, 19]);
+        other[13] = 0;
+        assert_eq!(untag(meta, &mut other), None);
+        assert_eq!(untag(FrameMeta { length: 13, ..meta }, &mut bytes), None);
     }
 }
