@@ -49,8 +49,8 @@ const REST: Duration = Duration::from_millis(100);
 /// time: a million in two seconds.
 const SWEEP_EVERY: u64 = 1_000_000;
 const SWEEP_PLACES: usize = 512;
-/// How many after a rest, in which there was nothing else to do.
-const SWEEP_RESTED: usize = 8_192;
+/// How many at most in one go, after a rest.
+const SWEEP_MOST: usize = 8_192;
 /// Ports of which the kernel program is told what another plan says, in one go.
 const TOLD_AT_ONCE: usize = 128;
 /// Commands that wait.
@@ -490,22 +490,20 @@ impl Worker {
             }
             // What the program made is logged before it is collected.
             self.tables.take_notes();
-            self.sweep(ready == 0);
+            self.sweep();
             self.publish_log();
         }
     }
 
-    /// Collects what is over.
-    fn sweep(&mut self, rested: bool) {
+    /// Collects what is over: the more, the longer that was not done.
+    fn sweep(&mut self) {
         let now = self.clock.now();
-        if rested {
-            self.tables.sweep(now, SWEEP_RESTED);
-        } else if now.saturating_sub(self.swept) >= SWEEP_EVERY {
-            self.tables.sweep(now, SWEEP_PLACES);
-        } else {
-            return;
+        let times = now.saturating_sub(self.swept) / SWEEP_EVERY;
+        if times > 0 {
+            let places = SWEEP_PLACES.saturating_mul(usize::try_from(times).unwrap_or(usize::MAX));
+            self.tables.sweep(now, places.min(SWEEP_MOST));
+            self.swept = now;
         }
-        self.swept = now;
     }
 
     /// Takes all commands that wait.

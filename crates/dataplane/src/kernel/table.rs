@@ -236,6 +236,12 @@ impl KernelTables {
         self.forget(place, &copy, now);
     }
 
+    /// Whether so many places are taken that flows which are closed give way early. Short connections begun one after another
+    /// would else fill the table with flows that are over, since each is kept for seconds after its last packet.
+    pub fn is_crowded(&self) -> bool {
+        (self.left() as usize) < self.maps.flows.len() / 4 * 3
+    }
+
     /// Ends a flow of the program's that the forwarder knows nothing of, if `is_over` still holds when nobody can begin it
     /// again any more.
     pub fn collect(
