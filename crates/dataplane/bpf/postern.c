@@ -87,7 +87,7 @@ static always_inline int carry(struct __sk_buff *skb, struct settings *settings,
 	struct flow_slot *flow = match.flow;
 	__u64 epoch = load(settings->epoch);
 	int found_to_hold = load(flow->live.epoch) == epoch;
-	if (unlikely(!found_to_hold) && !are_current(flow->slots, flow->generations, flow->stamps))
+	if (unlikely(!found_to_hold) && !are_current(flow->slots, flow->generations, flow->stamps, STAMPS))
 		return TCX_PASS;
 	const struct flow_key *back = match.reverse ? &flow->forward : &flow->reverse;
 	__u32 exit_number = load(back->port);

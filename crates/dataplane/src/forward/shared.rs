@@ -22,7 +22,7 @@ use super::tables::{CLOSED_AGE, Tables, through};
 use super::template::{Kernel, Mask};
 use super::verdict::Verdict;
 use crate::kernel::layout::{GATEWAYS, HAS_NAT_PORT, Kind};
-use crate::kernel::{Contended, FlowCopy, KernelTables, Recipe, fits};
+use crate::kernel::{Contended, FlowCopy, KernelTables, Recipe, fits_template};
 
 /// Flows of the program's that are logged in one go.
 const NOTES_AT_ONCE: usize = 2_048;
@@ -269,7 +269,7 @@ impl Tables {
         let can = kernel.has(key.port) && exit.is_none_or(|exit| kernel.has(exit));
         let carried = matches!(key.protocol, protocol::TCP | protocol::UDP | protocol::ICMP);
         let (stamps, cut) = cut_first(verdict)?;
-        if !can || !carried || !fits(&stamps) {
+        if !can || !carried || !fits_template(&stamps, cut) {
             return None;
         }
         let mut recipe = Recipe {
