@@ -291,11 +291,15 @@ impl PacketSocket {
         let mut parts: [[libc::iovec; 2]; MAX_BATCH] = unsafe { std::mem::zeroed() };
         // SAFETY: the same.
         let mut messages: [libc::mmsghdr; MAX_BATCH] = unsafe { std::mem::zeroed() };
+        // Of no protocol, or the kernel would take frames for what the socket receives, and cut them accordingly.
+        let mut to = link_address(self.index, 0);
         for (index, (header, frame)) in frames.iter().enumerate() {
             headers[index] = header.to_bytes();
             // The kernel only reads what it sends, whatever the pointer's type says.
             parts[index] = io_parts(headers[index].as_mut_ptr(), frame.as_ptr().cast_mut(), frame.len());
             messages[index].msg_hdr = message_header(&mut parts[index], None);
+            messages[index].msg_hdr.msg_name = (&raw mut to).cast();
+            messages[index].msg_hdr.msg_namelen = LINK_ADDRESS_BYTES;
         }
         // SAFETY: as many messages as are counted point to parts that outlive the call.
         let sent = unsafe {
@@ -347,20 +351,21 @@ impl AsFd for PacketSocket {
 }
 
 fn bind(fd: BorrowedFd<'_>, index: u32, frames: Frames) -> io::Result<()> {
+    let address = link_address(index, frames.protocol() as u16);
+    // SAFETY: the kernel reads the address given, of the length given.
+    sys::check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), LINK_ADDRESS_BYTES) })
+        .map(drop)
+}
+
+const LINK_ADDRESS_BYTES: libc::socklen_t = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+
+fn link_address(index: u32, protocol: u16) -> libc::sockaddr_ll {
     // SAFETY: all zeros is a valid address.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = libc::AF_PACKET as u16;
-    address.sll_protocol = (frames.protocol() as u16).to_be();
+    address.sll_protocol = protocol.to_be();
     address.sll_ifindex = index.cast_signed();
-    // SAFETY: the kernel reads the address given, of the length given.
-    sys::check(unsafe {
-        libc::bind(
-            fd.as_raw_fd(),
-            (&raw const address).cast(),
-            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
-        )
-    })
-    .map(drop)
+    address
 }
 
 /// A control buffer, aligned as control messages are.
@@ -517,8 +522,12 @@ pub(crate) fn before_tag(frame: &mut [u8]) -> Option<&mut [u8]> {
 
 fn untag(meta: FrameMeta, bytes: &mut [u8]) -> Option<FrameMeta> {
     let length = before_tag(bytes.get_mut(..meta.length)?)?.len();
-    let before = |at: u16| at.saturating_sub(TAG_BYTES as u16);
-    let mut header = VirtioNetHdr { hdr_len: before(meta.header.hdr_len), ..meta.header };
+    // The length of what is in one piece is counted past 65,535, and begins again at zero.
+    let before = |at: u16| at.wrapping_sub(TAG_BYTES as u16);
+    let mut header = meta.header;
+    if header.gso_type != VirtioNetHdr::GSO_NONE {
+        header.hdr_len = before(header.hdr_len);
+    }
     if header.flags & VirtioNetHdr::NEEDS_CSUM != 0 {
         header.csum_start = before(header.csum_start);
     }
@@ -554,12 +563,8 @@ mod tests {
 
     #[test]
     fn a_tag_is_taken_out() {
-        let header = VirtioNetHdr {
-            flags: VirtioNetHdr::NEEDS_CSUM,
-            csum_start: 38,
-            hdr_len: 58,
-            ..Default::default()
-        };
+        let header =
+            VirtioNetHdr { flags: 1, gso_type: 1, csum_start: 38, hdr_len: 58, ..Default::default() };
         let meta = FrameMeta { header, length: 20, vlan: Some(1) };
         let mut bytes: Vec<u8> = (0..20).collect();
         bytes[12..14].copy_from_slice(&HANDED_UP.to_be_bytes());
