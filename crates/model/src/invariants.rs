@@ -47,12 +47,25 @@ const INVARIANTS: &[(&str, Check)] = &[
     ),
     ("targets of kinds that fit their groups are there", targets),
     ("an endpoint service has a load balancer of its owner's", endpoint_services),
+    ("VPCs that are peered are there, do not overlap, and are so once", peerings),
+    ("a user is in groups, and limited by policies, that are there", identities),
 ];
 
 /// The rules that `state` breaks. Empty for every state that [`crate::apply`] returns.
 pub fn check(state: &State) -> Vec<Violation> {
     let broken = INVARIANTS.iter().flat_map(|(invariant, check)| {
         check(state).into_iter().map(move |detail| Violation { invariant, detail })
+    });
+    broken.collect()
+}
+
+fn identities(state: &State) -> Vec<String> {
+    let broken = state.iam.iter().flat_map(|(account, iam)| {
+        let of_groups = iam.users.values().flat_map(|user| &user.groups);
+        let groups = of_groups.filter(|group| !iam.groups.contains_key(*group)).map(String::as_str);
+        let own = |arn: &&str| !arn.starts_with("arn:aws:iam::aws:");
+        let boundaries = iam.boundaries().filter(own).filter(|arn| !iam.policies.contains_key(*arn));
+        groups.chain(boundaries).map(move |name| format!("{account}: {name}")).collect::<Vec<_>>()
     });
     broken.collect()
 }
@@ -171,7 +184,8 @@ fn endpoints(state: &State) -> Vec<String> {
                 RouteTarget::VpcEndpoint(endpoint) => Some((endpoint, table.id)),
                 RouteTarget::InternetGateway(_)
                 | RouteTarget::NatGateway(_)
-                | RouteTarget::NetworkInterface(_) => None,
+                | RouteTarget::NetworkInterface(_)
+                | RouteTarget::VpcPeering(_) => None,
             })
         })
         .collect();
@@ -256,6 +270,20 @@ fn endpoint_services(state: &State) -> Vec<String> {
         service.load_balancers.is_empty() || !service.load_balancers.iter().all(own)
     });
     broken.map(|service| service.id.to_string()).collect()
+}
+
+fn peerings(state: &State) -> Vec<String> {
+    let mut joined = BTreeSet::new();
+    let live = state.vpc_peering_connections.values().filter(|peering| peering.state.passes());
+    let broken = live.filter(|peering| {
+        let sides = peering.sides();
+        let there = sides.map(|side| state.vpcs.get(&side.vpc).filter(|vpc| vpc.owner == side.owner));
+        let [Some(one), Some(other)] = there else { return true };
+        let clash = one.blocks.iter().any(|a| other.blocks.iter().any(|b| overlap(a.cidr, b.cidr)));
+        let pair: BTreeSet<VpcId> = sides.map(|side| side.vpc).into();
+        clash || !joined.insert(pair)
+    });
+    broken.map(|peering| peering.id.to_string()).collect()
 }
 
 fn endpoint_interfaces(state: &State) -> Vec<String> {

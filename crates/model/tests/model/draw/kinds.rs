@@ -6,6 +6,7 @@ use postern_model::Action;
 use postern_model::elb::ElbAction;
 use postern_model::endpoint_service::EndpointServiceAction;
 use postern_model::iam::IamAction;
+use postern_model::peering::PeeringAction;
 
 macro_rules! kinds {
     ($($pattern:pat => $name:literal,)*) => {
@@ -29,6 +30,12 @@ kinds! {
     Action::Iam(IamAction::CreateRole { .. }) => "Iam.CreateRole",
     Action::Iam(IamAction::DeleteRole { .. }) => "Iam.DeleteRole",
     Action::Iam(IamAction::UpdateTrustPolicy { .. }) => "Iam.UpdateTrustPolicy",
+    Action::Iam(IamAction::SetPermissionsBoundary { .. }) => "Iam.SetPermissionsBoundary",
+    Action::Iam(IamAction::CreateGroup { .. }) => "Iam.CreateGroup",
+    Action::Iam(IamAction::UpdateGroup { .. }) => "Iam.UpdateGroup",
+    Action::Iam(IamAction::DeleteGroup { .. }) => "Iam.DeleteGroup",
+    Action::Iam(IamAction::AddUserToGroup { .. }) => "Iam.AddUserToGroup",
+    Action::Iam(IamAction::RemoveUserFromGroup { .. }) => "Iam.RemoveUserFromGroup",
     Action::Iam(IamAction::PutInlinePolicy { .. }) => "Iam.PutInlinePolicy",
     Action::Iam(IamAction::DeleteInlinePolicy { .. }) => "Iam.DeleteInlinePolicy",
     Action::Iam(IamAction::AttachPolicy { .. }) => "Iam.AttachPolicy",
@@ -75,6 +82,12 @@ kinds! {
     Action::EndpointService(EndpointServiceAction::SetPayerServiceOwner { .. }) => "EndpointService.SetPayerServiceOwner",
     Action::EndpointService(EndpointServiceAction::StartPrivateDnsVerification { .. }) => "EndpointService.StartPrivateDnsVerification",
     Action::EndpointService(EndpointServiceAction::ReportPrivateDnsVerification { .. }) => "EndpointService.ReportPrivateDnsVerification",
+    Action::Peering(PeeringAction::Create { .. }) => "Peering.Create",
+    Action::Peering(PeeringAction::Accept { .. }) => "Peering.Accept",
+    Action::Peering(PeeringAction::Reject { .. }) => "Peering.Reject",
+    Action::Peering(PeeringAction::Delete { .. }) => "Peering.Delete",
+    Action::Peering(PeeringAction::ModifyOptions { .. }) => "Peering.ModifyOptions",
+    Action::Peering(PeeringAction::ReportReady { .. }) => "Peering.ReportReady",
     Action::CreateVpc { .. } => "CreateVpc",
     Action::CreateDefaultVpc => "CreateDefaultVpc",
     Action::DeleteVpc { .. } => "DeleteVpc",
