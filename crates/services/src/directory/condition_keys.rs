@@ -4,7 +4,7 @@
 use postern_frontdoor::conditions::is_global_key_provided;
 
 /// Keys of single services, in small letters. Those of DynamoDB are set by `dynamodb`, those of S3 by `s3::ops`, those of
-/// EC2 by `ec2`, the others by `elbv2`, `iam` and `sts`.
+/// EC2 by `ec2`, the others by `elbv2`, `iam`, `sns` and `sts`.
 const SERVICE_KEYS: &[&str] = &[
     "dynamodb:attributes",
     "dynamodb:enclosingoperation",
@@ -22,15 +22,19 @@ const SERVICE_KEYS: &[&str] = &[
     "s3:locationconstraint",
     "s3:max-keys",
     "s3:prefix",
+    "s3:requestobjecttagkeys",
     "s3:resourceaccount",
     "s3:signatureage",
     "s3:signatureversion",
+    "s3:versionid",
     "s3:x-amz-acl",
     "s3:x-amz-content-sha256",
     "s3:x-amz-copy-source",
     "s3:x-amz-metadata-directive",
     "s3:x-amz-object-ownership",
     "s3:x-amz-storage-class",
+    "sns:endpoint",
+    "sns:protocol",
     "sts:durationseconds",
     "sts:externalid",
     "sts:rolesessionname",
@@ -47,6 +51,8 @@ const SERVICE_KEY_FAMILIES: &[&str] = &[
     "ec2:resourcetag/",
     "elasticloadbalancing:resourcetag/",
     "iam:resourcetag/",
+    "s3:existingobjecttag/",
+    "s3:requestobjecttag/",
 ];
 
 /// Whether requests carry this key, where AWS's would.
