@@ -101,6 +101,7 @@ const BUILDERS: &[&str] = &[
     "Elb.CreateLoadBalancer",
     "Elb.CreateTargetGroup",
     "Elb.CreateListener",
+    "Elb.ModifyListener",
     "Elb.RegisterTargets",
     "Elb.RegisterTargets",
     "EndpointService.Create",
