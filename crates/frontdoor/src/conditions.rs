@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use crate::authorise::Ask;
 use crate::caller::{Caller, Origin};
+use crate::organizations;
 
 /// What [`global_context`] sets, where the request has it.
 const PROVIDED: [&str; 12] = [
@@ -30,7 +31,10 @@ const PROVIDED: [&str; 12] = [
 /// cannot be enforced.
 pub fn is_global_key_provided(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    PROVIDED.contains(&key.as_str()) || key == "aws:resourceaccount" || is_derived_key(&key)
+    PROVIDED.contains(&key.as_str())
+        || organizations::PROVIDED.contains(&key.as_str())
+        || key == "aws:resourceaccount"
+        || is_derived_key(&key)
 }
 
 pub(crate) fn global_context(

@@ -19,6 +19,7 @@ pub mod door;
 pub mod host;
 pub mod json;
 pub mod metrics;
+mod organizations;
 pub mod pages;
 pub mod random;
 pub mod server;

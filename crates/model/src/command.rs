@@ -17,6 +17,7 @@ use crate::id::*;
 use crate::instance::{InstanceChange, InstanceState, Launch, NewKeyPair};
 use crate::interface::{InterfaceChange, NewInterface};
 use crate::network_acl::AclEntry;
+use crate::organization::OrganizationAction;
 use crate::prefix_list::{NewPrefixList, PrefixListChange};
 use crate::quota::Quota;
 use crate::route::{RouteDestination, RouteTargetChoice};
@@ -74,6 +75,8 @@ pub enum Action {
         limit: Option<usize>,
     },
     Iam(IamAction),
+    /// A change to an organization.
+    Organization(OrganizationAction),
     Elb(ElbAction),
     EndpointService(EndpointServiceAction),
     /// All of these in this order, or none of them: what one request changes at several places.
@@ -433,6 +436,7 @@ fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> 
         Action::CreateRootKey { id, secret } => account::create_root_key(txn, (id, secret.0)),
         Action::SetQuota { quota, limit } => quota::set(txn, quota, limit),
         Action::Iam(action) => iam::apply(txn, action),
+        Action::Organization(action) => crate::organization::apply(txn, action),
         Action::Elb(action) => elb::apply(txn, action),
         Action::EndpointService(action) => endpoint_service::apply(txn, action),
         Action::Batch(actions) => batch(txn, actions, seed),

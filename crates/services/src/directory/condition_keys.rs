@@ -15,6 +15,7 @@ const SERVICE_KEYS: &[&str] = &[
     "iam:passedtoservice",
     "iam:permissionsboundary",
     "iam:policyarn",
+    "organizations:policytype",
     "s3:authtype",
     "s3:delimiter",
     "s3:if-match",

@@ -7,6 +7,7 @@
 pub(crate) mod cache;
 pub mod condition_keys;
 pub mod managed;
+mod organization;
 pub mod session;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use postern_policy::{Arn, Kind, NamedPolicy, PolicyDocument, PolicySet, Principa
 use postern_wire::Timestamp;
 
 use self::cache::PolicyCache;
+use self::organization::OrganizationCache;
 use self::session::{Claims, OpenError, SessionKeys, Who};
 use crate::commands::{CommandError, Commands};
 
@@ -32,6 +34,7 @@ pub struct RegionDirectory {
     commands: Arc<dyn Commands>,
     sessions: Arc<SessionKeys>,
     policies: PolicyCache,
+    organizations: OrganizationCache,
     dev: bool,
 }
 
@@ -39,7 +42,13 @@ impl RegionDirectory {
     /// Over this state, with the sessions that these keys open. With `dev` signatures are not checked, and whoever
     /// comes with an unknown key is the root user of the account that the key names.
     pub fn new(commands: Arc<dyn Commands>, sessions: Arc<SessionKeys>, dev: bool) -> Self {
-        Self { commands, sessions, policies: PolicyCache::default(), dev }
+        Self {
+            commands,
+            sessions,
+            policies: PolicyCache::default(),
+            organizations: OrganizationCache::default(),
+            dev,
+        }
     }
 
     /// A compiled document, from the cache if it was read before.
@@ -181,6 +190,14 @@ impl Directory for RegionDirectory {
             set.add_session(policy).map_err(|error| error.name)?;
         }
         Ok(set)
+    }
+
+    fn organization(&self, account: AccountId) -> Result<Option<Arc<postern_policy::Organization>>, String> {
+        let state = self.commands.state();
+        match state.organization_of(account) {
+            None => Ok(None),
+            Some(found) => self.organizations.compiled(found, &self.policies).map(Some),
+        }
     }
 
     fn endpoint_policy(&self, endpoint: VpcEndpointId) -> EndpointPolicy {

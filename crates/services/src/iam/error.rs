@@ -141,6 +141,7 @@ fn of_model(error: &ModelError) -> AwsError {
         ModelError::AccountNotFound(..)
         | ModelError::AccountExists(..)
         | ModelError::NotFound(..)
+        | ModelError::Organization(..)
         | ModelError::AssociationNotFound(..)
         | ModelError::AttachmentNotFound(..)
         | ModelError::InUse { .. }

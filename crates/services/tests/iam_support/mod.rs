@@ -16,6 +16,7 @@ use postern_services::directory::session::SessionKeys;
 use postern_services::elbv2::ElbService;
 use postern_services::elbv2::health::{Health as TargetHealth, Seen};
 use postern_services::iam::IamService;
+use postern_services::organizations::OrganizationsService;
 use postern_services::sts::StsService;
 use postern_wire::shape::Service;
 use postern_wire::{AwsError, client};
@@ -110,6 +111,7 @@ pub struct World {
     pub iam: Arc<IamService>,
     pub sts: Arc<StsService>,
     pub elb: Arc<ElbService>,
+    pub organizations: Arc<OrganizationsService>,
     pub checks: Arc<Checks>,
 }
 
@@ -136,8 +138,9 @@ impl World {
         let iam = Arc::new(IamService::new(Arc::clone(&commands)));
         let checks = Arc::new(Checks::default());
         let elb = Arc::new(ElbService::new(Arc::clone(&commands), Arc::clone(&checks) as _));
+        let organizations = Arc::new(OrganizationsService::new(Arc::clone(&commands)));
         let sts = Arc::new(StsService::new(commands, Arc::clone(&sessions)));
-        Self { memory, sessions, directory, authoriser, iam, sts, elb, checks }
+        Self { memory, sessions, directory, authoriser, iam, sts, elb, organizations, checks }
     }
 
     /// The holder of a key.
@@ -164,6 +167,28 @@ impl World {
         self.call(self.elb.as_ref(), &postern_wire::elbv2::SERVICE, caller, operation, parameters).await
     }
 
+    /// One call of Organizations, as the front door makes it; an error by its code and sentence.
+    pub async fn organizations(
+        &self,
+        caller: &Caller,
+        operation: &str,
+        parameters: Json,
+    ) -> Result<Json, String> {
+        let told = |error: JsonError| format!("{}: {}", error.code, error.message);
+        let service = self.organizations.as_ref();
+        let operation = service.operation(operation).unwrap_or_else(|| panic!("`{operation}` is not served"));
+        let request = JsonRequest { operation, body: parameters.to_string().into_bytes() };
+        let begun = service.begin(caller, request).await.map_err(told)?;
+        assert!(!begun.asks.is_empty());
+        let mut permits = Vec::new();
+        for ask in &begun.asks {
+            let permit = self.authoriser.authorise(caller, &outside(), ask);
+            permits.push(permit.map_err(|refusal| told(service.refused(&refusal)))?);
+        }
+        let answer = (begun.serve)(permits).await.map_err(told)?;
+        Ok(serde_json::from_str(&answer).unwrap())
+    }
+
     async fn call(
         &self,
         service: &dyn QueryService,
@@ -176,7 +201,7 @@ impl World {
         let body = form.to_body().into_bytes();
         let request =
             QueryRequest { operation: operation.to_owned(), body, request_id: "request-id".to_owned() };
-        let origin = Origin { peer: None, remote: SocketAddr::from(([203, 0, 113, 9], 5)), secure: true };
+        let origin = outside();
         let asks = service.asks(caller, &request)?;
         assert!(!asks.is_empty() || service.needs_no_permission(operation));
         let mut permits = Vec::new();
@@ -206,6 +231,11 @@ impl World {
     pub fn holder(&self, credentials: &Json) -> Result<Caller, CredentialError> {
         self.caller(credentials["AccessKeyId"].as_str().unwrap(), credentials["SessionToken"].as_str())
     }
+}
+
+/// From outside every VPC.
+fn outside() -> Origin {
+    Origin { peer: None, remote: SocketAddr::from(([203, 0, 113, 9], 5)), secure: true }
 }
 
 /// A policy that allows these actions on everything.

@@ -135,7 +135,24 @@ impl Draw<'_> {
                 policy: name,
                 document: self.document(),
             },
-            "DeleteInlinePolicy" => IamAction::DeleteInlinePolicy { identity: self.identity(), policy: name },
+            "DeleteInlinePolicy" => {
+                // Mostly one that is there: of so many pairs, one would hardly ever fit.
+                let iam = self.state.iam.get(&self.account).cloned().unwrap_or_default();
+                let users =
+                    iam.users.values().map(|user| (Identity::User(user.name.clone()), &user.policies));
+                let roles =
+                    iam.roles.values().map(|role| (Identity::Role(role.name.clone()), &role.policies));
+                let there: Vec<_> = users
+                    .chain(roles)
+                    .flat_map(|(of, policies)| {
+                        policies.inline.keys().map(move |name| (of.clone(), name.clone()))
+                    })
+                    .collect();
+                let fits = !there.is_empty() && self.random.chance(70);
+                let drawn = (self.identity(), name);
+                let (identity, policy) = if fits { self.random.of(&there) } else { drawn };
+                IamAction::DeleteInlinePolicy { identity, policy }
+            }
             "AttachPolicy" => IamAction::AttachPolicy { identity: self.identity(), arn: self.policy_arn() },
             "DetachPolicy" => IamAction::DetachPolicy { identity: self.identity(), arn: self.policy_arn() },
             "CreatePolicy" => IamAction::CreatePolicy {

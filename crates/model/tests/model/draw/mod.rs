@@ -11,6 +11,7 @@ mod identity;
 mod interface;
 mod kinds;
 mod network;
+mod organization;
 mod route;
 mod security;
 
@@ -99,12 +100,16 @@ const BUILDERS: &[&str] = &[
     "Elb.CreateLoadBalancer",
     "Elb.CreateTargetGroup",
     "Elb.CreateListener",
+    "Elb.ModifyListener",
     "Elb.RegisterTargets",
     "Elb.RegisterTargets",
     "EndpointService.Create",
     "EndpointService.ModifyPermissions",
     "EndpointService.AcceptConnections",
     "EndpointService.RejectConnections",
+    "Organization.Create",
+    "Organization.CreateUnit",
+    "Organization.CreatePolicy",
     "Iam.CreateRole",
     "Iam.CreateInstanceProfile",
     "Iam.AddRoleToInstanceProfile",
@@ -125,6 +130,9 @@ impl Draw<'_> {
     fn action(&mut self, kind: &str) -> Action {
         if let Some(kind) = kind.strip_prefix("Iam.") {
             return Action::Iam(self.iam(kind));
+        }
+        if let Some(kind) = kind.strip_prefix("Organization.") {
+            return Action::Organization(self.organization(kind));
         }
         if let Some(kind) = kind.strip_prefix("Elb.") {
             return Action::Elb(self.elb(kind));
