@@ -51,12 +51,14 @@ impl Permit {
 }
 
 /// Why a caller may not do something.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Refusal {
     /// AWS's sentence, which names the kind of policy.
     pub message: String,
     /// What the policies said.
     pub denial: Option<Denial>,
+    /// What was asked, as the policies saw it; none where they were not asked.
+    pub request: Option<Box<Request>>,
 }
 
 /// What an endpoint lets through.
@@ -155,7 +157,7 @@ impl Authoriser {
     /// # Errors
     /// The refusal, in AWS's words.
     pub fn authorise(&self, caller: &Caller, origin: &Origin, ask: &Ask) -> Result<Permit, Refusal> {
-        let broken = |what: String| Refusal { message: what, denial: None };
+        let broken = |what: String| Refusal { message: what, denial: None, request: None };
         let action = Action::parse(&ask.action).map_err(|error| broken(error.to_string()))?;
         let mut policies = self
             .directory
@@ -193,6 +195,7 @@ impl Authoriser {
             Outcome::Denied(denial) => Err(Refusal {
                 message: sentence(&request, &denial, organizations.are_one()),
                 denial: Some(denial),
+                request: Some(Box::new(request)),
             }),
         }
     }

@@ -35,7 +35,7 @@ mod stream;
 pub use audit::{Audit, Record, UserIdentity};
 pub use authorise::{Ask, Authoriser, Directory, EndpointPolicy, Permit, Refusal};
 pub use body::{HttpService, RequestBody, Responding, ResponseBody};
-pub use caller::{Caller, Credential, CredentialError, Identity, Origin, SessionPolicy};
+pub use caller::{Caller, Credential, CredentialError, Identity, Origin, SessionPolicy, Traits};
 pub use door::{Config, FrontDoor, FrontDoorError, Mount};
 pub use host::HostNames;
 pub use json::{JsonDoor, JsonError, JsonRequest, JsonService};

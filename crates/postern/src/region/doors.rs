@@ -97,7 +97,10 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
     );
     let s3 = s3(parts.s3, parts.authoriser, &region, &parts.options.listen_names, &audit, &metrics);
     let query_services: Vec<Arc<dyn QueryService>> = vec![
-        Arc::new(Ec2Service::new(Arc::clone(parts.commands), Arc::new(parts.consoles.clone()))),
+        Arc::new(
+            Ec2Service::new(Arc::clone(parts.commands), Arc::new(parts.consoles.clone()))
+                .sealing(Arc::clone(parts.sessions)),
+        ),
         Arc::new(IamService::new(Arc::clone(parts.commands))),
         Arc::new(ElbService::new(Arc::clone(parts.commands), Arc::clone(parts.checks) as _)),
         Arc::new(StsService::new(Arc::clone(parts.commands), Arc::clone(parts.sessions))),

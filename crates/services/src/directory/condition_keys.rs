@@ -35,6 +35,8 @@ const SERVICE_KEYS: &[&str] = &[
     "sts:durationseconds",
     "sts:externalid",
     "sts:rolesessionname",
+    "sts:sourceidentity",
+    "sts:transitivetagkeys",
     "aws:tagkeys",
     "ec2:createaction",
     "ec2:region",

@@ -14,10 +14,12 @@ use std::sync::Arc;
 
 use postern_frontdoor::authorise::Welcoming;
 use postern_frontdoor::caller::Identity;
-use postern_frontdoor::{Caller, Credential, CredentialError, Directory, EndpointPolicy, SessionPolicy};
+use postern_frontdoor::{
+    Caller, Credential, CredentialError, Directory, EndpointPolicy, SessionPolicy, Traits,
+};
 use postern_model::endpoint::EndpointKind;
 use postern_model::iam::{Group, Iam, IdentityPolicies, KeyOwner, Role, User, find_key};
-use postern_model::{AccountId, Action, ModelError, State, VpcEndpointId};
+use postern_model::{AccountId, Action, ModelError, State, Tags, VpcEndpointId};
 use postern_policy::{Arn, Kind, NamedPolicy, PolicyDocument, PolicySet, Principal};
 use postern_wire::Timestamp;
 
@@ -251,6 +253,7 @@ fn root(account: AccountId, key: Option<&str>) -> Option<Caller> {
         user_id: Some(account.to_string()),
         identity: Identity::Root,
         session_policies: Vec::new(),
+        traits: Traits::default(),
     })
 }
 
@@ -267,6 +270,7 @@ fn user_caller(
         user_id: Some(user.unique_id.clone()),
         identity: Identity::User(user.name.clone()),
         session_policies,
+        traits: Traits { tags: user.tags.clone(), ..Traits::default() },
     })
 }
 
@@ -294,9 +298,22 @@ fn session_caller(state: &State, key: &str, claims: Claims) -> Option<Caller> {
                 user_id: Some(format!("{id}:{session}")),
                 identity: Identity::Role(name),
                 session_policies: claims.policies,
+                traits: Traits {
+                    tags: overridden(&role.tags, claims.tags),
+                    transitive_tag_keys: claims.transitive_tag_keys,
+                    source_identity: claims.source_identity,
+                },
             })
         }
     }
+}
+
+/// The role's tags, with those of the session in their stead; keys are compared without distinguishing case.
+fn overridden(tags: &Tags, by: Tags) -> Tags {
+    let kept = tags.iter().filter(|(key, _)| !by.keys().any(|other| other.eq_ignore_ascii_case(key)));
+    let mut all: Tags = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
+    all.extend(by);
+    all
 }
 
 /// The ARN of a user.

@@ -13,6 +13,7 @@ use postern_model::{AccountId, Action, Command, ModelError, Region, State, Times
 use postern_services::commands::{CommandError, Commands, Done, Executing};
 use postern_services::directory::RegionDirectory;
 use postern_services::directory::session::SessionKeys;
+use postern_services::ec2::{Consoles, Ec2Service};
 use postern_services::elbv2::ElbService;
 use postern_services::elbv2::health::{Health as TargetHealth, Seen};
 use postern_services::iam::IamService;
@@ -125,6 +126,19 @@ impl TargetHealth for Checks {
     }
 }
 
+/// Nothing runs here.
+struct NoConsoles;
+
+impl Consoles for NoConsoles {
+    fn console(&self, _: postern_model::InstanceId) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn reboot(&self, _: postern_model::InstanceId) -> Result<(), String> {
+        Ok(())
+    }
+}
+
 impl World {
     pub fn new() -> Self {
         Self::over(Memory::new(), false)
@@ -165,6 +179,13 @@ impl World {
     /// One call of Elastic Load Balancing, as the front door makes it.
     pub async fn elb(&self, caller: &Caller, operation: &str, parameters: Json) -> Result<Json, AwsError> {
         self.call(self.elb.as_ref(), &postern_wire::elbv2::SERVICE, caller, operation, parameters).await
+    }
+
+    /// One call of EC2, as the front door makes it.
+    pub async fn ec2(&self, caller: &Caller, operation: &str, parameters: Json) -> Result<Json, AwsError> {
+        let commands: Arc<dyn Commands> = Arc::clone(&self.memory) as _;
+        let ec2 = Ec2Service::new(commands, Arc::new(NoConsoles)).sealing(Arc::clone(&self.sessions));
+        self.call(&ec2, &postern_wire::ec2::SERVICE, caller, operation, parameters).await
     }
 
     /// One call of Organizations, as the front door makes it; an error by its code and sentence.
@@ -262,7 +283,20 @@ pub async fn front_door(world: &World, dev: bool) -> (SocketAddr, Arc<Authority>
     let metrics = Arc::new(Metrics::default());
     let (audit, mut records) = Audit::channel(100, Arc::clone(&metrics));
     tokio::spawn(async move { while records.recv().await.is_some() {} });
-    let (address, authority) = front_door_to(world, dev, Vec::new(), audit, &metrics).await;
+    let organizations = JsonDoor::new(
+        Arc::clone(&world.organizations) as _,
+        Arc::clone(&world.authoriser),
+        "us-east-1",
+        audit.clone(),
+        Arc::clone(&metrics),
+        std::time::Duration::from_secs(5),
+    );
+    let organizations = Mount {
+        signing_name: "organizations",
+        hosts: HostNames::new(["organizations.us-east-1.amazonaws.com"]),
+        service: Arc::new(organizations),
+    };
+    let (address, authority) = front_door_to(world, dev, vec![organizations], audit, &metrics).await;
     (address, authority, metrics)
 }
 

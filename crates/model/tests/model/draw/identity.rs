@@ -128,8 +128,23 @@ impl Draw<'_> {
                 new_path: self.random.of(&[None, Some("/a/".to_owned())]),
             },
             "DeleteGroup" => IamAction::DeleteGroup { name },
-            "AddUserToGroup" => IamAction::AddUserToGroup { group: name, user: other },
-            "RemoveUserFromGroup" => IamAction::RemoveUserFromGroup { group: name, user: other },
+            "AddUserToGroup" | "RemoveUserFromGroup" => {
+                // Mostly of those that are there: of so many names, two would hardly ever fit.
+                let iam = self.state.iam.get(&self.account).cloned().unwrap_or_default();
+                let groups: Vec<String> = iam.groups.keys().cloned().collect();
+                let users: Vec<String> = iam.users.keys().cloned().collect();
+                let fits = !groups.is_empty() && !users.is_empty() && self.random.chance(80);
+                let there = (
+                    self.random.of(&[groups, vec![name.clone()]].concat()),
+                    self.random.of(&[users, vec![other.clone()]].concat()),
+                );
+                let (group, user) = if fits { there } else { (name, other) };
+                if kind == "AddUserToGroup" {
+                    IamAction::AddUserToGroup { group, user }
+                } else {
+                    IamAction::RemoveUserFromGroup { group, user }
+                }
+            }
             "PutInlinePolicy" => IamAction::PutInlinePolicy {
                 identity: self.identity(),
                 policy: name,
