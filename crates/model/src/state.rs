@@ -19,6 +19,7 @@ use crate::instance::{Instance, KeyPair};
 use crate::interface::NetworkInterface;
 use crate::network_acl::NetworkAcl;
 use crate::organization::Organization;
+use crate::peering::{PeeringState, VpcPeeringConnection};
 use crate::prefix_list::PrefixList;
 use crate::quota::Quotas;
 use crate::route::RouteTable;
@@ -104,6 +105,8 @@ pub struct State {
     pub route_tables: OrdMap<RouteTableId, Arc<RouteTable>>,
     pub internet_gateways: OrdMap<InternetGatewayId, Arc<InternetGateway>>,
     pub nat_gateways: OrdMap<NatGatewayId, Arc<NatGateway>>,
+    #[serde(default)]
+    pub vpc_peering_connections: OrdMap<VpcPeeringConnectionId, Arc<VpcPeeringConnection>>,
     pub addresses: OrdMap<AllocationId, Arc<Address>>,
     pub network_interfaces: OrdMap<NetworkInterfaceId, Arc<NetworkInterface>>,
     pub security_groups: OrdMap<SecurityGroupId, Arc<SecurityGroup>>,
@@ -212,6 +215,30 @@ impl Resource for PrefixList {
     }
 }
 
+impl Resource for VpcPeeringConnection {
+    type Id = VpcPeeringConnectionId;
+    fn id(&self) -> VpcPeeringConnectionId {
+        self.id
+    }
+    /// Both owners, but for a request that never came to the other one.
+    fn visible_to(&self, account: AccountId) -> bool {
+        let asked = self.accepter.owner == account && self.state != PeeringState::Failed;
+        self.requester.owner == account || asked
+    }
+    fn table(state: &State) -> &OrdMap<VpcPeeringConnectionId, Arc<Self>> {
+        &state.vpc_peering_connections
+    }
+    fn table_mut(state: &mut State) -> &mut OrdMap<VpcPeeringConnectionId, Arc<Self>> {
+        &mut state.vpc_peering_connections
+    }
+    fn tags_mut(&mut self) -> &mut crate::tag::Tags {
+        &mut self.tags
+    }
+    fn tags(&self) -> &crate::tag::Tags {
+        &self.tags
+    }
+}
+
 impl State {
     /// A region with nothing in it but AWS's own services and their prefix lists.
     pub fn new(region: Region) -> Self {
@@ -227,6 +254,7 @@ impl State {
             route_tables: OrdMap::new(),
             internet_gateways: OrdMap::new(),
             nat_gateways: OrdMap::new(),
+            vpc_peering_connections: OrdMap::new(),
             addresses: OrdMap::new(),
             network_interfaces: OrdMap::new(),
             security_groups: OrdMap::new(),

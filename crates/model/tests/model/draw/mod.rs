@@ -12,6 +12,7 @@ mod interface;
 mod kinds;
 mod network;
 mod organization;
+mod peering;
 mod route;
 mod security;
 
@@ -110,6 +111,8 @@ const BUILDERS: &[&str] = &[
     "Organization.Create",
     "Organization.CreateUnit",
     "Organization.CreatePolicy",
+    "Peering.Create",
+    "Peering.Accept",
     "Iam.CreateRole",
     "Iam.CreateInstanceProfile",
     "Iam.AddRoleToInstanceProfile",
@@ -139,6 +142,9 @@ impl Draw<'_> {
         }
         if let Some(kind) = kind.strip_prefix("EndpointService.") {
             return Action::EndpointService(self.endpoint_service(kind));
+        }
+        if let Some(kind) = kind.strip_prefix("Peering.") {
+            return Action::Peering(self.peering(kind));
         }
         let families = [
             Self::account_action,
@@ -260,6 +266,7 @@ impl Draw<'_> {
 
     fn resource(&mut self) -> ResourceId {
         match self.random.below(10) {
+            9 if self.random.chance(50) => self.any_peering().into(),
             9 => self.balancer().into(),
             0 => self.vpc().into(),
             1 => self.subnet().into(),
