@@ -10,4 +10,5 @@ pub mod imds;
 pub mod organizations;
 pub mod s3;
 pub mod s3_gate;
+pub mod sns;
 pub mod sts;

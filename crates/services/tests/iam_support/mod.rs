@@ -210,7 +210,8 @@ impl World {
         Ok(serde_json::from_str(&answer).unwrap())
     }
 
-    async fn call(
+    /// One call of a service, as the front door makes it.
+    pub async fn call(
         &self,
         service: &dyn QueryService,
         table: &'static Service,
