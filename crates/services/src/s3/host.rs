@@ -12,6 +12,17 @@ use s3s::host::{S3Host, VirtualHost};
 pub struct Hosts {
     domains: Vec<String>,
     endpoint_suffix: String,
+    access_points: String,
+    control: String,
+}
+
+/// A name of S3's that leads to no bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoBucket {
+    /// To an access point.
+    AccessPoint,
+    /// To the API that manages access points and batches.
+    Control,
 }
 
 impl Hosts {
@@ -27,17 +38,38 @@ impl Hosts {
         domains.extend(more.into_iter().map(|domain| domain.to_ascii_lowercase()));
         // The longest first, so that a domain never takes another's label for a bucket.
         domains.sort_by_key(|domain| std::cmp::Reverse(domain.len()));
-        Self { domains, endpoint_suffix: format!(".s3.{region}.vpce.amazonaws.com") }
+        Self {
+            domains,
+            endpoint_suffix: format!(".s3.{region}.vpce.amazonaws.com"),
+            access_points: format!("s3-accesspoint.{region}.amazonaws.com"),
+            control: format!("s3-control.{region}.amazonaws.com"),
+        }
+    }
+
+    /// What `host` leads to, where that is neither a bucket nor all of them. Source:
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/privatelink-interface-endpoints.html>
+    pub(super) fn without_bucket(&self, host: &str) -> Option<NoBucket> {
+        let name = plain(host).to_ascii_lowercase();
+        let is =
+            |what: &str| name.strip_suffix(what).is_some_and(|head| head.is_empty() || head.ends_with('.'));
+        if is(&self.access_points) {
+            return Some(NoBucket::AccessPoint);
+        }
+        if is(&self.control) {
+            return Some(NoBucket::Control);
+        }
+        let (labels, _endpoint) = name.strip_suffix(&self.endpoint_suffix)?.rsplit_once('.')?;
+        match labels.rsplit_once('.').map_or(labels, |(_, last)| last) {
+            "accesspoint" => Some(NoBucket::AccessPoint),
+            "control" => Some(NoBucket::Control),
+            _ => None,
+        }
     }
 
     /// The bucket in `host` (which may carry a port), `None` for path style. Hosts that are not S3's names are taken
     /// as path style: whoever routed the request here knew better.
     pub fn bucket<'h>(&self, host: &'h str) -> Option<&'h str> {
-        let name = match host.rsplit_once(':') {
-            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-            _ => host,
-        };
-        let name = name.strip_suffix('.').unwrap_or(name);
+        let name = plain(host);
         let before = |suffix: &str| {
             let cut = name.len().checked_sub(suffix.len())?;
             let (head, tail) = (name.get(..cut)?, name.get(cut..)?);
@@ -61,6 +93,15 @@ impl Hosts {
         }
         None
     }
+}
+
+/// A host without its port and last dot.
+fn plain(host: &str) -> &str {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    name.strip_suffix('.').unwrap_or(name)
 }
 
 /// The names, for the protocol layer of one request.
@@ -105,6 +146,27 @@ mod tests {
             ("elsewhere.test", None),
         ] {
             assert_eq!(hosts.bucket(host), bucket, "{host}");
+        }
+    }
+
+    #[test]
+    fn names_without_a_bucket() {
+        let hosts = Hosts::new("eu-west-1", []);
+        let (points, control) = (Some(NoBucket::AccessPoint), Some(NoBucket::Control));
+        for (host, leads_to) in [
+            ("accesspoint.vpce-0a1b-c2d3.s3.eu-west-1.vpce.amazonaws.com", points),
+            ("mine-111122223333.accesspoint.vpce-0a1b-c2d3.s3.eu-west-1.vpce.amazonaws.com:443", points),
+            ("mine-111122223333.s3-accesspoint.eu-west-1.amazonaws.com", points),
+            ("control.vpce-0a1b-c2d3.s3.eu-west-1.vpce.amazonaws.com", control),
+            ("111122223333.Control.vpce-0a1b-c2d3.s3.eu-west-1.vpce.amazonaws.com.", control),
+            ("111122223333.s3-control.eu-west-1.amazonaws.com", control),
+            ("bucket.vpce-0a1b-c2d3.s3.eu-west-1.vpce.amazonaws.com", None),
+            ("control.bucket.vpce-0a1b-c2d3.s3.eu-west-1.vpce.amazonaws.com", None),
+            ("vpce-0a1b-c2d3.s3.eu-west-1.vpce.amazonaws.com", None),
+            ("accesspoint.s3.eu-west-1.amazonaws.com", None),
+            ("localhost", None),
+        ] {
+            assert_eq!(hosts.without_bucket(host), leads_to, "{host}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue, SERVER};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderValue, SERVER};
 use http::request::Parts;
 use http::{HeaderName, Method, Request, Response, StatusCode, Version};
 use s3s::config::{S3Config, StaticConfigProvider};
@@ -16,7 +16,7 @@ use super::admission::{Admit, OneKey};
 use super::body_guard::guard;
 use super::error::{FIELDS_HEADER, Failure, escape, is_fixed, sentence};
 use super::gate::Gate;
-use super::host::{Hosts, SharedHosts};
+use super::host::{Hosts, NoBucket, SharedHosts};
 use super::ops::{Operations, Shared};
 use super::pieces::{self, Pieces};
 use super::precheck::{KnownKey, precheck};
@@ -120,6 +120,7 @@ impl S3Service {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
     {
+        refuse_without_bucket(&parts, &self.hosts)?;
         let (claim, key) = precheck(&parts, self.gate.as_ref(), &self.region)?;
         range::settle(&mut parts, key.as_ref(), &self.region);
         let (body, verdict) = match pieces::bounded(&parts) {
@@ -142,6 +143,25 @@ impl S3Service {
                 sentence("InternalError").unwrap_or_default(),
             )
         })
+    }
+}
+
+/// Names that lead to no bucket: in their paths nothing is a bucket's name either.
+fn refuse_without_bucket(parts: &Parts, hosts: &Hosts) -> Result<(), Failure> {
+    let header = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let leads_to = header.or_else(|| parts.uri.host()).and_then(|host| hosts.without_bucket(host));
+    match leads_to {
+        None => Ok(()),
+        Some(NoBucket::AccessPoint) => Err(Failure::new(
+            StatusCode::NOT_FOUND,
+            "NoSuchAccessPoint",
+            "The specified accesspoint does not exist",
+        )),
+        Some(NoBucket::Control) => Err(Failure::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "NotImplemented",
+            "The API of S3 Control is not implemented",
+        )),
     }
 }
 
