@@ -169,7 +169,27 @@ impl Draw<'_> {
                 IamAction::DeleteInlinePolicy { identity, policy }
             }
             "AttachPolicy" => IamAction::AttachPolicy { identity: self.identity(), arn: self.policy_arn() },
-            "DetachPolicy" => IamAction::DetachPolicy { identity: self.identity(), arn: self.policy_arn() },
+            "DetachPolicy" => {
+                // Mostly one that is attached, for the same reason.
+                let iam = self.state.iam.get(&self.account).cloned().unwrap_or_default();
+                let users =
+                    iam.users.values().map(|user| (Identity::User(user.name.clone()), &user.policies));
+                let groups = iam.groups.values();
+                let groups = groups.map(|group| (Identity::Group(group.name.clone()), &group.policies));
+                let roles =
+                    iam.roles.values().map(|role| (Identity::Role(role.name.clone()), &role.policies));
+                let attached: Vec<_> = users
+                    .chain(groups)
+                    .chain(roles)
+                    .flat_map(|(of, policies)| {
+                        policies.attached.iter().map(move |arn| (of.clone(), arn.clone()))
+                    })
+                    .collect();
+                let fits = !attached.is_empty() && self.random.chance(70);
+                let drawn = (self.identity(), self.policy_arn());
+                let (identity, arn) = if fits { self.random.of(&attached) } else { drawn };
+                IamAction::DetachPolicy { identity, arn }
+            }
             "CreatePolicy" => IamAction::CreatePolicy {
                 name,
                 path: self.random.of(&["/", "/a/"]).to_owned(),
