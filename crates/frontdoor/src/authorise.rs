@@ -90,7 +90,7 @@ pub trait Directory: Send + Sync {
     /// What an endpoint lets through.
     fn endpoint_policy(&self, endpoint: VpcEndpointId) -> EndpointPolicy;
 
-    /// The service that an endpoint leads to, by its name in credential scopes (`s3`); none for an endpoint that is
+    /// The service that an endpoint leads to, by the name that requests for it are routed by (`s3`); none for an endpoint that is
     /// not there any more. Nothing else can be reached through it.
     fn endpoint_service(&self, endpoint: VpcEndpointId) -> Option<String>;
 

@@ -63,6 +63,9 @@ pub enum Command {
     /// Make accounts, list them, and give them access keys.
     #[command(subcommand)]
     Account(AccountCommand),
+    /// Put a service behind the doors that another program answers for, list the services, and take one away.
+    #[command(subcommand)]
+    Service(ServiceCommand),
     /// Run a program in an instance: postern exec i-… -- aws s3 ls.
     ///
     /// It runs as the instance's user, in its home, with the instance's network, names and credentials, and gets nothing
@@ -214,6 +217,58 @@ pub enum AccountCommand {
         #[arg(value_parser = quota_limit)]
         limit: Option<QuotaLimit>,
     },
+}
+
+/// What to do with services.
+#[derive(Debug, Subcommand)]
+pub enum ServiceCommand {
+    /// Let another program answer for a service: one of AWS's (logs, kinesis-streams, lambda), or one with a name of its
+    /// own.
+    ///
+    /// Requests reach it by interface endpoints to com.amazonaws.REGION.NAME, or from outside by its names. Postern checks
+    /// who signed them, derives action and resource, and enforces the policies; what is allowed is handed on as it came, or
+    /// signed anew with a key of the upstream's. Without an answer from it the service is unavailable (503).
+    Add(ServiceAddArgs),
+    /// List the services that endpoints can lead to, and who answers for each.
+    List,
+    /// Take a service away that was added; one of AWS's is unavailable (503) again.
+    Remove {
+        /// Its name: logs.
+        name: String,
+    },
+}
+
+/// Which service to add.
+#[derive(Debug, Args)]
+pub struct ServiceAddArgs {
+    /// The end of its name: logs, for com.amazonaws.REGION.logs.
+    pub name: String,
+    /// Who answers for it: http://HOST[:PORT] or https://HOST[:PORT], as this machine reaches it.
+    #[arg(long, value_name = "URL")]
+    pub upstream: String,
+    /// Of a service that AWS does not have, a name that leads to its endpoints inside their VPCs, with `*.` in front for
+    /// all names below; may be given several times. NAME.REGION.amazonaws.com if none is given.
+    #[arg(long, value_name = "NAME")]
+    pub private_dns: Vec<String>,
+    /// How clients speak to it: json, query, ec2, rest-json, rest-xml, rpc-v2-cbor or execute-api; as AWS's service of
+    /// that name is spoken to, if it says nothing.
+    #[arg(long, value_name = "PROTOCOL")]
+    pub protocol: Option<String>,
+    /// Its name in signatures, where that is another one.
+    #[arg(long, value_name = "NAME")]
+    pub signing_name: Option<String>,
+    /// Of a service that AWS does not have, the account of the partner whose it is.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub owner: Option<String>,
+    /// Sign requests anew with this access key of the upstream's; without it they are handed on as they came.
+    #[arg(long, value_name = "ID", requires = "secret_file")]
+    pub key_id: Option<String>,
+    /// The file with that key's secret, on one line.
+    #[arg(long, value_name = "FILE", requires = "key_id")]
+    pub secret_file: Option<PathBuf>,
+    /// The region that requests are signed anew for; this one if none is given.
+    #[arg(long, value_name = "REGION", requires = "key_id")]
+    pub upstream_region: Option<String>,
 }
 
 /// What a quota is set to.

@@ -10,3 +10,4 @@ pub mod imds;
 pub mod s3;
 pub mod s3_gate;
 pub mod sts;
+pub mod upstream;

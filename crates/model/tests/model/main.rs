@@ -22,5 +22,6 @@ mod route;
 mod security_group;
 mod subnet;
 mod tag;
+mod upstream;
 mod vpc;
 mod world;

@@ -8,6 +8,7 @@ mod env;
 mod exec;
 mod flows;
 mod lab;
+mod service;
 mod status;
 mod trace;
 mod up;
@@ -34,6 +35,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status => status::run(&resolve()?, output),
         Command::Down => status::down(&resolve()?),
         Command::Account(command) => account::run(&resolve()?, command, output),
+        Command::Service(command) => service::run(&resolve()?, command, output),
         Command::Exec(args) => exec::passing_status(|| exec::exec(&resolve()?, args)),
         Command::Shell { instance } => exec::passing_status(|| exec::shell(&resolve()?, instance)),
         Command::Attach(args) => attach::run(&resolve()?, args, output),

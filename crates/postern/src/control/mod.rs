@@ -66,6 +66,15 @@ pub enum Request {
         /// What to change.
         change: Option<QuotaChange>,
     },
+    /// Put a service behind the doors.
+    AddService(NewService),
+    /// All services, and who answers for them.
+    ListServices,
+    /// Take a service away, or the one who answers for it.
+    RemoveService {
+        /// Its name: `logs`.
+        name: String,
+    },
     /// What points clients at the region, with the first key of an account's root user.
     Environment {
         /// The account; the first one if none is named.
@@ -134,6 +143,8 @@ pub enum Reply {
     Key(KeyInfo),
     /// The quotas of an account.
     Quotas(Vec<QuotaInfo>),
+    /// Services.
+    Services(Vec<ServiceInfo>),
     /// Variables.
     Environment(Vec<(String, String)>),
     /// What was recorded.
@@ -169,6 +180,53 @@ pub struct QuotaInfo {
     pub usual: usize,
     /// How far it can be raised.
     pub most: usize,
+}
+
+/// A service to be put behind the doors.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct NewService {
+    /// The end of its name: `logs`.
+    pub name: String,
+    /// Who answers for it.
+    pub upstream: String,
+    /// Its names of its own, if AWS does not have it.
+    pub private_dns: Vec<String>,
+    /// How clients speak to it; what AWS's of that name speaks, if nothing is said.
+    pub protocol: Option<String>,
+    /// Its name in credential scopes; as of AWS's, or its own.
+    pub signing_name: Option<String>,
+    /// The account of the partner whose service it is.
+    pub owner: Option<String>,
+    /// What requests are signed with anew: an access key's id and what signs.
+    pub key: Option<(String, String)>,
+    /// The region that they are signed for.
+    pub upstream_region: Option<String>,
+}
+
+impl std::fmt::Debug for NewService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // INVARIANT: a secret never reaches a log.
+        f.debug_struct("NewService").field("name", &self.name).field("upstream", &self.upstream).finish_non_exhaustive()
+    }
+}
+
+/// A service, and who answers for it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ServiceInfo {
+    /// The end of its name: `logs`.
+    pub name: String,
+    /// What endpoints are made to: `com.amazonaws.us-east-1.logs`.
+    pub service_name: String,
+    /// Who answers: `postern`, a URL, or nobody.
+    pub served_by: Option<String>,
+    /// How clients speak to it, where somebody else answers.
+    pub protocol: Option<String>,
+    /// The names that lead to its endpoints.
+    pub private_dns: Vec<String>,
+    /// The access key that requests are signed with anew.
+    pub key_id: Option<String>,
+    /// The account of the partner whose service it is.
+    pub owner: Option<String>,
 }
 
 /// How a region is.

@@ -74,6 +74,17 @@ impl Controlled for Control {
             Request::Quotas { account, change } => {
                 self.runtime.block_on(super::quotas::quotas(commands, &account, change)).map(Reply::Quotas)
             }
+            Request::AddService(new) => {
+                let added = super::services::add(commands, &region.upstreams, new);
+                self.runtime.block_on(added).map(Reply::Services)
+            }
+            Request::ListServices => {
+                Ok(Reply::Services(super::services::list(&commands.state(), &region.upstreams)))
+            }
+            Request::RemoveService { name } => {
+                self.runtime.block_on(super::services::remove(commands, &name))?;
+                Ok(Reply::Done)
+            }
             Request::Environment { account } => {
                 region.environment(account.as_deref()).map(Reply::Environment)
             }

@@ -27,6 +27,7 @@ mod quotas;
 mod reconcile;
 mod recorder;
 mod sandbox;
+mod services;
 mod trace;
 mod uplink;
 mod without_packets;
@@ -50,6 +51,7 @@ use postern_services::directory::session::SessionKeys;
 use postern_services::dynamodb;
 use postern_services::imds::identity::{self, IdentitySigner};
 use postern_services::s3::storage::Store;
+use postern_services::upstream::Upstreams;
 use postern_store::{Ledger, Sources};
 use tokio::sync::{Notify, watch};
 
@@ -115,6 +117,7 @@ pub struct Region {
     packets: Result<Packets, String>,
     uplink: Option<Way>,
     front_door: FrontDoor,
+    upstreams: Arc<Upstreams>,
     recorder: Recorder,
     ailments: Arc<Ailments>,
     s3: Store,
@@ -203,7 +206,7 @@ impl Region {
         let tables = dynamodb::Store::open(&dynamodb_directory(&options)?)?;
         tokio::spawn(delete_expired(tables.clone()));
         let pages = Arc::new(pages::RegionPages::default());
-        let front_door = doors::front_door(doors::Parts {
+        let (front_door, upstreams) = doors::front_door(doors::Parts {
             options: &options,
             commands: &as_commands,
             authoriser: &authoriser,
@@ -271,6 +274,7 @@ impl Region {
             packets,
             uplink: way,
             front_door,
+            upstreams,
             recorder,
             ailments,
             s3,

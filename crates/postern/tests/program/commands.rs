@@ -78,6 +78,11 @@ fn json_has_the_same_fields_always(world: &World) {
         &["account", "quota", made["account"].as_str().unwrap()],
         &["limit", "most", "name", "usual"],
     );
+    check(
+        "service",
+        &["service", "list"],
+        &["key_id", "name", "owner", "private_dns", "protocol", "served_by", "service_name"],
+    );
     check("lab", &["lab", "list"], &["name", "title"]);
     let doctor = region.run(&["--output", "json", "doctor"]);
     fields(&serde_json::from_str(&doctor.stdout).unwrap(), &["detail", "name", "ok", "remedy", "required"]);

@@ -29,3 +29,4 @@ mod paths;
 mod programs;
 mod records;
 mod uplink;
+mod upstreams;

@@ -184,7 +184,7 @@ impl Directory for RegionDirectory {
     fn endpoint_service(&self, endpoint: VpcEndpointId) -> Option<String> {
         let state = self.commands.state();
         let found = state.vpc_endpoints.get(&endpoint).filter(|found| found.state.passes())?;
-        Some(state.services.get(&found.service_name)?.signing_name.clone())
+        Some(state.route_of(state.services.get(&found.service_name)?).to_owned())
     }
 
     fn checks_signatures(&self) -> bool {

@@ -256,7 +256,7 @@ pub async fn front_door_to(
             Arc::clone(&world.sts) as _,
             Arc::clone(&world.elb) as _,
         ],
-        unserved: Vec::new(),
+        others: Arc::new(postern_frontdoor::NoOthers),
         http_services,
         names: Vec::new(),
         addresses: vec![address.ip()],
