@@ -11,6 +11,7 @@ use postern_wire::Timestamp;
 
 use crate::caller::{Caller, Credential, CredentialError, Origin};
 use crate::conditions::global_context;
+use crate::evidence::{Evidence, Memory, Notes};
 
 /// One thing that a request wants to do.
 #[derive(Debug, Clone)]
@@ -120,12 +121,13 @@ pub type Welcoming<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send 
 pub struct Authoriser {
     directory: Arc<dyn Directory>,
     region: Option<String>,
+    memory: Memory,
 }
 
 impl Authoriser {
     /// One that asks this directory.
     pub fn new(directory: Arc<dyn Directory>) -> Self {
-        Self { directory, region: None }
+        Self { directory, region: None, memory: Memory::default() }
     }
 
     /// The same in this region, for `aws:RequestedRegion`.
@@ -139,11 +141,36 @@ impl Authoriser {
         &self.directory
     }
 
-    /// Decides one ask.
+    /// Decides one ask, and takes down what the decision rested on.
     ///
     /// # Errors
     /// The refusal, in AWS's words.
-    pub fn authorise(&self, caller: &Caller, origin: &Origin, ask: &Ask) -> Result<Permit, Refusal> {
+    pub fn authorise(
+        &self,
+        caller: &Caller,
+        origin: &Origin,
+        ask: &Ask,
+        notes: &mut Notes,
+    ) -> Result<Permit, Refusal> {
+        let evidence = self.weigh(caller, origin, ask)?;
+        let outcome = postern_policy::decide(&evidence.policies, &evidence.request);
+        let decided = match outcome {
+            Outcome::Allowed => {
+                Ok(Permit { action: ask.action.clone(), resource: ask.resource.clone(), _sealed: () })
+            }
+            Outcome::Denied(denial) => {
+                Err(Refusal { message: sentence(&evidence.request, &denial), denial: Some(denial) })
+            }
+        };
+        notes.take(evidence, decided.is_err());
+        decided
+    }
+
+    /// What a decision would rest on: everything that has a say, and the circumstances that it is asked under.
+    ///
+    /// # Errors
+    /// Where a policy cannot be read, or an endpoint is gone: nothing is allowed then.
+    pub fn weigh(&self, caller: &Caller, origin: &Origin, ask: &Ask) -> Result<Evidence, Refusal> {
         let broken = |what: String| Refusal { message: what, denial: None };
         let action = Action::parse(&ask.action).map_err(|error| broken(error.to_string()))?;
         let mut policies = self
@@ -171,19 +198,22 @@ impl Authoriser {
             let account = account.to_string().parse().map_err(|_| broken(format!("account `{account}`")))?;
             request = request.with_resource_account(account);
         }
-        match postern_policy::decide(&policies, &request) {
-            Outcome::Allowed => {
-                Ok(Permit { action: ask.action.clone(), resource: ask.resource.clone(), _sealed: () })
-            }
-            Outcome::Denied(denial) => {
-                Err(Refusal { message: sentence(&request, &denial), denial: Some(denial) })
-            }
-        }
+        Ok(Evidence { policies, request })
+    }
+
+    /// Remembers what the decisions of a request rested on, by the id that its answer is known by.
+    pub fn remember(&self, request_id: &str, notes: Notes) {
+        self.memory.keep(request_id, notes);
+    }
+
+    /// What the decisions of one of the last requests rested on.
+    pub fn recall(&self, request_id: &str) -> Option<Arc<[Evidence]>> {
+        self.memory.find(request_id)
     }
 }
 
-/// S3 quotes the resource, and tells the reason to callers of the resource's own account only.
-fn sentence(request: &Request, denial: &Denial) -> String {
+/// What a refused caller is told. S3 quotes the resource, and tells the reason to callers of the resource's own account only.
+pub fn sentence(request: &Request, denial: &Denial) -> String {
     if !request.action.as_str().starts_with("s3:") {
         denial.message(request, false)
     } else if denial.is_told_by_s3(request, false) {

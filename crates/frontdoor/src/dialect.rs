@@ -37,16 +37,17 @@ pub enum Dialect {
 impl Dialect {
     /// The version of AWS's JSON protocol that a request speaks.
     pub fn json_of(parts: &Parts) -> Self {
-        let newer = text(&parts.headers, CONTENT_TYPE.as_str()).is_some_and(|value| value.contains("json-1.1"));
-        let content_type =
-            if newer { "application/x-amz-json-1.1" } else { "application/x-amz-json-1.0" };
+        let newer =
+            text(&parts.headers, CONTENT_TYPE.as_str()).is_some_and(|value| value.contains("json-1.1"));
+        let content_type = if newer { "application/x-amz-json-1.1" } else { "application/x-amz-json-1.0" };
         Self::Json { content_type }
     }
 
     /// What the request itself says of how its sender reads errors, where it says anything.
     pub fn said_by(parts: &Parts) -> Option<Self> {
         let speaks = |word: &str| {
-            text(&parts.headers, CONTENT_TYPE.as_str()).is_some_and(|content_type| content_type.contains(word))
+            text(&parts.headers, CONTENT_TYPE.as_str())
+                .is_some_and(|content_type| content_type.contains(word))
         };
         if text(&parts.headers, "smithy-protocol") == Some("rpc-v2-cbor") {
             Some(Self::Cbor)
@@ -181,7 +182,10 @@ mod tests {
             let body = dialect.response(&error, "an-id").into_body().collect().await.unwrap().to_bytes();
             assert!(String::from_utf8_lossy(&body).contains(root), "{dialect:?}");
         }
-        assert_eq!(Dialect::RestJson.response(&error, "id").headers()["x-amzn-errortype"], "ServiceUnavailable");
+        assert_eq!(
+            Dialect::RestJson.response(&error, "id").headers()["x-amzn-errortype"],
+            "ServiceUnavailable"
+        );
     }
 
     #[test]
@@ -199,7 +203,10 @@ mod tests {
             Some(Dialect::Json { content_type: "application/x-amz-json-1.0" })
         );
         assert_eq!(said("smithy-protocol", "rpc-v2-cbor"), Some(Dialect::Cbor));
-        assert_eq!(said("content-type", "application/x-www-form-urlencoded; charset=utf-8"), Some(Dialect::Xml));
+        assert_eq!(
+            said("content-type", "application/x-www-form-urlencoded; charset=utf-8"),
+            Some(Dialect::Xml)
+        );
         assert_eq!(said("content-type", "application/json"), None);
     }
 }

@@ -18,6 +18,7 @@ pub mod caller;
 pub mod conditions;
 pub mod dialect;
 pub mod door;
+pub mod evidence;
 pub mod host;
 pub mod json;
 pub mod metrics;
@@ -39,6 +40,7 @@ pub use body::{CollectError, Collector, HttpService, RequestBody, Responding, Re
 pub use caller::{Caller, Credential, CredentialError, Identity, Origin, SessionPolicy};
 pub use dialect::Dialect;
 pub use door::{Config, FrontDoor, FrontDoorError, Mount};
+pub use evidence::{Evidence, Notes};
 pub use host::HostNames;
 pub use json::{JsonDoor, JsonError, JsonRequest, JsonService};
 pub use metrics::{Counter, Metrics};

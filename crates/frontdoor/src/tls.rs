@@ -188,7 +188,11 @@ impl Certificates {
                 let others = self.services.hosts();
                 others.iter().find_map(|(_, names)| names.certified(name).map(str::to_owned))
             };
-            known.or_else(of_others).or_else(|| self.names.certified_below(name)).or_else(under_localhost).unwrap_or_default()
+            known
+                .or_else(of_others)
+                .or_else(|| self.names.certified_below(name))
+                .or_else(under_localhost)
+                .unwrap_or_default()
         });
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, certificate)) = made.get(&slot)

@@ -19,7 +19,8 @@ pub use interface::{
 pub(crate) use interface::{create as create_interface, holds_group};
 pub use names::EndpointDns;
 pub use upstream::{
-    MAX_PRIVATE_NAMES, NewUpstream, OwnService, UnknownProtocol, Upstream, UpstreamKey, UpstreamProtocol, full_name,
+    MAX_PRIVATE_NAMES, NewUpstream, OwnService, UnknownProtocol, Upstream, UpstreamKey, UpstreamProtocol,
+    full_name,
 };
 pub(crate) use upstream::{add as add_service, remove as remove_service, restore as restore_services};
 

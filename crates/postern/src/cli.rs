@@ -89,7 +89,20 @@ pub enum Command {
     ///
     /// Each line is a stage: whether the packet passes it, the resource and rule that decide, and why. Of the stage that
     /// refuses it, also what would have to change. Exit status: 0, or 1 where --probe finds that reality does not agree.
+    ///
+    /// With --action and --resource also what would become of such a request that arrives: every statement that has a say,
+    /// the condition values that the way gives it, and the smallest change that would turn the decision round.
     Trace(TraceArgs),
+    /// Say what would become of a request that nobody has made, by every statement that has a say.
+    Simulate(SimulateArgs),
+    /// Say why a request was allowed or refused, and the smallest change that would turn that round.
+    ///
+    /// What was decided is known of the last requests since the region was started, as they were decided then.
+    Why {
+        /// What its answer is known by: x-amzn-requestid, or RequestId in what `aws --debug` and SDKs show.
+        #[arg(value_name = "REQUEST-ID")]
+        request_id: String,
+    },
     /// List the flows that live now, or show each flow as it is decided (--follow).
     Flows(FlowsArgs),
     /// Look at this machine: what the kernel can do, which tools are there, and what to do about what is not.
@@ -326,14 +339,52 @@ pub struct TraceArgs {
     #[arg(long, value_name = "INSTANCE|INTERFACE")]
     pub from: String,
     /// To which name or IPv4 address, with a port unless it is ICMP: s3.us-east-1.amazonaws.com:443, 10.0.1.10:22.
-    #[arg(long, value_name = "NAME|ADDRESS[:PORT]")]
-    pub to: String,
+    ///
+    /// With --action it is where the action's service is, if nothing is said.
+    #[arg(long, value_name = "NAME|ADDRESS[:PORT]", required_unless_present = "action")]
+    pub to: Option<String>,
     /// Which protocol.
     #[arg(long, value_enum, default_value_t = Protocol::Tcp)]
     pub protocol: Protocol,
     /// Also try it: open a real socket in the instance and say whether reality agrees.
     #[arg(long)]
     pub probe: bool,
+    /// Also what would become of a request for this: s3:GetObject.
+    #[arg(long, value_name = "ACTION", requires = "resource")]
+    pub action: Option<String>,
+    /// On what: an ARN, or `*`.
+    #[arg(long, value_name = "ARN", requires = "action")]
+    pub resource: Option<String>,
+    /// The ARN of who asks; the role of the instance if nobody is named.
+    #[arg(long, value_name = "ARN", requires = "action")]
+    pub principal: Option<String>,
+    /// A condition key with a value that the request has instead of its own; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = name_and_value, requires = "action")]
+    pub context: Vec<(String, String)>,
+}
+
+/// Which request to suppose.
+#[derive(Debug, Clone, Args)]
+pub struct SimulateArgs {
+    /// For what: s3:GetObject.
+    #[arg(long, value_name = "ACTION")]
+    pub action: String,
+    /// On what: an ARN, or `*`.
+    #[arg(long, value_name = "ARN", default_value = "*")]
+    pub resource: String,
+    /// The ARN of who asks: a root user, user, role or session of a role.
+    #[arg(long, value_name = "ARN", required_unless_present = "from")]
+    pub principal: Option<String>,
+    /// From which instance or interface, by the way that its packets take now; from outside of every VPC if none is named.
+    /// Who asks is the role of the instance, if nobody is named.
+    #[arg(long, value_name = "INSTANCE|INTERFACE")]
+    pub from: Option<String>,
+    /// To which name or IPv4 address, with a port; where the action's service is, if nothing is said.
+    #[arg(long, value_name = "NAME|ADDRESS:PORT", requires = "from")]
+    pub to: Option<String>,
+    /// A condition key with a value that the request has instead of its own; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = name_and_value)]
+    pub context: Vec<(String, String)>,
 }
 
 /// A transport protocol.

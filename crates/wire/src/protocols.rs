@@ -115,10 +115,11 @@ pub fn rest_operation(signing_name: &str, method: &str, path: &str, query: &str)
 impl Route {
     fn read(method: &'static str, path: &'static str, operation: &'static str) -> Self {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        let segment = |text: &'static str| match text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) {
-            Some(label) => label.strip_suffix('+').map_or(Segment::Label(label), Segment::Greedy),
-            None => Segment::Literal(text),
-        };
+        let segment =
+            |text: &'static str| match text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) {
+                Some(label) => label.strip_suffix('+').map_or(Segment::Label(label), Segment::Greedy),
+                None => Segment::Literal(text),
+            };
         let path = path.strip_prefix('/').unwrap_or(path);
         Self {
             method,
@@ -227,7 +228,10 @@ mod tests {
         assert_eq!(known("lambda"), Some(("lambda", "rest-json")));
         assert_eq!(known("sns"), Some(("sns", "query")));
         assert_eq!(known("nobody"), None);
-        assert_eq!(taken("kinesis", "DescribeStream"), Some(&["ExclusiveStartShardId", "StreamARN", "StreamId", "StreamName"][..]));
+        assert_eq!(
+            taken("kinesis", "DescribeStream"),
+            Some(&["ExclusiveStartShardId", "StreamARN", "StreamId", "StreamName"][..])
+        );
         assert!(is_taken_known("logs") && !is_taken_known("glue") && taken("logs", "Nothing").is_none());
         assert!(all().len() > 300 && all().iter().map(|service| service.routes.len()).sum::<usize>() > 9_000);
     }

@@ -30,6 +30,7 @@ use crate::authenticate::authenticate;
 use crate::authorise::Authoriser;
 use crate::body::{CollectError, Collector, HttpService, RequestBody, Responding, ResponseBody, full, plain};
 use crate::caller::{Caller, Origin};
+use crate::evidence::Notes;
 use crate::host::{HostNames, bare};
 use crate::metrics::Metrics;
 use crate::others::OtherServices;
@@ -136,10 +137,7 @@ impl FrontDoor {
         let under_own = own_names.iter().filter(has_names_below).map(|name| format!("*.{name}"));
         let under_own = HostNames::new(under_own.collect::<Vec<_>>());
         let certified = HostNames::new(
-            hosts
-                .chain([&own_names, &under_own])
-                .flat_map(HostNames::iter)
-                .collect::<Vec<_>>(),
+            hosts.chain([&own_names, &under_own]).flat_map(HostNames::iter).collect::<Vec<_>>(),
         );
         let tls = server_config(
             config.authority,
@@ -329,7 +327,7 @@ impl Hall {
         let started = Instant::now();
         let id = request_id();
         let style = desk.service.error_style();
-        let mut course = Course { operation: None, caller: None };
+        let mut course = Course::default();
         let span = tracing::error_span!("request", id = %id, service = desk.name);
         let answered = self.attempt(desk, &parts, body, origin, &id, &mut course).instrument(span).await;
         let answered = answered.map_err(|error| veiled(error, desk.name, &id));
@@ -361,6 +359,7 @@ impl Hall {
             error,
         };
         self.audit.record(Record::of(call)).await;
+        self.authoriser.remember(&id, course.notes);
         response
     }
 
@@ -408,7 +407,7 @@ impl Hall {
         }
         let mut permits = Vec::with_capacity(asks.len());
         for ask in &asks {
-            let permit = self.authoriser.authorise(caller, origin, ask);
+            let permit = self.authoriser.authorise(caller, origin, ask, &mut course.notes);
             permits.push(permit.map_err(|refusal| desk.service.refused(&refusal))?);
         }
         desk.service.serve(caller, origin, request, permits).await
@@ -426,9 +425,11 @@ fn veiled(error: AwsError, service: &str, id: &str) -> AwsError {
 }
 
 /// How far a request came.
+#[derive(Default)]
 struct Course {
     operation: Option<&'static str>,
     caller: Option<Caller>,
+    notes: Notes,
 }
 
 fn unreadable(error: &CollectError) -> AwsError {

@@ -80,10 +80,7 @@ pub(crate) fn catalogue(
                 vec![block(entry.third_octet, 22), block(entry.third_octet + 4, 22)],
                 [0, 4].map(|n| Ipv4Addr::new(198, 19, entry.third_octet + n, 10)).to_vec(),
             ),
-            None => (
-                vec![block(entry.third_octet, 24)],
-                public_addresses(entry.third_octet),
-            ),
+            None => (vec![block(entry.third_octet, 24)], public_addresses(entry.third_octet)),
         };
         let prefix_list = entry.prefix_list.map(|number| {
             let id = PrefixListId::from_number(prefix_list_number(&region.name, number));
@@ -133,7 +130,12 @@ fn entries(region: &str) -> Vec<Entry> {
     let more = (FIRST_OF_MORE..).zip(MORE).map(|(third_octet, (short, signing_name, label))| {
         let names = || vec![of_region(label)];
         let label = *label;
-        Entry { label, dns_names: names(), private_dns_names: names(), ..plain(short, signing_name, third_octet, &[]) }
+        Entry {
+            label,
+            dns_names: names(),
+            private_dns_names: names(),
+            ..plain(short, signing_name, third_octet, &[])
+        }
     });
     let s3 = ["s3", "s3-accesspoint", "s3-control"].map(of_region);
     let mut entries = vec![

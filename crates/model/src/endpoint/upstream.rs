@@ -78,7 +78,9 @@ impl std::fmt::Display for UpstreamProtocol {
 
 /// There is no protocol of this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a protocol: there are json, query, ec2, rest-json, rest-xml, rpc-v2-cbor and execute-api")]
+#[error(
+    "`{0}` is not a protocol: there are json, query, ec2, rest-json, rest-xml, rpc-v2-cbor and execute-api"
+)]
 pub struct UnknownProtocol(pub String);
 
 impl std::str::FromStr for UpstreamProtocol {
@@ -260,7 +262,10 @@ fn is_taken(state: &State, name: &str) -> bool {
         Some(suffix) => narrow.ends_with(suffix),
         None => wide == narrow,
     };
-    let all = state.services.values().flat_map(|service| service.dns_names.iter().chain(&service.private_dns_names));
+    let all = state
+        .services
+        .values()
+        .flat_map(|service| service.dns_names.iter().chain(&service.private_dns_names));
     all.map(String::as_str).any(|known| covers(known, name) || covers(name, known))
 }
 
@@ -303,9 +308,10 @@ fn check_texts(new: &NewUpstream) -> Result<(), ModelError> {
     if !new.name.split('.').all(is_label) || new.name.len() > 63 {
         return refuse("a service's name (small letters, digits, `-` and `.`)", &new.name);
     }
-    for (what, name) in
-        [("a name in credential scopes", &new.signing_name), ("a service's prefix in policies", &new.action_prefix)]
-    {
+    for (what, name) in [
+        ("a name in credential scopes", &new.signing_name),
+        ("a service's prefix in policies", &new.action_prefix),
+    ] {
         if !is_label(name) {
             return refuse(what, name);
         }
@@ -333,7 +339,10 @@ fn check_texts(new: &NewUpstream) -> Result<(), ModelError> {
 
 fn is_label(text: &str) -> bool {
     let of_label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&text.len()) && text.bytes().all(of_label) && !text.starts_with('-') && !text.ends_with('-')
+    (1..=63).contains(&text.len())
+        && text.bytes().all(of_label)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 /// A name with a dot in it, with or without a wildcard for its first label.

@@ -39,7 +39,10 @@ fn a_service_of_aws_keeps_its_names_and_gets_somebody_who_answers() {
     assert!(world.state.upstreams.is_empty());
     assert_eq!(world.refusal(remove("logs")), ModelError::UpstreamNotFound { service: name.to_owned() });
     let owned = NewUpstream { owner: Some(world.account), ..new("logs") };
-    assert_eq!(world.refusal(Action::AddService(owned)), ModelError::UpstreamOfAws { service: name.to_owned() });
+    assert_eq!(
+        world.refusal(Action::AddService(owned)),
+        ModelError::UpstreamOfAws { service: name.to_owned() }
+    );
 }
 
 #[test]
@@ -165,13 +168,16 @@ fn a_state_that_was_stored_has_the_services_again() {
 #[test]
 fn services_of_aws_have_addresses_and_names_of_their_own() {
     let state = World::new().state;
-    let mut blocks: Vec<_> = state.services.values().flat_map(|service| service.public_blocks.clone()).collect();
+    let mut blocks: Vec<_> =
+        state.services.values().flat_map(|service| service.public_blocks.clone()).collect();
     blocks.sort();
     assert!(blocks.windows(2).all(|pair| !pair[0].contains(&pair[1].network())), "{blocks:?}");
-    let names: Vec<_> = state.services.values().flat_map(|service| service.private_dns_names.clone()).collect();
+    let names: Vec<_> =
+        state.services.values().flat_map(|service| service.private_dns_names.clone()).collect();
     let unique: std::collections::BTreeSet<_> = names.iter().collect();
     assert_eq!(unique.len(), names.len());
-    let private = |short: &str| &state.services[&format!("com.amazonaws.us-east-1.{short}")].private_dns_names;
+    let private =
+        |short: &str| &state.services[&format!("com.amazonaws.us-east-1.{short}")].private_dns_names;
     assert_eq!(private("kinesis-streams"), &["kinesis.us-east-1.amazonaws.com"]);
     assert_eq!(private("kinesis-firehose"), &["firehose.us-east-1.amazonaws.com"]);
     assert_eq!(private("ecr.api"), &["api.ecr.us-east-1.amazonaws.com"]);

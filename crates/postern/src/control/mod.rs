@@ -38,8 +38,15 @@ pub enum Request {
         /// Rows and columns, for a program on a terminal.
         terminal: Option<(u16, u16)>,
     },
-    /// Explain a flow.
+    /// Explain a flow, and what would become of a request on it.
     Trace(TraceRequest),
+    /// Explain what would become of a request.
+    Simulate(SimulateRequest),
+    /// Explain what became of a request.
+    Why {
+        /// What its answer is known by.
+        request_id: String,
+    },
     /// Show flows.
     Flows {
         /// Whether to go on.
@@ -105,12 +112,39 @@ pub enum Request {
 pub struct TraceRequest {
     /// From which instance or interface.
     pub from: String,
-    /// To which name or address, and port.
-    pub to: String,
+    /// To which name or address, and port; where the action's service is, if nothing is said.
+    pub to: Option<String>,
     /// With which protocol.
     pub protocol: Protocol,
     /// Whether to try it as well.
     pub probe: bool,
+    /// The request that would be made.
+    #[serde(default)]
+    pub wanted: Option<Wanted>,
+}
+
+/// A request that nobody has made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Such as `s3:GetObject`.
+    pub action: String,
+    /// An ARN, or `*`.
+    pub resource: String,
+    /// The ARN of whom; whom the programs of the instance are, if nothing is said.
+    pub principal: Option<String>,
+    /// Condition keys and their values, instead of those that it would have.
+    pub context: Vec<(String, String)>,
+}
+
+/// A request that nobody has made, and from where.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SimulateRequest {
+    /// What.
+    pub wanted: Wanted,
+    /// From which instance or interface; from outside of every VPC, if nothing is said.
+    pub from: Option<String>,
+    /// To which name or address, and port; where the action's service is, if nothing is said.
+    pub to: Option<String>,
 }
 
 /// What the region answers.
@@ -135,6 +169,8 @@ pub enum Reply {
     Exited(u8),
     /// The explanation.
     Trace(serde_json::Value),
+    /// The explanation of a request.
+    Judgement(serde_json::Value),
     /// One flow.
     Flow(serde_json::Value),
     /// Accounts.
@@ -206,7 +242,10 @@ pub struct NewService {
 impl std::fmt::Debug for NewService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // INVARIANT: a secret never reaches a log.
-        f.debug_struct("NewService").field("name", &self.name).field("upstream", &self.upstream).finish_non_exhaustive()
+        f.debug_struct("NewService")
+            .field("name", &self.name)
+            .field("upstream", &self.upstream)
+            .finish_non_exhaustive()
     }
 }
 

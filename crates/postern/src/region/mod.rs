@@ -19,6 +19,7 @@ mod console;
 mod control;
 mod doors;
 mod flows;
+mod judge;
 mod machines;
 mod metrics;
 mod pages;
@@ -118,6 +119,8 @@ pub struct Region {
     uplink: Option<Way>,
     front_door: FrontDoor,
     upstreams: Arc<Upstreams>,
+    authoriser: Arc<Authoriser>,
+    directory: Arc<RegionDirectory>,
     recorder: Recorder,
     ailments: Arc<Ailments>,
     s3: Store,
@@ -275,6 +278,8 @@ impl Region {
             uplink: way,
             front_door,
             upstreams,
+            authoriser,
+            directory,
             recorder,
             ailments,
             s3,

@@ -34,12 +34,20 @@ pub async fn add(
     let protocol = match &new.protocol {
         Some(text) => text.parse::<UpstreamProtocol>()?,
         None => protocol_of(&signing_name).with_context(|| {
-            format!("no service of AWS's is called `{signing_name}`, so --protocol has to say how to speak to it")
+            format!(
+                "no service of AWS's is called `{signing_name}`, so --protocol has to say how to speak to it"
+            )
         })?,
     };
-    let key = new.key.map(|(id, secret)| UpstreamKey { id, secret: Secret(secret), region: new.upstream_region.clone() });
+    let key = new.key.map(|(id, secret)| UpstreamKey {
+        id,
+        secret: Secret(secret),
+        region: new.upstream_region.clone(),
+    });
     if key.is_none() && new.upstream_region.is_some() {
-        bail!("--upstream-region is for requests that are signed anew: --key-id and --secret-file say with what");
+        bail!(
+            "--upstream-region is for requests that are signed anew: --key-id and --secret-file say with what"
+        );
     }
     if new.upstream.starts_with("https://") {
         // What cannot be verified is known now rather than at the first request.

@@ -135,7 +135,8 @@ fn logs_and_kinesis_of_another_program(world: &World) {
     assert_eq!(read.trim(), "hello");
     region.sh(&instance, "aws kinesis create-stream --stream-name kept --shard-count 1");
     region.sh(&instance, "aws kinesis put-record --stream-name kept --partition-key k --data aGVsbG8=");
-    let described = region.sh(&instance, "aws kinesis describe-stream-summary --stream-name kept --output text");
+    let described =
+        region.sh(&instance, "aws kinesis describe-stream-summary --stream-name kept --output text");
     assert!(described.contains("ACTIVE"), "{described}");
 
     // Each kind of policy, in AWS's words.
@@ -249,8 +250,17 @@ fn requests_are_signed_anew(world: &World) {
     std::fs::write(&secret_file, "upstream-secret\n").unwrap();
     world.hand_over(&secret_file);
     let added = region.json(&[
-        "service", "add", "logs", "--upstream", &echo.url, "--key-id", "AKIAUPSTREAM", "--secret-file",
-        secret_file.to_str().unwrap(), "--upstream-region", "eu-west-1",
+        "service",
+        "add",
+        "logs",
+        "--upstream",
+        &echo.url,
+        "--key-id",
+        "AKIAUPSTREAM",
+        "--secret-file",
+        secret_file.to_str().unwrap(),
+        "--upstream-region",
+        "eu-west-1",
     ]);
     assert_eq!(added[0]["key_id"], "AKIAUPSTREAM");
     let seen = asked(&mut boto);
@@ -314,8 +324,17 @@ fn services_stay_and_go(world: &World) {
     let network = Network::new(&aws);
     let account = text(&region.json(&["account", "list"])[0]["id"]);
     region.json(&[
-        "service", "add", "partner", "--upstream", "http://127.0.0.1:9", "--private-dns", "api.partner.example",
-        "--protocol", "rest-json", "--owner", &account,
+        "service",
+        "add",
+        "partner",
+        "--upstream",
+        "http://127.0.0.1:9",
+        "--private-dns",
+        "api.partner.example",
+        "--protocol",
+        "rest-json",
+        "--owner",
+        &account,
     ]);
     region.json(&["service", "add", "logs", "--upstream", "http://127.0.0.1:9"]);
     let name = format!("com.amazonaws.{}.partner", aws.region);
@@ -331,7 +350,11 @@ fn services_stay_and_go(world: &World) {
     );
     let endpoint = text(&made["VpcEndpoint"]["VpcEndpointId"]);
     let ran = region.run(&["service", "remove", "partner"]);
-    assert!(ran.failure().contains(&format!("`{endpoint}` leads to `{name}`: delete it first")), "{}", ran.stderr);
+    assert!(
+        ran.failure().contains(&format!("`{endpoint}` leads to `{name}`: delete it first")),
+        "{}",
+        ran.stderr
+    );
     region.end_by(Signal::SIGTERM);
 
     // Another run of the region knows them.
@@ -351,7 +374,10 @@ fn services_stay_and_go(world: &World) {
     assert_eq!(region.run(&["service", "remove", "partner"]).code, Some(0));
     let (code, _) = aws.refused("ec2", "DescribeVpcEndpointServices", json!({ "ServiceNames": [name] }));
     assert_eq!(code, "InvalidServiceName");
-    assert_eq!(region.run(&["service", "remove", &format!("com.amazonaws.{}.logs", aws.region)]).code, Some(0));
+    assert_eq!(
+        region.run(&["service", "remove", &format!("com.amazonaws.{}.logs", aws.region)]).code,
+        Some(0)
+    );
     region.end_by(Signal::SIGTERM);
 }
 
@@ -367,12 +393,24 @@ fn wrong_values_are_named(world: &World) {
         (&["add", "mine", "--upstream", url, "--protocol", "soap"], "`soap` is not a protocol"),
         (&["add", "logs", "--upstream", url, "--private-dns", "a.example"], "are AWS's own"),
         (
-            &["add", "mine", "--upstream", url, "--protocol", "json", "--private-dns", "logs.us-east-1.amazonaws.com"],
+            &[
+                "add",
+                "mine",
+                "--upstream",
+                url,
+                "--protocol",
+                "json",
+                "--private-dns",
+                "logs.us-east-1.amazonaws.com",
+            ],
             "the name `logs.us-east-1.amazonaws.com` is another service's",
         ),
         (&["add", "mine", "--upstream", url, "--protocol", "json", "--owner", "12"], "`12`"),
         (&["add", "logs", "--upstream", url, "--key-id", "AKIA"], "--secret-file"),
-        (&["add", "logs", "--upstream", url, "--key-id", "A", "--secret-file", "/nonexistent"], "`/nonexistent`"),
+        (
+            &["add", "logs", "--upstream", url, "--key-id", "A", "--secret-file", "/nonexistent"],
+            "`/nonexistent`",
+        ),
         (&["remove", "logs"], "`com.amazonaws.us-east-1.logs` was not added by anybody"),
     ] {
         let ran = region.run(&[&["service"], arguments].concat());

@@ -50,9 +50,10 @@ pub(super) fn read(upstream: &Upstream, parts: &Parts, body: &[u8]) -> Result<Ca
         None => usual,
     };
     let call = match upstream.protocol {
-        UpstreamProtocol::Json | UpstreamProtocol::Query | UpstreamProtocol::Ec2 | UpstreamProtocol::RpcV2Cbor => {
-            rpc(upstream, parts, body, dialect)
-        }
+        UpstreamProtocol::Json
+        | UpstreamProtocol::Query
+        | UpstreamProtocol::Ec2
+        | UpstreamProtocol::RpcV2Cbor => rpc(upstream, parts, body, dialect),
         UpstreamProtocol::RestJson | UpstreamProtocol::RestXml => rest(upstream, parts, body, usual),
         // "execute-api:Invoke" is the one action of callers ("Control access to a REST API with IAM permissions").
         UpstreamProtocol::ExecuteApi => plain_path(parts, usual).map(|()| Call {
@@ -96,7 +97,8 @@ fn rpc(upstream: &Upstream, parts: &Parts, body: &[u8], dialect: Dialect) -> Res
         Dialect::Xml | Dialect::Ec2 if !targeted && !in_path => {
             let form = Form::parse(query, body, Limits::DEFAULT).map_err(|error| malformed(&error))?;
             let operation = operation_named(&form.action, dialect)?;
-            let members = form.parameters.into_iter().map(|(name, value)| (list_name(&name), value)).collect();
+            let members =
+                form.parameters.into_iter().map(|(name, value)| (list_name(&name), value)).collect();
             Ok(known_members(upstream, operation, members, dialect))
         }
         _ => Err(unknown(dialect)),
@@ -167,7 +169,8 @@ fn plain_path(parts: &Parts, dialect: Dialect) -> Result<(), AwsError> {
 fn is_json(parts: &Parts) -> bool {
     let mut given = parts.headers.get_all(CONTENT_TYPE).iter();
     let (Some(one), None) = (given.next(), given.next()) else { return false };
-    let name = one.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let name =
+        one.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     name == "application/x-amz-json-1.1" || name == "application/x-amz-json-1.0"
 }
 
@@ -180,7 +183,8 @@ fn one_header<'p>(parts: &'p Parts, name: &str) -> Result<&'p str, AwsError> {
 }
 
 fn operation_named(name: &str, dialect: Dialect) -> Result<String, AwsError> {
-    let named = !name.is_empty() && name.len() <= OPERATION_MAX && name.bytes().all(|b| b.is_ascii_alphanumeric());
+    let named =
+        !name.is_empty() && name.len() <= OPERATION_MAX && name.bytes().all(|b| b.is_ascii_alphanumeric());
     if named { Ok(name.to_owned()) } else { Err(unknown(dialect)) }
 }
 
@@ -244,7 +248,9 @@ impl<'de> Deserialize<'de> for Members {
                         serde_json::Value::String(text) => members.push((name, text)),
                         serde_json::Value::Array(items) => {
                             if items.len() > ITEMS_MAX && items.iter().any(serde_json::Value::is_string) {
-                                return Err(serde::de::Error::custom(format!("the list `{name}` is too long")));
+                                return Err(serde::de::Error::custom(format!(
+                                    "the list `{name}` is too long"
+                                )));
                             }
                             let texts = items.into_iter().filter_map(|item| item.as_str().map(str::to_owned));
                             members.extend(texts.map(|text| (name.clone(), text)));
@@ -314,8 +320,12 @@ pub(super) mod tests {
     #[test]
     fn json_requests_are_read_by_their_target() {
         let logs = upstream("logs", UpstreamProtocol::Json);
-        let body = r#"{"logGroupName": "g", "logStreamName": "s", "logEvents": [{"message": "m"}], "extra": "x"}"#;
-        assert_eq!(told(&logs, "POST", "/", &[JSON, PUT], body), "PutLogEvents logGroupName=g logStreamName=s");
+        let body =
+            r#"{"logGroupName": "g", "logStreamName": "s", "logEvents": [{"message": "m"}], "extra": "x"}"#;
+        assert_eq!(
+            told(&logs, "POST", "/", &[JSON, PUT], body),
+            "PutLogEvents logGroupName=g logStreamName=s"
+        );
         let query = ("x-amz-target", "Logs_20140328.StartQuery");
         let lists = r#"{"logGroupName": "g", "logGroupNames": ["h", "i"], "limit": 3}"#;
         assert_eq!(
@@ -363,7 +373,8 @@ pub(super) mod tests {
     #[test]
     fn forms_are_read_by_their_action() {
         let sns = upstream("sns", UpstreamProtocol::Query);
-        let publish = "Action=Publish&Version=2010-03-31&TopicArn=arn%3Aaws%3Asns%3Aus-east-1%3A1%3At&Message=m";
+        let publish =
+            "Action=Publish&Version=2010-03-31&TopicArn=arn%3Aaws%3Asns%3Aus-east-1%3A1%3At&Message=m";
         assert_eq!(
             told(&sns, "POST", "/", &[FORM], publish),
             "Publish Message=m TopicArn=arn:aws:sns:us-east-1:1:t"

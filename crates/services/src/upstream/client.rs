@@ -95,7 +95,8 @@ pub enum TrustError {
 /// Where there are none.
 pub fn host_roots() -> Result<RootCertStore, TrustError> {
     let told = std::env::var("SSL_CERT_FILE").ok();
-    let usual = || ROOTS.iter().find(|path| std::path::Path::new(path).is_file()).map(|path| (*path).to_owned());
+    let usual =
+        || ROOTS.iter().find(|path| std::path::Path::new(path).is_file()).map(|path| (*path).to_owned());
     let path = told.or_else(usual).unwrap_or_else(|| ROOTS[0].to_owned());
     let mut roots = RootCertStore::empty();
     if let Ok(certificates) = CertificateDer::pem_file_iter(&path) {

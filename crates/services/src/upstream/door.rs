@@ -17,8 +17,8 @@ use postern_frontdoor::audit::Call as Called;
 use postern_frontdoor::authenticate::authenticate;
 use postern_frontdoor::body::{BodyError, full};
 use postern_frontdoor::{
-    Audit, Authoriser, Caller, CollectError, Collector, Dialect, HttpService, Metrics, Origin, Record, RequestBody,
-    Responding, ResponseBody, UserIdentity, Watched, request_id,
+    Audit, Authoriser, Caller, CollectError, Collector, Dialect, HttpService, Metrics, Notes, Origin, Record,
+    RequestBody, Responding, ResponseBody, UserIdentity, Watched, request_id,
 };
 use postern_model::endpoint::{Upstream, UpstreamKey};
 use postern_wire::AwsError;
@@ -37,7 +37,8 @@ const STALL: Duration = Duration::from_secs(30);
 const UNDER_WAY_MAX: usize = 256;
 
 /// Headers of a signature that is made anew.
-const OF_SIGNATURE: [&str; 4] = ["authorization", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256"];
+const OF_SIGNATURE: [&str; 4] =
+    ["authorization", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256"];
 
 /// A service that an upstream answers for, as the front door has it.
 pub struct UpstreamDoor {
@@ -59,6 +60,7 @@ struct Course {
     caller: Option<Caller>,
     /// Postern did not let it through.
     refused: bool,
+    notes: Notes,
 }
 
 /// Why a request has no answer of the upstream's.
@@ -107,6 +109,7 @@ impl UpstreamDoor {
         let counted = if course.refused || code == "OK" { code } else { "Failed" };
         self.metrics.request(&self.upstream.signing_name, "upstream", counted, started.elapsed());
         self.record(&parts, &origin, &id, &course, (response.status(), error)).await;
+        self.authoriser.remember(&id, course.notes);
         with_id(response, &id)
     }
 
@@ -159,7 +162,8 @@ impl UpstreamDoor {
         course.caller = Some(caller.clone());
         directory.welcome(&caller).await.map_err(|reason| {
             tracing::error!(reason, "a caller could not be welcomed");
-            let error = AwsError::new("InternalFailure", "The request could not be prepared.").with_status(500);
+            let error =
+                AwsError::new("InternalFailure", "The request could not be prepared.").with_status(500);
             (call.dialect, error)
         })?;
         Ok(caller)
@@ -184,7 +188,7 @@ impl UpstreamDoor {
             path: parts.uri.path(),
         };
         for ask in asks(&self.upstream, call, &place).map_err(|error| (call.dialect, error))? {
-            let permit = self.authoriser.authorise(caller, origin, &ask);
+            let permit = self.authoriser.authorise(caller, origin, &ask, &mut course.notes);
             if let Err(refusal) = permit {
                 course.refused = true;
                 return Err(denied(refusal.message));
@@ -203,12 +207,14 @@ impl UpstreamDoor {
         strip(&mut headers);
         headers.remove(header::CONTENT_LENGTH);
         headers.remove(header::EXPECT);
-        let mut uri = Uri::from(parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")));
+        let mut uri =
+            Uri::from(parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")));
         if let (Some(key), Some(client)) = (&self.upstream.key, &self.client) {
             uri = without_signature(&uri).ok_or_else(|| unsigned(&"its query string"))?;
             let host = HeaderValue::from_str(client.authority()).map_err(|error| unsigned(&error))?;
             headers.insert(header::HOST, host);
-            self.sign(key, parts.method.as_str(), &uri, &mut headers, &body).map_err(|error| unsigned(&error))?;
+            self.sign(key, parts.method.as_str(), &uri, &mut headers, &body)
+                .map_err(|error| unsigned(&error))?;
         }
         let mut request = Request::new(Bytes::from(body));
         *request.method_mut() = parts.method.clone();
@@ -236,7 +242,8 @@ impl UpstreamDoor {
             region: key.region.as_deref().unwrap_or(&self.region),
             service: &self.upstream.signing_name,
         };
-        let signed = RequestParts { method, path: uri.path(), query: uri.query().unwrap_or_default(), headers };
+        let signed =
+            RequestParts { method, path: uri.path(), query: uri.query().unwrap_or_default(), headers };
         let signed = signer.sign(&signed, &Signer::hash(body), self.authoriser.directory().now())?;
         headers.extend(signed.headers);
         Ok(())
@@ -293,7 +300,8 @@ fn signed_parts(parts: &Parts) -> RequestParts<'_> {
 fn without_signature(uri: &Uri) -> Option<Uri> {
     let of_signature = |pair: &&str| {
         let name = pair.split('=').next().unwrap_or_default();
-        let parts = ["Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature", "Security-Token"];
+        let parts =
+            ["Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature", "Security-Token"];
         name.strip_prefix("X-Amz-").is_some_and(|rest| parts.contains(&rest))
     };
     let Some(query) = uri.query() else { return Some(uri.clone()) };

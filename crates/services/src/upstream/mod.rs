@@ -72,7 +72,8 @@ impl Upstreams {
         let state = self.commands.state();
         // Nothing in here panics half way.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |of: &Arc<State>| of.services.ptr_eq(&state.services) && of.upstreams.ptr_eq(&state.upstreams);
+        let same =
+            |of: &Arc<State>| of.services.ptr_eq(&state.services) && of.upstreams.ptr_eq(&state.upstreams);
         if !kept.of.as_ref().is_some_and(same) {
             kept.hosts = Arc::new(self.hosts_of(&state));
             // A door that is still wanted stays: it knows what is under way.

@@ -99,9 +99,11 @@ fn s3_action(operation: &str) -> &str {
         "ListObjectVersions" => "ListBucketVersions",
         "HeadObject" | "SelectObjectContent" => "GetObject",
         "DeleteObjects" => "DeleteObject",
-        "CopyObject" | "CreateMultipartUpload" | "UploadPart" | "UploadPartCopy" | "CompleteMultipartUpload" => {
-            "PutObject"
-        }
+        "CopyObject"
+        | "CreateMultipartUpload"
+        | "UploadPart"
+        | "UploadPartCopy"
+        | "CompleteMultipartUpload" => "PutObject",
         "ListParts" => "ListMultipartUploadParts",
         "ListMultipartUploads" => "ListBucketMultipartUploads",
         same => same,
@@ -213,7 +215,13 @@ mod tests {
 
     fn json(of: &Upstream, operation: &str, body: &str) -> String {
         let target = format!("Service_1.{operation}");
-        told(of, "POST", "/", &[("content-type", "application/x-amz-json-1.1"), ("x-amz-target", &target)], body)
+        told(
+            of,
+            "POST",
+            "/",
+            &[("content-type", "application/x-amz-json-1.1"), ("x-amz-target", &target)],
+            body,
+        )
     }
 
     #[test]
@@ -221,10 +229,18 @@ mod tests {
         let logs = upstream("logs", UpstreamProtocol::Json);
         let arn = "arn:aws:logs:us-east-1:111122223333:log-group";
         for (operation, body, expected) in [
-            ("PutLogEvents", r#"{"logGroupName": "g", "logStreamName": "s"}"#, format!("{arn}:g:log-stream:s")),
+            (
+                "PutLogEvents",
+                r#"{"logGroupName": "g", "logStreamName": "s"}"#,
+                format!("{arn}:g:log-stream:s"),
+            ),
             ("CreateLogGroup", r#"{"logGroupName": "/a/b"}"#, format!("{arn}:/a/b:log-stream:")),
             ("DescribeLogGroups", r#"{"logGroupNamePrefix": "g"}"#, format!("{arn}::log-stream:")),
-            ("StartQuery", r#"{"logGroupNames": ["g", "h"]}"#, format!("{arn}:g:log-stream: {arn}:h:log-stream:")),
+            (
+                "StartQuery",
+                r#"{"logGroupNames": ["g", "h"]}"#,
+                format!("{arn}:g:log-stream: {arn}:h:log-stream:"),
+            ),
             (
                 "FilterLogEvents",
                 r#"{"logGroupIdentifier": "arn:aws:logs:us-east-1:444455556666:log-group:g"}"#,
@@ -243,8 +259,18 @@ mod tests {
         let arn = |rest: &str| format!("arn:aws:{rest}");
         let other = "arn:aws:kinesis:us-east-1:444455556666:stream/s";
         for (service, operation, body, expected) in [
-            ("kinesis", "PutRecord", r#"{"StreamName": "s"}"#, arn("kinesis:us-east-1:111122223333:stream/s")),
-            ("kinesis", "PutRecord", &format!(r#"{{"StreamARN": "{other}"}}"#), format!("{other} (of 444455556666)")),
+            (
+                "kinesis",
+                "PutRecord",
+                r#"{"StreamName": "s"}"#,
+                arn("kinesis:us-east-1:111122223333:stream/s"),
+            ),
+            (
+                "kinesis",
+                "PutRecord",
+                &format!(r#"{{"StreamARN": "{other}"}}"#),
+                format!("{other} (of 444455556666)"),
+            ),
             ("kinesis", "ListStreams", "{}", "*".to_owned()),
             (
                 "sqs",

@@ -181,7 +181,8 @@ impl World {
         assert!(!asks.is_empty() || service.needs_no_permission(operation));
         let mut permits = Vec::new();
         for ask in &asks {
-            let permit = self.authoriser.authorise(caller, &origin, ask);
+            let permit =
+                self.authoriser.authorise(caller, &origin, ask, &mut postern_frontdoor::Notes::default());
             permits.push(permit.map_err(|refusal| service.refused(&refusal))?);
         }
         let answer = service.serve(caller, &origin, request, permits).await?;

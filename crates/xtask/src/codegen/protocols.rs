@@ -15,8 +15,19 @@ use serde_json::Value;
 use super::botocore;
 
 /// Services whose resources are derived: by botocore's names.
-const DERIVED: &[&str] =
-    &["ecr", "firehose", "kinesis", "kms", "lambda", "logs", "secretsmanager", "sns", "sqs", "ssm", "stepfunctions"];
+const DERIVED: &[&str] = &[
+    "ecr",
+    "firehose",
+    "kinesis",
+    "kms",
+    "lambda",
+    "logs",
+    "secretsmanager",
+    "sns",
+    "sqs",
+    "ssm",
+    "stepfunctions",
+];
 
 /// Reads all models, and writes the text.
 pub fn text(data: &Path) -> anyhow::Result<String> {
@@ -72,7 +83,10 @@ fn taken<'m>(document: &'m Value, operation: &Value) -> Vec<&'m str> {
     let fits = |member: &Value| {
         let Some(of) = member.get("shape").and_then(shape) else { return false };
         is(of, "string")
-            || of.pointer("/member/shape").and_then(shape).is_some_and(|item| is(of, "list") && is(item, "string"))
+            || of
+                .pointer("/member/shape")
+                .and_then(shape)
+                .is_some_and(|item| is(of, "list") && is(item, "string"))
     };
     let members = members.into_iter().flatten().filter(|(_, member)| fits(member));
     members.map(|(name, _)| name.as_str()).collect()
