@@ -186,6 +186,15 @@ fn same_endpoints(before: &State, after: &State, account: AccountId, decided: bo
     all(before) == all(after)
 }
 
+/// Whether a command says which services there are: those are everybody's, and the operator's to say.
+fn is_of_the_operators(action: &Action) -> bool {
+    match action {
+        Action::AddService(_) | Action::RemoveService { .. } => true,
+        Action::Batch(parts) => parts.iter().any(is_of_the_operators),
+        _ => false,
+    }
+}
+
 /// A command of another account leaves all of this one's as it was.
 fn check_untouched(before: &State, after: &State, account: AccountId, command: &Command) {
     fn same<R: Resource + PartialEq>(before: &State, after: &State, account: AccountId) -> bool {
@@ -218,7 +227,7 @@ fn check_untouched(before: &State, after: &State, account: AccountId, command: &
         before.accounts.get(&account) == after.accounts.get(&account),
         before.iam.get(&account) == after.iam.get(&account),
         before.quotas.get(&account) == after.quotas.get(&account),
-        before.services == after.services,
+        before.services == after.services || is_of_the_operators(&command.action),
         tokens(before) == tokens(after),
     ];
     let touched: Vec<_> = untouched.iter().enumerate().filter(|(_, same)| !**same).map(|(n, _)| n).collect();
