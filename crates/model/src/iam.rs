@@ -1,4 +1,4 @@
-//! Who may act: users, roles, managed policies, instance profiles and access keys of an account.
+//! Who may act: users, groups of them, roles, managed policies, instance profiles and access keys of an account.
 //!
 //! Policy documents are texts here; what they mean is known to the policy language alone.
 
@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
 use crate::event::Event;
+use crate::group;
+pub use crate::group::Group;
 use crate::id::{AccountId, Timestamp};
 use crate::policy_version::{self, Versions};
 use crate::state::State;
@@ -26,13 +28,23 @@ const MAX_KEYS_PER_USER: usize = 2;
 #[expect(missing_docs, reason = "each table is named after what it holds")]
 pub struct Iam {
     pub users: OrdMap<String, Arc<User>>,
+    #[serde(default)]
+    pub groups: OrdMap<String, Arc<Group>>,
     pub roles: OrdMap<String, Arc<Role>>,
     pub policies: OrdMap<String, Arc<ManagedPolicy>>,
     pub instance_profiles: OrdMap<String, Arc<InstanceProfile>>,
     pub access_keys: OrdMap<String, Arc<AccessKey>>,
 }
 
-/// The policies of a user or role.
+impl Iam {
+    /// The ARNs of the permissions boundaries of all users and roles, as often as they are used.
+    pub fn boundaries(&self) -> impl Iterator<Item = &str> {
+        let of_users = self.users.values().filter_map(|user| user.permissions_boundary.as_deref());
+        of_users.chain(self.roles.values().filter_map(|role| role.permissions_boundary.as_deref()))
+    }
+}
+
+/// The policies of a user, group or role.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct IdentityPolicies {
     /// Documents of its own, by name.
@@ -52,6 +64,12 @@ pub struct User {
     pub unique_id: String,
     /// What it may do.
     pub policies: IdentityPolicies,
+    /// The ARN of the managed policy that it may not do more than.
+    #[serde(default)]
+    pub permissions_boundary: Option<String>,
+    /// The names of the groups that it is in. INVARIANT: each of them is there.
+    #[serde(default)]
+    pub groups: BTreeSet<String>,
     /// Since when.
     pub created_at: Timestamp,
     /// What people wrote on it.
@@ -75,6 +93,9 @@ pub struct Role {
     pub max_session_seconds: u32,
     /// What it may do.
     pub policies: IdentityPolicies,
+    /// The ARN of the managed policy that it may not do more than.
+    #[serde(default)]
+    pub permissions_boundary: Option<String>,
     /// Since when.
     pub created_at: Timestamp,
     /// What people wrote on it.
@@ -160,6 +181,8 @@ pub enum IamAction {
     CreateUser {
         name: String,
         path: String,
+        #[serde(default)]
+        permissions_boundary: Option<String>,
         tags: TagSet,
     },
     DeleteUser {
@@ -171,6 +194,8 @@ pub enum IamAction {
         trust_policy: String,
         description: String,
         max_session_seconds: u32,
+        #[serde(default)]
+        permissions_boundary: Option<String>,
         tags: TagSet,
     },
     DeleteRole {
@@ -179,6 +204,31 @@ pub enum IamAction {
     UpdateTrustPolicy {
         role: String,
         document: String,
+    },
+    /// None takes the boundary away.
+    SetPermissionsBoundary {
+        identity: Bounded,
+        arn: Option<String>,
+    },
+    CreateGroup {
+        name: String,
+        path: String,
+    },
+    UpdateGroup {
+        name: String,
+        new_name: Option<String>,
+        new_path: Option<String>,
+    },
+    DeleteGroup {
+        name: String,
+    },
+    AddUserToGroup {
+        group: String,
+        user: String,
+    },
+    RemoveUserFromGroup {
+        group: String,
+        user: String,
     },
     PutInlinePolicy {
         identity: Identity,
@@ -294,10 +344,20 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// A user or a role, by name.
+/// What has policies: a user, a group or a role, by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Identity {
+    User(String),
+    Group(String),
+    Role(String),
+}
+
+/// What can have a permissions boundary: a user or a role, by name. A group cannot ("Permissions boundaries for IAM
+/// entities").
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Bounded {
     User(String),
     Role(String),
 }
@@ -332,7 +392,7 @@ pub fn find_key<'a>(state: &'a State, id: &str) -> Option<(AccountId, &'a Arc<Ac
 }
 
 /// AWS's unique ids: a prefix that tells the kind, and seventeen letters and digits of base 32.
-fn unique_id(txn: &mut Txn, prefix: &str) -> String {
+pub(crate) fn unique_id(txn: &mut Txn, prefix: &str) -> String {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let mut bits = (u128::from(txn.next_random()) << 64) | u128::from(txn.next_random());
     let mut id = prefix.to_owned();
@@ -345,7 +405,7 @@ fn unique_id(txn: &mut Txn, prefix: &str) -> String {
 }
 
 /// Names are letters, digits and `+=,.@_-`, at most 128 (64 for users and roles) of them.
-fn check_name(kind: &'static str, name: &str, longest: usize) -> Result<(), ModelError> {
+pub(crate) fn check_name(kind: &'static str, name: &str, longest: usize) -> Result<(), ModelError> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
     if name.is_empty() || name.len() > longest || !name.chars().all(fits) {
         return Err(ModelError::IdentityName { kind, name: name.to_owned() });
@@ -354,7 +414,7 @@ fn check_name(kind: &'static str, name: &str, longest: usize) -> Result<(), Mode
 }
 
 /// Names are unique in an account whatever their case ("IAM identifiers").
-fn absent<'a>(
+pub(crate) fn absent<'a>(
     kind: &'static str,
     mut names: impl ExactSizeIterator<Item = &'a String>,
     name: &str,
@@ -370,7 +430,7 @@ fn absent<'a>(
 }
 
 /// Changes one entry of a table.
-fn edit<T: Clone>(
+pub(crate) fn edit<T: Clone>(
     kind: &'static str,
     table: &mut OrdMap<String, Arc<T>>,
     name: &str,
@@ -381,11 +441,11 @@ fn edit<T: Clone>(
     change(Arc::make_mut(found))
 }
 
-fn in_use(kind: &'static str, name: &str, what: &'static str) -> ModelError {
+pub(crate) fn in_use(kind: &'static str, name: &str, what: &'static str) -> ModelError {
     ModelError::IdentityInUse { kind, name: name.to_owned(), what }
 }
 
-fn missing(kind: &'static str, name: &str) -> ModelError {
+pub(crate) fn missing(kind: &'static str, name: &str) -> ModelError {
     ModelError::IdentityNotFound { kind, name: name.to_owned() }
 }
 
@@ -419,6 +479,7 @@ fn edit_policies(
 ) -> Result<(), ModelError> {
     match identity {
         Identity::User(name) => edit("user", &mut iam.users, name, |user| change(&mut user.policies)),
+        Identity::Group(name) => edit("group", &mut iam.groups, name, |group| change(&mut group.policies)),
         Identity::Role(name) => edit("role", &mut iam.roles, name, |role| change(&mut role.policies)),
     }
 }
@@ -429,11 +490,23 @@ pub(crate) fn apply(txn: &mut Txn, action: IamAction) -> Result<(), ModelError> 
 
 fn apply_to(iam: &mut Iam, txn: &mut Txn, action: IamAction) -> Result<(), ModelError> {
     match action {
-        IamAction::CreateUser { name, path, tags } => create_user(iam, txn, name, path, &tags),
+        IamAction::CreateUser { name, path, permissions_boundary, tags } => {
+            check_boundary(iam, permissions_boundary.as_deref())?;
+            create_user(iam, txn, name, path, permissions_boundary, &tags)
+        }
         IamAction::DeleteUser { name } => delete_user(iam, &name),
-        IamAction::CreateRole { name, path, trust_policy, description, max_session_seconds, tags } => {
+        IamAction::CreateRole {
+            name,
+            path,
+            trust_policy,
+            description,
+            max_session_seconds,
+            permissions_boundary,
+            tags,
+        } => {
             check_name("role", &name, 64)?;
             absent("role", iam.roles.keys(), &name)?;
+            check_boundary(iam, permissions_boundary.as_deref())?;
             let unique_id = unique_id(txn, "AROA");
             let role = Role {
                 name: name.clone(),
@@ -443,6 +516,7 @@ fn apply_to(iam: &mut Iam, txn: &mut Txn, action: IamAction) -> Result<(), Model
                 description,
                 max_session_seconds,
                 policies: IdentityPolicies::default(),
+                permissions_boundary,
                 created_at: txn.at,
                 tags: tag::collect(&tags)?,
             };
@@ -454,6 +528,12 @@ fn apply_to(iam: &mut Iam, txn: &mut Txn, action: IamAction) -> Result<(), Model
             role.trust_policy = document;
             Ok(())
         }),
+        IamAction::SetPermissionsBoundary { identity, arn } => set_boundary(iam, &identity, arn),
+        IamAction::CreateGroup { name, path } => group::create(iam, txn, name, path),
+        IamAction::UpdateGroup { name, new_name, new_path } => group::update(iam, &name, new_name, new_path),
+        IamAction::DeleteGroup { name } => group::delete(iam, &name),
+        IamAction::AddUserToGroup { group, user } => group::add_user(iam, txn, group, &user),
+        IamAction::RemoveUserFromGroup { group, user } => group::remove_user(iam, &group, &user),
         IamAction::PutInlinePolicy { identity, policy, document } => {
             check_name("policy", &policy, 128)?;
             edit_policies(iam, &identity, |policies| {
@@ -576,6 +656,7 @@ fn create_user(
     txn: &mut Txn,
     name: String,
     path: String,
+    permissions_boundary: Option<String>,
     tags: &TagSet,
 ) -> Result<(), ModelError> {
     check_name("user", &name, 64)?;
@@ -583,7 +664,16 @@ fn create_user(
     let unique_id = unique_id(txn, "AIDA");
     let policies = IdentityPolicies::default();
     let tags = tag::collect(tags)?;
-    let user = User { name: name.clone(), path, unique_id, policies, created_at: txn.at, tags };
+    let user = User {
+        name: name.clone(),
+        path,
+        unique_id,
+        policies,
+        permissions_boundary,
+        groups: BTreeSet::new(),
+        created_at: txn.at,
+        tags,
+    };
     iam.users.insert(name, Arc::new(user));
     Ok(())
 }
@@ -595,6 +685,9 @@ fn delete_user(iam: &mut Iam, name: &str) -> Result<(), ModelError> {
     }
     if iam.access_keys.values().any(|key| key.owner == KeyOwner::User(name.to_owned())) {
         return Err(in_use("user", name, "access keys"));
+    }
+    if !user.groups.is_empty() {
+        return Err(in_use("user", name, "groups"));
     }
     iam.users.remove(name);
     Ok(())
@@ -642,6 +735,30 @@ fn create_policy(
     Ok(())
 }
 
+/// A boundary is a managed policy that could be attached.
+fn check_boundary(iam: &Iam, arn: Option<&str>) -> Result<(), ModelError> {
+    arn.map_or(Ok(()), |arn| check_attachable(iam, arn).map_err(|_| missing("boundary", arn)))
+}
+
+fn set_boundary(iam: &mut Iam, identity: &Bounded, arn: Option<String>) -> Result<(), ModelError> {
+    check_boundary(iam, arn.as_deref())?;
+    let replace = |kind, name: &String, boundary: &mut Option<String>| {
+        if arn.is_none() && boundary.is_none() {
+            return Err(ModelError::IdentityNotFound { kind, name: name.clone() });
+        }
+        *boundary = arn;
+        Ok(())
+    };
+    match identity {
+        Bounded::User(name) => edit("user", &mut iam.users, name, |user| {
+            replace("user boundary", name, &mut user.permissions_boundary)
+        }),
+        Bounded::Role(name) => edit("role", &mut iam.roles, name, |role| {
+            replace("role boundary", name, &mut role.permissions_boundary)
+        }),
+    }
+}
+
 /// A policy that can be attached is the account's own, or one of AWS's, which no state holds: which of those there are
 /// is for the caller to know.
 fn check_attachable(iam: &Iam, arn: &str) -> Result<(), ModelError> {
@@ -653,8 +770,9 @@ fn check_attachable(iam: &Iam, arn: &str) -> Result<(), ModelError> {
 
 fn delete_policy(iam: &mut Iam, arn: &str) -> Result<(), ModelError> {
     let attached = iam.users.values().any(|user| user.policies.attached.contains(arn))
+        || iam.groups.values().any(|group| group.policies.attached.contains(arn))
         || iam.roles.values().any(|role| role.policies.attached.contains(arn));
-    if attached {
+    if attached || iam.boundaries().any(|boundary| boundary == arn) {
         return Err(in_use("policy", arn, "identities attached"));
     }
     let policy = iam.policies.get(arn).ok_or_else(|| missing("policy", arn))?;

@@ -47,12 +47,24 @@ const INVARIANTS: &[(&str, Check)] = &[
     ),
     ("targets of kinds that fit their groups are there", targets),
     ("an endpoint service has a load balancer of its owner's", endpoint_services),
+    ("a user is in groups, and limited by policies, that are there", identities),
 ];
 
 /// The rules that `state` breaks. Empty for every state that [`crate::apply`] returns.
 pub fn check(state: &State) -> Vec<Violation> {
     let broken = INVARIANTS.iter().flat_map(|(invariant, check)| {
         check(state).into_iter().map(move |detail| Violation { invariant, detail })
+    });
+    broken.collect()
+}
+
+fn identities(state: &State) -> Vec<String> {
+    let broken = state.iam.iter().flat_map(|(account, iam)| {
+        let of_groups = iam.users.values().flat_map(|user| &user.groups);
+        let groups = of_groups.filter(|group| !iam.groups.contains_key(*group)).map(String::as_str);
+        let own = |arn: &&str| !arn.starts_with("arn:aws:iam::aws:");
+        let boundaries = iam.boundaries().filter(own).filter(|arn| !iam.policies.contains_key(*arn));
+        groups.chain(boundaries).map(move |name| format!("{account}: {name}")).collect::<Vec<_>>()
     });
     broken.collect()
 }

@@ -20,6 +20,7 @@ pub mod endpoint_service;
 pub mod error;
 pub mod event;
 pub mod gateway;
+pub mod group;
 pub mod iam;
 pub mod id;
 pub mod instance;

@@ -20,6 +20,12 @@ decided by: [{'SourcePolicyId': 'lists', 'SourcePolicyType': 'user', 'StartPosit
 'EndPosition': {'Line': 1, 'Column': 110}}]
 across accounts: {'IAM Policy': 'allowed', 'Resource Policy': 'implicitDeny'}
 keys: ['aws:username']
+boundary: arn:aws:iam::aws:policy/AmazonS3FullAccess
+members: ['bob']
+used by: ['admins']
+beyond the boundary: AccessDenied
+of the group: 2
+out of the group: AccessDenied
 session: arn:aws:sts::111122223333:assumed-role/app/here
 session without token: InvalidClientTokenId
 session with a broken token: InvalidClientTokenId

@@ -369,16 +369,37 @@ async fn prepare(world: &World) {
             json!({ "RoleName": "app", "Tags": [{ "Key": "a", "Value": "1" }, { "Key": "b", "Value": "2" }] }),
         ),
         ("TagUser", json!({ "UserName": "ana", "Tags": two })),
+        ("CreateGroup", json!({ "GroupName": "staff" })),
+        ("CreateGroup", json!({ "GroupName": "zoo", "Path": "/sub/" })),
+        ("CreateGroup", json!({ "GroupName": "bare" })),
+        ("AddUserToGroup", json!({ "GroupName": "staff", "UserName": "ana" })),
+        ("AddUserToGroup", json!({ "GroupName": "staff", "UserName": "bob" })),
+        ("AddUserToGroup", json!({ "GroupName": "zoo", "UserName": "ana" })),
+        ("CreateUser", json!({ "UserName": "limited", "PermissionsBoundary": own })),
+        (
+            "CreateRole",
+            json!({ "RoleName": "limited", "PermissionsBoundary": own,
+                    "AssumeRolePolicyDocument": trust(EC2, "{}") }),
+        ),
+        ("PutUserPermissionsBoundary", json!({ "UserName": "bob", "PermissionsBoundary": own })),
+        ("PutRolePermissionsBoundary", json!({ "RoleName": "zoo", "PermissionsBoundary": own })),
         ("TagPolicy", json!({ "PolicyArn": own, "Tags": two })),
         ("TagInstanceProfile", json!({ "InstanceProfileName": "app", "Tags": two })),
     ] {
         world.iam(&root, operation, parameters).await.unwrap();
     }
     let aws = "arn:aws:iam::aws:policy/AmazonS3FullAccess";
-    for (kind, name) in [("User", "ana"), ("Role", "app"), ("User", "bob"), ("Role", "zoo")] {
+    for (kind, name) in [
+        ("User", "ana"),
+        ("Role", "app"),
+        ("Group", "staff"),
+        ("User", "bob"),
+        ("Role", "zoo"),
+        ("Group", "zoo"),
+    ] {
         let named = format!("{kind}Name");
         let free = "arn:aws:iam::111122223333:policy/sub/free";
-        let whole = name == "ana" || name == "app";
+        let whole = ["ana", "app", "staff"].contains(&name);
         for arn in [own, free, aws].into_iter().skip(usize::from(!whole)) {
             let attach = json!({ &named: name, "PolicyArn": arn });
             world.iam(&root, &format!("Attach{kind}Policy"), attach).await.unwrap();
@@ -411,6 +432,21 @@ fn baseline(_: &World, operation: &str) -> Json {
         "CreatePolicy" => json!({ "PolicyName": "new", "PolicyDocument": document }),
         "CreateInstanceProfile" => json!({ "InstanceProfileName": "new" }),
         "CreateAccessKey" => json!({ "UserName": "bare" }),
+        "CreateGroup" => json!({ "GroupName": "new" }),
+        "GetGroup" | "ListGroupPolicies" | "ListAttachedGroupPolicies" => json!({ "GroupName": "staff" }),
+        "UpdateGroup" => json!({ "GroupName": "staff", "NewGroupName": "renamed" }),
+        "DeleteGroup" => json!({ "GroupName": "bare" }),
+        "AddUserToGroup" => json!({ "GroupName": "bare", "UserName": "ana" }),
+        "RemoveUserFromGroup" => json!({ "GroupName": "staff", "UserName": "ana" }),
+        "GetGroupPolicy" | "DeleteGroupPolicy" => json!({ "GroupName": "staff", "PolicyName": "one" }),
+        "PutGroupPolicy" => json!({ "GroupName": "staff", "PolicyName": "new", "PolicyDocument": document }),
+        "AttachGroupPolicy" => json!({ "GroupName": "bare", "PolicyArn": own }),
+        "DetachGroupPolicy" => json!({ "GroupName": "staff", "PolicyArn": own }),
+        "PutUserPermissionsBoundary" => json!({ "UserName": "ana", "PermissionsBoundary": own }),
+        "PutRolePermissionsBoundary" => json!({ "RoleName": "app", "PermissionsBoundary": own }),
+        "DeleteUserPermissionsBoundary" => json!({ "UserName": "limited" }),
+        "DeleteRolePermissionsBoundary" => json!({ "RoleName": "limited" }),
+        "ListEntitiesForPolicy" => json!({ "PolicyArn": own }),
         "GetUser" | "DeleteUser" => json!({ "UserName": "bare" }),
         "ListUserPolicies" | "ListAttachedUserPolicies" | "ListAccessKeys" => json!({ "UserName": "ana" }),
         "GetUserPolicy" | "DeleteUserPolicy" => json!({ "UserName": "ana", "PolicyName": "one" }),
@@ -455,7 +491,7 @@ fn baseline(_: &World, operation: &str) -> Json {
         "UpdateAccessKey" => {
             json!({ "UserName": "ana", "AccessKeyId": "AKIAFIRSTFIRSTFIRST1", "Status": "Inactive" })
         }
-        "ListUsers" | "ListRoles" | "ListPolicies" | "ListInstanceProfiles" => json!({}),
+        "ListUsers" | "ListGroups" | "ListRoles" | "ListPolicies" | "ListInstanceProfiles" => json!({}),
         "SimulateCustomPolicy" => {
             json!({ "PolicyInputList": [simulated()], "ActionNames": ["s3:GetObject", "s3:PutObject"] })
         }
@@ -484,6 +520,12 @@ fn another(operation: &str, member: &Member) -> Json {
             json!("other")
         }
         (_, "RoleName") if operation.starts_with("Create") => json!("other"),
+        ("CreateGroup", "GroupName") => json!("other"),
+        ("AddUserToGroup", "GroupName") => json!("staff"),
+        (_, "GroupName") => json!("zoo"),
+        (_, "NewGroupName") => json!("other"),
+        (_, "NewPath") => json!("/elsewhere/"),
+        (_, "EntityFilter") => json!("Role"),
         ("ListGroupsForUser", "UserName") => json!("nobody"),
         (_, "UserName") => json!("bob"),
         (_, "RoleName") => json!("zoo"),
@@ -526,10 +568,7 @@ fn another(operation: &str, member: &Member) -> Json {
         (_, "TagKeys") => json!(["b"]),
         // Versions are paged by what sorts the newest first.
         ("ListPolicyVersions", "Marker") => sorted_first("9999999999"),
-        ("ListGroupsForUser", "Marker") => json!("*"),
         (_, "Marker") => sorted_first("zzz"),
-        // A user is in no group, so that only what cannot be makes a difference.
-        ("ListGroupsForUser", "MaxItems") => json!(0),
         (_, "MaxItems") => json!(1),
         ("GetPolicyVersion", "VersionId") => json!("v2"),
         (_, "VersionId") => json!("v3"),
@@ -609,5 +648,5 @@ async fn no_parameter_of_any_operation_is_ignored() {
             }
         }
     }
-    assert!(seen > 90, "{seen}");
+    assert!(seen > 130, "{seen}");
 }

@@ -1,13 +1,18 @@
 //! "IAM identifiers", "IAM and AWS STS quotas" and the delete conflicts in the IAM user guide.
 
-use postern_model::iam::{IamAction, Identity, Secret, find_key};
+use postern_model::iam::{Bounded, IamAction, Identity, Secret, find_key};
 use postern_model::instance::{InstanceChange, Launch};
 use postern_model::*;
 
 use crate::world::{World, launch};
 
 fn user(name: &str) -> Action {
-    Action::Iam(IamAction::CreateUser { name: name.to_owned(), path: "/".to_owned(), tags: Vec::new() })
+    Action::Iam(IamAction::CreateUser {
+        name: name.to_owned(),
+        path: "/".to_owned(),
+        permissions_boundary: None,
+        tags: Vec::new(),
+    })
 }
 
 fn role(name: &str) -> Action {
@@ -17,8 +22,17 @@ fn role(name: &str) -> Action {
         trust_policy: "{}".to_owned(),
         description: String::new(),
         max_session_seconds: 3_600,
+        permissions_boundary: None,
         tags: Vec::new(),
     })
+}
+
+fn group(name: &str) -> Action {
+    Action::Iam(IamAction::CreateGroup { name: name.to_owned(), path: "/".to_owned() })
+}
+
+fn member(group: &str, user: &str) -> Action {
+    Action::Iam(IamAction::AddUserToGroup { group: group.to_owned(), user: user.to_owned() })
 }
 
 fn policy(name: &str, path: &str) -> Action {
@@ -58,6 +72,7 @@ fn names_are_unique_whatever_their_case() {
     for (kind, make) in [
         ("user", user as fn(&str) -> Action),
         ("role", role),
+        ("group", group),
         ("instance profile", profile),
         ("policy", |name| policy(name, "/")),
     ] {
@@ -211,4 +226,90 @@ fn an_account_that_is_not_there_can_do_nothing() {
     let create = || Action::CreateAccount { name: String::new(), root_key: None };
     world.run(create());
     assert_eq!(world.refusal(create()), ModelError::AccountExists(stranger));
+}
+
+#[test]
+fn a_group_keeps_its_users_under_a_new_name_and_stays_while_it_has_any() {
+    let mut world = World::new();
+    for action in [user("ana"), user("bob"), group("old"), group("other"), member("old", "ana")] {
+        world.run(action);
+    }
+    let rename = |from: &str, to: &str| {
+        let (name, new_name) = (from.to_owned(), Some(to.to_owned()));
+        Action::Iam(IamAction::UpdateGroup { name, new_name, new_path: Some("/team/".to_owned()) })
+    };
+    let exists = ModelError::IdentityExists { kind: "group", name: "OTHER".to_owned() };
+    assert_eq!(world.refusal(rename("old", "OTHER")), exists);
+    world.run(rename("old", "New"));
+    // Another spelling of its own name is no other group's.
+    world.run(rename("New", "new"));
+    let groups_of = |world: &World, name: &str| {
+        let iam = world.state.iam.values().find(|iam| iam.users.contains_key(name)).cloned();
+        iam.and_then(|iam| iam.users.get(name).map(|user| user.groups.iter().cloned().collect::<Vec<_>>()))
+    };
+    assert_eq!(groups_of(&world, "ana"), Some(vec!["new".to_owned()]));
+
+    assert_eq!(world.refusal(member("old", "ana")), missing("group", "old"));
+    assert_eq!(world.refusal(member("new", "eve")), missing("user", "eve"));
+    let delete = || Action::Iam(IamAction::DeleteGroup { name: "new".to_owned() });
+    assert_eq!(world.refusal(delete()), in_use("group", "new", "users"));
+    let delete_user = || Action::Iam(IamAction::DeleteUser { name: "ana".to_owned() });
+    assert_eq!(world.refusal(delete_user()), in_use("user", "ana", "groups"));
+    let remove = |user: &str| {
+        Action::Iam(IamAction::RemoveUserFromGroup { group: "new".to_owned(), user: user.to_owned() })
+    };
+    world.run(remove("bob"));
+    world.run(remove("ana"));
+    world.run(delete_user());
+    let identity = || Identity::Group("new".to_owned());
+    let document = "{}".to_owned();
+    world.run(Action::Iam(IamAction::PutInlinePolicy {
+        identity: identity(),
+        policy: "p".to_owned(),
+        document,
+    }));
+    assert_eq!(world.refusal(delete()), in_use("group", "new", "policies"));
+    world.run(Action::Iam(IamAction::DeleteInlinePolicy { identity: identity(), policy: "p".to_owned() }));
+    world.run(delete());
+}
+
+#[test]
+fn a_user_is_in_ten_groups_at_most() {
+    let mut world = World::new();
+    world.run(user("ana"));
+    for number in 0..=10 {
+        world.run(group(&format!("g{number}")));
+    }
+    for number in 0..10 {
+        world.run(member(&format!("g{number}"), "ana"));
+    }
+    let limit = ModelError::Limit { what: "groups of a user", limit: 10 };
+    assert_eq!(world.refusal(member("g10", "ana")), limit);
+    // Being there already is no more.
+    world.run(member("g9", "ana"));
+}
+
+#[test]
+fn a_boundary_is_a_policy_that_is_there_and_stays_while_it_limits() {
+    let mut world = World::new();
+    world.run(user("ana"));
+    world.run(role("app"));
+    world.run(policy("limit", "/"));
+    let iam = world.state.iam.values().find(|iam| !iam.policies.is_empty()).cloned().unwrap();
+    let arn = iam.policies.keys().next().unwrap().clone();
+    let set = |identity: Bounded, arn: Option<&str>| {
+        Action::Iam(IamAction::SetPermissionsBoundary { identity, arn: arn.map(str::to_owned) })
+    };
+    let (ana, app) = (|| Bounded::User("ana".to_owned()), || Bounded::Role("app".to_owned()));
+    let none = "arn:aws:iam::999999999999:policy/none";
+    assert_eq!(world.refusal(set(ana(), Some(none))), missing("boundary", none));
+    assert_eq!(world.refusal(set(ana(), None)), missing("user boundary", "ana"));
+    assert_eq!(world.refusal(set(app(), None)), missing("role boundary", "app"));
+    world.run(set(ana(), Some(&arn)));
+    world.run(set(app(), Some(&arn)));
+    let delete = || Action::Iam(IamAction::DeletePolicy { arn: arn.clone() });
+    world.run(set(ana(), None));
+    assert_eq!(world.refusal(delete()), in_use("policy", &arn, "identities attached"));
+    world.run(set(app(), None));
+    world.run(delete());
 }

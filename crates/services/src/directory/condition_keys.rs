@@ -13,6 +13,7 @@ const SERVICE_KEYS: &[&str] = &[
     "dynamodb:returnvalues",
     "dynamodb:select",
     "iam:passedtoservice",
+    "iam:permissionsboundary",
     "iam:policyarn",
     "s3:authtype",
     "s3:delimiter",

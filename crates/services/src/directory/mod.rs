@@ -15,7 +15,7 @@ use postern_frontdoor::authorise::Welcoming;
 use postern_frontdoor::caller::Identity;
 use postern_frontdoor::{Caller, Credential, CredentialError, Directory, EndpointPolicy, SessionPolicy};
 use postern_model::endpoint::EndpointKind;
-use postern_model::iam::{Iam, IdentityPolicies, KeyOwner, Role, User, find_key, profile};
+use postern_model::iam::{Group, Iam, IdentityPolicies, KeyOwner, Role, User, find_key, profile};
 use postern_model::instance::Instance;
 use postern_model::{AccountId, Action, ModelError, State, VpcEndpointId};
 use postern_policy::{Arn, Kind, NamedPolicy, PolicyDocument, PolicySet, Principal};
@@ -131,6 +131,13 @@ impl RegionDirectory {
         Ok(())
     }
 
+    fn set_boundary(&self, set: &mut PolicySet, iam: &Iam, arn: Option<&str>) -> Result<(), String> {
+        match arn {
+            None => Ok(()),
+            Some(arn) => set.set_boundary(self.managed(iam, arn)?).map_err(|error| error.name),
+        }
+    }
+
     fn named(&self, kind: Kind, name: &str, text: &str) -> Result<NamedPolicy, String> {
         let document = self.document(kind, text).map_err(|_| name.to_owned())?;
         Ok(NamedPolicy::new(name, document))
@@ -191,12 +198,19 @@ impl Directory for RegionDirectory {
                 let own = |user: &&Arc<User>| caller.user_id.as_ref() == Some(&user.unique_id);
                 let user = iam.users.get(name).filter(own).ok_or_else(|| format!("user/{name}"))?;
                 self.add_policies(&mut set, iam, &format!("user/{name}"), &user.policies)?;
+                for group in &user.groups {
+                    // INVARIANT: what cannot be read may have held a Deny, so it refuses.
+                    let found = iam.groups.get(group).ok_or_else(|| format!("group/{group}"))?;
+                    self.add_policies(&mut set, iam, &format!("group/{group}"), &found.policies)?;
+                }
+                self.set_boundary(&mut set, iam, user.permissions_boundary.as_deref())?;
             }
             Identity::Role(name) => {
                 let id = caller.user_id.as_ref().and_then(|id| id.split(':').next());
                 let own = |role: &&Arc<Role>| id == Some(role.unique_id.as_str());
                 let role = iam.roles.get(name).filter(own).ok_or_else(|| format!("role/{name}"))?;
                 self.add_policies(&mut set, iam, &format!("role/{name}"), &role.policies)?;
+                self.set_boundary(&mut set, iam, role.permissions_boundary.as_deref())?;
             }
         }
         for policy in &caller.session_policies {
@@ -328,6 +342,11 @@ fn session_caller(state: &State, key: &str, claims: Claims) -> Option<Caller> {
 /// The ARN of a user.
 pub fn user_arn(account: AccountId, user: &User) -> String {
     format!("arn:aws:iam::{account}:user{}{}", user.path, user.name)
+}
+
+/// The ARN of a group.
+pub fn group_arn(account: AccountId, group: &Group) -> String {
+    format!("arn:aws:iam::{account}:group{}{}", group.path, group.name)
 }
 
 /// The ARN of a role.

@@ -8,10 +8,10 @@ use postern_frontdoor::{Ask, Caller};
 use postern_model::iam::Iam;
 use postern_model::{AccountId, State, Tags};
 use postern_policy::Context;
-use postern_wire::iam::{Request, Tag};
+use postern_wire::iam::{Request, Tag, UpdateGroupRequest};
 
 use super::shape::profile_arn;
-use crate::directory::{role_arn, user_arn};
+use crate::directory::{group_arn, role_arn, user_arn};
 
 struct Namer<'a> {
     account: AccountId,
@@ -41,33 +41,45 @@ pub(super) fn asks(state: &State, account: AccountId, caller: &Caller, request: 
             (role, context.with("iam:PassedToService", "ec2.amazonaws.com")),
         ));
     }
+    if let Request::UpdateGroup(request) = request {
+        // Who renames a group needs to be allowed to under both names ("UpdateGroup" in the IAM API reference).
+        let renamed = namer.renamed_group(request);
+        asks.extend(renamed.map(|arn| ask("iam:UpdateGroup".to_owned(), (arn, Context::new()))));
+    }
     asks
 }
 
 impl Namer<'_> {
     fn target(&self, request: &Request) -> Target {
         match request {
-            Request::CreateRole(r) => self.made("role", r.path.as_deref(), r.role_name.as_deref(), &r.tags),
+            Request::CreateRole(r) => bounded(
+                self.made("role", r.path.as_deref(), r.role_name.as_deref(), &r.tags),
+                r.permissions_boundary.as_deref(),
+            ),
             Request::CreatePolicy(r) => {
                 self.made("policy", r.path.as_deref(), r.policy_name.as_deref(), &r.tags)
             }
             Request::CreateInstanceProfile(r) => {
                 self.made("instance-profile", r.path.as_deref(), r.instance_profile_name.as_deref(), &r.tags)
             }
-            Request::CreateUser(r) => self.made("user", r.path.as_deref(), r.user_name.as_deref(), &r.tags),
+            Request::CreateUser(r) => bounded(
+                self.made("user", r.path.as_deref(), r.user_name.as_deref(), &r.tags),
+                r.permissions_boundary.as_deref(),
+            ),
+            Request::CreateGroup(r) => self.made("group", r.path.as_deref(), r.group_name.as_deref(), &[]),
 
             Request::GetRole(r) => self.role(r.role_name.as_deref()),
             Request::DeleteRole(r) => self.role(r.role_name.as_deref()),
             Request::UpdateAssumeRolePolicy(r) => self.role(r.role_name.as_deref()),
-            Request::PutRolePolicy(r) => self.role(r.role_name.as_deref()),
+            Request::PutRolePolicy(r) => self.bounded_role(r.role_name.as_deref()),
             Request::GetRolePolicy(r) => self.role(r.role_name.as_deref()),
-            Request::DeleteRolePolicy(r) => self.role(r.role_name.as_deref()),
+            Request::DeleteRolePolicy(r) => self.bounded_role(r.role_name.as_deref()),
             Request::ListRolePolicies(r) => self.role(r.role_name.as_deref()),
             Request::AttachRolePolicy(r) => {
-                with_policy(self.role(r.role_name.as_deref()), r.policy_arn.as_deref())
+                with_policy(self.bounded_role(r.role_name.as_deref()), r.policy_arn.as_deref())
             }
             Request::DetachRolePolicy(r) => {
-                with_policy(self.role(r.role_name.as_deref()), r.policy_arn.as_deref())
+                with_policy(self.bounded_role(r.role_name.as_deref()), r.policy_arn.as_deref())
             }
             Request::ListAttachedRolePolicies(r) => self.role(r.role_name.as_deref()),
             Request::ListInstanceProfilesForRole(r) => self.role(r.role_name.as_deref()),
@@ -88,6 +100,24 @@ impl Namer<'_> {
             }
             Request::ListInstanceProfileTags(r) => self.profile(r.instance_profile_name.as_deref()),
 
+            Request::GetGroup(r) => self.group(r.group_name.as_deref()),
+            Request::UpdateGroup(r) => self.group(r.group_name.as_deref()),
+            Request::DeleteGroup(r) => self.group(r.group_name.as_deref()),
+            Request::AddUserToGroup(r) => self.group(r.group_name.as_deref()),
+            Request::RemoveUserFromGroup(r) => self.group(r.group_name.as_deref()),
+            Request::PutGroupPolicy(r) => self.group(r.group_name.as_deref()),
+            Request::GetGroupPolicy(r) => self.group(r.group_name.as_deref()),
+            Request::DeleteGroupPolicy(r) => self.group(r.group_name.as_deref()),
+            Request::ListGroupPolicies(r) => self.group(r.group_name.as_deref()),
+            Request::ListAttachedGroupPolicies(r) => self.group(r.group_name.as_deref()),
+            Request::AttachGroupPolicy(r) => {
+                with_policy(self.group(r.group_name.as_deref()), r.policy_arn.as_deref())
+            }
+            Request::DetachGroupPolicy(r) => {
+                with_policy(self.group(r.group_name.as_deref()), r.policy_arn.as_deref())
+            }
+
+            Request::ListEntitiesForPolicy(r) => self.policy(r.policy_arn.as_deref()),
             Request::GetPolicy(r) => self.policy(r.policy_arn.as_deref()),
             Request::GetPolicyVersion(r) => self.policy(r.policy_arn.as_deref()),
             Request::DeletePolicy(r) => self.policy(r.policy_arn.as_deref()),
@@ -97,6 +127,14 @@ impl Namer<'_> {
             Request::SetDefaultPolicyVersion(r) => self.policy(r.policy_arn.as_deref()),
             Request::UpdateRole(r) => self.role(r.role_name.as_deref()),
 
+            Request::PutRolePermissionsBoundary(r) => {
+                bounded(self.role(r.role_name.as_deref()), r.permissions_boundary.as_deref())
+            }
+            Request::DeleteRolePermissionsBoundary(r) => self.bounded_role(r.role_name.as_deref()),
+            Request::PutUserPermissionsBoundary(r) => {
+                bounded(self.user(r.user_name.as_deref()), r.permissions_boundary.as_deref())
+            }
+            Request::DeleteUserPermissionsBoundary(r) => self.bounded_user(r.user_name.as_deref()),
             Request::GetInstanceProfile(r) => self.profile(r.instance_profile_name.as_deref()),
             Request::DeleteInstanceProfile(r) => self.profile(r.instance_profile_name.as_deref()),
             Request::AddRoleToInstanceProfile(r) => self.profile(r.instance_profile_name.as_deref()),
@@ -104,16 +142,16 @@ impl Namer<'_> {
 
             Request::GetUser(r) => self.user(r.user_name.as_deref()),
             Request::DeleteUser(r) => self.user(r.user_name.as_deref()),
-            Request::PutUserPolicy(r) => self.user(r.user_name.as_deref()),
+            Request::PutUserPolicy(r) => self.bounded_user(r.user_name.as_deref()),
             Request::GetUserPolicy(r) => self.user(r.user_name.as_deref()),
-            Request::DeleteUserPolicy(r) => self.user(r.user_name.as_deref()),
+            Request::DeleteUserPolicy(r) => self.bounded_user(r.user_name.as_deref()),
             Request::ListGroupsForUser(r) => self.user(r.user_name.as_deref()),
             Request::ListUserPolicies(r) => self.user(r.user_name.as_deref()),
             Request::AttachUserPolicy(r) => {
-                with_policy(self.user(r.user_name.as_deref()), r.policy_arn.as_deref())
+                with_policy(self.bounded_user(r.user_name.as_deref()), r.policy_arn.as_deref())
             }
             Request::DetachUserPolicy(r) => {
-                with_policy(self.user(r.user_name.as_deref()), r.policy_arn.as_deref())
+                with_policy(self.bounded_user(r.user_name.as_deref()), r.policy_arn.as_deref())
             }
             Request::ListAttachedUserPolicies(r) => self.user(r.user_name.as_deref()),
             Request::CreateAccessKey(r) => self.user(r.user_name.as_deref()),
@@ -121,6 +159,7 @@ impl Namer<'_> {
             Request::ListAccessKeys(r) => self.user(r.user_name.as_deref()),
             Request::UpdateAccessKey(r) => self.user(r.user_name.as_deref()),
 
+            Request::ListGroups(r) => self.list("group", r.path_prefix.as_deref()),
             Request::ListRoles(r) => self.list("role", r.path_prefix.as_deref()),
             Request::ListUsers(r) => self.list("user", r.path_prefix.as_deref()),
             Request::ListInstanceProfiles(r) => self.list("instance-profile", r.path_prefix.as_deref()),
@@ -155,6 +194,34 @@ impl Namer<'_> {
         }
     }
 
+    /// With `iam:PermissionsBoundary` for the boundary that it has: who changes its policies may be held to have one.
+    fn bounded_role(&self, name: Option<&str>) -> Target {
+        let found = name.and_then(|name| self.iam?.roles.get(name));
+        bounded(self.role(name), found.and_then(|role| role.permissions_boundary.as_deref()))
+    }
+
+    fn bounded_user(&self, name: Option<&str>) -> Target {
+        let found = name.and_then(|name| self.iam?.users.get(name));
+        bounded(self.user(name), found.and_then(|user| user.permissions_boundary.as_deref()))
+    }
+
+    /// A group has no tags.
+    fn group(&self, name: Option<&str>) -> Target {
+        let name = name.unwrap_or_default();
+        let found = self.iam.and_then(|iam| iam.groups.get(name));
+        let arn = found.map(|group| group_arn(self.account, group));
+        (arn.unwrap_or_else(|| self.arn("group", "/", name)), Context::new())
+    }
+
+    /// What a group will be called, where that changes.
+    fn renamed_group(&self, request: &UpdateGroupRequest) -> Option<String> {
+        let found = self.iam?.groups.get(request.group_name.as_deref()?)?;
+        let path = request.new_path.as_deref().unwrap_or(&found.path);
+        let name = request.new_group_name.as_deref().unwrap_or(&found.name);
+        let renamed = path != found.path || name != found.name;
+        renamed.then(|| self.arn("group", path, name))
+    }
+
     fn user(&self, name: Option<&str>) -> Target {
         let own = match &self.caller.identity {
             Identity::User(name) => Some(name.as_str()),
@@ -169,7 +236,7 @@ impl Namer<'_> {
         }
     }
 
-    /// A user or role by its ARN.
+    /// A user, group or role by its ARN.
     fn principal(&self, arn: Option<&str>) -> Target {
         let arn = arn.unwrap_or_default();
         let account = self.account;
@@ -194,6 +261,13 @@ impl Namer<'_> {
         let arn = arn.unwrap_or_default();
         let found = self.iam.and_then(|iam| iam.policies.get(arn));
         (arn.to_owned(), found.map_or_else(Context::new, |policy| resource_tags(&policy.tags)))
+    }
+}
+
+fn bounded((resource, context): Target, boundary: Option<&str>) -> Target {
+    match boundary {
+        Some(arn) => (resource, context.with("iam:PermissionsBoundary", arn.to_owned())),
+        None => (resource, context),
     }
 }
 

@@ -7,6 +7,11 @@ use postern_wire::AwsError;
 
 use crate::commands::CommandError;
 
+/// A policy that was to be a permissions boundary is not there.
+pub(super) fn no_boundary_policy(arn: &str) -> AwsError {
+    no_such(format!("Scope ARN: {arn} does not exist or is not attachable."))
+}
+
 pub(super) fn no_such(message: String) -> AwsError {
     AwsError::new("NoSuchEntity", message).with_status(404)
 }
@@ -20,6 +25,9 @@ pub(super) fn not_found(kind: &str, name: &str) -> AwsError {
         "policy" => format!("Policy {name} was not found."),
         "attached policy" => format!("Policy {name} was not found."),
         "policy version" => format!("Policy {name} does not exist or is not attachable."),
+        "boundary" => return no_boundary_policy(name),
+        "user boundary" => format!("The user with name {name} has no permissions boundary."),
+        "role boundary" => format!("The role with name {name} has no permissions boundary."),
         "access key" => format!("The Access Key with id {name} cannot be found."),
         other => format!("The {other} with name {name} cannot be found."),
     })
@@ -29,6 +37,7 @@ fn exists(kind: &str, name: &str) -> AwsError {
     let message = match kind {
         "user" => format!("User with name {name} already exists."),
         "role" => format!("Role with name {name} already exists."),
+        "group" => format!("Group with name {name} already exists."),
         "instance profile" => format!("Instance Profile {name} already exists."),
         "policy" => format!("A policy called {name} already exists. Duplicate names are not allowed."),
         other => format!("The {other} {name} already exists."),
@@ -77,6 +86,9 @@ fn in_use(kind: &str, what: &str) -> AwsError {
     delete_conflict(match (kind, what) {
         (_, "policies") => "Cannot delete entity, must delete policies first.".to_owned(),
         (_, "access keys") => "Cannot delete entity, must delete access keys first.".to_owned(),
+        ("user", "groups") | ("group", "users") => {
+            "Cannot delete entity, must remove users from group first.".to_owned()
+        }
         ("instance profile", "a role") => {
             "Cannot delete entity, must remove roles from instance profile first.".to_owned()
         }
@@ -106,6 +118,12 @@ fn of_model(error: &ModelError) -> AwsError {
         }
         ModelError::Limit { what: "access keys of a user", limit } => {
             limit_exceeded(format!("Cannot exceed quota for AccessKeysPerUser: {limit}"))
+        }
+        ModelError::Limit { what: "groups of a user", limit } => {
+            limit_exceeded(format!("Cannot exceed quota for GroupsPerUser: {limit}"))
+        }
+        ModelError::Limit { what: "groups of an account", limit } => {
+            limit_exceeded(format!("Cannot exceed quota for GroupsPerAccount: {limit}"))
         }
         ModelError::Limit { what: "versions of a policy", limit } => limit_exceeded(format!(
             "A managed policy can have up to {limit} versions. Before you create a new version, you must delete an \

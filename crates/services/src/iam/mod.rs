@@ -1,11 +1,14 @@
-//! IAM: users, roles, policies, instance profiles and access keys, over the region's commands.
+//! IAM: users, groups, roles, policies, instance profiles and access keys, over the region's commands.
 //!
 //! INVARIANT: every parameter of a served operation is honoured or refused by its name.
 //! INVARIANT: a policy document that cannot be enforced whole is refused, never stored.
 
 mod ask;
+mod boundaries;
 pub mod document;
+mod entities;
 mod error;
+mod groups;
 mod keys;
 mod page;
 mod policies;
@@ -139,8 +142,49 @@ impl Call<'_> {
             Request::CreateRole(r) => answer::<op::CreateRole>(call.create_role(*r).await?, id),
             Request::GetRole(r) => answer::<op::GetRole>(call.get_role(*r)?, id),
             Request::DeleteRole(r) => answer::<op::DeleteRole>(call.delete_role(*r).await?, id),
+            Request::CreateGroup(r) => answer::<op::CreateGroup>(call.create_group(*r).await?, id),
+            Request::GetGroup(r) => answer::<op::GetGroup>(call.get_group(*r)?, id),
+            Request::UpdateGroup(r) => answer::<op::UpdateGroup>(call.update_group(*r).await?, id),
+            Request::DeleteGroup(r) => answer::<op::DeleteGroup>(call.delete_group(*r).await?, id),
+            Request::ListGroups(r) => answer::<op::ListGroups>(call.list_groups(*r)?, id),
+            Request::AddUserToGroup(r) => answer::<op::AddUserToGroup>(call.add_user_to_group(*r).await?, id),
+            Request::RemoveUserFromGroup(r) => {
+                answer::<op::RemoveUserFromGroup>(call.remove_user_from_group(*r).await?, id)
+            }
             Request::ListGroupsForUser(r) => {
                 answer::<op::ListGroupsForUser>(call.list_groups_for_user(*r)?, id)
+            }
+            Request::PutGroupPolicy(r) => answer::<op::PutGroupPolicy>(call.put_group_policy(*r).await?, id),
+            Request::GetGroupPolicy(r) => answer::<op::GetGroupPolicy>(call.get_group_policy(*r)?, id),
+            Request::DeleteGroupPolicy(r) => {
+                answer::<op::DeleteGroupPolicy>(call.delete_group_policy(*r).await?, id)
+            }
+            Request::ListGroupPolicies(r) => {
+                answer::<op::ListGroupPolicies>(call.list_group_policies(*r)?, id)
+            }
+            Request::AttachGroupPolicy(r) => {
+                answer::<op::AttachGroupPolicy>(call.attach_group_policy(*r).await?, id)
+            }
+            Request::DetachGroupPolicy(r) => {
+                answer::<op::DetachGroupPolicy>(call.detach_group_policy(*r).await?, id)
+            }
+            Request::ListAttachedGroupPolicies(r) => {
+                answer::<op::ListAttachedGroupPolicies>(call.list_attached_group_policies(*r)?, id)
+            }
+            Request::PutUserPermissionsBoundary(r) => {
+                answer::<op::PutUserPermissionsBoundary>(call.put_user_boundary(*r).await?, id)
+            }
+            Request::DeleteUserPermissionsBoundary(r) => {
+                answer::<op::DeleteUserPermissionsBoundary>(call.delete_user_boundary(*r).await?, id)
+            }
+            Request::PutRolePermissionsBoundary(r) => {
+                answer::<op::PutRolePermissionsBoundary>(call.put_role_boundary(*r).await?, id)
+            }
+            Request::DeleteRolePermissionsBoundary(r) => {
+                answer::<op::DeleteRolePermissionsBoundary>(call.delete_role_boundary(*r).await?, id)
+            }
+            Request::ListEntitiesForPolicy(r) => {
+                answer::<op::ListEntitiesForPolicy>(call.list_entities_for_policy(*r)?, id)
             }
             Request::UpdateRole(r) => answer::<op::UpdateRole>(call.update_role(*r).await?, id),
             Request::CreatePolicyVersion(r) => {

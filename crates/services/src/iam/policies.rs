@@ -10,7 +10,7 @@ use super::page::page;
 use super::{Call, Outcome, document, required, shape, tags};
 use crate::directory::managed::{self, AwsPolicy};
 
-/// How many managed policies may be attached to a user or role ("IAM and AWS STS quotas").
+/// How many managed policies may be attached to a user, group or role ("IAM and AWS STS quotas").
 const ATTACHED_MAX: usize = 10;
 
 /// A policy that a request names.
@@ -78,12 +78,10 @@ impl Call<'_> {
     pub(super) fn list_policies(&self, request: ListPoliciesRequest) -> Outcome<ListPoliciesResponse> {
         let ListPoliciesRequest { marker, max_items, only_attached, path_prefix, policy_usage_filter, scope } =
             request;
-        // There are no permissions boundaries, so no policy is used as one.
-        let usable = policy_usage_filter.as_deref() != Some("PermissionsBoundary");
         let (own, aws) = match scope.as_deref() {
-            None | Some("All") => (usable, usable),
-            Some("Local") => (usable, false),
-            Some("AWS") => (false, usable),
+            None | Some("All") => (true, true),
+            Some("Local") => (true, false),
+            Some("AWS") => (false, true),
             Some(_) => return Err(unsupported("Scope")),
         };
         let iam = self.iam();
@@ -93,7 +91,13 @@ impl Call<'_> {
         let kept = |policy: &Policy| {
             let path = policy.path.as_deref().unwrap_or_default();
             let attached = policy.attachment_count.unwrap_or_default() > 0;
-            path.starts_with(&prefix) && (attached || only_attached != Some(true))
+            let limits = policy.permissions_boundary_usage_count.unwrap_or_default() > 0;
+            let used = match policy_usage_filter.as_deref() {
+                None => true,
+                Some("PermissionsBoundary") => limits,
+                Some(_) => attached,
+            };
+            path.starts_with(&prefix) && used && (attached || only_attached != Some(true))
         };
         let mut all: Vec<(String, Policy)> = own
             .chain(aws)

@@ -6,9 +6,9 @@ use postern_model::iam::{IamAction, Identity, Role};
 use postern_policy::{Kind, SizeQuota};
 use postern_wire::iam::*;
 
-use super::error::{delete_conflict, not_found, unsupported};
+use super::error::{delete_conflict, not_found};
 use super::page::page;
-use super::{Call, Outcome, document, policies, required, shape, tags};
+use super::{Call, Outcome, boundaries, document, policies, required, shape, tags};
 
 /// How long a session of a role may last when nobody says, in seconds ("CreateRole").
 const DEFAULT_SESSION_SECONDS: u32 = 3600;
@@ -28,9 +28,7 @@ impl Call<'_> {
             role_name,
             tags,
         } = request;
-        if permissions_boundary.is_some() {
-            return Err(unsupported("PermissionsBoundary"));
-        }
+        let permissions_boundary = boundaries::check(&self.iam(), permissions_boundary)?;
         let name = required(role_name, "RoleName")?;
         let trust_policy = required(assume_role_policy_document, "AssumeRolePolicyDocument")?;
         document::check(&trust_policy, Kind::Trust)?;
@@ -41,6 +39,7 @@ impl Call<'_> {
             trust_policy,
             description: description.unwrap_or_default(),
             max_session_seconds: seconds.unwrap_or(DEFAULT_SESSION_SECONDS),
+            permissions_boundary,
             tags: tags::given(tags)?,
         };
         self.execute(create).await?;

@@ -1,13 +1,13 @@
 //! The model's identities as IAM's answers show them.
 
-use postern_model::iam::{Iam, InstanceProfile, ManagedPolicy, Role, User};
+use postern_model::iam::{Group, Iam, InstanceProfile, ManagedPolicy, Role, User};
 use postern_model::{AccountId, Timestamp};
 use postern_wire::iam;
 
 use super::document::encoded;
 use super::tags::shown;
 use crate::directory::managed::AwsPolicy;
-use crate::directory::{role_arn, user_arn};
+use crate::directory::{group_arn, role_arn, user_arn};
 
 /// The first version of a policy, and the only one of those of AWS.
 pub(super) const FIRST_VERSION: &str = "v1";
@@ -18,12 +18,32 @@ pub(super) fn time(at: Timestamp) -> Option<postern_wire::Timestamp> {
     Some(postern_wire::Timestamp::from_millis(i64::try_from(at.0).unwrap_or(i64::MAX)))
 }
 
+/// A boundary as answers show it; lists leave it out ("ListUsers", "ListRoles").
+fn boundary(arn: Option<&String>, detailed: bool) -> Option<iam::AttachedPermissionsBoundary> {
+    arn.filter(|_| detailed).map(|arn| iam::AttachedPermissionsBoundary {
+        permissions_boundary_arn: Some(arn.clone()),
+        permissions_boundary_type: Some("Policy".to_owned()),
+    })
+}
+
+/// A group.
+pub(super) fn group(account: AccountId, group: &Group) -> iam::Group {
+    iam::Group {
+        arn: Some(group_arn(account, group)),
+        create_date: time(group.created_at),
+        group_id: Some(group.unique_id.clone()),
+        group_name: Some(group.name.clone()),
+        path: Some(group.path.clone()),
+    }
+}
+
 /// A user; lists leave tags out.
 pub(super) fn user(account: AccountId, user: &User, detailed: bool) -> iam::User {
     iam::User {
         arn: Some(user_arn(account, user)),
         create_date: time(user.created_at),
         path: Some(user.path.clone()),
+        permissions_boundary: boundary(user.permissions_boundary.as_ref(), detailed),
         tags: shown(&user.tags).filter(|_| detailed),
         user_id: Some(user.unique_id.clone()),
         user_name: Some(user.name.clone()),
@@ -40,6 +60,7 @@ pub(super) fn role(account: AccountId, role: &Role, detailed: bool) -> iam::Role
         description: Some(role.description.clone()).filter(|text| !text.is_empty()),
         max_session_duration: Some(i64::from(role.max_session_seconds)),
         path: Some(role.path.clone()),
+        permissions_boundary: boundary(role.permissions_boundary.as_ref(), detailed),
         role_id: Some(role.unique_id.clone()),
         role_name: Some(role.name.clone()),
         tags: shown(&role.tags).filter(|_| detailed),
@@ -73,7 +94,8 @@ pub(super) fn profile(
 /// How many identities a managed policy is attached to.
 pub(super) fn attachments(iam: &Iam, arn: &str) -> usize {
     let users = iam.users.values().filter(|user| user.policies.attached.contains(arn)).count();
-    users + iam.roles.values().filter(|role| role.policies.attached.contains(arn)).count()
+    let groups = iam.groups.values().filter(|group| group.policies.attached.contains(arn)).count();
+    users + groups + iam.roles.values().filter(|role| role.policies.attached.contains(arn)).count()
 }
 
 /// A policy of the account's own; lists leave description and tags out.
@@ -100,12 +122,13 @@ pub(super) fn aws_policy(iam: &Iam, policy: &AwsPolicy) -> iam::Policy {
 }
 
 fn any_policy(iam: &Iam, arn: &str, name: &str, id: &str) -> iam::Policy {
+    let limited = iam.boundaries().filter(|boundary| *boundary == arn).count();
     iam::Policy {
         arn: Some(arn.to_owned()),
         attachment_count: i64::try_from(attachments(iam, arn)).ok(),
         default_version_id: Some(FIRST_VERSION.to_owned()),
         is_attachable: Some(true),
-        permissions_boundary_usage_count: Some(0),
+        permissions_boundary_usage_count: i64::try_from(limited).ok(),
         policy_id: Some(id.to_owned()),
         policy_name: Some(name.to_owned()),
         ..iam::Policy::default()

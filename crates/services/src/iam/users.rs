@@ -7,9 +7,9 @@ use postern_model::iam::{IamAction, Identity, User};
 use postern_policy::{Kind, SizeQuota};
 use postern_wire::iam::*;
 
-use super::error::{delete_conflict, not_found, unsupported, validation};
+use super::error::{delete_conflict, not_found, validation};
 use super::page::page;
-use super::{Call, Outcome, document, policies, required, shape, tags};
+use super::{Call, Outcome, boundaries, document, policies, required, shape, tags};
 
 impl Call<'_> {
     pub(super) fn user(&self, name: &str) -> Outcome<Arc<User>> {
@@ -30,12 +30,11 @@ impl Call<'_> {
 
     pub(super) async fn create_user(&mut self, request: CreateUserRequest) -> Outcome<CreateUserResponse> {
         let CreateUserRequest { path, permissions_boundary, tags, user_name } = request;
-        if permissions_boundary.is_some() {
-            return Err(unsupported("PermissionsBoundary"));
-        }
+        let permissions_boundary = boundaries::check(&self.iam(), permissions_boundary)?;
         let name = required(user_name, "UserName")?;
         let path = path.unwrap_or_else(|| "/".to_owned());
-        self.execute(IamAction::CreateUser { name: name.clone(), path, tags: tags::given(tags)? }).await?;
+        let tags = tags::given(tags)?;
+        self.execute(IamAction::CreateUser { name: name.clone(), path, permissions_boundary, tags }).await?;
         Ok(CreateUserResponse { user: Some(shape::user(self.account, &*self.user(&name)?, true)) })
     }
 
@@ -51,18 +50,6 @@ impl Call<'_> {
             },
         };
         Ok(GetUserResponse { user: Some(user) })
-    }
-
-    /// There are no groups here, so a user is in none. Terraform asks before it deletes one.
-    pub(super) fn list_groups_for_user(
-        &self,
-        request: ListGroupsForUserRequest,
-    ) -> Outcome<ListGroupsForUserResponse> {
-        let ListGroupsForUserRequest { marker, max_items, user_name } = request;
-        self.user(&required(user_name, "UserName")?)?;
-        let page = page(std::iter::empty(), marker.as_deref(), max_items)?;
-        let (is_truncated, marker) = (page.is_truncated, page.marker);
-        Ok(ListGroupsForUserResponse { groups: Some(page.items), is_truncated, marker })
     }
 
     pub(super) async fn delete_user(&mut self, request: DeleteUserRequest) -> Outcome<()> {

@@ -79,6 +79,7 @@ fn iam(api: &Api) {
                 path: path.clone(),
                 trust_policy: trust.to_string(),
                 description: String::new(),
+                permissions_boundary: None,
                 max_session_seconds: 3_600,
                 tags: Vec::new(),
             },

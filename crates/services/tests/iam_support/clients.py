@@ -76,6 +76,24 @@ case("across accounts", lambda: iam.simulate_custom_policy(**foreign)["Evaluatio
 variable = document.replace('"*"', '"arn:aws:iam::*:user/${aws:username}"')
 case("keys", lambda: iam.get_context_keys_for_custom_policy(PolicyInputList=[variable])["ContextKeyNames"])
 
+admin = "arn:aws:iam::aws:policy/AdministratorAccess"
+bob = iam.create_user(UserName="bob", PermissionsBoundary=admin)["User"]
+iam.put_user_permissions_boundary(UserName="bob", PermissionsBoundary="arn:aws:iam::aws:policy/AmazonS3FullAccess")
+case("boundary", lambda: iam.get_user(UserName="bob")["User"]["PermissionsBoundary"]["PermissionsBoundaryArn"])
+key = iam.create_access_key(UserName="bob")["AccessKey"]
+bob = (key["AccessKeyId"], key["SecretAccessKey"])
+iam.create_group(GroupName="admins")
+iam.attach_group_policy(GroupName="admins", PolicyArn=admin)
+iam.add_user_to_group(GroupName="admins", UserName="bob")
+case("members", lambda: [user["UserName"] for user in iam.get_group(GroupName="admins")["Users"]])
+used = iam.get_paginator("list_entities_for_policy").paginate(PolicyArn=admin, PaginationConfig={"PageSize": 1})
+case("used by", lambda: [group["GroupName"] for page in used for group in page["PolicyGroups"]])
+case("beyond the boundary", lambda: client("iam", *bob).list_users())
+iam.delete_user_permissions_boundary(UserName="bob")
+case("of the group", lambda: len(client("iam", *bob).list_users()["Users"]))
+iam.remove_user_from_group(GroupName="admins", UserName="bob")
+case("out of the group", lambda: client("iam", *bob).list_users())
+
 trust = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"AWS":"111122223333"}}}'
 role = iam.create_role(RoleName="app", AssumeRolePolicyDocument=trust)["Role"]
 given = client("sts", *ana).assume_role(RoleArn=role["Arn"], RoleSessionName="here")["Credentials"]

@@ -39,7 +39,26 @@ operations! {
     GetUser(GetUserRequest) => GetUserResponse;
     DeleteUser(DeleteUserRequest) => ();
     ListUsers(ListUsersRequest) => ListUsersResponse;
+    PutUserPermissionsBoundary(PutUserPermissionsBoundaryRequest) => ();
+    DeleteUserPermissionsBoundary(DeleteUserPermissionsBoundaryRequest) => ();
+    PutRolePermissionsBoundary(PutRolePermissionsBoundaryRequest) => ();
+    DeleteRolePermissionsBoundary(DeleteRolePermissionsBoundaryRequest) => ();
+    ListEntitiesForPolicy(ListEntitiesForPolicyRequest) => ListEntitiesForPolicyResponse;
+    CreateGroup(CreateGroupRequest) => CreateGroupResponse;
+    GetGroup(GetGroupRequest) => GetGroupResponse;
+    UpdateGroup(UpdateGroupRequest) => ();
+    DeleteGroup(DeleteGroupRequest) => ();
+    ListGroups(ListGroupsRequest) => ListGroupsResponse;
+    AddUserToGroup(AddUserToGroupRequest) => ();
+    RemoveUserFromGroup(RemoveUserFromGroupRequest) => ();
     ListGroupsForUser(ListGroupsForUserRequest) => ListGroupsForUserResponse;
+    PutGroupPolicy(PutGroupPolicyRequest) => ();
+    GetGroupPolicy(GetGroupPolicyRequest) => GetGroupPolicyResponse;
+    DeleteGroupPolicy(DeleteGroupPolicyRequest) => ();
+    ListGroupPolicies(ListGroupPoliciesRequest) => ListGroupPoliciesResponse;
+    AttachGroupPolicy(AttachGroupPolicyRequest) => ();
+    DetachGroupPolicy(DetachGroupPolicyRequest) => ();
+    ListAttachedGroupPolicies(ListAttachedGroupPoliciesRequest) => ListAttachedGroupPoliciesResponse;
     PutUserPolicy(PutUserPolicyRequest) => ();
     GetUserPolicy(GetUserPolicyRequest) => GetUserPolicyResponse;
     DeleteUserPolicy(DeleteUserPolicyRequest) => ();
@@ -93,6 +112,10 @@ values! { CONTEXT_KEY_TYPE_ENUM_VALUES:
 const CONTEXT_KEY_TYPE_ENUM: Kind = Kind::Text(&Text { values: CONTEXT_KEY_TYPE_ENUM_VALUES, length: Range::ANY, pattern: None });
 #[rustfmt::skip]
 const CONTEXT_KEY_VALUE_LIST_TYPE: Kind = Kind::List(&List { item: TEXT, query_item: "member", xml_item: "member", size: Range::ANY });
+values! { ENTITY_TYPE_VALUES:
+    "User" "Role" "Group" "LocalManagedPolicy" "AWSManagedPolicy"
+}
+const ENTITY_TYPE: Kind = Kind::Text(&Text { values: ENTITY_TYPE_VALUES, length: Range::ANY, pattern: None });
 #[rustfmt::skip]
 const EVAL_DECISION_DETAILS_TYPE: Kind = Kind::List(&List { item: Kind::Structure(EvalDecisionDetailsTypeEntry::SHAPE), query_item: "entry", xml_item: "entry", size: Range::ANY });
 #[rustfmt::skip]
@@ -101,16 +124,22 @@ const EVALUATION_RESULTS_LIST_TYPE: Kind = Kind::List(&List { item: Kind::Struct
 const ORGANIZATION_POLICY_LIST_TYPE: Kind = Kind::List(&List { item: Kind::Structure(OrderedOrganizationPolicyType::SHAPE), query_item: "member", xml_item: "member", size: Range::new(i64::MIN, 7) });
 #[rustfmt::skip]
 const POLICY_EXCLUSIONS_LIST_TYPE: Kind = Kind::List(&List { item: Kind::Structure(PolicyIdentifier::SHAPE), query_item: "member", xml_item: "member", size: Range::new(i64::MIN, 256) });
+#[rustfmt::skip]
+const POLICY_GROUP_LIST_TYPE: Kind = Kind::List(&List { item: Kind::Structure(PolicyGroup::SHAPE), query_item: "member", xml_item: "member", size: Range::ANY });
 values! { POLICY_IDENTIFIER_POLICY_TYPE_VALUES:
     "inline" "aws-managed" "user-managed" "permission-boundary" "scp" "rcp"
 }
 #[rustfmt::skip]
 const POLICY_IDENTIFIER_POLICY_TYPE: Kind = Kind::Text(&Text { values: POLICY_IDENTIFIER_POLICY_TYPE_VALUES, length: Range::ANY, pattern: None });
+#[rustfmt::skip]
+const POLICY_ROLE_LIST_TYPE: Kind = Kind::List(&List { item: Kind::Structure(PolicyRole::SHAPE), query_item: "member", xml_item: "member", size: Range::ANY });
 values! { POLICY_USAGE_TYPE_VALUES:
     "PermissionsPolicy" "PermissionsBoundary"
 }
 #[rustfmt::skip]
 const POLICY_USAGE_TYPE: Kind = Kind::Text(&Text { values: POLICY_USAGE_TYPE_VALUES, length: Range::ANY, pattern: None });
+#[rustfmt::skip]
+const POLICY_USER_LIST_TYPE: Kind = Kind::List(&List { item: Kind::Structure(PolicyUser::SHAPE), query_item: "member", xml_item: "member", size: Range::ANY });
 #[rustfmt::skip]
 const RESOURCE_HANDLING_OPTION_TYPE: Kind = Kind::Text(&Text { values: &[], length: Range::new(1, 64), pattern: None });
 #[rustfmt::skip]
@@ -134,6 +163,8 @@ const ATTACHED_POLICIES_LIST_TYPE: Kind = Kind::List(&List { item: Kind::Structu
 const EXISTING_USER_NAME_TYPE: Kind = Kind::Text(&Text { values: &[], length: Range::new(1, 128), pattern: Some(r"[\w+=,.@-]+") });
 #[rustfmt::skip]
 const GROUP_LIST_TYPE: Kind = Kind::List(&List { item: Kind::Structure(Group::SHAPE), query_item: "member", xml_item: "member", size: Range::ANY });
+#[rustfmt::skip]
+const GROUP_NAME_TYPE: Kind = Kind::Text(&Text { values: &[], length: Range::new(1, 128), pattern: Some(r"[\w+=,.@-]+") });
 #[rustfmt::skip]
 const INSTANCE_PROFILE_LIST_TYPE: Kind = Kind::List(&List { item: Kind::Structure(InstanceProfile::SHAPE), query_item: "member", xml_item: "member", size: Range::ANY });
 #[rustfmt::skip]
@@ -217,6 +248,20 @@ structure! {
 }
 
 structure! {
+    AddUserToGroupRequest {
+        group_name: Option<String> = "GroupName" "GroupName" "GroupName", GROUP_NAME_TYPE, required;
+        user_name: Option<String> = "UserName" "UserName" "UserName", EXISTING_USER_NAME_TYPE, required;
+    }
+}
+
+structure! {
+    AttachGroupPolicyRequest {
+        group_name: Option<String> = "GroupName" "GroupName" "GroupName", GROUP_NAME_TYPE, required;
+        policy_arn: Option<String> = "PolicyArn" "PolicyArn" "PolicyArn", ARN_TYPE, required;
+    }
+}
+
+structure! {
     AttachRolePolicyRequest {
         policy_arn: Option<String> = "PolicyArn" "PolicyArn" "PolicyArn", ARN_TYPE, required;
         role_name: Option<String> = "RoleName" "RoleName" "RoleName", ROLE_NAME_TYPE, required;
@@ -261,6 +306,19 @@ structure! {
 structure! {
     CreateAccessKeyResponse {
         access_key: Option<AccessKey> = "AccessKey" "AccessKey" "AccessKey", Kind::Structure(AccessKey::SHAPE), required;
+    }
+}
+
+structure! {
+    CreateGroupRequest {
+        group_name: Option<String> = "GroupName" "GroupName" "GroupName", GROUP_NAME_TYPE, required;
+        path: Option<String> = "Path" "Path" "Path", PATH_TYPE;
+    }
+}
+
+structure! {
+    CreateGroupResponse {
+        group: Option<Group> = "Group" "Group" "Group", Kind::Structure(Group::SHAPE), required;
     }
 }
 
@@ -349,6 +407,19 @@ structure! {
 }
 
 structure! {
+    DeleteGroupPolicyRequest {
+        group_name: Option<String> = "GroupName" "GroupName" "GroupName", GROUP_NAME_TYPE, required;
+        policy_name: Option<String> = "PolicyName" "PolicyName" "PolicyName", POLICY_NAME_TYPE, required;
+    }
+}
+
+structure! {
+    DeleteGroupRequest {
+        group_name: Option<String> = "GroupName" "GroupName" "GroupName", GROUP_NAME_TYPE, required;
+    }
+}
+
+structure! {
     DeleteInstanceProfileRequest {
         instance_profile_name: Option<String> = "InstanceProfileName" "InstanceProfileName" "InstanceProfileName", INSTANCE_PROFILE_NAME_TYPE, required;
     }
@@ -368,6 +439,12 @@ structure! {
 }
 
 structure! {
+    DeleteRolePermissionsBoundaryRequest {
+        role_name: Option<String> = "RoleName" "RoleName" "RoleName", ROLE_NAME_TYPE, required;
+    }
+}
+
+structure! {
     DeleteRolePolicyRequest {
         policy_name: Option<String> = "PolicyName" "PolicyName" "PolicyName", POLICY_NAME_TYPE, required;
         role_name: Option<String> = "RoleName" "RoleName" "RoleName", ROLE_NAME_TYPE, required;
@@ -381,6 +458,12 @@ structure! {
 }
 
 structure! {
+    DeleteUserPermissionsBoundaryRequest {
+        user_name: Option<String> = "UserName" "UserName" "UserName", USER_NAME_TYPE, required;
+    }
+}
+
+structure! {
     DeleteUserPolicyRequest {
         policy_name: Option<String> = "PolicyName" "PolicyName" "PolicyName", POLICY_NAME_TYPE, required;
         user_name: Option<String> = "UserName" "UserName" "UserName", EXISTING_USER_NAME_TYPE, required;
@@ -390,6 +473,13 @@ structure! {
 structure! {
     DeleteUserRequest {
         user_name: Option<String> = "UserName" "UserName" "UserName", EXISTING_USER_NAME_TYPE, required;
+    }
+}
+
+structure! {
+    DetachGroupPolicyRequest {
+        group_name: Option<String> = "GroupName" "GroupName" "GroupName", GROUP_NAME_TYPE, required;
+        policy_arn: Option<String> = "PolicyArn" "PolicyArn" "PolicyArn", ARN_TYPE, required;
     }
 }
 
@@ -444,6 +534,38 @@ structure! {
     GetContextKeysForPrincipalPolicyRequest {
         policy_input_list: Vec<String> = "PolicyInputList" "PolicyInputList" "PolicyInputList", SIMULATION_POLICY_LIST_TYPE;
         policy_source_arn: Option<String> = "PolicySourceArn" "PolicySourceArn" "PolicySourceArn", ARN_TYPE, required;
+    }
+}
+
+structure! {
+    GetGroupPolicyRequest {
+        group_name: Option<String> = "GroupName" "GroupName" "GroupName", GROUP_NAME_TYPE, required;
+        policy_name: Option<String> = "PolicyName" "PolicyName" "PolicyName", POLICY_NAME_TYPE, required;
+    }
+}
+
+structure! {
+    GetGroupPolicyResponse {
+        group_name: Option<String> = "GroupName" "GroupName" "GroupName", GROUP_NAME_TYPE, required;
+        policy_document: Option<String> = "PolicyDocument" "PolicyDocument" "PolicyDocument", POLICY_DOCUMENT_TYPE, required;
+        policy_name: Option<String> = "PolicyName" "PolicyName" "PolicyName", POLICY_NAME_TYPE, required;
+    }
+}
+
+structure! {
+    GetGroupRequest {
+        group_name: Option<String> = "GroupName" "GroupName" "GroupName", GROUP_NAME_TYPE, required;
+        marker: Option<String> = "Marker" "Marker" "Marker", MARKER_TYPE;
+        max_items: Option<i64> = "MaxItems" "MaxItems" "MaxItems", MAX_ITEMS_TYPE;
+    }
+}
+
+structure! {
+    GetGroupResponse {
+        group: Option<Group> = "Group" "Group" "Group", Kind::Structure(Group::SHAPE), required;
+        is_truncated: Option<bool> = "IsTruncated" "IsTruncated" "IsTruncated", BOOLEAN;
+        marker: Option<String> = "Marker" "Marker" "Marker", TEXT;
+        users: Option<Vec<User>> = "Users" "Users" "Users", USER_LIST_TYPE, required;
     }
 }
 
@@ -543,7 +665,7 @@ structure! {
         arn: Option<String> = "Arn" "Arn" "Arn", ARN_TYPE, required;
         create_date: Option<Timestamp> = "CreateDate" "CreateDate" "CreateDate", TIMESTAMP, required;
         group_id: Option<String> = "GroupId" "GroupId" "GroupId", TEXT, required;
-        group_name: Option<String> = "GroupName" "GroupName" "GroupName", TEXT, required;
+        group_name: Option<String> = "GroupName" "GroupName" "GroupName", GROUP_NAME_TYPE, required;
         path: Option<String> = "Path" "Path" "Path", PATH_TYPE, required;
     }
 }
@@ -585,6 +707,23 @@ structure! {
 }
 
 structure! {
+    ListAttachedGroupPoliciesRequest {
+        group_name: Option<String> = "GroupName" "GroupName" "GroupName", GROUP_NAME_TYPE, required;
+        marker: Option<String> = "Marker" "Marker" "Marker", MARKER_TYPE;
+        max_items: Option<i64> = "MaxItems" "MaxItems" "MaxItems", MAX_ITEMS_TYPE;
+        path_prefix: Option<String> = "PathPrefix" "PathPrefix" "PathPrefix", POLICY_PATH_TYPE;
+    }
+}
+
+structure! {
+    ListAttachedGroupPoliciesResponse {
+        attached_policies: Option<Vec<AttachedPolicy>> = "AttachedPolicies" "AttachedPolicies" "AttachedPolicies", ATTACHED_POLICIES_LIST_TYPE;
+        is_truncated: Option<bool> = "IsTruncated" "IsTruncated" "IsTruncated", BOOLEAN;
+        marker: Option<String> = "Marker" "Marker" "Marker", TEXT;
+    }
+}
+
+structure! {
     ListAttachedRolePoliciesRequest {
         marker: Option<String> = "Marker" "Marker" "Marker", MARKER_TYPE;
         max_items: Option<i64> = "MaxItems" "MaxItems" "MaxItems", MAX_ITEMS_TYPE;
@@ -619,6 +758,43 @@ structure! {
 }
 
 structure! {
+    ListEntitiesForPolicyRequest {
+        entity_filter: Option<String> = "EntityFilter" "EntityFilter" "EntityFilter", ENTITY_TYPE;
+        marker: Option<String> = "Marker" "Marker" "Marker", MARKER_TYPE;
+        max_items: Option<i64> = "MaxItems" "MaxItems" "MaxItems", MAX_ITEMS_TYPE;
+        path_prefix: Option<String> = "PathPrefix" "PathPrefix" "PathPrefix", PATH_TYPE;
+        policy_arn: Option<String> = "PolicyArn" "PolicyArn" "PolicyArn", ARN_TYPE, required;
+        policy_usage_filter: Option<String> = "PolicyUsageFilter" "PolicyUsageFilter" "PolicyUsageFilter", POLICY_USAGE_TYPE;
+    }
+}
+
+structure! {
+    ListEntitiesForPolicyResponse {
+        is_truncated: Option<bool> = "IsTruncated" "IsTruncated" "IsTruncated", BOOLEAN;
+        marker: Option<String> = "Marker" "Marker" "Marker", TEXT;
+        policy_groups: Option<Vec<PolicyGroup>> = "PolicyGroups" "PolicyGroups" "PolicyGroups", POLICY_GROUP_LIST_TYPE;
+        policy_roles: Option<Vec<PolicyRole>> = "PolicyRoles" "PolicyRoles" "PolicyRoles", POLICY_ROLE_LIST_TYPE;
+        policy_users: Option<Vec<PolicyUser>> = "PolicyUsers" "PolicyUsers" "PolicyUsers", POLICY_USER_LIST_TYPE;
+    }
+}
+
+structure! {
+    ListGroupPoliciesRequest {
+        group_name: Option<String> = "GroupName" "GroupName" "GroupName", GROUP_NAME_TYPE, required;
+        marker: Option<String> = "Marker" "Marker" "Marker", MARKER_TYPE;
+        max_items: Option<i64> = "MaxItems" "MaxItems" "MaxItems", MAX_ITEMS_TYPE;
+    }
+}
+
+structure! {
+    ListGroupPoliciesResponse {
+        is_truncated: Option<bool> = "IsTruncated" "IsTruncated" "IsTruncated", BOOLEAN;
+        marker: Option<String> = "Marker" "Marker" "Marker", TEXT;
+        policy_names: Option<Vec<String>> = "PolicyNames" "PolicyNames" "PolicyNames", POLICY_NAME_LIST_TYPE, required;
+    }
+}
+
+structure! {
     ListGroupsForUserRequest {
         marker: Option<String> = "Marker" "Marker" "Marker", MARKER_TYPE;
         max_items: Option<i64> = "MaxItems" "MaxItems" "MaxItems", MAX_ITEMS_TYPE;
@@ -628,6 +804,22 @@ structure! {
 
 structure! {
     ListGroupsForUserResponse {
+        groups: Option<Vec<Group>> = "Groups" "Groups" "Groups", GROUP_LIST_TYPE, required;
+        is_truncated: Option<bool> = "IsTruncated" "IsTruncated" "IsTruncated", BOOLEAN;
+        marker: Option<String> = "Marker" "Marker" "Marker", TEXT;
+    }
+}
+
+structure! {
+    ListGroupsRequest {
+        marker: Option<String> = "Marker" "Marker" "Marker", MARKER_TYPE;
+        max_items: Option<i64> = "MaxItems" "MaxItems" "MaxItems", MAX_ITEMS_TYPE;
+        path_prefix: Option<String> = "PathPrefix" "PathPrefix" "PathPrefix", PATH_PREFIX_TYPE;
+    }
+}
+
+structure! {
+    ListGroupsResponse {
         groups: Option<Vec<Group>> = "Groups" "Groups" "Groups", GROUP_LIST_TYPE, required;
         is_truncated: Option<bool> = "IsTruncated" "IsTruncated" "IsTruncated", BOOLEAN;
         marker: Option<String> = "Marker" "Marker" "Marker", TEXT;
@@ -865,10 +1057,31 @@ structure! {
 }
 
 structure! {
+    PolicyGroup {
+        group_id: Option<String> = "GroupId" "GroupId" "GroupId", TEXT;
+        group_name: Option<String> = "GroupName" "GroupName" "GroupName", GROUP_NAME_TYPE;
+    }
+}
+
+structure! {
     PolicyIdentifier {
         inline_policy_identifier: Option<InlinePolicyIdentifierType> = "InlinePolicyIdentifier" "InlinePolicyIdentifier" "InlinePolicyIdentifier", Kind::Structure(InlinePolicyIdentifierType::SHAPE);
         policy_arn: Option<String> = "PolicyArn" "PolicyArn" "PolicyArn", ARN_TYPE;
         policy_type: Option<String> = "PolicyType" "PolicyType" "PolicyType", POLICY_IDENTIFIER_POLICY_TYPE;
+    }
+}
+
+structure! {
+    PolicyRole {
+        role_id: Option<String> = "RoleId" "RoleId" "RoleId", TEXT;
+        role_name: Option<String> = "RoleName" "RoleName" "RoleName", ROLE_NAME_TYPE;
+    }
+}
+
+structure! {
+    PolicyUser {
+        user_id: Option<String> = "UserId" "UserId" "UserId", TEXT;
+        user_name: Option<String> = "UserName" "UserName" "UserName", USER_NAME_TYPE;
     }
 }
 
@@ -889,10 +1102,32 @@ structure! {
 }
 
 structure! {
+    PutGroupPolicyRequest {
+        group_name: Option<String> = "GroupName" "GroupName" "GroupName", GROUP_NAME_TYPE, required;
+        policy_document: Option<String> = "PolicyDocument" "PolicyDocument" "PolicyDocument", POLICY_DOCUMENT_TYPE, required;
+        policy_name: Option<String> = "PolicyName" "PolicyName" "PolicyName", POLICY_NAME_TYPE, required;
+    }
+}
+
+structure! {
+    PutRolePermissionsBoundaryRequest {
+        permissions_boundary: Option<String> = "PermissionsBoundary" "PermissionsBoundary" "PermissionsBoundary", ARN_TYPE, required;
+        role_name: Option<String> = "RoleName" "RoleName" "RoleName", ROLE_NAME_TYPE, required;
+    }
+}
+
+structure! {
     PutRolePolicyRequest {
         policy_document: Option<String> = "PolicyDocument" "PolicyDocument" "PolicyDocument", POLICY_DOCUMENT_TYPE, required;
         policy_name: Option<String> = "PolicyName" "PolicyName" "PolicyName", POLICY_NAME_TYPE, required;
         role_name: Option<String> = "RoleName" "RoleName" "RoleName", ROLE_NAME_TYPE, required;
+    }
+}
+
+structure! {
+    PutUserPermissionsBoundaryRequest {
+        permissions_boundary: Option<String> = "PermissionsBoundary" "PermissionsBoundary" "PermissionsBoundary", ARN_TYPE, required;
+        user_name: Option<String> = "UserName" "UserName" "UserName", USER_NAME_TYPE, required;
     }
 }
 
@@ -908,6 +1143,13 @@ structure! {
     RemoveRoleFromInstanceProfileRequest {
         instance_profile_name: Option<String> = "InstanceProfileName" "InstanceProfileName" "InstanceProfileName", INSTANCE_PROFILE_NAME_TYPE, required;
         role_name: Option<String> = "RoleName" "RoleName" "RoleName", ROLE_NAME_TYPE, required;
+    }
+}
+
+structure! {
+    RemoveUserFromGroupRequest {
+        group_name: Option<String> = "GroupName" "GroupName" "GroupName", GROUP_NAME_TYPE, required;
+        user_name: Option<String> = "UserName" "UserName" "UserName", EXISTING_USER_NAME_TYPE, required;
     }
 }
 
@@ -1087,6 +1329,14 @@ structure! {
     UpdateAssumeRolePolicyRequest {
         policy_document: Option<String> = "PolicyDocument" "PolicyDocument" "PolicyDocument", POLICY_DOCUMENT_TYPE, required;
         role_name: Option<String> = "RoleName" "RoleName" "RoleName", ROLE_NAME_TYPE, required;
+    }
+}
+
+structure! {
+    UpdateGroupRequest {
+        group_name: Option<String> = "GroupName" "GroupName" "GroupName", GROUP_NAME_TYPE, required;
+        new_group_name: Option<String> = "NewGroupName" "NewGroupName" "NewGroupName", GROUP_NAME_TYPE;
+        new_path: Option<String> = "NewPath" "NewPath" "NewPath", PATH_TYPE;
     }
 }
 

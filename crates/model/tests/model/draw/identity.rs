@@ -1,7 +1,7 @@
 //! Accounts and identities.
 
 use postern_model::endpoint::{NewUpstream, UpstreamProtocol};
-use postern_model::iam::{IamAction, Identity, KeyOwner, Secret, Tagged};
+use postern_model::iam::{Bounded, IamAction, Identity, KeyOwner, Secret, Tagged};
 use postern_model::*;
 
 use super::Draw;
@@ -48,7 +48,15 @@ impl Draw<'_> {
 
     pub(super) fn identity(&mut self) -> Identity {
         let name = self.name();
-        if self.random.chance(50) { Identity::User(name) } else { Identity::Role(name) }
+        match self.random.below(3) {
+            0 => Identity::User(name),
+            1 => Identity::Group(name),
+            _ => Identity::Role(name),
+        }
+    }
+
+    fn boundary(&mut self) -> Option<String> {
+        self.random.chance(30).then(|| self.policy_arn())
     }
 
     fn tagged(&mut self) -> Tagged {
@@ -114,7 +122,12 @@ impl Draw<'_> {
     pub(super) fn iam(&mut self, kind: &str) -> IamAction {
         let (name, other) = (self.name(), self.name());
         match kind {
-            "CreateUser" => IamAction::CreateUser { name, path: "/".to_owned(), tags: self.tags() },
+            "CreateUser" => IamAction::CreateUser {
+                name,
+                path: "/".to_owned(),
+                permissions_boundary: self.boundary(),
+                tags: self.tags(),
+            },
             "DeleteUser" => IamAction::DeleteUser { name },
             "CreateRole" => IamAction::CreateRole {
                 name,
@@ -122,10 +135,24 @@ impl Draw<'_> {
                 trust_policy: self.document(),
                 description: String::new(),
                 max_session_seconds: 3_600,
+                permissions_boundary: self.boundary(),
                 tags: self.tags(),
             },
             "DeleteRole" => IamAction::DeleteRole { name },
             "UpdateTrustPolicy" => IamAction::UpdateTrustPolicy { role: name, document: self.document() },
+            "SetPermissionsBoundary" => {
+                let identity = if self.random.chance(50) { Bounded::User(name) } else { Bounded::Role(name) };
+                IamAction::SetPermissionsBoundary { identity, arn: self.boundary() }
+            }
+            "CreateGroup" => IamAction::CreateGroup { name, path: "/".to_owned() },
+            "UpdateGroup" => IamAction::UpdateGroup {
+                name,
+                new_name: self.random.of(&[None, Some(other)]),
+                new_path: self.random.of(&[None, Some("/a/".to_owned())]),
+            },
+            "DeleteGroup" => IamAction::DeleteGroup { name },
+            "AddUserToGroup" => IamAction::AddUserToGroup { group: name, user: other },
+            "RemoveUserFromGroup" => IamAction::RemoveUserFromGroup { group: name, user: other },
             "PutInlinePolicy" => IamAction::PutInlinePolicy {
                 identity: self.identity(),
                 policy: name,

@@ -74,9 +74,17 @@ impl Exclusion {
         match self {
             Self::Type(name) if name == "aws-managed" => arn.starts_with(ARN_PREFIX),
             Self::Type(name) if name == "user-managed" => !arn.starts_with(ARN_PREFIX),
-            // Boundaries and policies of organizations are attached to nobody here.
             Self::Type(_) | Self::Inline { .. } => false,
             Self::Managed(pattern) => pattern.matches(arn),
+        }
+    }
+
+    /// Whether this policy is left out as a permissions boundary.
+    pub(super) fn is_boundary(&self, arn: &str) -> bool {
+        match self {
+            Self::Type(name) => name == "permission-boundary",
+            Self::Managed(pattern) => pattern.matches(arn),
+            Self::Inline { .. } => false,
         }
     }
 }

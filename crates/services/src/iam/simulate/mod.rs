@@ -9,7 +9,7 @@ mod given;
 
 use std::collections::BTreeSet;
 
-use postern_model::iam::IdentityPolicies;
+use postern_model::iam::{Iam, IdentityPolicies};
 use postern_policy::{
     Action, Evaluation, Finding, Kind, Level, NamedPolicy, PolicyDocument, PolicySet, PolicyType, Reason,
     evaluate,
@@ -20,7 +20,7 @@ use self::given::Scene;
 use super::error::{invalid, no_such, unsupported};
 use super::page::page;
 use super::{Call, Outcome, required};
-use crate::directory::{managed, role_arn, user_arn};
+use crate::directory::{group_arn, managed, role_arn, user_arn};
 
 /// A policy that takes part, and what results call it.
 struct Source {
@@ -160,7 +160,8 @@ impl Sources {
             return Err(invalid("PermissionsBoundaryPolicyInputList can have one policy only."));
         }
         let added = self.add_list("PermissionsBoundaryPolicyInputList", Kind::Boundary, texts)?;
-        self.boundary = added.first().copied();
+        // One that is given takes the place of the principal's own ("SimulatePrincipalPolicy").
+        self.boundary = added.first().copied().or(self.boundary);
         Ok(())
     }
 
@@ -181,7 +182,7 @@ impl Sources {
         Ok(())
     }
 
-    /// The policies of a user or role. There are no groups here.
+    /// The policies of a user with those of its groups, of a group, or of a role; and its boundary.
     fn add_principal(
         &mut self,
         call: &Call<'_>,
@@ -190,12 +191,41 @@ impl Sources {
     ) -> Outcome<()> {
         let iam = call.iam();
         let user = iam.users.values().find(|user| user_arn(call.account, user) == arn);
+        let group = iam.groups.values().find(|group| group_arn(call.account, group) == arn);
         let role = iam.roles.values().find(|role| role_arn(call.account, role) == arn);
-        let (kind, name, policies): (&'static str, &str, &IdentityPolicies) = match (user, role) {
-            (Some(user), _) => ("user", &user.name, &user.policies),
-            (None, Some(role)) => ("role", &role.name, &role.policies),
-            (None, None) => return Err(no_such(format!("The principal {arn} cannot be found."))),
+        let boundary = match (user, group, role) {
+            (Some(user), _, _) => {
+                self.add_attached(&iam, "user", &user.name, &user.policies, exclusions)?;
+                for group in user.groups.iter().filter_map(|name| iam.groups.get(name)) {
+                    self.add_attached(&iam, "group", &group.name, &group.policies, exclusions)?;
+                }
+                user.permissions_boundary.as_deref()
+            }
+            (None, Some(group), _) => {
+                self.add_attached(&iam, "group", &group.name, &group.policies, exclusions)?;
+                None
+            }
+            (None, None, Some(role)) => {
+                self.add_attached(&iam, "role", &role.name, &role.policies, exclusions)?;
+                role.permissions_boundary.as_deref()
+            }
+            (None, None, None) => return Err(no_such(format!("The principal {arn} cannot be found."))),
         };
+        if let Some(arn) = boundary.filter(|arn| !exclusions.iter().any(|one| one.is_boundary(arn))) {
+            self.boundary = Some(self.add_managed(&iam, arn, Kind::Boundary)?);
+        }
+        Ok(())
+    }
+
+    /// What is attached to one of them.
+    fn add_attached(
+        &mut self,
+        iam: &Iam,
+        kind: &'static str,
+        name: &str,
+        policies: &IdentityPolicies,
+        exclusions: &[exclude::Exclusion],
+    ) -> Outcome<()> {
         for (policy, text) in &policies.inline {
             if !exclusions.iter().any(|one| one.is_inline(kind, name, policy)) {
                 let added = self.add(policy.clone(), kind, Kind::Identity, text)?;
@@ -206,15 +236,18 @@ impl Sources {
             if exclusions.iter().any(|one| one.is_managed(policy)) {
                 continue;
             }
-            let own = iam.policies.get(policy).map(|own| ("user-managed", own.document.as_str()));
-            let found = own.or_else(|| managed::find(policy).map(|aws| ("aws-managed", aws.document)));
-            let (source_type, text) =
-                found.ok_or_else(|| no_such(format!("Policy {policy} was not found.")))?;
-            let id = policy.rsplit('/').next().unwrap_or(policy).to_owned();
-            let added = self.add(id, source_type, Kind::Identity, text)?;
+            let added = self.add_managed(iam, policy, Kind::Identity)?;
             self.identity.push(added);
         }
         Ok(())
+    }
+
+    fn add_managed(&mut self, iam: &Iam, policy: &str, kind: Kind) -> Outcome<usize> {
+        let own = iam.policies.get(policy).map(|own| ("user-managed", own.document.as_str()));
+        let found = own.or_else(|| managed::find(policy).map(|aws| ("aws-managed", aws.document)));
+        let (source_type, text) = found.ok_or_else(|| no_such(format!("Policy {policy} was not found.")))?;
+        let id = policy.rsplit('/').next().unwrap_or(policy).to_owned();
+        self.add(id, source_type, kind, text)
     }
 
     /// Those of an organization left out, as in `MissingContextValues`.
