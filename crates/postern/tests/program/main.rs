@@ -19,6 +19,7 @@ mod harness;
 mod hitless;
 mod hostile;
 mod interface_endpoints;
+mod judgements;
 mod labs;
 mod life;
 mod limits;
