@@ -17,6 +17,7 @@ use crate::id::*;
 use crate::instance::{InstanceChange, InstanceState, Launch, NewKeyPair};
 use crate::interface::{InterfaceChange, NewInterface};
 use crate::network_acl::AclEntry;
+use crate::peering::{PeeringAction, VpcPeeringConnection};
 use crate::prefix_list::{NewPrefixList, PrefixListChange};
 use crate::quota::Quota;
 use crate::route::{RouteDestination, RouteTargetChoice};
@@ -81,6 +82,7 @@ pub enum Action {
     Iam(IamAction),
     Elb(ElbAction),
     EndpointService(EndpointServiceAction),
+    Peering(PeeringAction),
     /// All of these in this order, or none of them: what one request changes at several places.
     Batch(Vec<Action>),
 
@@ -428,7 +430,7 @@ fn batch(txn: &mut Txn, actions: Vec<Action>, seed: u64) -> Result<(), ModelErro
 fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> {
     use crate::{
         account, default_vpc, elb, endpoint, endpoint_service, gateway, iam, instance, interface,
-        network_acl, prefix_list,
+        network_acl, peering, prefix_list,
     };
     use crate::{quota, route, security_group, subnet, vpc};
     match action {
@@ -442,6 +444,7 @@ fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> 
         Action::Iam(action) => iam::apply(txn, action),
         Action::Elb(action) => elb::apply(txn, action),
         Action::EndpointService(action) => endpoint_service::apply(txn, action),
+        Action::Peering(action) => peering::apply(txn, action),
         Action::Batch(actions) => batch(txn, actions, seed),
 
         Action::CreateVpc { cidr, tags } => vpc::create(txn, cidr, &tags).map(|_| ()),
@@ -597,6 +600,7 @@ fn edit_tags(
         ResourceId::RouteTable(id) => edit::<crate::route::RouteTable>(txn, id, change),
         ResourceId::InternetGateway(id) => edit::<crate::gateway::InternetGateway>(txn, id, change),
         ResourceId::NatGateway(id) => edit::<crate::gateway::NatGateway>(txn, id, change),
+        ResourceId::VpcPeeringConnection(id) => edit_peering_tags(txn, id, change),
         ResourceId::Address(id) => edit::<crate::gateway::Address>(txn, id, change),
         ResourceId::NetworkInterface(id) => edit::<crate::interface::NetworkInterface>(txn, id, change),
         ResourceId::SecurityGroup(id) => edit::<crate::security_group::SecurityGroup>(txn, id, change),
@@ -617,6 +621,18 @@ fn edit_tags(
         ResourceId::DhcpOptions(id) => edit::<crate::vpc::DhcpOptions>(txn, id, change),
         ResourceId::KeyPair(id) => edit::<crate::instance::KeyPair>(txn, id, change),
     }
+}
+
+/// Each side of a peering has tags of its own.
+fn edit_peering_tags(
+    txn: &mut Txn,
+    id: VpcPeeringConnectionId,
+    change: impl FnOnce(&mut tag::Tags) -> Result<(), ModelError>,
+) -> Result<(), ModelError> {
+    let account = txn.account;
+    let mut tags = txn.get::<VpcPeeringConnection>(id)?.tags_of(account).clone();
+    change(&mut tags)?;
+    txn.update::<VpcPeeringConnection>(id, |peering| *peering.tags_of_mut(account) = tags)
 }
 
 fn edit_rule_tags(

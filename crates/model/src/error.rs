@@ -74,6 +74,12 @@ pub enum ModelError {
     AddressNotAssigned { address: IpAddr, interface: NetworkInterfaceId },
     #[error("no public address is left")]
     PublicAddressesExhausted,
+    #[error("`{peering}` joins these two VPCs already")]
+    PeeringExists { peering: VpcPeeringConnectionId },
+    #[error("account `{account}` cannot {verb} `{peering}`")]
+    PeeringNotYours { peering: VpcPeeringConnectionId, account: AccountId, verb: &'static str },
+    #[error("`{peering}` is `{from}` and cannot become `{to}`")]
+    PeeringTransition { peering: VpcPeeringConnectionId, from: &'static str, to: &'static str },
     #[error("`{table}` has a route to `{destination}` already")]
     RouteExists { table: RouteTableId, destination: RouteDestination },
     #[error("`{table}` has no route to `{destination}`")]

@@ -93,6 +93,8 @@ ids! {
     NatGatewayId = "nat";
     /// An Elastic IP address.
     AllocationId = "eipalloc";
+    /// A peering connection of two VPCs, or the request for one.
+    VpcPeeringConnectionId = "pcx";
     /// The link of an Elastic IP address to a private address.
     AddressAssociationId = "eipassoc";
     /// A network interface.
@@ -274,6 +276,7 @@ resource_ids! {
     RouteTable(RouteTableId),
     InternetGateway(InternetGatewayId),
     NatGateway(NatGatewayId),
+    VpcPeeringConnection(VpcPeeringConnectionId),
     Address(AllocationId),
     NetworkInterface(NetworkInterfaceId),
     SecurityGroup(SecurityGroupId),

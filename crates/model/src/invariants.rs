@@ -47,6 +47,7 @@ const INVARIANTS: &[(&str, Check)] = &[
     ),
     ("targets of kinds that fit their groups are there", targets),
     ("an endpoint service has a load balancer of its owner's", endpoint_services),
+    ("VPCs that are peered are there, do not overlap, and are so once", peerings),
     ("a user is in groups, and limited by policies, that are there", identities),
 ];
 
@@ -183,7 +184,8 @@ fn endpoints(state: &State) -> Vec<String> {
                 RouteTarget::VpcEndpoint(endpoint) => Some((endpoint, table.id)),
                 RouteTarget::InternetGateway(_)
                 | RouteTarget::NatGateway(_)
-                | RouteTarget::NetworkInterface(_) => None,
+                | RouteTarget::NetworkInterface(_)
+                | RouteTarget::VpcPeering(_) => None,
             })
         })
         .collect();
@@ -268,6 +270,20 @@ fn endpoint_services(state: &State) -> Vec<String> {
         service.load_balancers.is_empty() || !service.load_balancers.iter().all(own)
     });
     broken.map(|service| service.id.to_string()).collect()
+}
+
+fn peerings(state: &State) -> Vec<String> {
+    let mut joined = BTreeSet::new();
+    let live = state.vpc_peering_connections.values().filter(|peering| peering.state.passes());
+    let broken = live.filter(|peering| {
+        let sides = peering.sides();
+        let there = sides.map(|side| state.vpcs.get(&side.vpc).filter(|vpc| vpc.owner == side.owner));
+        let [Some(one), Some(other)] = there else { return true };
+        let clash = one.blocks.iter().any(|a| other.blocks.iter().any(|b| overlap(a.cidr, b.cidr)));
+        let pair: BTreeSet<VpcId> = sides.map(|side| side.vpc).into();
+        clash || !joined.insert(pair)
+    });
+    broken.map(|peering| peering.id.to_string()).collect()
 }
 
 fn endpoint_interfaces(state: &State) -> Vec<String> {

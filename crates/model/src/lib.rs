@@ -27,6 +27,7 @@ pub mod instance;
 pub mod interface;
 pub mod invariants;
 pub mod network_acl;
+pub mod peering;
 pub mod policy_version;
 pub mod prefix_list;
 pub mod quota;

@@ -56,6 +56,10 @@ quotas! {
     ElasticAddresses: "elastic-ips-per-region", 5, 1_000;
     /// NAT gateways of a zone, those included that are not ready yet.
     NatGateways: "nat-gateways-per-zone", 5, 200;
+    /// Peering connections of a VPC that work ("Amazon VPC quotas").
+    PeeringsPerVpc: "active-vpc-peering-connections-per-vpc", 50, 125;
+    /// Peering connections that an account asked for and nobody has answered.
+    PendingPeerings: "outstanding-vpc-peering-connection-requests", 25, 1_000;
     /// Route tables of a VPC, its main one included.
     RouteTables: "route-tables-per-vpc", 200, 1_000;
     /// Routes of a route table. A prefix list counts with its size.
@@ -179,6 +183,8 @@ fn factor_of(quota: Quota) -> Option<Quota> {
         | Quota::ElasticAddresses
         | Quota::NatGateways
         | Quota::RouteTables
+        | Quota::PeeringsPerVpc
+        | Quota::PendingPeerings
         | Quota::Routes
         | Quota::PrefixLists
         | Quota::NetworkAcls

@@ -15,6 +15,7 @@ use crate::gateway::{InternetGateway, NatGateway};
 use crate::id::*;
 use crate::instance::{Instance, InstanceState};
 use crate::interface::NetworkInterface;
+use crate::peering::{PeeringState, VpcPeeringConnection};
 use crate::prefix_list::PrefixList;
 use crate::quota::Quota;
 use crate::state::State;
@@ -68,6 +69,8 @@ pub enum RouteTarget {
     NetworkInterface(NetworkInterfaceId),
     /// A gateway endpoint. Only the endpoint itself puts and removes such a route.
     VpcEndpoint(VpcEndpointId),
+    /// The VPC at the other side of a peering.
+    VpcPeering(VpcPeeringConnectionId),
 }
 
 impl RouteTarget {
@@ -78,6 +81,7 @@ impl RouteTarget {
             Self::NatGateway(id) => id.into(),
             Self::NetworkInterface(id) => id.into(),
             Self::VpcEndpoint(id) => id.into(),
+            Self::VpcPeering(id) => id.into(),
         }
     }
 }
@@ -103,6 +107,9 @@ impl Route {
             }
             RouteTarget::NetworkInterface(id) => !interface_can_route(state, id),
             RouteTarget::VpcEndpoint(id) => !state.vpc_endpoints.contains_key(&id),
+            RouteTarget::VpcPeering(id) => {
+                state.vpc_peering_connections.get(&id).is_none_or(|peering| !peering.state.passes())
+            }
         }
     }
 }
@@ -229,6 +236,22 @@ fn resolve_target(
             txn.get::<VpcEndpoint>(id)?;
             return Err(ModelError::RouteTargetUnsupported(id.into()));
         }
+        // "You can add a route for a VPC peering connection that's in the pending-acceptance state. However, the route
+        // has a state of blackhole".
+        RouteTarget::VpcPeering(id) => {
+            let peering = txn.get::<VpcPeeringConnection>(id)?;
+            match peering.status(txn.at) {
+                PeeringState::PendingAcceptance | PeeringState::Provisioning | PeeringState::Active => {}
+                ended @ (PeeringState::Failed
+                | PeeringState::Expired
+                | PeeringState::Rejected
+                | PeeringState::Deleted) => {
+                    let (resource, state) = (id.into(), ended.name());
+                    return Err(ModelError::WrongState { resource, state, needed: "active" });
+                }
+            }
+            peering.sides().map(|side| side.vpc).into_iter().find(|vpc| *vpc == table.vpc)
+        }
     };
     if vpc_of_target == Some(table.vpc) {
         Ok(target)
@@ -247,7 +270,7 @@ fn local_block_around(txn: &Txn, table: &RouteTable, cidr: IpNet) -> Result<Opti
     Ok(vpc.blocks.iter().map(|block| block.cidr).find(|block| IpNet::V4(*block).contains(&cidr)))
 }
 
-/// Refuses an internet gateway as the target of a route inside the VPC: "The target must be a NAT gateway, network
+/// Refuses an internet gateway or a peering as the target of a route inside the VPC: "The target must be a NAT gateway, network
 /// interface, or Gateway Load Balancer endpoint."
 fn check_target(
     txn: &Txn,
@@ -256,16 +279,20 @@ fn check_target(
     target: RouteTarget,
 ) -> Result<(), ModelError> {
     match (destination, target) {
-        (RouteDestination::Cidr(cidr), RouteTarget::InternetGateway(id)) => {
+        (
+            RouteDestination::Cidr(cidr),
+            target @ (RouteTarget::InternetGateway(_) | RouteTarget::VpcPeering(_)),
+        ) => {
             let inside = local_block_around(txn, table, cidr)?.is_some();
-            if inside { Err(ModelError::RouteTargetUnsupported(id.into())) } else { Ok(()) }
+            if inside { Err(ModelError::RouteTargetUnsupported(target.resource())) } else { Ok(()) }
         }
         (
             RouteDestination::Cidr(_) | RouteDestination::PrefixList(_),
             RouteTarget::InternetGateway(_)
             | RouteTarget::NatGateway(_)
             | RouteTarget::NetworkInterface(_)
-            | RouteTarget::VpcEndpoint(_),
+            | RouteTarget::VpcEndpoint(_)
+            | RouteTarget::VpcPeering(_),
         ) => Ok(()),
     }
 }
@@ -342,9 +369,10 @@ fn changeable_route(table: &RouteTable, destination: RouteDestination) -> Result
     let route = route.ok_or(ModelError::RouteNotFound { table: table.id, destination })?;
     match route.target {
         RouteTarget::VpcEndpoint(_) => Err(ModelError::RouteManaged { table: table.id, destination }),
-        RouteTarget::InternetGateway(_) | RouteTarget::NatGateway(_) | RouteTarget::NetworkInterface(_) => {
-            Ok(())
-        }
+        RouteTarget::InternetGateway(_)
+        | RouteTarget::NatGateway(_)
+        | RouteTarget::NetworkInterface(_)
+        | RouteTarget::VpcPeering(_) => Ok(()),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::id::*;
 use crate::instance::{Instance, KeyPair};
 use crate::interface::NetworkInterface;
 use crate::network_acl::NetworkAcl;
+use crate::peering::{PeeringState, VpcPeeringConnection};
 use crate::prefix_list::PrefixList;
 use crate::quota::Quotas;
 use crate::route::RouteTable;
@@ -103,6 +104,8 @@ pub struct State {
     pub route_tables: OrdMap<RouteTableId, Arc<RouteTable>>,
     pub internet_gateways: OrdMap<InternetGatewayId, Arc<InternetGateway>>,
     pub nat_gateways: OrdMap<NatGatewayId, Arc<NatGateway>>,
+    #[serde(default)]
+    pub vpc_peering_connections: OrdMap<VpcPeeringConnectionId, Arc<VpcPeeringConnection>>,
     pub addresses: OrdMap<AllocationId, Arc<Address>>,
     pub network_interfaces: OrdMap<NetworkInterfaceId, Arc<NetworkInterface>>,
     pub security_groups: OrdMap<SecurityGroupId, Arc<SecurityGroup>>,
@@ -211,6 +214,30 @@ impl Resource for PrefixList {
     }
 }
 
+impl Resource for VpcPeeringConnection {
+    type Id = VpcPeeringConnectionId;
+    fn id(&self) -> VpcPeeringConnectionId {
+        self.id
+    }
+    /// Both owners, but for a request that never came to the other one.
+    fn visible_to(&self, account: AccountId) -> bool {
+        let asked = self.accepter.owner == account && self.state != PeeringState::Failed;
+        self.requester.owner == account || asked
+    }
+    fn table(state: &State) -> &OrdMap<VpcPeeringConnectionId, Arc<Self>> {
+        &state.vpc_peering_connections
+    }
+    fn table_mut(state: &mut State) -> &mut OrdMap<VpcPeeringConnectionId, Arc<Self>> {
+        &mut state.vpc_peering_connections
+    }
+    fn tags_mut(&mut self) -> &mut crate::tag::Tags {
+        &mut self.tags
+    }
+    fn tags(&self) -> &crate::tag::Tags {
+        &self.tags
+    }
+}
+
 impl State {
     /// A region with nothing in it but AWS's own services and their prefix lists.
     pub fn new(region: Region) -> Self {
@@ -226,6 +253,7 @@ impl State {
             route_tables: OrdMap::new(),
             internet_gateways: OrdMap::new(),
             nat_gateways: OrdMap::new(),
+            vpc_peering_connections: OrdMap::new(),
             addresses: OrdMap::new(),
             network_interfaces: OrdMap::new(),
             security_groups: OrdMap::new(),

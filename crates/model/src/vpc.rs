@@ -221,8 +221,16 @@ fn first_dependency(txn: &Txn, vpc: &Vpc) -> Option<String> {
         let mut endpoints = state.vpc_endpoints.values();
         endpoints.find(|x| x.vpc == id && x.state != EndpointState::Deleted).map(|x| x.id.to_string())
     };
+    let peering = || crate::peering::holds_vpc(state, id).map(|peering| peering.to_string());
     let referenced = || crate::security_group::referenced_from_elsewhere(state, vpc.default_security_group);
-    subnet().or_else(gateway).or_else(endpoint).or_else(table).or_else(group).or_else(acl).or_else(referenced)
+    subnet()
+        .or_else(gateway)
+        .or_else(endpoint)
+        .or_else(peering)
+        .or_else(table)
+        .or_else(group)
+        .or_else(acl)
+        .or_else(referenced)
 }
 
 pub(crate) fn set_dns(
@@ -245,6 +253,7 @@ pub(crate) fn associate_block(txn: &mut Txn, id: VpcId, cidr: Ipv4Net) -> Result
     if let Some(other) = vpc.blocks.iter().find(|block| overlap(block.cidr, cidr)) {
         return Err(ModelError::BlockOverlap { cidr, other: other.cidr });
     }
+    crate::peering::check_new_block(txn, id, cidr)?;
     // "The CIDR block must not be the same or larger than a destination CIDR range in a route in any of the VPC
     // route tables."
     for table in txn.state.route_tables.values().filter(|table| table.vpc == id) {

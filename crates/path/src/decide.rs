@@ -6,6 +6,7 @@
 mod back;
 mod endpoint;
 mod internet;
+mod remote;
 mod rules;
 
 use std::net::Ipv4Addr;
@@ -319,6 +320,11 @@ impl<'a> Walk<'a> {
                 self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
                 self.through_endpoint(sender, id, endpoint.vpc, hops)
             }
+            Target::Peering(id) => {
+                let Some(far) = self.peering_from(id, sender.vpc) else { return gone(self) };
+                self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
+                self.over_peering(sender, id, far, destination, hops)
+            }
         }
     }
 
@@ -384,7 +390,7 @@ impl<'a> Walk<'a> {
             self.acl(nat.subnet, Stage::ReturnNetworkAcl, Direction::answer(true))?;
             self.acl(sender.subnet, Stage::ReturnNetworkAcl, Direction::answer(false))?;
         }
-        self.way_back(sender, nat.subnet)?;
+        self.way_back(sender, sender.vpc, nat.subnet)?;
         hops.push(nat.private);
         self.pass(Stage::NatGateway, Some(id.into()), None, Why::SourceBecomes(nat.private.into()));
         let behind = Sender {
@@ -440,14 +446,25 @@ impl<'a> Walk<'a> {
     }
 
     fn deliver_inside(&mut self, sender: Sender<'a>, destination: Ipv4Addr, hops: Hops) -> Walked<Action> {
+        self.deliver_in(sender.vpc, sender, destination, hops)
+    }
+
+    /// To who has an address of a VPC, the sender's own or one that it reaches.
+    fn deliver_in(
+        &mut self,
+        vpc: VpcId,
+        sender: Sender<'a>,
+        destination: Ipv4Addr,
+        hops: Hops,
+    ) -> Walked<Action> {
         self.cover.pin(End::Destination);
         let plan = self.plan;
-        let found = plan.addresses.get(&(sender.vpc, destination)).and_then(|id| plan.interface(*id));
+        let found = plan.addresses.get(&(vpc, destination)).and_then(|id| plan.interface(*id));
         let Some(target) = found else {
-            if let Some(vpc) = plan.vpcs.get(&sender.vpc) {
+            if let Some(vpc) = plan.vpcs.get(&vpc) {
                 self.depend(vpc.members);
             }
-            return self.refuse(DropReason::NoSuchAddress, sender.vpc.into());
+            return self.refuse(DropReason::NoSuchAddress, vpc.into());
         };
         self.consult(target.stamp);
         if target.nat_gateway {
@@ -464,7 +481,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Packets that never left the VPC.
+    /// Packets that came by private addresses alone.
     fn arrival_inside(&self, sender: Sender<'_>, hops: Hops) -> Arrival {
         let source = self.nat_source(sender, |nat| nat.private);
         let mtu = if sender.nat.is_some() { NAT_MTU } else { VPC_MTU };
@@ -486,7 +503,7 @@ impl<'a> Walk<'a> {
         Ok(self.arrive(source, destination, Deliver::Interface(target.id), hops, mtu, idle))
     }
 
-    /// Into the receiver's subnet and interface. `inside` is whether the packets never left the VPC.
+    /// Into the receiver's subnet and interface. `inside` is whether the packets came by private addresses alone.
     fn come_in(&mut self, sender: Sender<'a>, target: &'a InterfacePlan, inside: bool) -> Walked<()> {
         if inside && sender.subnet == target.subnet {
             self.pass(Stage::IngressNetworkAcl, None, None, Why::SameSubnet);
@@ -506,7 +523,11 @@ impl<'a> Walk<'a> {
                 self.answer_into(sender)?;
             }
         }
-        if inside { self.way_back(sender, target.subnet) } else { self.way_out(sender.address, target) }
+        if inside {
+            self.way_back(sender, target.vpc, target.subnet)
+        } else {
+            self.way_out(sender.address, target)
+        }
     }
 
     fn arrive(
@@ -539,6 +560,7 @@ fn route_rule(route: &RoutePlan) -> Rule {
         Target::InternetGateway(_)
         | Target::NatGateway(_)
         | Target::NetworkInterface(_)
-        | Target::VpcEndpoint(_) => Rule::Route(route.block.into(), route.list),
+        | Target::VpcEndpoint(_)
+        | Target::Peering(_) => Rule::Route(route.block.into(), route.list),
     }
 }

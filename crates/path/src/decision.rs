@@ -319,6 +319,8 @@ pub enum Why {
     InterfaceHas(NetworkInterfaceId),
     /// A public address of a service.
     ServiceAddress,
+    /// The other side is this VPC.
+    LeadsTo(VpcId),
     /// Nobody in the region has the address, and this interface of the host's leads on.
     LeavesBy(LinkName),
     /// The endpoint is available; requests carry it as `aws:SourceVpce`.

@@ -134,6 +134,7 @@ fn pass_words(why: Why) -> String {
         Why::DestinationBecomes(address) => format!("the destination becomes {address}"),
         Why::InterfaceHas(id) => format!("{id} has the address"),
         Why::ServiceAddress => "a public address of an AWS service".to_owned(),
+        Why::LeadsTo(vpc) => format!("its other side is {vpc}"),
         Why::LeavesBy(link) => {
             format!("leaves the region by {link}; outside, the source is the host's own address there")
         }
@@ -164,6 +165,7 @@ fn lost_answer(flow: &Flow, by: Option<ResourceId>) -> (String, String) {
             | ResourceId::RouteTable(_)
             | ResourceId::InternetGateway(_)
             | ResourceId::NatGateway(_)
+            | ResourceId::VpcPeeringConnection(_)
             | ResourceId::Address(_)
             | ResourceId::NetworkInterface(_)
             | ResourceId::SecurityGroup(_)
@@ -220,6 +222,13 @@ fn refusal_words(flow: &Flow, reason: DropReason) -> String {
         DropReason::EndpointProtocol => {
             format!("an interface endpoint of an AWS service does not take {transport}")
         }
+        DropReason::NotTransitive => format!(
+            "a peering takes what is from an address of its one VPC and for one of its other: {source} to \
+             {destination} is not"
+        ),
+        DropReason::RemoteToGatewayEndpoint => {
+            "a gateway endpoint serves its own VPC only, and this comes from elsewhere".to_owned()
+        }
         DropReason::UnknownPort => "the interface is not there".to_owned(),
         DropReason::Malformed
         | DropReason::Unsupported
@@ -270,6 +279,13 @@ fn remedy(flow: &Flow, reason: DropReason) -> Option<String> {
         }
         DropReason::ResolverOff => "set the VPC's attribute enableDnsSupport to true".to_owned(),
         DropReason::NoUplink => "start the region with an uplink (postern up --uplink IFACE)".to_owned(),
+        DropReason::NotTransitive => {
+            "peer the two VPCs themselves: peerings do not pass anything on to a third network".to_owned()
+        }
+        DropReason::RemoteToGatewayEndpoint => {
+            "create a gateway endpoint in the sender's own VPC, or an interface endpoint, which serves others too"
+                .to_owned()
+        }
         DropReason::NoSuchAddress
         | DropReason::NotCarried
         | DropReason::UplinkProtocol

@@ -63,7 +63,7 @@ pub enum NameSource {
     Service(String),
     /// The private name of an interface in the VPC.
     PrivateName,
-    /// The public name of an interface; inside its own VPC it leads to the private address.
+    /// The public name of an interface; inside its own VPC, and in peered ones that may, it leads to the private address.
     PublicName,
     /// They are those of an interface endpoint.
     Endpoint {
@@ -192,7 +192,9 @@ impl Plan {
         if !self.vpcs.get(&holder.vpc)?.dns_hostnames {
             return None;
         }
-        let address = if holder.vpc == vpc { *private } else { public };
+        // "Enable DNS resolution for a VPC peering connection".
+        let near = holder.vpc == vpc || self.peer_names.get(&(vpc, holder.vpc)) == Some(&true);
+        let address = if near { *private } else { public };
         Some(Resolution::Addresses { addresses: vec![address], source: NameSource::PublicName })
     }
 

@@ -38,6 +38,8 @@ stages! {
     NatGateway = "NAT gateway",
     /// The internet gateway takes it.
     InternetGateway = "internet gateway",
+    /// A peering takes it to another VPC.
+    Remote = "remote network",
     /// The host's uplink takes it.
     Uplink = "uplink",
     /// Somebody has the address that it is for.
@@ -159,6 +161,10 @@ reasons! {
     UplinkProtocol = 36, "uplink-protocol";
     /// An interface endpoint of a service takes TCP only.
     EndpointProtocol = 37, "endpoint-protocol";
+    /// What comes over a peering is neither from nor for an address of the two VPCs.
+    NotTransitive = 40, "not-transitive";
+    /// A gateway endpoint serves its own VPC alone.
+    RemoteToGatewayEndpoint = 41, "remote-to-gateway-endpoint";
 }
 
 impl DropReason {
@@ -188,7 +194,10 @@ impl DropReason {
             Self::ReturnRoute => Stage::ReturnRoute,
             Self::ResolverOff | Self::MetadataOff | Self::NoSuchLinkService => Stage::Link,
             Self::NatProtocol | Self::PortAllocation => Stage::NatGateway,
-            Self::EndpointNotAvailable | Self::EndpointProtocol => Stage::Endpoint,
+            Self::EndpointNotAvailable | Self::EndpointProtocol | Self::RemoteToGatewayEndpoint => {
+                Stage::Endpoint
+            }
+            Self::NotTransitive => Stage::Remote,
             Self::NoFlow | Self::Cut | Self::TtlExpired | Self::TooBig | Self::UnrelatedIcmp => {
                 Stage::Delivered
             }

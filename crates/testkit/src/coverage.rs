@@ -38,6 +38,8 @@ pub const fn is_decided(reason: DropReason) -> bool {
         | DropReason::NoSuchLinkService
         | DropReason::NatProtocol
         | DropReason::EndpointProtocol
+        | DropReason::NotTransitive
+        | DropReason::RemoteToGatewayEndpoint
         | DropReason::UnknownPort => true,
         // Instance metadata answers for itself that it is turned off; an endpoint that packets do not pass has no
         // interfaces.
@@ -69,6 +71,7 @@ pub const fn is_passed(stage: Stage) -> bool {
         | Stage::Route
         | Stage::NatGateway
         | Stage::InternetGateway
+        | Stage::Remote
         | Stage::Uplink
         | Stage::Target
         | Stage::IngressNetworkAcl

@@ -103,9 +103,10 @@ fn change(random: &mut Random, topology: &mut postern_testkit::World) {
     let routers: Vec<_> = routes
         .filter_map(|(owner, target)| match target {
             RouteTarget::NetworkInterface(id) => Some((owner, id)),
-            RouteTarget::InternetGateway(_) | RouteTarget::NatGateway(_) | RouteTarget::VpcEndpoint(_) => {
-                None
-            }
+            RouteTarget::InternetGateway(_)
+            | RouteTarget::NatGateway(_)
+            | RouteTarget::VpcEndpoint(_)
+            | RouteTarget::VpcPeering(_) => None,
         })
         .collect();
     for (owner, interface) in routers {

@@ -133,6 +133,9 @@ impl Decider for Faulty {
                 Through::Endpoint(..) => Peer { through: Through::Link, ..peer },
                 Through::Internet(_) | Through::Link => peer,
             }),
+            Stage::Remote => {
+                Self::refused_otherwise(&mut decision, DropReason::NotTransitive, DropReason::NoRoute);
+            }
             Stage::ReturnRoute => {
                 Self::refused_otherwise(&mut decision, DropReason::ReturnRoute, DropReason::NoRoute);
             }

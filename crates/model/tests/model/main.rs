@@ -15,6 +15,7 @@ mod iam;
 mod instance;
 mod interface_endpoint;
 mod network_acl;
+mod peering;
 mod prefix_list;
 mod properties;
 mod quota;

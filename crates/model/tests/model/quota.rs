@@ -29,6 +29,8 @@ fn the_usual_ones_are_those_of_aws() {
         "blocks-per-vpc 5",
         "elastic-ips-per-region 5",
         "nat-gateways-per-zone 5",
+        "active-vpc-peering-connections-per-vpc 50",
+        "outstanding-vpc-peering-connection-requests 25",
         "route-tables-per-vpc 200",
         "routes-per-route-table 500",
         "prefix-lists-per-region 100",

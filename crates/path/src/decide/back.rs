@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use postern_model::SubnetId;
+use postern_model::{SubnetId, VpcId};
 
 use super::{Sender, Walk, Walked, route_rule};
 use crate::cover::End;
@@ -40,10 +40,11 @@ impl<'a> Walk<'a> {
         holder.is_some()
     }
 
-    /// The answer from a subnet of the sender's VPC reaches somebody: who has the address, or passes it on.
+    /// The answer from a subnet of this VPC, the sender's own or one that it reached, comes to somebody in the sender's: who
+    /// has the address, or passes it on.
     ///
     /// It may take another way than the flow did, as long as there is one ("Middlebox routing").
-    pub(super) fn way_back(&mut self, sender: Sender<'a>, subnet: SubnetId) -> Walked<()> {
+    pub(super) fn way_back(&mut self, sender: Sender<'a>, vpc: VpcId, subnet: SubnetId) -> Walked<()> {
         if !self.has_answers() {
             return Ok(());
         }
@@ -59,8 +60,13 @@ impl<'a> Walk<'a> {
         let (table, route) = self.find_route(subnet, End::Source, sender.address)?;
         let rule = route.as_ref().map(route_rule);
         match route.map(|route| route.target) {
-            Some(Target::Local) if is_somebodys => {}
+            Some(Target::Local) if is_somebodys && vpc == sender.vpc => {}
             Some(Target::Local) => return nobody(self),
+            Some(Target::Peering(id)) if self.peering_from(id, vpc) == Some(sender.vpc) => {
+                if !is_somebodys {
+                    return nobody(self);
+                }
+            }
             Some(Target::NetworkInterface(id)) if id == self.flow.entry => {}
             Some(Target::NetworkInterface(id)) => {
                 let router = plan.interface(id);
@@ -69,7 +75,13 @@ impl<'a> Walk<'a> {
                     return self.refuse_by(DropReason::ReturnRoute, table.into(), rule, Reply::Silence);
                 }
             }
-            Some(Target::InternetGateway(_) | Target::NatGateway(_) | Target::VpcEndpoint(_)) | None => {
+            Some(
+                Target::InternetGateway(_)
+                | Target::NatGateway(_)
+                | Target::VpcEndpoint(_)
+                | Target::Peering(_),
+            )
+            | None => {
                 return self.refuse_by(DropReason::ReturnRoute, table.into(), rule, Reply::Silence);
             }
         }
@@ -88,7 +100,11 @@ impl<'a> Walk<'a> {
         let gateway = match route.map(|route| route.target) {
             Some(Target::InternetGateway(id)) => plan.internet_gateways.get(&id),
             Some(
-                Target::Local | Target::NatGateway(_) | Target::NetworkInterface(_) | Target::VpcEndpoint(_),
+                Target::Local
+                | Target::NatGateway(_)
+                | Target::NetworkInterface(_)
+                | Target::VpcEndpoint(_)
+                | Target::Peering(_),
             )
             | None => None,
         };

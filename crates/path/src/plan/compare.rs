@@ -4,8 +4,8 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use super::{
-    AclPlan, EndpointPlan, GatewayPlan, GroupPlan, InterfacePlan, NatPlan, Plan, RouteTablePlan, SubnetPlan,
-    Table, VpcPlan,
+    AclPlan, EndpointPlan, GatewayPlan, GroupPlan, InterfacePlan, NatPlan, PeeringPlan, Plan, RouteTablePlan,
+    SubnetPlan, Table, VpcPlan,
 };
 use crate::decision::Stamp;
 
@@ -36,6 +36,7 @@ unstamped! {
     GatewayPlan { stamp }
     NatPlan { stamp }
     EndpointPlan { stamp }
+    PeeringPlan { stamp }
 }
 
 impl<T: Unstamped> Unstamped for Arc<T> {
@@ -65,6 +66,9 @@ impl Plan {
             ("internet gateways", same(&self.internet_gateways, &other.internet_gateways)),
             ("NAT gateways", same(&self.nat_gateways, &other.nat_gateways)),
             ("endpoints", same(&self.endpoints, &other.endpoints)),
+            ("gateway endpoints of VPCs", self.gateway_endpoints == other.gateway_endpoints),
+            ("peerings", same(&self.peerings, &other.peerings)),
+            ("names over peerings", self.peer_names == other.peer_names),
             ("names of endpoints", self.endpoint_names == other.endpoint_names),
             ("services", self.services == other.services),
             ("names", self.names == other.names),

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use postern_model::elb::LoadBalancer;
-use postern_model::endpoint::VpcEndpoint;
+use postern_model::endpoint::{EndpointKind, VpcEndpoint};
 use postern_model::endpoint_service::{EndpointService, by_name};
 use postern_model::gateway::{Address, InternetGateway, NatGateway};
 use postern_model::instance::Instance;
 use postern_model::interface::{InterfaceKind, NetworkInterface};
 use postern_model::network_acl::NetworkAcl;
+use postern_model::peering::VpcPeeringConnection;
 use postern_model::prefix_list::PrefixList;
 use postern_model::route::{RouteDestination, RouteTable, RouteTarget, interface_can_route};
 use postern_model::security_group::{Peer, SecurityGroup, SecurityGroupRule};
@@ -20,14 +21,14 @@ use postern_model::subnet::Subnet;
 use postern_model::vpc::Vpc;
 use postern_model::{
     InternetGatewayId, IpNet, Ipv4Net, NatGatewayId, NetworkAclId, NetworkInterfaceId, PrefixListId,
-    ResourceId, RouteTableId, SecurityGroupId, State, SubnetId, VpcEndpointId, VpcId,
+    ResourceId, RouteTableId, SecurityGroupId, State, SubnetId, VpcEndpointId, VpcId, VpcPeeringConnectionId,
 };
 
 use super::interval::IntervalMap;
 use super::slots::SlotKey;
 use super::{
-    AclPlan, BalancerPlan, EndpointPlan, GatewayPlan, GroupPlan, InterfacePlan, NatPlan, PeerPlan, Plan,
-    RoutePlan, RouteTablePlan, RulePlan, SubnetPlan, Target, VpcPlan,
+    AclPlan, BalancerPlan, EndpointPlan, GatewayPlan, GroupPlan, InterfacePlan, NatPlan, PeerPlan,
+    PeeringPlan, Plan, RoutePlan, RouteTablePlan, RulePlan, SubnetPlan, Target, VpcPlan,
 };
 use crate::decision::Stamp;
 use crate::endpoint_name::NamesOfEndpoint;
@@ -68,6 +69,9 @@ struct Dirty {
     gateways: BTreeSet<InternetGatewayId>,
     nat_gateways: BTreeSet<NatGatewayId>,
     endpoints: BTreeSet<VpcEndpointId>,
+    /// VPCs whose gateway endpoints changed.
+    gateway_endpoints: BTreeSet<VpcId>,
+    peerings: BTreeSet<VpcPeeringConnectionId>,
     services: bool,
 }
 
@@ -111,8 +115,14 @@ impl Dirty {
         self.lists.extend(changes::<_, PrefixList>(&old.prefix_lists, &new.prefix_lists).map(|(id, _)| id));
         self.nat_gateways
             .extend(changes::<_, NatGateway>(&old.nat_gateways, &new.nat_gateways).map(|(id, _)| id));
-        self.endpoints
-            .extend(changes::<_, VpcEndpoint>(&old.vpc_endpoints, &new.vpc_endpoints).map(|(id, _)| id));
+        for (id, change) in changes::<_, VpcEndpoint>(&old.vpc_endpoints, &new.vpc_endpoints) {
+            self.endpoints.insert(id);
+            let gateways =
+                [change.old, change.new].into_iter().flatten().filter(|x| x.kind == EndpointKind::Gateway);
+            self.gateway_endpoints.extend(gateways.map(|endpoint| endpoint.vpc));
+        }
+        let (was, is) = (&old.vpc_peering_connections, &new.vpc_peering_connections);
+        self.peerings.extend(changes::<_, VpcPeeringConnection>(was, is).map(|(id, _)| id));
         self.follow_users_services(old, new);
         self.gateways.extend(
             changes::<_, InternetGateway>(&old.internet_gateways, &new.internet_gateways).map(|(id, _)| id),
@@ -259,6 +269,10 @@ impl Plan {
         dirty.gateways.iter().for_each(|id| compiler.gateway(*id));
         dirty.nat_gateways.iter().for_each(|id| compiler.nat_gateway(*id));
         dirty.endpoints.iter().for_each(|id| compiler.endpoint(*id));
+        dirty.gateway_endpoints.iter().for_each(|vpc| compiler.gateway_endpoints(*vpc));
+        // Those that let go of two VPCs come before those that join them.
+        dirty.peerings.iter().for_each(|id| compiler.part(*id));
+        dirty.peerings.iter().for_each(|id| compiler.peering(*id));
         compiler.interfaces(&dirty.interfaces);
         let Compiler { plan, changed, diagnostics, state: _ } = compiler;
         Compiled { plan, changed, diagnostics }
@@ -322,8 +336,10 @@ impl Compiler<'_> {
             self.plan.vpcs.remove(&id);
             self.release(SlotKey::Resource(id.into()));
             self.release(SlotKey::Members(id));
+            self.release(SlotKey::GatewayEndpoints(id));
             return;
         };
+        self.keep(SlotKey::GatewayEndpoints(id));
         let members = SlotKey::Members(id);
         let members = if members_changed { self.stamp(members) } else { self.keep(members) };
         let compiled = |stamp| VpcPlan {
@@ -384,6 +400,7 @@ impl Compiler<'_> {
                 RouteTarget::NatGateway(id) => Target::NatGateway(id),
                 RouteTarget::NetworkInterface(id) => Target::NetworkInterface(id),
                 RouteTarget::VpcEndpoint(id) => Target::VpcEndpoint(id),
+                RouteTarget::VpcPeering(id) => Target::Peering(id),
             };
             match route.destination {
                 RouteDestination::Cidr(cidr) => {
@@ -487,6 +504,57 @@ impl Compiler<'_> {
         self.plan
             .endpoints
             .insert(id, Arc::new(EndpointPlan { stamp, vpc: endpoint.vpc, passes, balancers, names }));
+    }
+
+    /// The gateway endpoints of a VPC.
+    fn gateway_endpoints(&mut self, vpc: VpcId) {
+        let own = self.state.vpc_endpoints.values();
+        let own = own.filter(|x| x.vpc == vpc && x.kind == EndpointKind::Gateway && x.state.passes());
+        let with_blocks = own.filter_map(|endpoint| {
+            let list = self.state.services.get(&endpoint.service_name)?.prefix_list?;
+            Some((endpoint.id, Arc::clone(self.plan.prefix_lists.get(&list)?)))
+        });
+        let now: Vec<_> = with_blocks.collect();
+        let before = self.plan.gateway_endpoints.get(&vpc).map_or(&[][..], |all| all.as_slice());
+        if before == now.as_slice() {
+            return;
+        }
+        if now.is_empty() {
+            self.plan.gateway_endpoints.remove(&vpc);
+        } else {
+            self.plan.gateway_endpoints.insert(vpc, Arc::new(now));
+        }
+        if self.state.vpcs.contains_key(&vpc) {
+            self.stamp(SlotKey::GatewayEndpoints(vpc));
+        }
+    }
+
+    /// Takes out what a peering put among the names.
+    fn part(&mut self, id: VpcPeeringConnectionId) {
+        let known = self.plan.peerings.get(&id).filter(|known| known.passes).map(|known| known.vpcs);
+        if let Some([one, other]) = known {
+            self.plan.peer_names.remove(&(one, other));
+            self.plan.peer_names.remove(&(other, one));
+        }
+    }
+
+    fn peering(&mut self, id: VpcPeeringConnectionId) {
+        let Some(peering) = self.state.vpc_peering_connections.get(&id) else {
+            self.plan.peerings.remove(&id);
+            return self.release(SlotKey::Resource(id.into()));
+        };
+        let [one, other] = peering.sides();
+        let (passes, vpcs) = (peering.state.passes(), [one.vpc, other.vpc]);
+        if passes {
+            // A side says what the other may see of it.
+            self.plan.peer_names.insert((one.vpc, other.vpc), other.dns_from_remote);
+            self.plan.peer_names.insert((other.vpc, one.vpc), one.dns_from_remote);
+        }
+        // From provisioning to active, or by its options, nothing changes for packets.
+        let same =
+            self.plan.peerings.get(&id).filter(|known| known.passes == passes).map(|known| known.stamp);
+        let stamp = same.unwrap_or_else(|| self.resource(id));
+        self.plan.peerings.insert(id, Arc::new(PeeringPlan { stamp, passes, vpcs }));
     }
 
     fn interfaces(&mut self, dirty: &BTreeSet<NetworkInterfaceId>) {

@@ -19,6 +19,7 @@ use postern_model::security_group::Traffic;
 use postern_model::{
     AccountId, InstanceId, InternetGatewayId, Ipv4Net, Mac, NatGatewayId, NetworkAclId, NetworkInterfaceId,
     PrefixListId, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcEndpointId, VpcId,
+    VpcPeeringConnectionId,
 };
 use rustc_hash::FxBuildHasher;
 use smallvec::SmallVec;
@@ -52,6 +53,10 @@ pub struct Plan {
     pub(crate) internet_gateways: Table<InternetGatewayId, GatewayPlan>,
     pub(crate) nat_gateways: Table<NatGatewayId, Arc<NatPlan>>,
     pub(crate) endpoints: Table<VpcEndpointId, Arc<EndpointPlan>>,
+    pub(crate) gateway_endpoints: Table<VpcId, GatewayEndpoints>,
+    pub(crate) peerings: Table<VpcPeeringConnectionId, Arc<PeeringPlan>>,
+    /// Whether public names of the second VPC lead to private addresses in the first one.
+    pub(crate) peer_names: Table<(VpcId, VpcId), bool>,
     pub(crate) endpoint_names: EndpointNames,
     pub(crate) services: Arc<IntervalMap<u16>>,
     pub(crate) names: Arc<Names>,
@@ -146,6 +151,7 @@ pub(crate) enum Target {
     NatGateway(NatGatewayId),
     NetworkInterface(NetworkInterfaceId),
     VpcEndpoint(VpcEndpointId),
+    Peering(VpcPeeringConnectionId),
 }
 
 /// A security group.
@@ -196,6 +202,30 @@ pub(crate) struct NatPlan {
     pub subnet: SubnetId,
     pub private: Ipv4Addr,
     pub public: Option<Ipv4Addr>,
+}
+
+/// The gateway endpoints of a VPC, with the blocks of their services.
+pub(crate) type GatewayEndpoints = Arc<Vec<(VpcEndpointId, Arc<IntervalMap<()>>)>>;
+
+/// A peering.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PeeringPlan {
+    pub stamp: Stamp,
+    /// Whether packets pass.
+    pub passes: bool,
+    pub vpcs: [VpcId; 2],
+}
+
+impl PeeringPlan {
+    /// The VPC that it leads to from this one, if packets pass.
+    pub fn beyond(&self, near: VpcId) -> Option<VpcId> {
+        match self.vpcs {
+            [one, other] if one == near => Some(other),
+            [one, other] if other == near => Some(one),
+            _ => None,
+        }
+        .filter(|_| self.passes)
+    }
 }
 
 /// A load balancer in the zone of an endpoint's interface.

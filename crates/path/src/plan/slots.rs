@@ -17,6 +17,8 @@ pub enum SlotKey {
     Groups(NetworkInterfaceId),
     /// Which addresses of a VPC somebody has.
     Members(VpcId),
+    /// Which gateway endpoints a VPC has. Only what comes from elsewhere and is refused rests on it.
+    GatewayEndpoints(VpcId),
     /// Which public addresses somebody has.
     PublicAddresses,
     /// Where the services are.

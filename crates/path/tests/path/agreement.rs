@@ -12,7 +12,7 @@ use postern_testkit::{Random, draw};
 use crate::oracle::{self, Answer, Way};
 use crate::seeds;
 
-const TOPOLOGIES: u64 = 300;
+const TOPOLOGIES: u64 = 400;
 const FLOWS: usize = 300;
 /// How often everything that can be said has to come up in the usual run.
 const LEAST: usize = 5;
@@ -46,7 +46,7 @@ struct Seen {
     ways: BTreeMap<&'static str, usize>,
 }
 
-const WAYS: [&str; 12] = [
+const WAYS: [&str; 15] = [
     "link",
     "endpoint",
     "endpoint behind NAT",
@@ -55,6 +55,9 @@ const WAYS: [&str; 12] = [
     "internet to a service",
     "internet to a service behind NAT",
     "inside",
+    "over a peering",
+    "over a peering behind NAT",
+    "over a peering to an interface endpoint",
     "inside behind NAT",
     "internet to an interface",
     "out of the region",
@@ -64,7 +67,11 @@ const WAYS: [&str; 12] = [
 fn way(way: &Way, decision: &Decision) -> &'static str {
     // Only interfaces have groups.
     let by_interface = decision.steps.iter().any(|step| step.stage == Stage::IngressSecurityGroup);
+    let peered = decision.steps.iter().any(|step| step.stage == Stage::Remote);
     match (way.source, way.destination.is_some()) {
+        (SourceRewrite::Keep, _) if peered => "over a peering",
+        (SourceRewrite::Port { .. }, false) if peered => "over a peering behind NAT",
+        (SourceRewrite::Identity { .. }, _) if peered => "over a peering to an interface endpoint",
         (SourceRewrite::Keep, _) => "inside",
         (SourceRewrite::Address(_), _) | (SourceRewrite::Port { .. }, true) => "internet to an interface",
         (SourceRewrite::Port { .. }, false) => "inside behind NAT",

@@ -115,6 +115,24 @@ const FAULTS: &[Fault] = &[
         plant: |_, uplink| uplink.iter_mut().for_each(|uplink| uplink.echo = !uplink.echo),
     },
     Fault {
+        stage: Stage::Remote,
+        what: "VPCs are taken to have their first block only, and half of that",
+        plant: |state, _| {
+            each(&mut state.vpcs, |x| {
+                x.blocks.truncate(1);
+                for block in &mut x.blocks {
+                    block.cidr = Ipv4Net::new(block.cidr.network(), (block.cidr.prefix_len() + 1).min(32))
+                        .unwrap_or(block.cidr);
+                }
+            });
+        },
+    },
+    Fault {
+        stage: Stage::Remote,
+        what: "a peering is taken to lead where its first side is",
+        plant: |state, _| each(&mut state.vpc_peering_connections, |x| x.accepter = x.requester.clone()),
+    },
+    Fault {
         stage: Stage::Target,
         what: "secondary addresses are forgotten, and attachments",
         plant: |state, _| {

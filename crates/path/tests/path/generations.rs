@@ -300,3 +300,53 @@ fn a_plan_that_goes_on_is_above_everything_before() {
     assert!(next.changed.iter().all(|stamp| stamp.generation > last));
     assert_eq!(next.plan.differences(&before), Vec::<&str>::new());
 }
+
+const PEERED: &str = "
+vpc a 10.0.0.0/16
+subnet a.one 10.0.1.0/24
+instance i1 in a.one ip=10.0.1.10
+vpc b 10.1.0.0/16
+subnet b.one 10.1.1.0/24
+group b.in
+  in tcp 443 from 10.0.0.0/16
+instance w1 in b.one groups=in ip=10.1.1.10
+endpoint b.api ec2 subnets=one groups=in ip=10.1.1.99
+vpc c 10.2.0.0/16
+table a.main
+  10.1.0.0/16 -> peering p
+  198.19.0.0/22 -> peering p
+table b.main
+  10.0.0.0/16 -> peering p
+";
+
+#[test]
+fn a_flow_over_a_peering_rests_on_it_and_on_the_routes_of_both_sides() {
+    let topology = format!("{PEERED}peering p a b\npeering q a c\n");
+    for flow in ["i1 -> w1:443 tcp", "i1 -> b.api.one:443 tcp"] {
+        Change::new(&topology, flow, "then delete p").ends();
+        Change::new(&topology, flow, "then unroute a.main 10.1.0.0/16").ends();
+        Change::new(&topology, flow, "then unroute b.main 10.0.0.0/16").ends();
+        Change::new(&topology, flow, "then delete q").leaves_alone();
+    }
+    Change::new(&topology, "i1 -> w1:443 tcp", "then revoke b.in#1").spares();
+}
+
+#[test]
+fn a_peering_that_is_accepted_voids_what_was_refused_before() {
+    let topology = format!("{PEERED}peering p a b pending\n");
+    let change = Change::new(&topology, "i1 -> w1:443 tcp", "then accept p");
+    assert!(!passes(&change.before) && change.voids && passes(&change.new));
+}
+
+#[test]
+fn what_refuses_beyond_a_peering_rests_on_the_gateway_endpoints_there() {
+    let (bare, with) = (format!("{PEERED}peering p a b\n"), "endpoint b.s3 s3 tables=main");
+    let change = Change::new(&bare, "i1 -> 198.19.0.10:443 tcp", with);
+    let reason = |decision: &Decision| match decision.outcome {
+        Outcome::Refuse(refusal) => refusal.reason,
+        Outcome::Forward(_) => panic!("it passes"),
+    };
+    assert_eq!(reason(&change.before), postern_path::DropReason::NotTransitive);
+    assert!(change.voids);
+    assert_eq!(reason(&change.new), postern_path::DropReason::RemoteToGatewayEndpoint);
+}

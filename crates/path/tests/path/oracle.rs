@@ -6,18 +6,19 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use postern_model::endpoint::EndpointState;
+use postern_model::endpoint::{EndpointKind, EndpointState};
 use postern_model::gateway::{NatGateway, PUBLIC_POOL_BASE};
 use postern_model::instance::InstanceState;
 use postern_model::interface::{InterfaceKind, NetworkInterface};
 use postern_model::network_acl::AclEntry;
+use postern_model::peering::PeeringState;
 use postern_model::route::{Route, RouteDestination, RouteTable, RouteTarget};
 use postern_model::security_group::{Peer as RulePeer, Traffic};
 use postern_model::subnet::Subnet;
 use postern_model::vpc::Vpc;
 use postern_model::{
     IpNet, Ipv4Net, NatGatewayId, NetworkAclId, ResourceId, SecurityGroupId, State, SubnetId, VpcEndpointId,
-    VpcId,
+    VpcId, VpcPeeringConnectionId,
 };
 use postern_path::{
     Action, Deliver, Door, DropReason, Flow, Peer, SourceRewrite, Through, Transport, Uplink,
@@ -170,7 +171,52 @@ impl<'a> Oracle<'a> {
                 Some(endpoint) => self.endpoint(sender, Through::Endpoint(id, endpoint.vpc), id.into(), hops),
                 None => gone,
             },
+            RouteTarget::VpcPeering(id) => match self.other_side(id, sender.vpc) {
+                Some(far) => self.peered(sender, id, far, hops),
+                None => gone,
+            },
         }
+    }
+
+    /// The other VPC of a peering that works.
+    fn other_side(&self, id: VpcPeeringConnectionId, near: VpcId) -> Option<VpcId> {
+        let peering = self.state.vpc_peering_connections.values().find(|x| x.id == id)?;
+        let works = matches!(peering.state, PeeringState::Provisioning | PeeringState::Active);
+        let [one, other] = peering.sides().map(|side| side.vpc);
+        let far = if one == near { Some(other) } else { (other == near).then_some(one) };
+        far.filter(|_| works)
+    }
+
+    /// "VPC peering limitations": from an address of the one VPC to an address of the other, and nothing else; what a
+    /// gateway endpoint is for is not for who comes from elsewhere ("Gateway endpoints").
+    fn peered(
+        &self,
+        sender: Sender<'a>,
+        id: VpcPeeringConnectionId,
+        far: VpcId,
+        hops: Vec<Ipv4Addr>,
+    ) -> Answer {
+        let has_block =
+            |vpc: VpcId, address| self.vpc(vpc).blocks.iter().any(|block| block.cidr.contains(&address));
+        let Packet { from, to, .. } = sender.packet;
+        if sender.nat.is_none() && !has_block(sender.vpc, from) {
+            return Err((DropReason::NotTransitive, id.into()));
+        }
+        if has_block(far, to) {
+            return self.neighbour_in(far, sender, hops);
+        }
+        let works = |x: &EndpointState| matches!(x, EndpointState::Pending | EndpointState::Available);
+        let leads = self.state.vpc_endpoints.values().find(|x| {
+            let list = self.state.services.get(&x.service_name).and_then(|service| service.prefix_list);
+            let list = list.and_then(|list| self.state.prefix_lists.get(&list));
+            let takes =
+                list.is_some_and(|list| list.entries.keys().any(|block| block.contains(&IpAddr::V4(to))));
+            x.vpc == far && x.kind == EndpointKind::Gateway && works(&x.state) && takes
+        });
+        Err(match leads {
+            Some(endpoint) => (DropReason::RemoteToGatewayEndpoint, endpoint.id.into()),
+            None => (DropReason::NotTransitive, id.into()),
+        })
     }
 
     /// The resolver, instance metadata and their like ("Amazon DNS server", "Instance metadata"): neither groups nor
@@ -229,8 +275,12 @@ impl<'a> Oracle<'a> {
     }
 
     fn neighbour(&self, sender: Sender<'a>, hops: Vec<Ipv4Addr>) -> Answer {
-        let Some(target) = self.holder(sender.vpc, sender.packet.to) else {
-            return Err((DropReason::NoSuchAddress, sender.vpc.into()));
+        self.neighbour_in(sender.vpc, sender, hops)
+    }
+
+    fn neighbour_in(&self, vpc: VpcId, sender: Sender<'a>, hops: Vec<Ipv4Addr>) -> Answer {
+        let Some(target) = self.holder(vpc, sender.packet.to) else {
+            return Err((DropReason::NoSuchAddress, vpc.into()));
         };
         if target.kind == InterfaceKind::NatGateway {
             return Err((DropReason::NoSuchAddress, target.id.into()));
@@ -360,8 +410,18 @@ impl<'a> Oracle<'a> {
                     let passes_on = found.is_some_and(|x| self.runs(x) && !x.source_dest_check);
                     if id == self.own.id || passes_on { Ok(()) } else { lost }
                 }
+                RouteTarget::VpcPeering(id)
+                    if self.other_side(id, self.subnet(subnet).vpc) == Some(sender.vpc) =>
+                {
+                    if somebody {
+                        Ok(())
+                    } else {
+                        nobody
+                    }
+                }
                 RouteTarget::InternetGateway(_)
                 | RouteTarget::NatGateway(_)
+                | RouteTarget::VpcPeering(_)
                 | RouteTarget::VpcEndpoint(_) => lost,
             },
         }
@@ -489,6 +549,7 @@ impl<'a> Oracle<'a> {
                     }
                     RouteTarget::NatGateway(_)
                     | RouteTarget::NetworkInterface(_)
+                    | RouteTarget::VpcPeering(_)
                     | RouteTarget::VpcEndpoint(_) => false,
                 })
             });

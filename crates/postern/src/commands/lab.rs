@@ -24,12 +24,13 @@ use crate::region_client::RegionClient;
 const OMISSION_REGIONS: usize = 6;
 
 /// The labs that ship with Postern.
-const SHIPPED: [(&str, &str); 6] = [
+const SHIPPED: [(&str, &str); 7] = [
     ("gateway-s3", include_str!("../../../../labs/gateway-s3.toml")),
     ("gateway-vs-nat", include_str!("../../../../labs/gateway-vs-nat.toml")),
     ("policies", include_str!("../../../../labs/policies.toml")),
     ("interface-private-dns", include_str!("../../../../labs/interface-private-dns.toml")),
     ("s3-two-doors", include_str!("../../../../labs/s3-two-doors.toml")),
+    ("who-may-come-in", include_str!("../../../../labs/who-may-come-in.toml")),
     ("limits", include_str!("../../../../labs/limits.toml")),
 ];
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use postern_model::endpoint::{EndpointState, VpcEndpoint};
 use postern_model::gateway::NatGatewayState;
 use postern_model::instance::InstanceState;
+use postern_model::peering::{PeeringAction, PeeringState};
 use postern_model::state::State;
 use postern_model::{AccountId, Action, InstanceId, NetworkInterfaceId, Timestamp};
 
@@ -98,6 +99,7 @@ pub fn reads_alike(one: &State, other: &State) -> bool {
     one.instances.ptr_eq(&other.instances)
         && one.network_interfaces.ptr_eq(&other.network_interfaces)
         && one.nat_gateways.ptr_eq(&other.nat_gateways)
+        && one.vpc_peering_connections.ptr_eq(&other.vpc_peering_connections)
         && one.vpc_endpoints.ptr_eq(&other.vpc_endpoints)
 }
 
@@ -118,7 +120,13 @@ fn reports(state: &State, now: Timestamp) -> impl Iterator<Item = Task> + '_ {
     let endpoints = state.vpc_endpoints.values().filter_map(move |endpoint| {
         report_of(state, endpoint, now).map(|action| Task::report(endpoint.owner, action))
     });
-    gateways.chain(endpoints)
+    let peerings =
+        state.vpc_peering_connections.values().filter(|peering| peering.state == PeeringState::Provisioning);
+    let peerings = peerings.map(|x| {
+        let ready = PeeringAction::ReportReady { peering: x.id };
+        Task::report(x.requester.owner, Action::Peering(ready))
+    });
+    gateways.chain(peerings).chain(endpoints)
 }
 
 /// What is to be reported of an endpoint.

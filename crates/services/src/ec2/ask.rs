@@ -253,6 +253,7 @@ impl Asker<'_> {
             | ResourceId::RouteTable(_)
             | ResourceId::InternetGateway(_)
             | ResourceId::NatGateway(_)
+            | ResourceId::VpcPeeringConnection(_)
             | ResourceId::Address(_)
             | ResourceId::NetworkInterface(_)
             | ResourceId::SecurityGroup(_)
@@ -281,6 +282,10 @@ fn tags_of(state: &State, account: AccountId, id: ResourceId) -> Option<Tags> {
         ResourceId::RouteTable(id) => of::<postern_model::route::RouteTable>(state, account, id),
         ResourceId::InternetGateway(id) => of::<postern_model::gateway::InternetGateway>(state, account, id),
         ResourceId::NatGateway(id) => of::<postern_model::gateway::NatGateway>(state, account, id),
+        ResourceId::VpcPeeringConnection(id) => {
+            let found = state.get::<postern_model::peering::VpcPeeringConnection>(account, id).ok();
+            found.map(|peering| peering.tags_of(account).clone())
+        }
         ResourceId::Address(id) => of::<postern_model::gateway::Address>(state, account, id),
         ResourceId::NetworkInterface(id) => of::<NetworkInterface>(state, account, id),
         ResourceId::SecurityGroup(id) => {

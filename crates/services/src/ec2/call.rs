@@ -73,7 +73,12 @@ impl<'a> Call<'a> {
 
     /// The time, as responses hold it.
     pub fn now(&self) -> postern_wire::Timestamp {
-        super::view::timestamp(Timestamp(self.commands.now_milliseconds()))
+        super::view::timestamp(self.time())
+    }
+
+    /// The time, as the model has it.
+    pub fn time(&self) -> Timestamp {
+        Timestamp(self.commands.now_milliseconds())
     }
 
     /// The model's refusal in AWS's words.

@@ -58,6 +58,7 @@ pub fn malformed_id(malformed: &MalformedId) -> AwsError {
         "rtb" => "InvalidRouteTableId.Malformed",
         "igw" => "InvalidInternetGatewayId.Malformed",
         "nat" => "NatGatewayMalformed",
+        "pcx" => "InvalidVpcPeeringConnectionId.Malformed",
         "eipalloc" => "InvalidAllocationID.Malformed",
         "eni" => "InvalidNetworkInterfaceId.Malformed",
         "eni-attach" => "InvalidNetworkInterfaceAttachmentId.Malformed",
@@ -87,6 +88,7 @@ pub fn noun(resource: ResourceId) -> &'static str {
         ResourceId::RouteTable(_) => "routeTable",
         ResourceId::InternetGateway(_) => "internetGateway",
         ResourceId::NatGateway(_) => "NAT gateway",
+        ResourceId::VpcPeeringConnection(_) => "vpcPeeringConnection",
         ResourceId::Address(_) => "allocation",
         ResourceId::NetworkInterface(_) => "networkInterface",
         ResourceId::SecurityGroup(_) => "security group",
@@ -121,6 +123,7 @@ pub fn not_found(missing: &[ResourceId]) -> AwsError {
         ResourceId::RouteTable(_) => ("InvalidRouteTableID.NotFound", plain()),
         ResourceId::InternetGateway(_) => ("InvalidInternetGatewayID.NotFound", plain()),
         ResourceId::NatGateway(_) => ("NatGatewayNotFound", format!("NAT gateway {list} was not found")),
+        ResourceId::VpcPeeringConnection(_) => ("InvalidVpcPeeringConnectionID.NotFound", plain()),
         ResourceId::Address(_) => ("InvalidAllocationID.NotFound", plain()),
         ResourceId::NetworkInterface(_) => ("InvalidNetworkInterfaceID.NotFound", plain()),
         ResourceId::SecurityGroup(_) => {

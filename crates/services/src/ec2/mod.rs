@@ -40,6 +40,7 @@ mod nat_gateway;
 mod network_acl;
 mod pagination;
 mod parameters;
+mod peering;
 mod permission;
 mod prefix_list;
 mod refusal;

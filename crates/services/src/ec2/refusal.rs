@@ -23,6 +23,7 @@ fn in_use(resource: ResourceId, used_by: &str) -> AwsError {
         | ResourceId::NetworkAcl(_)
         | ResourceId::DhcpOptions(_)
         | ResourceId::NatGateway(_)
+        | ResourceId::VpcPeeringConnection(_)
         | ResourceId::Address(_)
         | ResourceId::VpcEndpoint(_)
         | ResourceId::EndpointService(_)
@@ -102,6 +103,13 @@ fn quota(operation: &str, quota: Quota, limit: usize) -> AwsError {
             "NatGatewayLimitExceeded",
             format!("Performing this operation would exceed the limit of {limit} NAT gateways"),
         ),
+        Quota::PeeringsPerVpc => (
+            "ActiveVpcPeeringConnectionPerVpcLimitExceeded",
+            reached("active VPC peering connections of the VPC"),
+        ),
+        Quota::PendingPeerings => {
+            ("PendingVpcPeeringConnectionLimitExceeded", reached("pending VPC peering connections"))
+        }
         Quota::RouteTables => ("RouteTableLimitExceeded", reached("route tables")),
         Quota::Routes => ("RouteLimitExceeded", reached("routes")),
         // AWS documents no code of its own for these two.
@@ -229,6 +237,17 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             "InsufficientAddressCapacity",
             "Not enough available addresses to satisfy your address request.",
         ),
+        ModelError::PeeringExists { peering } => AwsError::new(
+            "VpcPeeringConnectionAlreadyExists",
+            format!("The VPC peering connection '{peering}' already exists between the two VPCs."),
+        ),
+        ModelError::PeeringNotYours { peering, account, verb } => {
+            not_permitted(format!("User {account} cannot {verb} peering {peering}"))
+        }
+        ModelError::PeeringTransition { peering, from, to } => AwsError::new(
+            "InvalidStateTransition",
+            format!("Invalid state transition for {peering}, attempted to transition from {from} to {to}"),
+        ),
         ModelError::RouteExists { table, destination } => match destination {
             postern_model::route::RouteDestination::PrefixList(list) => route_to_list_exists(table, list),
             postern_model::route::RouteDestination::Cidr(cidr) => AwsError::new(
@@ -275,6 +294,7 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             | ResourceId::RouteTable(_)
             | ResourceId::InternetGateway(_)
             | ResourceId::NatGateway(_)
+            | ResourceId::VpcPeeringConnection(_)
             | ResourceId::Address(_)
             | ResourceId::NetworkInterface(_)
             | ResourceId::SecurityGroup(_)
@@ -350,6 +370,7 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             | ResourceId::RouteTable(_)
             | ResourceId::InternetGateway(_)
             | ResourceId::NatGateway(_)
+            | ResourceId::VpcPeeringConnection(_)
             | ResourceId::Address(_)
             | ResourceId::NetworkInterface(_)
             | ResourceId::SecurityGroupRule(_)

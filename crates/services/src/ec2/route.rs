@@ -11,7 +11,14 @@ use super::table::{Entry, operation};
 
 const DESTINATION: &[&str] =
     &["DestinationCidrBlock", "DestinationIpv6CidrBlock", "DestinationPrefixListId", "RouteTableId"];
-const TARGET: &[&str] = &["GatewayId", "InstanceId", "NatGatewayId", "NetworkInterfaceId", "VpcEndpointId"];
+const TARGET: &[&str] = &[
+    "GatewayId",
+    "InstanceId",
+    "NatGatewayId",
+    "NetworkInterfaceId",
+    "VpcEndpointId",
+    "VpcPeeringConnectionId",
+];
 const NAMED: &[Asked] = &[Asked::Named(By::Id, "RouteTableId")];
 
 pub(super) const OPERATIONS: &[Entry] = &[
@@ -52,11 +59,12 @@ struct Targets<'a> {
     nat_gateway: Option<&'a str>,
     interface: Option<&'a str>,
     endpoint: Option<&'a str>,
+    peering: Option<&'a str>,
 }
 
 fn target(given: &Targets<'_>) -> Result<RouteTargetChoice, AwsError> {
-    let Targets { gateway, instance, nat_gateway, interface, endpoint } = *given;
-    only_one(&[gateway, instance, nat_gateway, interface, endpoint], "target")?;
+    let Targets { gateway, instance, nat_gateway, interface, endpoint, peering } = *given;
+    only_one(&[gateway, instance, nat_gateway, interface, endpoint, peering], "target")?;
     let target = if let Some(text) = gateway {
         by_gateway(text)?
     } else if let Some(text) = nat_gateway {
@@ -65,6 +73,8 @@ fn target(given: &Targets<'_>) -> Result<RouteTargetChoice, AwsError> {
         RouteTarget::NetworkInterface(parameters::id(text)?)
     } else if let Some(text) = endpoint {
         RouteTarget::VpcEndpoint(parameters::id(text)?)
+    } else if let Some(text) = peering {
+        RouteTarget::VpcPeering(parameters::id(text)?)
     } else {
         return parameters::id(instance.unwrap_or_default()).map(RouteTargetChoice::Instance);
     };
@@ -99,6 +109,7 @@ async fn create(
         nat_gateway: request.nat_gateway_id.as_deref(),
         interface: request.network_interface_id.as_deref(),
         endpoint: request.vpc_endpoint_id.as_deref(),
+        peering: request.vpc_peering_connection_id.as_deref(),
     })?;
     call.execute(None, Action::CreateRoute { table, destination, target }).await?;
     Ok(ec2::CreateRouteResult { r#return: Some(true) })
@@ -117,6 +128,7 @@ async fn replace(call: &Call<'_>, request: ec2::ReplaceRouteRequest) -> Result<(
         nat_gateway: request.nat_gateway_id.as_deref(),
         interface: request.network_interface_id.as_deref(),
         endpoint: request.vpc_endpoint_id.as_deref(),
+        peering: request.vpc_peering_connection_id.as_deref(),
     })?;
     call.execute(None, Action::ReplaceRoute { table, destination, target }).await.map(|_| ())
 }

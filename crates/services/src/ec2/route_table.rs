@@ -58,6 +58,7 @@ fn show_route(state: &State, table: &RouteTable, route: &Route) -> ec2::Route {
     match route.target {
         RouteTarget::InternetGateway(id) => shown.gateway_id = some(id),
         RouteTarget::VpcEndpoint(id) => shown.gateway_id = some(id),
+        RouteTarget::VpcPeering(id) => shown.vpc_peering_connection_id = some(id),
         RouteTarget::NatGateway(id) => shown.nat_gateway_id = some(id),
         RouteTarget::NetworkInterface(id) => {
             shown.network_interface_id = some(id);
@@ -140,7 +141,9 @@ impl Row for ec2::RouteTable {
         ("route.origin", |t| each(t.routes.as_ref(), |r| r.origin.clone())),
         ("route.state", |t| each(t.routes.as_ref(), |r| r.state.clone())),
         ("route.transit-gateway-id", none),
-        ("route.vpc-peering-connection-id", none),
+        ("route.vpc-peering-connection-id", |t| {
+            each(t.routes.as_ref(), |r| r.vpc_peering_connection_id.clone())
+        }),
         ("transit-gateway-id", none),
         ("vpc-id", |t| text(t.vpc_id.as_ref())),
     ];

@@ -1,6 +1,7 @@
 //! Tags: on what is made, on what is there, and the list of them all.
 
 use postern_model::instance::{Instance, KeyPair};
+use postern_model::peering::VpcPeeringConnection;
 use postern_model::state::Resource;
 use postern_model::{Action, ResourceId, TagSet};
 use postern_wire::{AwsError, ec2};
@@ -36,6 +37,7 @@ pub fn kind_of(id: ResourceId) -> &'static str {
         ResourceId::RouteTable(_) => "route-table",
         ResourceId::InternetGateway(_) => "internet-gateway",
         ResourceId::NatGateway(_) => "natgateway",
+        ResourceId::VpcPeeringConnection(_) => "vpc-peering-connection",
         ResourceId::Address(_) => "elastic-ip",
         ResourceId::NetworkInterface(_) => "network-interface",
         ResourceId::SecurityGroup(_) => "security-group",
@@ -128,6 +130,7 @@ fn has_id(resource: ResourceId) -> bool {
         | ResourceId::RouteTable(_)
         | ResourceId::InternetGateway(_)
         | ResourceId::NatGateway(_)
+        | ResourceId::VpcPeeringConnection(_)
         | ResourceId::Address(_)
         | ResourceId::NetworkInterface(_)
         | ResourceId::SecurityGroup(_)
@@ -239,6 +242,9 @@ fn rows(call: &Call<'_>) -> Vec<ec2::TagDescription> {
     of::<postern_model::endpoint::VpcEndpoint>(call, &mut rows);
     of::<Instance>(call, &mut rows);
     of::<KeyPair>(call, &mut rows);
+    for peering in call.state.visible::<VpcPeeringConnection>(call.account) {
+        push(&mut rows, peering.id.into(), peering.tags_of(call.account));
+    }
     for group in call.state.visible::<postern_model::security_group::SecurityGroup>(call.account) {
         group.rules.values().for_each(|rule| push(&mut rows, rule.id.into(), &rule.tags));
     }

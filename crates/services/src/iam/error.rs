@@ -140,6 +140,9 @@ fn of_model(error: &ModelError) -> AwsError {
         // Nothing that commands of IAM are refused for.
         ModelError::AccountNotFound(..)
         | ModelError::AccountExists(..)
+        | ModelError::PeeringExists { .. }
+        | ModelError::PeeringNotYours { .. }
+        | ModelError::PeeringTransition { .. }
         | ModelError::NotFound(..)
         | ModelError::AssociationNotFound(..)
         | ModelError::AttachmentNotFound(..)

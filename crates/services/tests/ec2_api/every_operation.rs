@@ -102,7 +102,9 @@ fn outcome(ids: &BTreeMap<&'static str, String>, operation: &str, template: &Val
         let endpoints: Vec<_> =
             state.visible::<postern_model::endpoint::VpcEndpoint>(alice).cloned().collect();
         let addresses: Vec<_> = state.visible::<postern_model::gateway::Address>(alice).cloned().collect();
-        (vpcs, groups, tables, subnets, (interfaces, instances, endpoints, addresses))
+        let peerings: Vec<_> =
+            state.visible::<postern_model::peering::VpcPeeringConnection>(alice).cloned().collect();
+        (vpcs, groups, tables, (subnets, peerings), (interfaces, instances, endpoints, addresses))
     };
     assert_eq!(hers(&api.state()), hers(&before), "{operation}");
     let mut outcome = outcome;
@@ -131,6 +133,8 @@ fn what_is_anothers_is_as_if_it_were_not_there() {
             let of_nobody = outcome(&with(&made_up(alices)), operation, &template);
             assert_eq!(of_alice, of_nobody, "{operation} with another's {name}");
             let harmless = match operation {
+                // The request is made and fails, whoever has the VPC and whether or not it is there.
+                "CreateVpcPeeringConnection" => name == "peer-three",
                 "DeleteKeyPair" | "DeleteVpcEndpoints" | "DeleteVpcEndpointServiceConfigurations" => true,
                 "AcceptVpcEndpointConnections" | "RejectVpcEndpointConnections" => name == "connection",
                 _ => false,

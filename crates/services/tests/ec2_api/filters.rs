@@ -39,7 +39,6 @@ const NEVER: &[&str] = &[
     "route.destination-ipv6-cidr-block",
     "route.egress-only-internet-gateway-id",
     "route.transit-gateway-id",
-    "route.vpc-peering-connection-id",
     "spot-instance-request-id",
     "sriov-net-support",
     "state-reason-code",

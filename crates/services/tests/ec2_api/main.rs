@@ -14,6 +14,7 @@ mod keys;
 mod network;
 mod pages;
 mod parameters;
+mod peerings;
 mod quotas;
 mod requests;
 mod security;

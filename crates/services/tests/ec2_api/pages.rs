@@ -9,7 +9,9 @@ use crate::world::{Ids, base64, built};
 /// Seven more of everything that can be listed.
 fn crowd(api: &Api, ids: &Ids) {
     for n in 0..7 {
-        api.call("CreateVpc", json!({ "CidrBlock": "10.5.0.0/16" }));
+        let vpc = api.call("CreateVpc", json!({ "CidrBlock": "10.5.0.0/16" }));
+        let peer = text(&vpc, "Vpc.VpcId");
+        api.call("CreateVpcPeeringConnection", json!({ "VpcId": ids["peer-one"], "PeerVpcId": peer }));
         api.call("CreateSubnet", json!({ "VpcId": ids["vpc"], "CidrBlock": format!("10.0.1{n}0.0/24") }));
         api.call("CreateRouteTable", json!({ "VpcId": ids["vpc"] }));
         api.call("CreateInternetGateway", json!({}));

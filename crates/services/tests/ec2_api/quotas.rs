@@ -33,6 +33,18 @@ const REFUSALS: &[(Quota, &str, &str)] = &[
         "NatGatewayLimitExceeded: Performing this operation would exceed the limit of 0 NAT gateways",
     ),
     (
+        Quota::PendingPeerings,
+        "CreateVpcPeeringConnection",
+        "PendingVpcPeeringConnectionLimitExceeded: The maximum number of pending VPC peering connections has been \
+         reached.",
+    ),
+    (
+        Quota::PeeringsPerVpc,
+        "AcceptVpcPeeringConnection",
+        "ActiveVpcPeeringConnectionPerVpcLimitExceeded: The maximum number of active VPC peering connections of the \
+         VPC has been reached.",
+    ),
+    (
         Quota::RouteTables,
         "CreateRouteTable",
         "RouteTableLimitExceeded: The maximum number of route tables has been reached.",

@@ -13,6 +13,7 @@ pub fn all() -> Vec<(&'static str, Value)> {
     all.extend(security());
     all.extend(endpoints());
     all.extend(instances());
+    all.extend(peerings());
     all.extend(others());
     all
 }
@@ -26,6 +27,24 @@ pub fn prepare(api: &Api, operation: &str) {
         let subnets = api.call("DescribeSubnets", json!({ "Filters": of_zone }));
         api.call("DeleteSubnet", json!({ "SubnetId": text(&subnets, "Subnets.0.SubnetId") }));
     }
+}
+
+fn peerings() -> Vec<(&'static str, Value)> {
+    vec![
+        (
+            "CreateVpcPeeringConnection",
+            json!({ "VpcId": "$peer-two", "PeerVpcId": "$peer-three", "PeerRegion": "us-east-1" }),
+        ),
+        ("AcceptVpcPeeringConnection", json!({ "VpcPeeringConnectionId": "$waiting-pcx" })),
+        ("RejectVpcPeeringConnection", json!({ "VpcPeeringConnectionId": "$waiting-pcx" })),
+        ("DeleteVpcPeeringConnection", json!({ "VpcPeeringConnectionId": "$pcx" })),
+        ("DescribeVpcPeeringConnections", json!({ "VpcPeeringConnectionIds": ["$pcx"] })),
+        (
+            "ModifyVpcPeeringConnectionOptions",
+            json!({ "VpcPeeringConnectionId": "$pcx",
+                "RequesterPeeringConnectionOptions": { "AllowDnsResolutionFromRemoteVpc": true } }),
+        ),
+    ]
 }
 
 fn network() -> Vec<(&'static str, Value)> {

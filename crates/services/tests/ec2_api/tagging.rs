@@ -97,6 +97,7 @@ fn all_tags_are_listed_with_their_kinds() {
         "subnet",
         "vpc",
         "vpc-endpoint",
+        "vpc-peering-connection",
     ];
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), expected);
     let of = |name: &str, value: &str| {

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use postern_model::elb::{ElbAction, NewLoadBalancer, NewLoadBalancerZone, Scheme};
 use postern_model::iam::IamAction;
 use postern_model::instance::InstanceState;
+use postern_model::peering::PeeringAction;
 use postern_model::{Action, Event, ResourceId, State};
 use postern_services::ec2::IMAGE_ID;
 use serde_json::{Value, json};
@@ -338,7 +339,39 @@ fn furnish(api: &Api) -> Ids {
     api.report(Action::ReportVpcEndpointReady { endpoint: ids["vpce"].parse().unwrap() });
     instances(api, &mut ids);
     services(api, &mut ids);
+    peerings(api, &mut ids);
     ids
+}
+
+/// Three VPCs, two of which are peered, and one that waits to be.
+fn peerings(api: &Api, ids: &mut Ids) {
+    let blocks = [("peer-one", "10.20.0.0/16"), ("peer-two", "10.21.0.0/16"), ("peer-three", "10.22.0.0/16")];
+    for (name, block) in blocks {
+        let vpc = api.call("CreateVpc", json!({ "CidrBlock": block }));
+        ids.insert(name, text(&vpc, "Vpc.VpcId"));
+        let names = json!({ "VpcId": ids[name], "EnableDnsHostnames": { "Value": true } });
+        api.call("ModifyVpcAttribute", names);
+    }
+    for (name, peer) in [("pcx", "peer-two"), ("waiting-pcx", "peer-three")] {
+        let asked = api.call(
+            "CreateVpcPeeringConnection",
+            json!({
+            "VpcId": ids["peer-one"], "PeerVpcId": ids[peer], "TagSpecifications": tags("vpc-peering-connection") }),
+        );
+        ids.insert(name, text(&asked, "VpcPeeringConnection.VpcPeeringConnectionId"));
+    }
+    api.call("AcceptVpcPeeringConnection", json!({ "VpcPeeringConnectionId": ids["pcx"] }));
+    let peering = ids["pcx"].parse().unwrap();
+    api.report(Action::Peering(PeeringAction::ReportReady { peering }));
+    let of_vpc = json!([{ "Name": "vpc-id", "Values": [ids["peer-one"]] }]);
+    let tables = api.call("DescribeRouteTables", json!({ "Filters": of_vpc }));
+    let table = text(&tables, "RouteTables.0.RouteTableId");
+    api.call(
+        "CreateRoute",
+        json!({
+        "RouteTableId": table, "DestinationCidrBlock": "10.21.0.0/16", "VpcPeeringConnectionId": ids["pcx"] }),
+    );
+    ids.insert("peer-rtb", table);
 }
 
 /// Load balancers, services behind them and an endpoint that wants to be connected.

@@ -8,7 +8,7 @@ use postern_model::security_group::Traffic;
 use postern_model::{NetworkInterfaceId, State, VpcId};
 use postern_path::{Flow, Transport, Uplink};
 
-use super::{interfaces_of, offset, subnets};
+use super::{interfaces_of, offset, peering, subnets};
 use crate::random::Random;
 
 /// A flow from some interface, mostly one that takes part; none in a state without any.
@@ -78,6 +78,9 @@ pub fn flow_between(
 
 /// An address that matters in this VPC, or one beside it.
 pub(super) fn address(random: &mut Random, state: &State, vpc: VpcId) -> Ipv4Addr {
+    // Now and then what matters in a VPC that is peered with it.
+    let peer = if random.chance(15) { peering::peer_of(random, state, vpc) } else { None };
+    let vpc = peer.unwrap_or(vpc);
     let exact = match random.below(20) {
         0..6 => private_address(random, state, vpc),
         6 => block_edge(random, state, vpc),

@@ -5,6 +5,7 @@ mod balancer;
 mod command;
 mod endpoint;
 mod flow;
+mod peering;
 
 use std::net::Ipv4Addr;
 
@@ -37,6 +38,7 @@ pub fn topology(random: &mut Random) -> World {
         let account = accounts()[n % 2];
         furnish(&mut world, random, account);
     }
+    peering::join(&mut world, random);
     for _ in 0..random.below(30) {
         let (account, action) = command(random, &world.state);
         // A refused command is one that the model knows to be impossible.

@@ -9,12 +9,13 @@ use postern_model::endpoint::{
 use postern_model::instance::{InstanceState, Launch, LaunchInterface, MetadataOptions};
 use postern_model::interface::{InterfaceChange as ChangeOfInterface, InterfaceKind, NewInterface};
 use postern_model::network_acl::AclEntry;
+use postern_model::peering::PeeringAction;
 use postern_model::prefix_list::NewPrefixList;
 use postern_model::route::{RouteDestination, RouteTarget, RouteTargetChoice};
 use postern_model::security_group::{NewRule, Peer, Permission, RuleChoice, Traffic};
 use postern_model::{
     AccountId, Action, IpNet, NetworkInterfaceId, PrefixListId, ResourceId, SecurityGroupId, SubnetId,
-    VpcEndpointId, VpcId,
+    VpcEndpointId, VpcId, VpcPeeringConnectionId,
 };
 use postern_path::{Plan, Uplink};
 
@@ -196,6 +197,7 @@ impl Reader {
             ["nat", name, "in", subnet, options @ ..] => self.new_nat(name, subnet, options),
             ["table", name, options @ ..] => self.new_table(name, options),
             ["endpoint", name, service, options @ ..] => self.new_endpoint(name, service, options),
+            ["peering", name, one, other, options @ ..] => self.new_peering(name, (one, other), options),
             ["uplink", link, options @ ..] => parse(link).map(|link| {
                 self.uplink = Some(Uplink { link, echo: options.contains(&"echo") });
             }),
@@ -240,6 +242,47 @@ impl Reader {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A peering that the first VPC's owner asked for; accepted, unless it is `pending`, ready, and with `names` at both
+    /// sides where it says so.
+    fn new_peering(&mut self, name: &str, (one, other): (&str, &str), options: &[&str]) -> Read<()> {
+        let (vpc, peer) = (self.vpc(one)?, self.vpc(other)?);
+        let owner = |id| self.world.state.vpcs.get(&id).map(|vpc| vpc.owner).ok_or("no such VPC");
+        let (owner, peer_owner) = (owner(vpc)?, owner(peer)?);
+        let ask = Action::Peering(PeeringAction::Create { vpc, peer, peer_owner, tags: Vec::new() });
+        let created = self.world.create(owner, ask).map_err(|error| error.to_string())?;
+        self.name(name, created.ok_or("nothing was created")?);
+        if options.contains(&"pending") {
+            return Ok(());
+        }
+        self.accept(name)?;
+        let (peering, on) = (self.peering(name)?, Some(true));
+        self.run_as(owner, Action::Peering(PeeringAction::ReportReady { peering }))?;
+        if !options.contains(&"names") {
+            return Ok(());
+        }
+        let requesters = PeeringAction::ModifyOptions { peering, requester_dns: on, accepter_dns: None };
+        self.run_as(owner, Action::Peering(requesters))?;
+        let accepters = PeeringAction::ModifyOptions { peering, requester_dns: None, accepter_dns: on };
+        self.run_as(peer_owner, Action::Peering(accepters))
+    }
+
+    fn peering(&self, name: &str) -> Read<VpcPeeringConnectionId> {
+        match self.find(name)? {
+            ResourceId::VpcPeeringConnection(id) => Ok(id),
+            other => Err(format!("{other} is not a peering")),
+        }
+    }
+
+    fn accept(&mut self, name: &str) -> Read<()> {
+        let peering = self.peering(name)?;
+        let found = self.world.state.vpc_peering_connections.get(&peering).ok_or("it is not there")?;
+        self.run_as(found.accepter.owner, Action::Peering(PeeringAction::Accept { peering }))
+    }
+
+    fn run_as(&mut self, account: AccountId, action: Action) -> Read<()> {
+        self.world.run(account, action).map(|_| ()).map_err(|error| error.to_string())
     }
 
     fn new_list(&mut self, name: &str, cidrs: &[&str]) -> Read<()> {
@@ -551,6 +594,7 @@ impl Reader {
                 ResourceId::NatGateway(id) => RouteTarget::NatGateway(id),
                 other => return Err(format!("{other} is not a NAT gateway")),
             },
+            ["peering", name] => RouteTarget::VpcPeering(self.peering(name)?),
             [interface] => RouteTarget::NetworkInterface(self.interface(interface)?),
             _ => return Err("no such target".to_owned()),
         };
@@ -562,6 +606,7 @@ impl Reader {
     fn then(&mut self, statement: &Statement<'_>) -> Result<(), TopologyError> {
         let result = match statement.head.words.as_slice() {
             ["then", "stop", name] => self.stop(name),
+            ["then", "accept", name] => self.accept(name),
             ["then", "delete", name] => self.delete(name),
             ["then", "detach", name] => self.detach(name),
             ["then", "terminate", name] => self.terminate(name),
@@ -657,6 +702,7 @@ impl Reader {
         let action = match self.find(name)? {
             ResourceId::NatGateway(gateway) => Action::DeleteNatGateway { gateway },
             ResourceId::VpcEndpoint(endpoint) => Action::DeleteVpcEndpoint { endpoint },
+            ResourceId::VpcPeeringConnection(peering) => Action::Peering(PeeringAction::Delete { peering }),
             ResourceId::NetworkInterface(interface) => Action::DeleteNetworkInterface { interface },
             ResourceId::InternetGateway(gateway) => Action::DeleteInternetGateway { gateway },
             other => return Err(format!("{other} cannot be deleted here")),

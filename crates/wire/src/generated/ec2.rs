@@ -90,6 +90,12 @@ operations! {
     DescribeVpcEndpointConnections(DescribeVpcEndpointConnectionsRequest) => DescribeVpcEndpointConnectionsResult;
     AcceptVpcEndpointConnections(AcceptVpcEndpointConnectionsRequest) => AcceptVpcEndpointConnectionsResult;
     RejectVpcEndpointConnections(RejectVpcEndpointConnectionsRequest) => RejectVpcEndpointConnectionsResult;
+    CreateVpcPeeringConnection(CreateVpcPeeringConnectionRequest) => CreateVpcPeeringConnectionResult;
+    AcceptVpcPeeringConnection(AcceptVpcPeeringConnectionRequest) => AcceptVpcPeeringConnectionResult;
+    RejectVpcPeeringConnection(RejectVpcPeeringConnectionRequest) => RejectVpcPeeringConnectionResult;
+    DeleteVpcPeeringConnection(DeleteVpcPeeringConnectionRequest) => DeleteVpcPeeringConnectionResult;
+    DescribeVpcPeeringConnections(DescribeVpcPeeringConnectionsRequest) => DescribeVpcPeeringConnectionsResult;
+    ModifyVpcPeeringConnectionOptions(ModifyVpcPeeringConnectionOptionsRequest) => ModifyVpcPeeringConnectionOptionsResult;
     RunInstances(RunInstancesRequest) => Reservation;
     DescribeInstances(DescribeInstancesRequest) => DescribeInstancesResult;
     StopInstances(StopInstancesRequest) => StopInstancesResult;
@@ -195,6 +201,8 @@ values! { CAPACITY_RESERVATION_PREFERENCE_VALUES:
 }
 #[rustfmt::skip]
 const CAPACITY_RESERVATION_PREFERENCE: Kind = Kind::Text(&Text { values: CAPACITY_RESERVATION_PREFERENCE_VALUES, length: Range::ANY, pattern: None });
+#[rustfmt::skip]
+const CIDR_BLOCK_SET: Kind = Kind::List(&List { item: Kind::Structure(CidrBlock::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 values! { CONNECTIVITY_TYPE_VALUES:
     "private" "public"
 }
@@ -213,6 +221,7 @@ const DESCRIBE_ROUTE_TABLES_MAX_RESULTS: Kind = Kind::Integer(Range::new(5, 100)
 const DESCRIBE_SECURITY_GROUP_RULES_MAX_RESULTS: Kind = Kind::Integer(Range::new(5, 1000));
 const DESCRIBE_SECURITY_GROUPS_MAX_RESULTS: Kind = Kind::Integer(Range::new(5, 1000));
 const DESCRIBE_SUBNETS_MAX_RESULTS: Kind = Kind::Integer(Range::new(5, 1000));
+const DESCRIBE_VPC_PEERING_CONNECTIONS_MAX_RESULTS: Kind = Kind::Integer(Range::new(5, 1000));
 const DESCRIBE_VPCS_MAX_RESULTS: Kind = Kind::Integer(Range::new(5, 1000));
 #[rustfmt::skip]
 const DHCP_CONFIGURATION_LIST: Kind = Kind::List(&List { item: Kind::Structure(DhcpConfiguration::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
@@ -602,6 +611,8 @@ const IPV4_PREFIX_LIST: Kind = Kind::List(&List { item: Kind::Structure(Ipv4Pref
 #[rustfmt::skip]
 const IPV4_PREFIXES_LIST: Kind = Kind::List(&List { item: Kind::Structure(Ipv4PrefixSpecification::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
+const IPV6_CIDR_BLOCK_SET: Kind = Kind::List(&List { item: Kind::Structure(Ipv6CidrBlock::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
 const IPV6_PREFIX_LIST: Kind = Kind::List(&List { item: Kind::Structure(Ipv6PrefixSpecificationRequest::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
 const IPV6_PREFIXES_LIST: Kind = Kind::List(&List { item: Kind::Structure(Ipv6PrefixSpecification::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
@@ -635,6 +646,11 @@ const MARKET_TYPE: Kind = Kind::Text(&Text { values: MARKET_TYPE_VALUES, length:
 const MEDIA_DEVICE_INFO_LIST: Kind = Kind::List(&List { item: Kind::Structure(MediaDeviceInfo::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
 const METRIC_CATEGORY_ID_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
+values! { MULTIPATH_RESILIENCE_MODE_VALUES:
+    "always-on"
+}
+#[rustfmt::skip]
+const MULTIPATH_RESILIENCE_MODE: Kind = Kind::Text(&Text { values: MULTIPATH_RESILIENCE_MODE_VALUES, length: Range::ANY, pattern: None });
 #[rustfmt::skip]
 const NAT_GATEWAY_ADDRESS_LIST: Kind = Kind::List(&List { item: Kind::Structure(NatGatewayAddress::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
@@ -915,6 +931,10 @@ const VPC_IPV6_CIDR_BLOCK_ASSOCIATION_SET: Kind = Kind::List(&List { item: Kind:
 #[rustfmt::skip]
 const VPC_LIST: Kind = Kind::List(&List { item: Kind::Structure(Vpc::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
+const VPC_PEERING_CONNECTION_ID_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const VPC_PEERING_CONNECTION_LIST: Kind = Kind::List(&List { item: Kind::Structure(VpcPeeringConnection::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
 const WORKLOADS_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
 const ZONE_ID_STRING_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "ZoneId", xml_item: "ZoneId", size: Range::ANY });
@@ -933,6 +953,19 @@ structure! {
 structure! {
     AcceptVpcEndpointConnectionsResult {
         unsuccessful: Option<Vec<UnsuccessfulItem>> = "Unsuccessful" "Unsuccessful" "unsuccessful", UNSUCCESSFUL_ITEM_SET;
+    }
+}
+
+structure! {
+    AcceptVpcPeeringConnectionRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
+        vpc_peering_connection_id: Option<String> = "VpcPeeringConnectionId" "VpcPeeringConnectionId" "vpcPeeringConnectionId", TEXT, required;
+    }
+}
+
+structure! {
+    AcceptVpcPeeringConnectionResult {
+        vpc_peering_connection: Option<VpcPeeringConnection> = "VpcPeeringConnection" "VpcPeeringConnection" "vpcPeeringConnection", Kind::Structure(VpcPeeringConnection::SHAPE);
     }
 }
 
@@ -1330,6 +1363,12 @@ structure! {
 }
 
 structure! {
+    CidrBlock {
+        cidr_block: Option<String> = "CidrBlock" "CidrBlock" "cidrBlock", TEXT;
+    }
+}
+
+structure! {
     ConnectionTrackingConfiguration {
         tcp_established_timeout: Option<i64> = "TcpEstablishedTimeout" "TcpEstablishedTimeout" "tcpEstablishedTimeout", INTEGER;
         udp_stream_timeout: Option<i64> = "UdpStreamTimeout" "UdpStreamTimeout" "udpStreamTimeout", INTEGER;
@@ -1541,6 +1580,13 @@ structure! {
 }
 
 structure! {
+    CreatePeeringConnectionOptionsRequest {
+        allow_multipath_resilience: Option<bool> = "AllowMultipathResilience" "AllowMultipathResilience" "AllowMultipathResilience", BOOLEAN;
+        multipath_resilience_mode: Option<String> = "MultipathResilienceMode" "MultipathResilienceMode" "MultipathResilienceMode", MULTIPATH_RESILIENCE_MODE;
+    }
+}
+
+structure! {
     CreateRouteRequest {
         carrier_gateway_id: Option<String> = "CarrierGatewayId" "CarrierGatewayId" "CarrierGatewayId", TEXT;
         core_network_arn: Option<String> = "CoreNetworkArn" "CoreNetworkArn" "CoreNetworkArn", TEXT;
@@ -1681,6 +1727,24 @@ structure! {
     CreateVpcEndpointServiceConfigurationResult {
         client_token: Option<String> = "ClientToken" "ClientToken" "clientToken", TEXT;
         service_configuration: Option<ServiceConfiguration> = "ServiceConfiguration" "ServiceConfiguration" "serviceConfiguration", Kind::Structure(ServiceConfiguration::SHAPE);
+    }
+}
+
+structure! {
+    CreateVpcPeeringConnectionRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
+        peer_owner_id: Option<String> = "PeerOwnerId" "PeerOwnerId" "peerOwnerId", TEXT;
+        peer_region: Option<String> = "PeerRegion" "PeerRegion" "PeerRegion", TEXT;
+        peer_vpc_id: Option<String> = "PeerVpcId" "PeerVpcId" "peerVpcId", TEXT;
+        requester_peering_connection_options: Option<CreatePeeringConnectionOptionsRequest> = "RequesterPeeringConnectionOptions" "RequesterPeeringConnectionOptions" "RequesterPeeringConnectionOptions", Kind::Structure(CreatePeeringConnectionOptionsRequest::SHAPE);
+        tag_specifications: Vec<TagSpecification> = "TagSpecifications" "TagSpecification" "TagSpecification", TAG_SPECIFICATION_LIST;
+        vpc_id: Option<String> = "VpcId" "VpcId" "vpcId", TEXT, required;
+    }
+}
+
+structure! {
+    CreateVpcPeeringConnectionResult {
+        vpc_peering_connection: Option<VpcPeeringConnection> = "VpcPeeringConnection" "VpcPeeringConnection" "vpcPeeringConnection", Kind::Structure(VpcPeeringConnection::SHAPE);
     }
 }
 
@@ -1870,6 +1934,19 @@ structure! {
 structure! {
     DeleteVpcEndpointsResult {
         unsuccessful: Option<Vec<UnsuccessfulItem>> = "Unsuccessful" "Unsuccessful" "unsuccessful", UNSUCCESSFUL_ITEM_SET;
+    }
+}
+
+structure! {
+    DeleteVpcPeeringConnectionRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
+        vpc_peering_connection_id: Option<String> = "VpcPeeringConnectionId" "VpcPeeringConnectionId" "vpcPeeringConnectionId", TEXT, required;
+    }
+}
+
+structure! {
+    DeleteVpcPeeringConnectionResult {
+        r#return: Option<bool> = "Return" "Return" "return", BOOLEAN;
     }
 }
 
@@ -2396,6 +2473,23 @@ structure! {
     DescribeVpcEndpointsResult {
         next_token: Option<String> = "NextToken" "NextToken" "nextToken", TEXT;
         vpc_endpoints: Option<Vec<VpcEndpoint>> = "VpcEndpoints" "VpcEndpointSet" "vpcEndpointSet", VPC_ENDPOINT_SET;
+    }
+}
+
+structure! {
+    DescribeVpcPeeringConnectionsRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
+        filters: Vec<Filter> = "Filters" "Filter" "Filter", FILTER_LIST;
+        max_results: Option<i64> = "MaxResults" "MaxResults" "MaxResults", DESCRIBE_VPC_PEERING_CONNECTIONS_MAX_RESULTS;
+        next_token: Option<String> = "NextToken" "NextToken" "NextToken", TEXT;
+        vpc_peering_connection_ids: Vec<String> = "VpcPeeringConnectionIds" "VpcPeeringConnectionId" "VpcPeeringConnectionId", VPC_PEERING_CONNECTION_ID_LIST;
+    }
+}
+
+structure! {
+    DescribeVpcPeeringConnectionsResult {
+        next_token: Option<String> = "NextToken" "NextToken" "nextToken", TEXT;
+        vpc_peering_connections: Option<Vec<VpcPeeringConnection>> = "VpcPeeringConnections" "VpcPeeringConnectionSet" "vpcPeeringConnectionSet", VPC_PEERING_CONNECTION_LIST;
     }
 }
 
@@ -3424,6 +3518,12 @@ structure! {
 }
 
 structure! {
+    Ipv6CidrBlock {
+        ipv6_cidr_block: Option<String> = "Ipv6CidrBlock" "Ipv6CidrBlock" "ipv6CidrBlock", TEXT;
+    }
+}
+
+structure! {
     Ipv6PrefixSpecification {
         ipv6_prefix: Option<String> = "Ipv6Prefix" "Ipv6Prefix" "ipv6Prefix", TEXT;
     }
@@ -3733,6 +3833,22 @@ structure! {
 }
 
 structure! {
+    ModifyVpcPeeringConnectionOptionsRequest {
+        accepter_peering_connection_options: Option<PeeringConnectionOptionsRequest> = "AccepterPeeringConnectionOptions" "AccepterPeeringConnectionOptions" "AccepterPeeringConnectionOptions", Kind::Structure(PeeringConnectionOptionsRequest::SHAPE);
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        requester_peering_connection_options: Option<PeeringConnectionOptionsRequest> = "RequesterPeeringConnectionOptions" "RequesterPeeringConnectionOptions" "RequesterPeeringConnectionOptions", Kind::Structure(PeeringConnectionOptionsRequest::SHAPE);
+        vpc_peering_connection_id: Option<String> = "VpcPeeringConnectionId" "VpcPeeringConnectionId" "VpcPeeringConnectionId", TEXT, required;
+    }
+}
+
+structure! {
+    ModifyVpcPeeringConnectionOptionsResult {
+        accepter_peering_connection_options: Option<PeeringConnectionOptions> = "AccepterPeeringConnectionOptions" "AccepterPeeringConnectionOptions" "accepterPeeringConnectionOptions", Kind::Structure(PeeringConnectionOptions::SHAPE);
+        requester_peering_connection_options: Option<PeeringConnectionOptions> = "RequesterPeeringConnectionOptions" "RequesterPeeringConnectionOptions" "requesterPeeringConnectionOptions", Kind::Structure(PeeringConnectionOptions::SHAPE);
+    }
+}
+
+structure! {
     Monitoring {
         metric_category_ids: Option<Vec<String>> = "MetricCategoryIds" "MetricCategoryIdSet" "metricCategoryIdSet", METRIC_CATEGORY_ID_LIST;
         state: Option<String> = "State" "State" "state", TEXT;
@@ -4014,6 +4130,26 @@ structure! {
 }
 
 structure! {
+    PeeringConnectionOptions {
+        allow_dns_resolution_from_remote_vpc: Option<bool> = "AllowDnsResolutionFromRemoteVpc" "AllowDnsResolutionFromRemoteVpc" "allowDnsResolutionFromRemoteVpc", BOOLEAN;
+        allow_egress_from_local_classic_link_to_remote_vpc: Option<bool> = "AllowEgressFromLocalClassicLinkToRemoteVpc" "AllowEgressFromLocalClassicLinkToRemoteVpc" "allowEgressFromLocalClassicLinkToRemoteVpc", BOOLEAN;
+        allow_egress_from_local_vpc_to_remote_classic_link: Option<bool> = "AllowEgressFromLocalVpcToRemoteClassicLink" "AllowEgressFromLocalVpcToRemoteClassicLink" "allowEgressFromLocalVpcToRemoteClassicLink", BOOLEAN;
+        allow_multipath_resilience: Option<bool> = "AllowMultipathResilience" "AllowMultipathResilience" "allowMultipathResilience", BOOLEAN;
+        multipath_resilience_mode: Option<String> = "MultipathResilienceMode" "MultipathResilienceMode" "multipathResilienceMode", MULTIPATH_RESILIENCE_MODE;
+    }
+}
+
+structure! {
+    PeeringConnectionOptionsRequest {
+        allow_dns_resolution_from_remote_vpc: Option<bool> = "AllowDnsResolutionFromRemoteVpc" "AllowDnsResolutionFromRemoteVpc" "AllowDnsResolutionFromRemoteVpc", BOOLEAN;
+        allow_egress_from_local_classic_link_to_remote_vpc: Option<bool> = "AllowEgressFromLocalClassicLinkToRemoteVpc" "AllowEgressFromLocalClassicLinkToRemoteVpc" "AllowEgressFromLocalClassicLinkToRemoteVpc", BOOLEAN;
+        allow_egress_from_local_vpc_to_remote_classic_link: Option<bool> = "AllowEgressFromLocalVpcToRemoteClassicLink" "AllowEgressFromLocalVpcToRemoteClassicLink" "AllowEgressFromLocalVpcToRemoteClassicLink", BOOLEAN;
+        allow_multipath_resilience: Option<bool> = "AllowMultipathResilience" "AllowMultipathResilience" "AllowMultipathResilience", BOOLEAN;
+        multipath_resilience_mode: Option<String> = "MultipathResilienceMode" "MultipathResilienceMode" "MultipathResilienceMode", MULTIPATH_RESILIENCE_MODE;
+    }
+}
+
+structure! {
     PerformanceStatusSummary {
         impaired_since: Option<Timestamp> = "ImpairedSince" "ImpairedSince" "impairedSince", TIMESTAMP;
         remediation: Option<String> = "Remediation" "Remediation" "remediation", TEXT;
@@ -4217,6 +4353,19 @@ structure! {
 structure! {
     RejectVpcEndpointConnectionsResult {
         unsuccessful: Option<Vec<UnsuccessfulItem>> = "Unsuccessful" "Unsuccessful" "unsuccessful", UNSUCCESSFUL_ITEM_SET;
+    }
+}
+
+structure! {
+    RejectVpcPeeringConnectionRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
+        vpc_peering_connection_id: Option<String> = "VpcPeeringConnectionId" "VpcPeeringConnectionId" "vpcPeeringConnectionId", TEXT, required;
+    }
+}
+
+structure! {
+    RejectVpcPeeringConnectionResult {
+        r#return: Option<bool> = "Return" "Return" "return", BOOLEAN;
     }
 }
 
@@ -4980,5 +5129,46 @@ structure! {
         ipv6_cidr_block_state: Option<VpcCidrBlockState> = "Ipv6CidrBlockState" "Ipv6CidrBlockState" "ipv6CidrBlockState", Kind::Structure(VpcCidrBlockState::SHAPE);
         ipv6_pool: Option<String> = "Ipv6Pool" "Ipv6Pool" "ipv6Pool", TEXT;
         network_border_group: Option<String> = "NetworkBorderGroup" "NetworkBorderGroup" "networkBorderGroup", TEXT;
+    }
+}
+
+structure! {
+    VpcPeeringConnection {
+        accepter_vpc_info: Option<VpcPeeringConnectionVpcInfo> = "AccepterVpcInfo" "AccepterVpcInfo" "accepterVpcInfo", Kind::Structure(VpcPeeringConnectionVpcInfo::SHAPE);
+        expiration_time: Option<Timestamp> = "ExpirationTime" "ExpirationTime" "expirationTime", TIMESTAMP;
+        multipath_resilience_status: Option<String> = "MultipathResilienceStatus" "MultipathResilienceStatus" "multipathResilienceStatus", TEXT;
+        requester_vpc_info: Option<VpcPeeringConnectionVpcInfo> = "RequesterVpcInfo" "RequesterVpcInfo" "requesterVpcInfo", Kind::Structure(VpcPeeringConnectionVpcInfo::SHAPE);
+        status: Option<VpcPeeringConnectionStateReason> = "Status" "Status" "status", Kind::Structure(VpcPeeringConnectionStateReason::SHAPE);
+        tags: Option<Vec<Tag>> = "Tags" "TagSet" "tagSet", TAG_LIST;
+        vpc_peering_connection_id: Option<String> = "VpcPeeringConnectionId" "VpcPeeringConnectionId" "vpcPeeringConnectionId", TEXT;
+    }
+}
+
+structure! {
+    VpcPeeringConnectionOptionsDescription {
+        allow_dns_resolution_from_remote_vpc: Option<bool> = "AllowDnsResolutionFromRemoteVpc" "AllowDnsResolutionFromRemoteVpc" "allowDnsResolutionFromRemoteVpc", BOOLEAN;
+        allow_egress_from_local_classic_link_to_remote_vpc: Option<bool> = "AllowEgressFromLocalClassicLinkToRemoteVpc" "AllowEgressFromLocalClassicLinkToRemoteVpc" "allowEgressFromLocalClassicLinkToRemoteVpc", BOOLEAN;
+        allow_egress_from_local_vpc_to_remote_classic_link: Option<bool> = "AllowEgressFromLocalVpcToRemoteClassicLink" "AllowEgressFromLocalVpcToRemoteClassicLink" "allowEgressFromLocalVpcToRemoteClassicLink", BOOLEAN;
+        allow_multipath_resilience: Option<bool> = "AllowMultipathResilience" "AllowMultipathResilience" "allowMultipathResilience", BOOLEAN;
+        multipath_resilience_mode: Option<String> = "MultipathResilienceMode" "MultipathResilienceMode" "multipathResilienceMode", MULTIPATH_RESILIENCE_MODE;
+    }
+}
+
+structure! {
+    VpcPeeringConnectionStateReason {
+        code: Option<String> = "Code" "Code" "code", TEXT;
+        message: Option<String> = "Message" "Message" "message", TEXT;
+    }
+}
+
+structure! {
+    VpcPeeringConnectionVpcInfo {
+        cidr_block: Option<String> = "CidrBlock" "CidrBlock" "cidrBlock", TEXT;
+        cidr_block_set: Option<Vec<CidrBlock>> = "CidrBlockSet" "CidrBlockSet" "cidrBlockSet", CIDR_BLOCK_SET;
+        ipv6_cidr_block_set: Option<Vec<Ipv6CidrBlock>> = "Ipv6CidrBlockSet" "Ipv6CidrBlockSet" "ipv6CidrBlockSet", IPV6_CIDR_BLOCK_SET;
+        owner_id: Option<String> = "OwnerId" "OwnerId" "ownerId", TEXT;
+        peering_options: Option<VpcPeeringConnectionOptionsDescription> = "PeeringOptions" "PeeringOptions" "peeringOptions", Kind::Structure(VpcPeeringConnectionOptionsDescription::SHAPE);
+        region: Option<String> = "Region" "Region" "region", TEXT;
+        vpc_id: Option<String> = "VpcId" "VpcId" "vpcId", TEXT;
     }
 }

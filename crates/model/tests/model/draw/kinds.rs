@@ -6,6 +6,7 @@ use postern_model::Action;
 use postern_model::elb::ElbAction;
 use postern_model::endpoint_service::EndpointServiceAction;
 use postern_model::iam::IamAction;
+use postern_model::peering::PeeringAction;
 
 macro_rules! kinds {
     ($($pattern:pat => $name:literal,)*) => {
@@ -83,6 +84,12 @@ kinds! {
     Action::EndpointService(EndpointServiceAction::SetPayerServiceOwner { .. }) => "EndpointService.SetPayerServiceOwner",
     Action::EndpointService(EndpointServiceAction::StartPrivateDnsVerification { .. }) => "EndpointService.StartPrivateDnsVerification",
     Action::EndpointService(EndpointServiceAction::ReportPrivateDnsVerification { .. }) => "EndpointService.ReportPrivateDnsVerification",
+    Action::Peering(PeeringAction::Create { .. }) => "Peering.Create",
+    Action::Peering(PeeringAction::Accept { .. }) => "Peering.Accept",
+    Action::Peering(PeeringAction::Reject { .. }) => "Peering.Reject",
+    Action::Peering(PeeringAction::Delete { .. }) => "Peering.Delete",
+    Action::Peering(PeeringAction::ModifyOptions { .. }) => "Peering.ModifyOptions",
+    Action::Peering(PeeringAction::ReportReady { .. }) => "Peering.ReportReady",
     Action::CreateVpc { .. } => "CreateVpc",
     Action::CreateDefaultVpc => "CreateDefaultVpc",
     Action::DeleteVpc { .. } => "DeleteVpc",

@@ -11,6 +11,7 @@ mod identity;
 mod interface;
 mod kinds;
 mod network;
+mod peering;
 mod route;
 mod security;
 
@@ -105,6 +106,8 @@ const BUILDERS: &[&str] = &[
     "EndpointService.ModifyPermissions",
     "EndpointService.AcceptConnections",
     "EndpointService.RejectConnections",
+    "Peering.Create",
+    "Peering.Accept",
     "Iam.CreateRole",
     "Iam.CreateInstanceProfile",
     "Iam.AddRoleToInstanceProfile",
@@ -131,6 +134,9 @@ impl Draw<'_> {
         }
         if let Some(kind) = kind.strip_prefix("EndpointService.") {
             return Action::EndpointService(self.endpoint_service(kind));
+        }
+        if let Some(kind) = kind.strip_prefix("Peering.") {
+            return Action::Peering(self.peering(kind));
         }
         let families = [
             Self::account_action,
@@ -252,6 +258,7 @@ impl Draw<'_> {
 
     fn resource(&mut self) -> ResourceId {
         match self.random.below(10) {
+            9 if self.random.chance(50) => self.any_peering().into(),
             9 => self.balancer().into(),
             0 => self.vpc().into(),
             1 => self.subnet().into(),

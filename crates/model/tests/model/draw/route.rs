@@ -75,7 +75,8 @@ impl Draw<'_> {
             self.state.internet_gateways.values().find(|x| x.vpc == vpc && vpc.is_some()).map(|x| x.id);
         let nat = self.state.nat_gateways.values().find(|x| Some(x.vpc) == vpc).map(|x| x.id);
         let interface = self.state.network_interfaces.values().find(|x| Some(x.vpc) == vpc).map(|x| x.id);
-        let target = match (self.random.below(8), gateway, nat, interface) {
+        let target = match (self.random.below(9), gateway, nat, interface) {
+            (8, ..) => RouteTarget::VpcPeering(self.any_peering()),
             (0..2, Some(id), ..) => RouteTarget::InternetGateway(id),
             (2..4, _, Some(id), _) => RouteTarget::NatGateway(id),
             (4..6, .., Some(id)) => RouteTarget::NetworkInterface(id),
