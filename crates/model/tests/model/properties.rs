@@ -78,8 +78,9 @@ fn history(seed: u64, counts: &mut Counts) {
     }
     for step in 0..STEPS {
         let account = random.of(&accounts());
-        let stranger = random.chance(1);
         let Drawn { action, foreign } = draw(&mut random, &state, account);
+        // Whoever makes an account is none yet.
+        let stranger = random.chance(if matches!(action, Action::CreateAccount { .. }) { 50 } else { 1 });
         let account = if stranger { AccountId::from_number(random.next() % 1_000).unwrap() } else { account };
         let client_token = random.chance(15).then(|| format!("token-{}", random.below(30)));
         // Five minutes a step, so that what is shown for an hour gets old.

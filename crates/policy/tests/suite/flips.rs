@@ -44,12 +44,12 @@ fn a_request_that_nothing_allows_needs_one_statement() {
     let other = request("s3:PutObject", "arn:aws:s3:::logs/a");
     assert_eq!(
         told(&policies, &other)[0],
-        "with the action `s3:PutObject` in statement 0 (line 1, column 42) of the identity-based policy `reader`"
+        "with the action `s3:PutObject` in statement 0 (line 1, column 41) of the identity-based policy `reader`"
     );
     let elsewhere = request("s3:GetObject", "arn:aws:s3:::other/a");
     assert_eq!(
         told(&policies, &elsewhere)[0],
-        "with the resource `arn:aws:s3:::other/a` in statement 0 (line 1, column 42) of the identity-based policy \
+        "with the resource `arn:aws:s3:::other/a` in statement 0 (line 1, column 41) of the identity-based policy \
          `reader`"
     );
 }
@@ -65,7 +65,7 @@ fn a_denial_goes_with_its_statement_or_under_other_circumstances() {
     assert_eq!(
         told(&policies, &wanted),
         [
-            "without statement 0 (`OnlyByTheDoor`, line 1, column 42) of the resource-based policy `logs`",
+            "without statement 0 (`OnlyByTheDoor`, line 1, column 41) of the resource-based policy `logs`",
             "for a request whose `aws:SourceVpce` is `vpce-1`",
         ]
     );
@@ -97,7 +97,7 @@ fn conditions_that_do_not_hold_are_left_out_or_met() {
     let ways = told(&policies, &wanted);
     assert_eq!(
         ways[0],
-        "without `StringEquals` on `s3:x` in statement 0 (line 1, column 42) of the identity-based policy `careful`"
+        "without `StringEquals` on `s3:x` in statement 0 (line 1, column 41) of the identity-based policy `careful`"
     );
     assert_eq!(ways[1], "for a request whose `s3:x` is `a`");
 }
@@ -108,7 +108,7 @@ fn what_is_allowed_ends_with_what_allows_it() {
     policies.add_identity(policy("reader", Kind::Identity, READ)).unwrap();
     let wanted = request("s3:GetObject", "arn:aws:s3:::logs/a");
     let ways = told(&policies, &wanted);
-    assert_eq!(ways[0], "without statement 0 (line 1, column 42) of the identity-based policy `reader`");
+    assert_eq!(ways[0], "without statement 0 (line 1, column 41) of the identity-based policy `reader`");
     // The root user needs no policy, so only a denial elsewhere ends it.
     let root = Request::new(
         Principal::Root { account: ACCOUNT.parse().unwrap() },

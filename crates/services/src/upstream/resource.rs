@@ -5,7 +5,7 @@
 //! permissions. A policy about single resources of another kind neither allows nor denies such a request.
 
 use http::Method;
-use postern_frontdoor::{Ask, Dialect};
+use postern_frontdoor::Ask;
 use postern_model::AccountId;
 use postern_model::endpoint::{Upstream, UpstreamProtocol};
 use postern_policy::{Arn, Context};
@@ -85,29 +85,9 @@ fn action(upstream: &Upstream, call: &Call, place: &Place<'_>) -> String {
         ("lambda", "Invoke" | "InvokeAsync" | "InvokeWithResponseStream") => "InvokeFunction",
         // "The action … is the HTTP verb" ("Actions, resources, and condition keys for API Gateway Management").
         ("apigateway", _) => place.method.as_str(),
-        ("s3", operation) if call.dialect == Dialect::S3 => s3_action(operation),
         (_, same) => same,
     };
     renamed.to_owned()
-}
-
-/// "Required permissions for Amazon S3 API operations".
-fn s3_action(operation: &str) -> &str {
-    match operation {
-        "ListBuckets" => "ListAllMyBuckets",
-        "HeadBucket" | "ListObjects" | "ListObjectsV2" => "ListBucket",
-        "ListObjectVersions" => "ListBucketVersions",
-        "HeadObject" | "SelectObjectContent" => "GetObject",
-        "DeleteObjects" => "DeleteObject",
-        "CopyObject"
-        | "CreateMultipartUpload"
-        | "UploadPart"
-        | "UploadPartCopy"
-        | "CompleteMultipartUpload" => "PutObject",
-        "ListParts" => "ListMultipartUploadParts",
-        "ListMultipartUploads" => "ListBucketMultipartUploads",
-        same => same,
-    }
 }
 
 fn resources(upstream: &Upstream, call: &Call, place: &Place<'_>) -> Vec<String> {
@@ -116,7 +96,6 @@ fn resources(upstream: &Upstream, call: &Call, place: &Place<'_>) -> Vec<String>
     match (upstream.protocol, upstream.signing_name.as_str()) {
         (UpstreamProtocol::ExecuteApi, _) => return vec![arn(&invoked(place))],
         (_, "apigateway") => return vec![format!("arn:aws:apigateway:{}::{}", place.region, place.path)],
-        (UpstreamProtocol::RestXml, "s3") => return s3(call),
         (_, "logs") => return logs(call, arn),
         (_, _) => {}
     }
@@ -172,17 +151,6 @@ fn queue(url: &str, place: &Place<'_>) -> Option<String> {
     let (name, account) = (segments.next()?, segments.next()?);
     let account: AccountId = account.parse().ok()?;
     Some(format!("arn:aws:sqs:{}:{account}:{name}", place.region))
-}
-
-/// The bucket or the object. Buckets are in the path here: an upstream's are not below its name.
-fn s3(call: &Call) -> Vec<String> {
-    let bucket = call.values("Bucket").next();
-    match (bucket, call.values("Key").next()) {
-        (Some(bucket), Some(key)) => vec![format!("arn:aws:s3:::{bucket}/{key}")],
-        (Some(bucket), None) if call.operation == "DeleteObjects" => vec![format!("arn:aws:s3:::{bucket}/*")],
-        (Some(bucket), None) => vec![format!("arn:aws:s3:::{bucket}")],
-        (None, _) => Vec::new(),
-    }
 }
 
 /// `api/stage/VERB/path`, of a request to `api.execute-api.…/stage/path`.
@@ -298,10 +266,6 @@ mod tests {
             told(&api, "GET", "/prod/pets/1?x=y", &[], ""),
             "execute-api:Invoke arn:aws:execute-api:us-east-1:111122223333:abc/prod/GET/pets/1"
         );
-        let s3 = upstream("s3", UpstreamProtocol::RestXml);
-        assert_eq!(told(&s3, "GET", "/b?list-type=2", &[], ""), "s3:ListBucket arn:aws:s3:::b");
-        assert_eq!(told(&s3, "HEAD", "/b/k/l", &[], ""), "s3:GetObject arn:aws:s3:::b/k/l");
-        assert_eq!(told(&s3, "GET", "/", &[], ""), "s3:ListAllMyBuckets *");
         let manage = upstream("apigateway", UpstreamProtocol::RestJson);
         assert_eq!(
             told(&manage, "DELETE", "/restapis/a1", &[], ""),
