@@ -211,7 +211,6 @@ mod tests {
             ("s3", "GET", "/b?policy=", "GetBucketPolicy Bucket=b"),
             ("s3", "GET", "/b", "ListObjects Bucket=b"),
             ("s3", "GET", "/", "ListBuckets"),
-            ("s3", "DELETE", "/b/k", "DeleteObject Bucket=b Key=k"),
             ("apigateway", "GET", "/restapis/a1/stages", "GetStages restApiId=a1"),
             ("nobody", "GET", "/", "nothing"),
         ] {

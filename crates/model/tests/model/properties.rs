@@ -21,7 +21,7 @@ use postern_model::*;
 
 use crate::draw::{Drawn, KINDS, Random, draw, kind};
 
-const HISTORIES: u64 = 50;
+const HISTORIES: u64 = 100;
 const STEPS: usize = 1_000;
 
 /// How often each kind of command was drawn, and how often it succeeded.
