@@ -24,6 +24,7 @@ pub use upstream::{
 };
 pub(crate) use upstream::{add as add_service, remove as remove_service, restore as restore_services};
 
+use crate::connection_notification::{Notified, forget_about};
 use crate::error::ModelError;
 use crate::id::*;
 use crate::quota::Quota;
@@ -365,7 +366,10 @@ pub(crate) fn gone(txn: &mut Txn, id: VpcEndpointId) -> Result<(), ModelError> {
 /// A deleted endpoint is no longer shown.
 pub(crate) fn forget(txn: &mut Txn, id: VpcEndpointId) -> Result<(), ModelError> {
     match txn.get::<VpcEndpoint>(id)?.state {
-        EndpointState::Deleted => txn.remove::<VpcEndpoint>(id).map(|_| ()),
+        EndpointState::Deleted => {
+            forget_about(txn, Notified::Endpoint(id));
+            txn.remove::<VpcEndpoint>(id).map(|_| ())
+        }
         state => Err(ModelError::WrongState {
             resource: id.into(),
             state: state.name(),

@@ -211,7 +211,7 @@ mod tests {
             ("s3", "GET", "/b?policy=", "GetBucketPolicy Bucket=b"),
             ("s3", "GET", "/b", "ListObjects Bucket=b"),
             ("s3", "GET", "/", "ListBuckets"),
-            ("apigateway", "GET", "/restapis/a1/stages", "GetStages restApiId=a1"),
+            ("apigateway", "GET", "/restapis/a1/stages", "GetStages restapi_id=a1"),
             ("nobody", "GET", "/", "nothing"),
         ] {
             assert_eq!(told(service, method, target), expected, "{service} {method} {target}");

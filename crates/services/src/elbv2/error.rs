@@ -72,6 +72,7 @@ fn named(state: &State, account: AccountId, resource: ResourceId) -> String {
         | ResourceId::PrefixList(_)
         | ResourceId::VpcEndpoint(_)
         | ResourceId::EndpointService(_)
+        | ResourceId::ConnectionNotification(_)
         | ResourceId::Instance(_)
         | ResourceId::DhcpOptions(_)
         | ResourceId::KeyPair(_) => None,
@@ -108,6 +109,7 @@ fn not_found(state: &State, account: AccountId, resource: ResourceId) -> AwsErro
         | ResourceId::PrefixList(_)
         | ResourceId::VpcEndpoint(_)
         | ResourceId::EndpointService(_)
+        | ResourceId::ConnectionNotification(_)
         | ResourceId::DhcpOptions(_)
         | ResourceId::KeyPair(_) => validation(format!("'{resource}' does not exist")),
     }

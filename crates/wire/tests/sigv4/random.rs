@@ -32,8 +32,10 @@ fn later(at: Timestamp, seconds: i64) -> Timestamp {
     Timestamp::from_millis(at.millis() + seconds * 1000)
 }
 
-/// What is inside a body in pieces, and what trails it.
-fn taken_apart(check: &PayloadCheck, body: &[u8], declared: u64) -> Option<(Vec<u8>, Vec<(String, String)>)> {
+/// What is inside a body in pieces, and the headers that trail it.
+type Inside = (Vec<u8>, Vec<(String, String)>);
+
+fn taken_apart(check: &PayloadCheck, body: &[u8], declared: u64) -> Option<Inside> {
     let mut decoder = Decoder::new(check, declared).unwrap();
     let (mut left, mut data) = (body, Vec::new());
     while !left.is_empty() {

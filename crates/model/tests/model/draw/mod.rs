@@ -11,6 +11,7 @@ mod identity;
 mod interface;
 mod kinds;
 mod network;
+mod notification;
 mod peering;
 mod route;
 mod security;
@@ -106,6 +107,9 @@ const BUILDERS: &[&str] = &[
     "EndpointService.ModifyPermissions",
     "EndpointService.AcceptConnections",
     "EndpointService.RejectConnections",
+    "Notification.Create",
+    "Sns.CreateTopic",
+    "Sns.Subscribe",
     "Peering.Create",
     "Peering.Accept",
     "Iam.CreateRole",
@@ -114,6 +118,8 @@ const BUILDERS: &[&str] = &[
     "Iam.AttachPolicy",
     "Iam.CreatePolicyVersion",
     "Iam.PutInlinePolicy",
+    "Iam.DeleteInlinePolicy",
+    "Iam.DeleteInlinePolicy",
 ];
 
 /// A random command of `account`.
@@ -134,6 +140,12 @@ impl Draw<'_> {
         }
         if let Some(kind) = kind.strip_prefix("EndpointService.") {
             return Action::EndpointService(self.endpoint_service(kind));
+        }
+        if let Some(kind) = kind.strip_prefix("Notification.") {
+            return Action::ConnectionNotification(self.notification(kind));
+        }
+        if let Some(kind) = kind.strip_prefix("Sns.") {
+            return Action::Sns(self.sns(kind));
         }
         if let Some(kind) = kind.strip_prefix("Peering.") {
             return Action::Peering(self.peering(kind));
