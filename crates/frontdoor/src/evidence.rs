@@ -19,6 +19,8 @@ pub struct Evidence {
     pub policies: PolicySet,
     /// Who, what, on what, and under which circumstances.
     pub request: Request,
+    /// Whether the caller and the resource are of one organization.
+    pub same_organization: bool,
 }
 
 /// The decisions of a request while it is under way.
@@ -71,7 +73,11 @@ mod tests {
 
     fn evidence(resource: &str) -> Evidence {
         let action = Action::parse("s3:GetObject").unwrap();
-        Evidence { policies: PolicySet::new(), request: Request::new(Principal::Anonymous, action, resource) }
+        Evidence {
+            policies: PolicySet::new(),
+            request: Request::new(Principal::Anonymous, action, resource),
+            same_organization: false,
+        }
     }
 
     #[test]

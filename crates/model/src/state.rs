@@ -19,6 +19,7 @@ use crate::id::*;
 use crate::instance::{Instance, KeyPair};
 use crate::interface::NetworkInterface;
 use crate::network_acl::NetworkAcl;
+use crate::organization::Organization;
 use crate::peering::{PeeringState, VpcPeeringConnection};
 use crate::prefix_list::PrefixList;
 use crate::quota::Quotas;
@@ -137,6 +138,9 @@ pub struct State {
     /// What the operator made of an account's quotas.
     #[serde(default)]
     pub quotas: OrdMap<AccountId, Arc<Quotas>>,
+    /// Organizations, by their management accounts.
+    #[serde(default)]
+    pub organizations: OrdMap<AccountId, Arc<Organization>>,
     /// Requests that may be repeated, by account, and the token that names them.
     pub client_tokens: OrdMap<String, Arc<TokenRecord>>,
     /// Who has an address of a VPC. Derived from `network_interfaces`.
@@ -279,6 +283,7 @@ impl State {
             instances: OrdMap::new(),
             key_pairs: OrdMap::new(),
             quotas: OrdMap::new(),
+            organizations: OrdMap::new(),
             client_tokens: OrdMap::new(),
             private_addresses: OrdMap::new(),
             public_addresses: OrdMap::new(),

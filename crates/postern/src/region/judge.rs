@@ -61,7 +61,7 @@ pub struct Said {
 
 /// Decides what lies before the evaluator, and says why.
 pub fn judge(evidence: &Evidence) -> Judgement {
-    let Evidence { policies, request } = evidence;
+    let Evidence { policies, request, same_organization } = evidence;
     let evaluation = evaluate(policies, request);
     let ways = smallest_flips(policies, request);
     Judgement {
@@ -69,7 +69,7 @@ pub fn judge(evidence: &Evidence) -> Judgement {
         resource: request.resource.clone(),
         principal: request.principal.display_name(),
         allowed: evaluation.is_allowed(),
-        message: evaluation.denial().map(|denial| sentence(request, denial)),
+        message: evaluation.denial().map(|denial| sentence(request, denial, *same_organization)),
         statements: statements(&evaluation),
         context: request
             .context
