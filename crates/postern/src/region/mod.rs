@@ -274,8 +274,13 @@ impl Region {
                 let inheritor = Arc::clone(&machines);
                 tokio::task::spawn_blocking(move || inheritor.inherit()).await?;
                 let peers = forwarder.peers();
-                let balancers =
-                    Balancers::new(Arc::clone(&machines), Arc::clone(&as_commands), checks, peers);
+                let balancers = Balancers::new(
+                    Arc::clone(&machines),
+                    Arc::clone(&as_commands),
+                    Arc::clone(&planner),
+                    checks,
+                    peers,
+                );
                 let reconcilers = [
                     tokio::spawn(Arc::clone(&machines).reconcile(as_commands, changed)).abort_handle(),
                     tokio::spawn(balancers.run()).abort_handle(),
