@@ -1,5 +1,6 @@
 //! Accounts and identities.
 
+use postern_model::endpoint::{NewUpstream, UpstreamProtocol};
 use postern_model::iam::{Bounded, IamAction, Identity, KeyOwner, Secret, Tagged};
 use postern_model::*;
 
@@ -19,8 +20,30 @@ impl Draw<'_> {
                 let limits = [None, Some(quota.usual()), Some(quota.most()), Some(quota.most() + 1)];
                 Action::SetQuota { quota, limit: self.random.of(&limits) }
             }
+            "AddService" => Action::AddService(self.new_upstream()),
+            "RemoveService" => Action::RemoveService { name: self.upstream_name() },
             _ => return None,
         })
+    }
+
+    fn upstream_name(&mut self) -> String {
+        self.random.of(&["logs", "kinesis-streams", "partner", "partner.two", "none"]).to_owned()
+    }
+
+    fn new_upstream(&mut self) -> NewUpstream {
+        let name = self.upstream_name();
+        let own = name.starts_with("partner");
+        let private = [vec![], vec!["api.partner.example".to_owned()], vec!["*.partner.example".to_owned()]];
+        NewUpstream {
+            name,
+            url: self.random.of(&["http://127.0.0.1:1", "https://partner.example", "partner"]).to_owned(),
+            protocol: self.random.of(&UpstreamProtocol::ALL),
+            signing_name: "partner".to_owned(),
+            action_prefix: "partner".to_owned(),
+            key: None,
+            private_dns_names: if own { self.random.of(&private) } else { Vec::new() },
+            owner: (own && self.random.chance(20)).then_some(self.account),
+        }
     }
 
     pub(super) fn identity(&mut self) -> Identity {
