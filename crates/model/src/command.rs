@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::connection_notification::ConnectionNotificationAction;
 use crate::elb::ElbAction;
-use crate::endpoint::{EndpointChange, NewGatewayEndpoint, NewInterfaceEndpoint};
+use crate::endpoint::{EndpointChange, NewGatewayEndpoint, NewInterfaceEndpoint, NewUpstream};
 use crate::endpoint_service::EndpointServiceAction;
 use crate::error::ModelError;
 use crate::event::Event;
@@ -76,6 +76,11 @@ pub enum Action {
     SetQuota {
         quota: Quota,
         limit: Option<usize>,
+    },
+    /// Postern's own: a service of AWS's gets somebody who answers for it, or there is one that AWS does not have.
+    AddService(NewUpstream),
+    RemoveService {
+        name: String,
     },
     Iam(IamAction),
     /// A change to an organization.
@@ -441,6 +446,8 @@ fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> 
         }
         Action::CreateRootKey { id, secret } => account::create_root_key(txn, (id, secret.0)),
         Action::SetQuota { quota, limit } => quota::set(txn, quota, limit),
+        Action::AddService(new) => endpoint::add_service(txn, new),
+        Action::RemoveService { name } => endpoint::remove_service(txn, &name),
         Action::Iam(action) => iam::apply(txn, action),
         Action::Organization(action) => crate::organization::apply(txn, action),
         Action::Elb(action) => elb::apply(txn, action),

@@ -12,3 +12,4 @@ pub mod s3;
 pub mod s3_gate;
 pub mod sns;
 pub mod sts;
+pub mod upstream;

@@ -12,7 +12,7 @@ use postern_testkit::{Random, draw};
 use crate::oracle::{self, Answer, Way};
 use crate::seeds;
 
-const TOPOLOGIES: u64 = 400;
+const TOPOLOGIES: u64 = 800;
 const FLOWS: usize = 300;
 /// How often everything that can be said has to come up in the usual run.
 const LEAST: usize = 5;

@@ -27,6 +27,8 @@ kinds! {
     Action::CreateAccount { .. } => "CreateAccount",
     Action::CreateRootKey { .. } => "CreateRootKey",
     Action::SetQuota { .. } => "SetQuota",
+    Action::AddService(_) => "AddService",
+    Action::RemoveService { .. } => "RemoveService",
     Action::Batch(_) => "Batch",
     Action::Iam(IamAction::CreateUser { .. }) => "Iam.CreateUser",
     Action::Iam(IamAction::DeleteUser { .. }) => "Iam.DeleteUser",
