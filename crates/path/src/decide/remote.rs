@@ -41,8 +41,8 @@ impl<'a> Walk<'a> {
     /// Whether the address at one end of the flow lies in a VPC.
     fn is_in(&mut self, vpc: &VpcPlan, end: End) -> bool {
         self.consult(vpc.stamp);
-        let blocks = vpc.blocks.iter();
-        blocks.fold(false, |found, block| found || self.cover.consult_block(end, (*block).into()))
+        let mut blocks = vpc.blocks.iter();
+        blocks.any(|block| self.cover.consult_block(end, (*block).into()))
     }
 
     /// What comes into a VPC from elsewhere and is for no address of it. Where a gateway endpoint would have taken it, that

@@ -13,10 +13,13 @@ use crate::organizations::shape::policy_arn;
 /// How many organizations are kept.
 const KEPT_MAX: usize = 64;
 
-/// Compiled organizations, by management account, each with what it was made of.
+/// What an organization was compiled to, with what it was compiled of.
+type Kept = (Arc<Organization>, Arc<Compiled>);
+
+/// Compiled organizations, by management account.
 #[derive(Default)]
 pub(super) struct OrganizationCache {
-    kept: RwLock<HashMap<AccountId, (Arc<Organization>, Arc<Compiled>)>>,
+    kept: RwLock<HashMap<AccountId, Kept>>,
 }
 
 impl OrganizationCache {

@@ -157,7 +157,7 @@ fn plain_path(parts: &Parts, dialect: Dialect) -> Result<(), AwsError> {
     let segments: Vec<&str> = lower.strip_prefix('/').unwrap_or(&lower).split('/').collect();
     let (last, before) = segments.split_last().unwrap_or((&"", &[]));
     let odd = |segment: &&str| segment.is_empty() || *segment == "." || *segment == "..";
-    if before.iter().any(|segment| odd(segment)) || *last == "." || *last == ".." || lower.contains('\\') {
+    if before.iter().any(odd) || *last == "." || *last == ".." || lower.contains('\\') {
         return Err(match dialect {
             Dialect::S3 => AwsError::new("InvalidURI", "Couldn't parse the specified URI."),
             _ => AwsError::new("ValidationException", "The path of the request is not a plain one."),

@@ -53,7 +53,7 @@ fn earlier(value: Value) -> Value {
             Value::Object(
                 members
                     .into_iter()
-                    .filter(|(key, _)| !NEW.contains(&key.as_str()) && !(key == "groups" && of_iam))
+                    .filter(|(key, _)| !(NEW.contains(&key.as_str()) || key == "groups" && of_iam))
                     .map(|(key, value)| (key, earlier(value)))
                     .collect(),
             )
