@@ -25,6 +25,7 @@ use crate::security_group::{NewRule, RuleChoice};
 use crate::state::{Resource, State};
 use crate::tag::{self, TagSet};
 use crate::txn::{Admission, Txn};
+use crate::vpn::VpnAction;
 
 /// How many client tokens of an account are remembered. AWS keeps them for a day; the oldest go first here.
 const MAX_CLIENT_TOKENS: usize = 2_000;
@@ -78,6 +79,7 @@ pub enum Action {
     Elb(ElbAction),
     EndpointService(EndpointServiceAction),
     Peering(PeeringAction),
+    Vpn(VpnAction),
     /// All of these in this order, or none of them: what one request changes at several places.
     Batch(Vec<Action>),
 
@@ -427,7 +429,7 @@ fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> 
         account, default_vpc, elb, endpoint, endpoint_service, gateway, iam, instance, interface,
         network_acl, peering, prefix_list,
     };
-    use crate::{quota, route, security_group, subnet, vpc};
+    use crate::{quota, route, security_group, subnet, vpc, vpn};
     match action {
         Action::CreateAccount { name, root_key } => {
             account::create(txn, name, root_key.map(|(id, s)| (id, s.0)))
@@ -438,6 +440,7 @@ fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> 
         Action::Elb(action) => elb::apply(txn, action),
         Action::EndpointService(action) => endpoint_service::apply(txn, action),
         Action::Peering(action) => peering::apply(txn, action),
+        Action::Vpn(action) => vpn::apply(txn, action),
         Action::Batch(actions) => batch(txn, actions, seed),
 
         Action::CreateVpc { cidr, tags } => vpc::create(txn, cidr, &tags).map(|_| ()),
@@ -594,6 +597,9 @@ fn edit_tags(
         ResourceId::InternetGateway(id) => edit::<crate::gateway::InternetGateway>(txn, id, change),
         ResourceId::NatGateway(id) => edit::<crate::gateway::NatGateway>(txn, id, change),
         ResourceId::VpcPeeringConnection(id) => edit_peering_tags(txn, id, change),
+        ResourceId::CustomerGateway(id) => edit::<crate::vpn::CustomerGateway>(txn, id, change),
+        ResourceId::VpnGateway(id) => edit::<crate::vpn::VpnGateway>(txn, id, change),
+        ResourceId::VpnConnection(id) => edit::<crate::vpn::VpnConnection>(txn, id, change),
         ResourceId::Address(id) => edit::<crate::gateway::Address>(txn, id, change),
         ResourceId::NetworkInterface(id) => edit::<crate::interface::NetworkInterface>(txn, id, change),
         ResourceId::SecurityGroup(id) => edit::<crate::security_group::SecurityGroup>(txn, id, change),

@@ -39,6 +39,7 @@ pub const fn is_decided(reason: DropReason) -> bool {
         | DropReason::NatProtocol
         | DropReason::EndpointProtocol
         | DropReason::NotTransitive
+        | DropReason::NoNetworkBehind
         | DropReason::RemoteToGatewayEndpoint
         | DropReason::UnknownPort => true,
         // Instance metadata answers for itself that it is turned off; an endpoint that packets do not pass has no

@@ -24,4 +24,5 @@ mod security_group;
 mod subnet;
 mod tag;
 mod vpc;
+mod vpn;
 mod world;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     AclPlan, EndpointPlan, GatewayPlan, GroupPlan, InterfacePlan, NatPlan, PeeringPlan, Plan, RouteTablePlan,
-    SubnetPlan, Table, VpcPlan,
+    SubnetPlan, Table, VpcPlan, VpnGatewayPlan,
 };
 use crate::decision::Stamp;
 
@@ -37,6 +37,7 @@ unstamped! {
     NatPlan { stamp }
     EndpointPlan { stamp }
     PeeringPlan { stamp }
+    VpnGatewayPlan { stamp }
 }
 
 impl<T: Unstamped> Unstamped for Arc<T> {
@@ -67,6 +68,7 @@ impl Plan {
             ("NAT gateways", same(&self.nat_gateways, &other.nat_gateways)),
             ("endpoints", same(&self.endpoints, &other.endpoints)),
             ("gateway endpoints of VPCs", self.gateway_endpoints == other.gateway_endpoints),
+            ("virtual private gateways", same(&self.vpn_gateways, &other.vpn_gateways)),
             ("peerings", same(&self.peerings, &other.peerings)),
             ("names over peerings", self.peer_names == other.peer_names),
             ("names of endpoints", self.endpoint_names == other.endpoint_names),

@@ -25,6 +25,7 @@ mod limits;
 mod listening;
 mod metadata;
 mod network;
+mod on_premises;
 mod paths;
 mod programs;
 mod records;

@@ -93,6 +93,8 @@ const FAMILIES: &[&[Entry]] = &[
     super::endpoint_service_permission::OPERATIONS,
     super::endpoint_connection::OPERATIONS,
     super::peering::OPERATIONS,
+    super::vpn_gateway::OPERATIONS,
+    super::vpn::OPERATIONS,
     super::launch::OPERATIONS,
     super::instance::OPERATIONS,
     super::instance_attribute::OPERATIONS,

@@ -14,6 +14,7 @@ mod network;
 mod peering;
 mod route;
 mod security;
+mod vpn;
 
 use std::fmt::Display;
 
@@ -107,6 +108,11 @@ const BUILDERS: &[&str] = &[
     "EndpointService.AcceptConnections",
     "EndpointService.RejectConnections",
     "Peering.Create",
+    "Vpn.CreateCustomerGateway",
+    "Vpn.CreateGateway",
+    "Vpn.AttachGateway",
+    "Vpn.CreateConnection",
+    "Vpn.CreateRoute",
     "Peering.Accept",
     "Iam.CreateRole",
     "Iam.CreateInstanceProfile",
@@ -134,6 +140,9 @@ impl Draw<'_> {
         }
         if let Some(kind) = kind.strip_prefix("EndpointService.") {
             return Action::EndpointService(self.endpoint_service(kind));
+        }
+        if let Some(kind) = kind.strip_prefix("Vpn.") {
+            return Action::Vpn(self.vpn(kind));
         }
         if let Some(kind) = kind.strip_prefix("Peering.") {
             return Action::Peering(self.peering(kind));
@@ -258,7 +267,8 @@ impl Draw<'_> {
 
     fn resource(&mut self) -> ResourceId {
         match self.random.below(10) {
-            9 if self.random.chance(50) => self.any_peering().into(),
+            9 if self.random.chance(30) => self.any_peering().into(),
+            9 if self.random.chance(30) => self.connection().into(),
             9 => self.balancer().into(),
             0 => self.vpc().into(),
             1 => self.subnet().into(),
