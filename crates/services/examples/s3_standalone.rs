@@ -18,7 +18,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use postern_services::s3::storage::Store;
-use postern_services::s3::{Ask, Caller, Gate, Options, Permit, Refusal, S3Service, SecretLookup};
+use postern_services::s3::{
+    Ask, Caller, Enforceable, Gate, Options, Permit, Refusal, S3Service, SecretLookup,
+};
 use tokio::net::TcpListener;
 
 /// The fixed gate.
@@ -70,6 +72,10 @@ impl Gate for DevGate {
             None => Err(Refusal { message: "Access Denied".to_owned() }),
         }
     }
+
+    fn name(&self, _: &http::Extensions) -> Option<String> {
+        None
+    }
 }
 
 /// Serves the store in `directory` on `listener` until the process ends.
@@ -80,7 +86,7 @@ pub async fn serve(directory: &Path, region: &str, listener: TcpListener) -> std
         let parsed: serde_json::Value = serde_json::from_str(document)
             .map_err(|_| "Policies must be valid JSON and the first byte must be '{'")?;
         if parsed.get("Statement").is_some() {
-            Ok(())
+            Ok(Enforceable { public: false })
         } else {
             Err("Missing required field Statement".to_owned())
         }

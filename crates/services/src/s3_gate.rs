@@ -16,7 +16,7 @@ use postern_frontdoor::{
     Ask as DoorAsk, Audit, Authoriser, Caller as DoorCaller, CredentialError, HttpService, Metrics, Origin,
     Record, RequestBody, Responding, ResponseBody, UserIdentity,
 };
-use postern_policy::{Context, Kind, NamedPolicy, PolicyDocument, Value, unenforceable};
+use postern_policy::{Context, Kind, NamedPolicy, PolicyDocument, Value, is_public, unenforceable};
 use postern_wire::query::percent::{self, Plus};
 use postern_wire::sigv4::{self, SecretAccessKey};
 
@@ -26,7 +26,9 @@ use crate::directory::session::KEY_PREFIX;
 use crate::s3::host::Hosts;
 use crate::s3::pieces::{self, Keep, Pieces};
 use crate::s3::signing::{Key, signed_parts};
-use crate::s3::{Ask, Caller, Gate, Permit, PolicyCheck, Refusal, S3Service, SecretLookup};
+use crate::s3::{
+    Ask, Caller, Enforceable, Gate, KeyValue, Permit, PolicyCheck, Refusal, S3Service, SecretLookup,
+};
 
 /// A token that no client can send, so that none is the right one: it has a line end in it.
 const NO_TOKEN: &str = "\n";
@@ -55,13 +57,13 @@ impl S3Gate {
 
     fn ask(&self, ask: &Ask) -> Result<DoorAsk, Refusal> {
         let mut context = Context::new();
-        for (key, values) in &ask.context {
-            match values.as_slice() {
-                [one] => context.insert(key, one.clone()),
-                many => context.insert_many(key, many.iter().cloned().map(Value::Text)),
+        for (key, value) in &ask.context {
+            match value {
+                KeyValue::One(one) => context.insert(key, one.clone()),
+                KeyValue::Many(many) => context.insert_many(key, many.iter().cloned().map(Value::Text)),
             }
         }
-        let bucket = ask.bucket.as_ref();
+        let bucket = ask.bucket.as_deref();
         let policy = bucket.and_then(|bucket| Some((bucket, bucket.policy.as_ref()?)));
         let resource_policy = policy.map(|(bucket, text)| {
             let document = self.bucket_policies.document(Kind::Resource, text).map_err(|_| Refusal {
@@ -91,6 +93,15 @@ fn is_owner_root(caller: &DoorCaller, ask: &DoorAsk) -> bool {
     caller.identity == postern_frontdoor::Identity::Root
         && caller.account.is_some()
         && caller.account == ask.resource_account
+}
+
+/// Whether a public policy is to let nobody in but the bucket's own account, and this is somebody else.
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html>,
+/// "RestrictPublicBuckets"
+fn is_restricted(caller: &DoorCaller, ask: &Ask, asked: &DoorAsk) -> bool {
+    ask.bucket.as_ref().is_some_and(|bucket| bucket.restricts_public)
+        && (caller.account.is_none() || caller.account != asked.resource_account)
+        && asked.resource_policy.as_ref().is_some_and(|policy| is_public(policy.document()))
 }
 
 fn denied() -> Refusal {
@@ -129,10 +140,18 @@ impl Gate for S3Gate {
         if is_owner_root(&caller, &asked) && POLICY_ACTIONS.contains(&ask.action) {
             asked.resource_policy = None;
         }
+        if is_restricted(&caller, ask, &asked) {
+            return Err(denied());
+        }
         match self.authoriser.authorise(&caller, &visit.origin, &asked) {
             Ok(_) => Ok(Permit::issued_by(self)),
             Err(refusal) => Err(Refusal { message: refusal.message }),
         }
+    }
+
+    fn name(&self, extensions: &http::Extensions) -> Option<String> {
+        let (visit, caller) = (extensions.get::<Arc<Visit>>()?, extensions.get::<Caller>()?);
+        self.caller(caller, visit).ok().map(|caller| caller.principal.display_name())
     }
 }
 
@@ -141,7 +160,7 @@ pub fn policy_check() -> PolicyCheck {
     Arc::new(|_bucket, text| {
         let document = PolicyDocument::parse(text, Kind::Resource).map_err(|error| error.to_string())?;
         match unenforceable(&document, &condition_keys::is_provided).first() {
-            None => Ok(()),
+            None => Ok(Enforceable { public: is_public(&document) }),
             Some(key) => Err(format!("The condition key {key} cannot be enforced by this endpoint")),
         }
     })
@@ -293,7 +312,7 @@ impl About {
 
 /// The names of operations that only look, by the word in the query string that makes them so; of a bucket and, where
 /// there is one, of an object.
-const LOOKS: [(&str, &str, Option<&str>); 20] = [
+const LOOKS: [(&str, &str, Option<&str>); 21] = [
     ("accelerate", "GetBucketAccelerateConfiguration", None),
     ("acl", "GetBucketAcl", Some("GetObjectAcl")),
     ("attributes", "unknown", Some("GetObjectAttributes")),
@@ -307,6 +326,7 @@ const LOOKS: [(&str, &str, Option<&str>); 20] = [
     ("object-lock", "GetObjectLockConfiguration", None),
     ("ownershipControls", "GetBucketOwnershipControls", None),
     ("policy", "GetBucketPolicy", None),
+    ("policyStatus", "GetBucketPolicyStatus", None),
     ("publicAccessBlock", "GetPublicAccessBlock", None),
     ("replication", "GetBucketReplication", None),
     ("requestPayment", "GetBucketRequestPayment", None),
@@ -314,6 +334,22 @@ const LOOKS: [(&str, &str, Option<&str>); 20] = [
     ("tagging", "GetBucketTagging", Some("GetObjectTagging")),
     ("versioning", "GetBucketVersioning", None),
     ("website", "GetBucketWebsite", None),
+];
+
+/// The operations that change what the same words name: of a bucket, or of an object.
+const CHANGES: [(Method, &str, bool, &str); 12] = [
+    (Method::PUT, "acl", false, "PutBucketAcl"),
+    (Method::PUT, "acl", true, "PutObjectAcl"),
+    (Method::PUT, "ownershipControls", false, "PutBucketOwnershipControls"),
+    (Method::PUT, "publicAccessBlock", false, "PutPublicAccessBlock"),
+    (Method::DELETE, "publicAccessBlock", false, "DeletePublicAccessBlock"),
+    (Method::PUT, "policy", false, "PutBucketPolicy"),
+    (Method::DELETE, "policy", false, "DeleteBucketPolicy"),
+    (Method::PUT, "tagging", false, "PutBucketTagging"),
+    (Method::DELETE, "tagging", false, "DeleteBucketTagging"),
+    (Method::PUT, "tagging", true, "PutObjectTagging"),
+    (Method::DELETE, "tagging", true, "DeleteObjectTagging"),
+    (Method::PUT, "versioning", false, "PutBucketVersioning"),
 ];
 
 /// AWS's name of the operation, by method, target and the words in the query string; `unknown` for those that are not
@@ -339,11 +375,13 @@ fn operation(parts: &Parts, bucket: bool, key: bool) -> &'static str {
         (Method::GET, true, false) if has("versions") => "ListObjectVersions",
         (Method::GET, true, false) if has("list-type") => "ListObjectsV2",
         (Method::GET, true, false) => "ListObjects",
-        (Method::PUT | Method::DELETE, true, false) if has("policy") => match parts.method == Method::PUT {
-            true => "PutBucketPolicy",
-            false => "DeleteBucketPolicy",
-        },
-        (Method::PUT | Method::DELETE, true, _) if look.is_some() => "unknown",
+        (Method::PUT | Method::DELETE, true, key) if look.is_some() => {
+            let (word, ..) = look.copied().unwrap_or_default();
+            let named =
+                |(method, of, _, _): &&(Method, &str, bool, &str)| *method == parts.method && *of == word;
+            let mut named = CHANGES.iter().filter(named).filter(|(.., of_object, _)| *of_object == key);
+            named.next().map_or("unknown", |(.., name)| name)
+        }
         (Method::HEAD, true, true) => "HeadObject",
         (Method::HEAD, true, false) => "HeadBucket",
         (Method::PUT, true, true) if has("partNumber") && copies => "UploadPartCopy",
@@ -388,7 +426,10 @@ mod tests {
         assert_eq!(about("POST", path, "/logs?delete"), "DeleteObjects logs ");
         assert_eq!(about("GET", path, "/logs?acl"), "GetBucketAcl logs ");
         assert_eq!(about("GET", path, "/logs/a?acl"), "GetObjectAcl logs a");
-        assert_eq!(about("PUT", path, "/logs/a?tagging"), "unknown logs a");
+        assert_eq!(about("PUT", path, "/logs/a?tagging"), "PutObjectTagging logs a");
+        assert_eq!(about("DELETE", path, "/logs?tagging"), "DeleteBucketTagging logs ");
+        assert_eq!(about("PUT", path, "/logs/a?acl"), "PutObjectAcl logs a");
+        assert_eq!(about("DELETE", path, "/logs?versioning"), "unknown logs ");
         assert_eq!(about("DELETE", path, "/logs?policy"), "DeleteBucketPolicy logs ");
         assert_eq!(about("OPTIONS", path, "/logs"), "unknown logs ");
     }

@@ -586,7 +586,6 @@ def refusals():
     for more, header in [({"ServerSideEncryption": "aws:kms"}, "x-amz-server-side-encryption"),
                          ({"ServerSideEncryption": "AES256"}, "x-amz-server-side-encryption"),
                          ({"StorageClass": "GLACIER"}, "x-amz-storage-class"),
-                         ({"Tagging": "a=b"}, "x-amz-tagging"),
                          ({"WebsiteRedirectLocation": "/x"}, "x-amz-website-redirect-location"),
                          ({"GrantRead": "id=x"}, "x-amz-grant-read"),
                          ({"ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": datetime(2040, 1, 1)}, "x-amz-object-lock-mode"),
@@ -597,17 +596,11 @@ def refusals():
     status, _, body = signed("PUT", "/bkt-one/no", b"", {"x-amz-no-such-thing": "1"})
     check("unknown header", status == 501 and b"x-amz-no-such-thing" in body, (status, body))
     refused("nothing stored", "404", lambda: s3.head_object(Bucket="bkt-one", Key="no"))
-    for name, call in [("versioning", lambda: s3.put_bucket_versioning(Bucket="bkt-one", VersioningConfiguration={"Status": "Enabled"})),
-                       ("tagging", lambda: s3.put_bucket_tagging(Bucket="bkt-one", Tagging={"TagSet": []})),
-                       ("acl", lambda: s3.put_object_acl(Bucket="bkt-one", Key="acl", ACL="private")),
-                       ("status", lambda: s3.get_bucket_policy_status(Bucket="bkt-one")),
-                       ("lifecycle", lambda: s3.delete_bucket_lifecycle(Bucket="bkt-one"))]:
+    for name, call in [("lifecycle", lambda: s3.delete_bucket_lifecycle(Bucket="bkt-one"))]:
         refused(f"operation {name}", "NotImplemented", call, 501)
     refused("object lock", "NotImplemented", lambda: s3.create_bucket(Bucket="bkt-lock", ObjectLockEnabledForBucket=True), 501)
     refused("bucket acl", "AccessControlListNotSupported", lambda: s3.create_bucket(Bucket="bkt-lock", ACL="public-read"))
     refused("object ownership", "NotImplemented", lambda: s3.create_bucket(Bucket="bkt-lock", ObjectOwnership="ObjectWriter"))
-    refused("tags on a copy", "NotImplemented", lambda: s3.copy_object(
-        Bucket="bkt-one", Key="x", CopySource="bkt-one/acl", Tagging="a=b", TaggingDirective="REPLACE"))
     customer = "x-amz-server-side-encryption-customer-algorithm"
     status, _, body = signed("GET", "/bkt-one/acl", b"", {customer: "AES256"})
     check("customer key", status == 501 and customer.encode() in body, (status, body))

@@ -9,20 +9,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use postern_services::s3::storage::digest::{Algorithm, ChecksumKind};
+use postern_services::s3::storage::list::ListAsk;
 use postern_services::s3::storage::multipart::{ExpectedWhole, ListedPart};
-use postern_services::s3::storage::record::{Bucket, Headers, Upload};
+use postern_services::s3::storage::record::{Bucket, Headers, Tags, Upload, Versioning};
+use postern_services::s3::storage::version::Which;
 use postern_services::s3::storage::{Attributes, Precondition, Store};
 
 const BUCKET: &str = "bucket";
 const LARGE: usize = 700_000;
 
 fn bucket() -> Bucket {
-    Bucket {
-        owner: "111122223333".to_owned(),
-        region: "us-east-1".to_owned(),
-        created: 1,
-        policy: Some("{}".to_owned()),
-    }
+    Bucket { policy: Some("{}".to_owned()), ..Bucket::new("111122223333", "us-east-1", 1) }
 }
 
 fn upload() -> Upload {
@@ -30,6 +27,7 @@ fn upload() -> Upload {
         initiated: 5,
         initiator: "111122223333".to_owned(),
         headers: Headers { content_type: Some("text/x".to_owned()), ..Headers::default() },
+        tags: Tags::from([("kind".to_owned(), "parted".to_owned())]),
         algorithm: Algorithm::Crc32,
         kind: ChecksumKind::Composite,
         algorithm_named: true,
@@ -40,7 +38,8 @@ async fn put(store: &Store, key: &str, body: Vec<u8>) {
     let mut intake = store.intake(Algorithm::Crc64Nvme);
     intake.push(Bytes::from(body)).await.unwrap();
     let taken = intake.finish().await.unwrap();
-    let attributes = Attributes { headers: Headers::default(), modified: 7, checksum: None };
+    let attributes =
+        Attributes { headers: Headers::default(), modified: 7, checksum: None, tags: Tags::new() };
     store.put_object(BUCKET, key, taken, attributes, Precondition::None).await.unwrap();
 }
 
@@ -64,6 +63,38 @@ async fn put_parted(store: &Store, key: &str, first: u8, last: &[u8]) {
     let complete =
         store.complete_upload((BUCKET, key, &id), parts, ExpectedWhole::default(), Precondition::None, 8);
     complete.await.unwrap();
+}
+
+const KEEPS: &str = "keeps";
+
+/// A null version below others, one of several files, and delete markers of both kinds.
+async fn put_versions(store: &Store) -> Vec<String> {
+    let put = async |body: Vec<u8>| {
+        let mut intake = store.intake(Algorithm::Crc64Nvme);
+        intake.push(Bytes::from(body)).await.unwrap();
+        let taken = intake.finish().await.unwrap();
+        let tags = Tags::from([("a".to_owned(), "b".to_owned())]);
+        let attributes = Attributes { headers: Headers::default(), modified: 7, checksum: None, tags };
+        store.put_object(KEEPS, "k", taken, attributes, Precondition::None).await.unwrap();
+    };
+    let versioning =
+        async |what| store.change_bucket(KEEPS, move |b| b.versioning = Some(what)).await.unwrap();
+    put(b"one".to_vec()).await;
+    versioning(Versioning::Suspended).await;
+    put(b"nobody".to_vec()).await;
+    versioning(Versioning::Enabled).await;
+    put(vec![3; LARGE]).await;
+    store.delete_object(KEEPS, "k", Precondition::None, 9).await.unwrap();
+    put(b"four".to_vec()).await;
+    store.delete_object(KEEPS, "l", Precondition::None, 10).await.unwrap();
+    versions_of(store)
+}
+
+/// All versions of the bucket, in words.
+fn versions_of(store: &Store) -> Vec<String> {
+    let ask = ListAsk { max: 99, ..ListAsk::default() };
+    let page = store.list_versions(KEEPS, &ask, None).unwrap();
+    page.versions.iter().map(|listed| format!("{} {:?}", listed.key, listed.version)).collect()
 }
 
 async fn content(store: &Store, key: &str) -> Option<Vec<u8>> {
@@ -94,6 +125,8 @@ async fn a_copy_is_of_its_moment_whatever_comes_after() {
     put(&store, "empty", Vec::new()).await;
     put(&store, "large", vec![7; LARGE]).await;
     put_parted(&store, "parted", 1, b"tail").await;
+    store.create_bucket(KEEPS, Bucket { versioning: Some(Versioning::Enabled), ..bucket() }).await.unwrap();
+    let versions = put_versions(&store).await;
     let pending = store.create_upload(BUCKET, "pending", upload()).await.unwrap();
     put_part(&store, "pending", &pending, 4, vec![4; LARGE]).await;
     let (before, files_before) = (store.census().unwrap(), files(here.path()));
@@ -122,9 +155,16 @@ async fn a_copy_is_of_its_moment_whatever_comes_after() {
     assert_eq!(content(&restored, "empty").await.unwrap(), b"");
     assert_eq!(content(&restored, "large").await.unwrap(), vec![7; LARGE]);
     assert_eq!(content(&restored, "later").await, None);
+    assert_eq!(versions_of(&restored), versions);
+    let Some(looked) = restored.look(KEEPS, "k", Which::Null).unwrap() else { panic!("a bucket") };
+    assert_eq!(looked.found.object().unwrap().0.size, 6, "the null version is found by its name");
+    restored.delete_object(KEEPS, "k", Precondition::None, 11).await.unwrap();
+    let newer = versions_of(&restored);
+    assert_eq!((newer.len(), &newer[1..]), (versions.len() + 1, &versions[..]), "what is new is on top");
     let parted = content(&restored, "parted").await.unwrap();
     assert!(parted.starts_with(&[1; 5 << 20]) && parted.ends_with(b"tail") && parted.len() == (5 << 20) + 4);
-    assert_eq!(restored.object(BUCKET, "parted").unwrap().unwrap().parts, Some(2));
+    let parted = restored.object(BUCKET, "parted").unwrap().unwrap();
+    assert_eq!((parted.parts, parted.tags), (Some(2), upload().tags));
     // An upload goes on where it was.
     let page = restored.list_parts((BUCKET, "pending", &pending), 0, 10).unwrap();
     let (number, part) = &page.parts[0];
@@ -226,9 +266,14 @@ async fn a_copy_that_is_not_whole_is_refused() {
     let longer = [copy.as_slice(), b"x"].concat();
     assert!(refused(&longer).contains("goes on behind its end"));
     let text = String::from_utf8_lossy(&copy).into_owned();
-    assert!(text.contains(r#"{"Begin":{"format":1}}"#));
-    let newer = [&copy[..4], br#"{"Begin":{"format":2}}"#, &copy[26..]].concat();
-    assert!(refused(&newer).contains("has format `2`"));
+    assert!(text.contains(r#"{"Begin":{"format":2}}"#));
+    let newer = [&copy[..4], br#"{"Begin":{"format":3}}"#, &copy[26..]].concat();
+    assert!(refused(&newer).contains("has format `3`"));
+    // One from before there were versions.
+    let older = [&copy[..4], br#"{"Begin":{"format":1}}"#, &copy[26..]].concat();
+    let there = temporary();
+    Store::restore(there.path(), &mut older.as_slice()).unwrap();
+    assert_eq!(content(&Store::open(there.path()).unwrap(), "short").await.unwrap(), b"short");
     // A record that is missing: the census tells.
     let record = br#"{"Bucket":"#;
     let at = copy.windows(record.len()).position(|window| window == record).unwrap() - 4;

@@ -22,9 +22,11 @@ const SERVICE_KEYS: &[&str] = &[
     "s3:locationconstraint",
     "s3:max-keys",
     "s3:prefix",
+    "s3:requestobjecttagkeys",
     "s3:resourceaccount",
     "s3:signatureage",
     "s3:signatureversion",
+    "s3:versionid",
     "s3:x-amz-acl",
     "s3:x-amz-content-sha256",
     "s3:x-amz-copy-source",
@@ -47,6 +49,8 @@ const SERVICE_KEY_FAMILIES: &[&str] = &[
     "ec2:resourcetag/",
     "elasticloadbalancing:resourcetag/",
     "iam:resourcetag/",
+    "s3:existingobjecttag/",
+    "s3:requestobjecttag/",
 ];
 
 /// Whether requests carry this key, where AWS's would.

@@ -65,11 +65,15 @@ enum Document {
     Plain,
 }
 
+/// The words in the query string of requests whose document has sums in the head.
+const SUMMED_WORDS: [&str; 7] =
+    ["acl", "delete", "ownershipControls", "policy", "publicAccessBlock", "tagging", "versioning"];
+
 impl Document {
     fn of(parts: &Parts, hosts: &Hosts) -> Option<Self> {
         let query = parts.uri.query().unwrap_or_default();
         let has = |word: &str| query.split('&').any(|pair| pair.split('=').next() == Some(word));
-        if has("delete") || has("policy") {
+        if SUMMED_WORDS.into_iter().any(has) {
             return Some(Self::Summed);
         }
         let completes = parts.method == Method::POST && has("uploadId");

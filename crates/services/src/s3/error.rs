@@ -85,6 +85,16 @@ impl Failure {
         Self::new(StatusCode::NOT_FOUND, "NoSuchKey", "The specified key does not exist.").with("Key", key)
     }
 
+    pub(super) fn malformed_xml() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "MalformedXML", sentence("MalformedXML").unwrap_or_default())
+    }
+
+    pub(super) fn no_such_version(key: &str, version: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NoSuchVersion", "The specified version does not exist.")
+            .with("Key", key)
+            .with("VersionId", version)
+    }
+
     pub(super) fn precondition(condition: &str) -> Self {
         Self::new(
             StatusCode::PRECONDITION_FAILED,
@@ -125,9 +135,14 @@ impl From<StoreError> for Failure {
                 "The requested bucket name is not available. The bucket namespace is shared by all users of the \
                  system. Please select a different name and try again.",
             ),
-            StoreError::BucketNotEmpty => {
+            StoreError::BucketNotEmpty { versioned: false } => {
                 Self::new(StatusCode::CONFLICT, "BucketNotEmpty", "The bucket you tried to delete is not empty")
             }
+            StoreError::BucketNotEmpty { versioned: true } => Self::new(
+                StatusCode::CONFLICT,
+                "BucketNotEmpty",
+                "The bucket you tried to delete is not empty. You must delete all versions in the bucket.",
+            ),
             StoreError::TooManyBuckets { limit } => {
                 Self::new(bad, "TooManyBuckets", "You have attempted to create more buckets than allowed")
                     .with("Limit", limit.to_string())

@@ -5,7 +5,9 @@
 //!
 //! INVARIANT: without a permit no operation reaches the store (see `Vault` in [`super::ops`]).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What the front door knows about an access key.
 #[derive(Clone)]
@@ -64,8 +66,22 @@ pub struct BucketFacts {
     /// The account that owns it.
     pub owner: String,
     /// Its bucket policy, if it has one.
-    pub policy: Option<String>,
+    pub policy: Option<Arc<str>>,
+    /// Whether only its own account gets in while that policy is public.
+    pub restricts_public: bool,
 }
+
+/// What a condition key of a request has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyValue {
+    /// One value.
+    One(String),
+    /// Any number of values, of a key that may have several.
+    Many(Vec<String>),
+}
+
+/// Condition keys of a request, by name.
+pub type Keys = BTreeMap<Cow<'static, str>, KeyValue>;
 
 /// One thing that a request wants to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,9 +91,9 @@ pub struct Ask {
     /// The resource's ARN.
     pub resource: String,
     /// The bucket; `None` if the action is on none, or there is no such bucket.
-    pub bucket: Option<BucketFacts>,
+    pub bucket: Option<Arc<BucketFacts>>,
     /// Condition keys of the request, such as `s3:prefix`, with their values.
-    pub context: BTreeMap<&'static str, Vec<String>>,
+    pub context: Keys,
 }
 
 /// Why the gate refused, in AWS's words; the answer is 403 AccessDenied.
@@ -110,4 +126,7 @@ pub trait Gate: Send + Sync + 'static {
     /// # Errors
     /// The refusal to show to the client.
     fn authorise(&self, caller: &http::Extensions, ask: &Ask) -> Result<Permit, Refusal>;
+
+    /// How AWS names the caller in a refusal; `None` if that cannot be said.
+    fn name(&self, caller: &http::Extensions) -> Option<String>;
 }

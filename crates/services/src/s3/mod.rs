@@ -23,5 +23,5 @@ mod precheck;
 mod range;
 pub(crate) mod signing;
 
-pub use self::gate::{Ask, BucketFacts, Caller, Gate, Permit, Refusal, SecretLookup};
-pub use self::service::{Options, PolicyCheck, S3Service};
+pub use self::gate::{Ask, BucketFacts, Caller, Gate, KeyValue, Permit, Refusal, SecretLookup};
+pub use self::service::{Enforceable, Options, PolicyCheck, S3Service};

@@ -394,6 +394,10 @@ mod tests {
         fn authorise(&self, _: &http::Extensions, _: &Ask) -> Result<Permit, Refusal> {
             Err(Refusal { message: "no".to_owned() })
         }
+
+        fn name(&self, _: &http::Extensions) -> Option<String> {
+            None
+        }
     }
 
     const GOOD: &str = "AWS4-HMAC-SHA256 Credential=AKID/20260101/us-east-1/s3/aws4_request, \

@@ -26,8 +26,15 @@ use super::storage::Store;
 /// Documents (lists of keys to delete, of parts, policies) may be this long.
 pub(super) const MAX_DOCUMENT_BYTES: usize = 4 << 20;
 
+/// What is known of a bucket policy that can be enforced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Enforceable {
+    /// Whether it lets anybody in, in the sense of S3's Block Public Access.
+    pub public: bool,
+}
+
 /// Decides whether a bucket policy can be enforced: given the bucket's name and the document, `Err` says why not.
-pub type PolicyCheck = Arc<dyn Fn(&str, &str) -> Result<(), String> + Send + Sync>;
+pub type PolicyCheck = Arc<dyn Fn(&str, &str) -> Result<Enforceable, String> + Send + Sync>;
 
 /// How an [`S3Service`] is set up.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use postern_services::s3::storage::Store;
 use postern_services::s3::{Options, S3Service};
 use postern_services::s3_gate::{S3Door, S3Gate, policy_check};
 
-use crate::iam_support::{Memory, World};
+use crate::iam_support::{Memory, World, tool};
 
 /// S3 of account 111122223333, whose root user has the key `AKIAROOT1` with the secret `secret`.
 pub struct Front {
@@ -52,5 +52,26 @@ impl Front {
     /// An empty folder for the client.
     pub fn home(&self) -> &Path {
         self.home.path()
+    }
+
+    /// Runs a program of this folder's against it and `others`, and returns what it printed. It must succeed.
+    pub async fn run(&self, script: &str, others: &[&Self]) -> String {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/s3_support").join(script);
+        let output = tokio::process::Command::new(tool("python3"))
+            .arg(script)
+            .arg(self.url())
+            .args(others.iter().map(|other| other.url()))
+            .env_clear()
+            .env("HOME", self.home())
+            .env("PATH", "/usr/bin:/bin")
+            .env("PYTHONUTF8", "1")
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .kill_on_drop(true)
+            .output()
+            .await
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+        told
     }
 }

@@ -256,10 +256,10 @@ HAS_NONE = {
     "GetBucketEncryption": "ServerSideEncryptionConfigurationNotFoundError",
     "GetBucketLifecycleConfiguration": "NoSuchLifecycleConfiguration",
     "GetBucketReplication": "ReplicationConfigurationNotFoundError", "GetBucketTagging": "NoSuchTagSet",
-    "GetBucketLifecycle": "NoSuchLifecycleConfiguration",
+    "GetBucketLifecycle": "NoSuchLifecycleConfiguration", "GetBucketPolicyStatus": "NoSuchBucketPolicy",
+    "PutBucketAcl": "AccessControlListNotSupported", "PutObjectAcl": "AccessControlListNotSupported",
     "GetBucketWebsite": "NoSuchWebsiteConfiguration",
     "GetObjectLockConfiguration": "ObjectLockConfigurationNotFoundError",
-    "GetPublicAccessBlock": "NoSuchPublicAccessBlockConfiguration",
     "GetObjectLegalHold": "InvalidRequest", "GetObjectRetention": "InvalidRequest"}
 
 
@@ -278,7 +278,7 @@ GENERIC = {
     "BucketNamespace": names_itself, "BypassGovernanceRetention": refuses(True, (False,)), "ExpectedBucketOwner": owner,
     "ExpectedSourceBucketOwner": owner, "Key": other_key, "MFA": names_itself, "OptionalObjectAttributes": names_itself,
     "RequestPayer": payer, "StorageClass": refuses("GLACIER", ("STANDARD",)), "VersionId": version,
-    "WebsiteRedirectLocation": names_itself, "WriteOffsetBytes": names_itself, "Tagging": refuses("a=b"),
+    "WebsiteRedirectLocation": names_itself, "WriteOffsetBytes": names_itself,
 }
 for name in ("GrantFullControl GrantRead GrantReadACP GrantWrite GrantWriteACP ServerSideEncryption SSECustomerAlgorithm "
              "SSECustomerKey SSECustomerKeyMD5 SSEKMSKeyId SSEKMSEncryptionContext CopySourceSSECustomerAlgorithm "
@@ -305,7 +305,21 @@ def kept_header(field, value, seen=None):
     return check
 
 
-KEPT = {"CacheControl": kept_header("CacheControl", "no-store"),
+def kept_tags(operation, base, path, shape):
+    arguments = put_in(base(), path, "a=b&c=%C3%BC")
+    if operation == "CopyObject":
+        arguments["TaggingDirective"] = "REPLACE"
+    answer = works(operation, arguments)
+    if operation == "CreateMultipartUpload":
+        upload = {"Bucket": HERE, "Key": arguments["Key"], "UploadId": answer["UploadId"]}
+        part = s3.upload_part(Body=CONTENT, PartNumber=1, **upload)
+        s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]})
+    tags = s3.get_object_tagging(Bucket=HERE, Key=arguments["Key"])["TagSet"]
+    ensure(tags == [{"Key": "a", "Value": "b"}, {"Key": "c", "Value": "ü"}], tags)
+    refused(operation, put_in(base(), path, "a=1&a=2"), BAD, "x-amz-tagging")
+
+
+KEPT = {"Tagging": kept_tags, "CacheControl": kept_header("CacheControl", "no-store"),
         "ContentDisposition": kept_header("ContentDisposition", "inline"),
         "ContentEncoding": kept_header("ContentEncoding", "x-odd"),
         "ContentLanguage": kept_header("ContentLanguage", "de"), "ContentType": kept_header("ContentType", "text/x"),
@@ -818,9 +832,130 @@ def attribute_parts(operation, base, path, shape):
 
 
 def tagging_directive(operation, base, path, shape):
-    for value in ("COPY", "REPLACE"):
-        works(operation, put_in(base(), path, value))
+    for value, wanted in (("COPY", [{"Key": "from", "Value": "source"}]), ("REPLACE", [])):
+        arguments = put_in(base(), path, value)
+        s3.put_object_tagging(Tagging={"TagSet": [{"Key": "from", "Value": "source"}]}, **arguments["CopySource"])
+        works(operation, arguments)
+        tags = s3.get_object_tagging(Bucket=HERE, Key=arguments["Key"])["TagSet"]
+        ensure(tags == wanted, tags)
     refused(operation, put_in(base(), path, "BOTH"), BAD, "x-amz-tagging-directive")
+
+
+def tagged(name="a", value="b"):
+    return {"TagSet": [{"Key": name, "Value": value}]}
+
+
+def own_bucket():
+    arguments = bucket_base()
+    s3.create_bucket(**arguments)
+    return arguments
+
+
+def given_tag(operation, base, path, shape):
+    """A tag is kept and shown, and an impossible one refused."""
+    arguments = base()
+    member, look = path[-1], "GetBucketTagging" if operation == "PutBucketTagging" else "GetObjectTagging"
+    arguments["Tagging"] = tagged(**{"name" if member == "Key" else "value": "other"})
+    works(operation, arguments)
+    at = {name: arguments[name] for name in ("Bucket", "Key") if name in arguments}
+    ensure(works(look, at)["TagSet"][0][member] == "other", at)
+    arguments["Tagging"] = tagged(**{"name" if member == "Key" else "value": "<"})
+    refused(operation, arguments, ("InvalidTag",), "Tag" + member)
+
+
+def document_md5(operation, base, path, shape):
+    """The digest of the document, which this client does not compute."""
+    arguments = put_in(base(), path, base64.b64encode(bytes(16)).decode())
+    refused(operation, arguments, ("BadDigest",), "Content-MD5")
+
+
+def removed_tags(look):
+    def check(operation, base, path, shape):
+        arguments = base()
+        works(operation, arguments)
+        answer, error = attempt(look, arguments)
+        ensure(error["Error"]["Code"] == "NoSuchTagSet" if error else not answer["TagSet"], answer, error)
+        (other_bucket if path[-1] == "Bucket" else other_key)(operation, base, path, shape)
+    return check
+
+
+def tagged_object():
+    arguments = an_object()[0]
+    s3.put_object_tagging(Tagging=tagged(), **arguments)
+    return arguments
+
+
+def tagged_bucket():
+    arguments = own_bucket()
+    s3.put_bucket_tagging(Tagging=tagged(), **arguments)
+    return arguments
+
+
+def status_of_versions(operation, base, path, shape):
+    for value in ("Enabled", "Suspended"):
+        arguments = put_in(base(), path, value)
+        works(operation, arguments)
+        ensure(s3.get_bucket_versioning(Bucket=arguments["Bucket"])["Status"] == value)
+    refused(operation, put_in(base(), path, "On"), ("MalformedXML",))
+
+
+def mfa_delete(operation, base, path, shape):
+    refused(operation, put_in(base(), path, "Enabled"), NOT_IMPLEMENTED, "MfaDelete")
+    works(operation, put_in(base(), path, "Disabled"))
+
+
+BLOCKS = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": True, "RestrictPublicBuckets": True}
+
+
+def blocked(operation, base, path, shape):
+    """Each switch by itself: the others are off."""
+    arguments = {**base(), "PublicAccessBlockConfiguration": {path[-1]: True}}
+    works(operation, arguments)
+    kept = s3.get_public_access_block(Bucket=arguments["Bucket"])["PublicAccessBlockConfiguration"]
+    ensure(kept == {name: name == path[-1] for name in BLOCKS}, kept)
+
+
+def unblocked(operation, base, path, shape):
+    arguments = base()
+    works(operation, arguments)
+    refused("GetPublicAccessBlock", arguments, ("NoSuchPublicAccessBlockConfiguration",))
+    other_bucket(operation, base, path, shape)
+
+
+def ownership(operation, base, path, shape):
+    refused(operation, {**base(), "OwnershipControls": {"Rules": [{"ObjectOwnership": "ObjectWriter"}]}},
+            NOT_IMPLEMENTED, "ObjectOwnership")
+    refused(operation, {**base(), "OwnershipControls": {"Rules": [{"ObjectOwnership": "Nobody"}]}}, ("MalformedXML",))
+
+
+def acls_are_off(operation, base, path, shape):
+    """Whatever the ACL is."""
+    arguments = base()
+    if path[0] == "AccessControlPolicy":
+        arguments.pop("ACL")
+        arguments["AccessControlPolicy"] = {"Owner": {"ID": "a"}, "Grants": [
+            {"Grantee": {"Type": "CanonicalUser", "ID": "b"}, "Permission": "READ"}]}
+    else:
+        arguments = put_in(arguments, path, sample(shape))
+    refused(operation, arguments, ("AccessControlListNotSupported",))
+
+
+def acl_refused(own):
+    def payer_first(operation, base, path, shape):
+        refused(operation, put_in(base(), path, "somebody"), BAD, "x-amz-request-payer")
+
+    def version_first(operation, base, path, shape):
+        refused(operation, put_in(base(), path, "abc"), BAD, "versionId")
+
+    def owner_first(operation, base, path, shape):
+        refused(operation, put_in(base(), path, STRANGER), ("AccessDenied",))
+    names = ("ACL AccessControlPolicy.Grants.Grantee.DisplayName AccessControlPolicy.Grants.Grantee.EmailAddress "
+             "AccessControlPolicy.Grants.Grantee.ID AccessControlPolicy.Grants.Grantee.Type "
+             "AccessControlPolicy.Grants.Grantee.URI AccessControlPolicy.Grants.Permission "
+             "AccessControlPolicy.Owner.DisplayName AccessControlPolicy.Owner.ID ChecksumAlgorithm "
+             "GrantFullControl GrantRead GrantReadACP GrantWrite GrantWriteACP").split()
+    return {**{name: acls_are_off for name in names}, "ContentMD5": document_md5, "ExpectedBucketOwner": owner_first,
+            **({"RequestPayer": payer_first, "VersionId": version_first} if own else {})}
 
 
 in_bucket = lambda: {"Bucket": HERE}
@@ -849,6 +984,27 @@ OPERATIONS = {
         **KEPT, "Key": begun_key, "ChecksumAlgorithm": begun_sum, "ChecksumType": begun_type}),
     "DeleteBucket": (doomed_bucket, {"Bucket": deleted_bucket}),
     "DeleteBucketPolicy": (in_bucket, {}),
+    "DeletePublicAccessBlock": (own_bucket, {"Bucket": unblocked}),
+    "PutBucketAcl": (lambda: {**own_bucket(), "ACL": "private"}, acl_refused(False)),
+    "PutObjectAcl": (lambda: {**reading(), "ACL": "private"}, acl_refused(True)),
+    "PutBucketOwnershipControls": (
+        lambda: {**own_bucket(), "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}},
+        {"OwnershipControls.Rules.ObjectOwnership": ownership, "ContentMD5": document_md5,
+         "ChecksumAlgorithm": announced_sum_only}),
+    "PutPublicAccessBlock": (lambda: {**own_bucket(), "PublicAccessBlockConfiguration": BLOCKS}, {
+        **{"PublicAccessBlockConfiguration." + name: blocked for name in BLOCKS},
+        "ContentMD5": document_md5, "ChecksumAlgorithm": announced_sum_only}),
+    "DeleteBucketTagging": (tagged_bucket, {"Bucket": removed_tags("GetBucketTagging")}),
+    "DeleteObjectTagging": (tagged_object, {"Key": removed_tags("GetObjectTagging")}),
+    "PutBucketTagging": (lambda: {**own_bucket(), "Tagging": tagged()}, {
+        "Tagging.TagSet.Key": given_tag, "Tagging.TagSet.Value": given_tag, "ContentMD5": document_md5,
+        "ChecksumAlgorithm": announced_sum_only}),
+    "PutBucketVersioning": (lambda: {**own_bucket(), "VersioningConfiguration": {"Status": "Enabled"}}, {
+        "VersioningConfiguration.Status": status_of_versions, "VersioningConfiguration.MFADelete": mfa_delete,
+        "ContentMD5": document_md5, "ChecksumAlgorithm": announced_sum_only}),
+    "PutObjectTagging": (lambda: {**reading(), "Tagging": tagged()}, {
+        "Tagging.TagSet.Key": given_tag, "Tagging.TagSet.Value": given_tag, "ContentMD5": document_md5,
+        "ChecksumAlgorithm": announced_sum_only}),
     "DeleteObject": (reading, {"Key": deleted_key, "IfMatch": delete_condition}),
     "DeleteObjects": (delete_base, {
         "Delete.Objects.Key": delete_key, "Delete.Objects.VersionId": delete_version,
@@ -891,7 +1047,7 @@ OPERATIONS = {
 }
 for name in ("GetBucketAccelerateConfiguration GetBucketAcl GetBucketCors GetBucketEncryption GetBucketLifecycle "
              "GetBucketLifecycleConfiguration GetBucketLocation GetBucketLogging GetBucketNotification "
-             "GetBucketNotificationConfiguration GetBucketOwnershipControls GetBucketPolicy GetBucketReplication "
+             "GetBucketNotificationConfiguration GetBucketOwnershipControls GetBucketPolicy GetBucketPolicyStatus GetBucketReplication "
              "GetBucketRequestPayment GetBucketTagging GetBucketVersioning GetBucketWebsite GetObjectLockConfiguration "
              "GetPublicAccessBlock HeadBucket").split():
     OPERATIONS[name] = (in_bucket, {})

@@ -157,8 +157,13 @@ def generate():
     presigned("a week", "s3", s3 + "k", expires=604800)
 
 
-stop_the_clock()
-generate()
-print("[")
-print(",\n".join(json.dumps(entry, sort_keys=True) for entry in vectors))
-print("]")
+def show():
+    print("[")
+    print(",\n".join(json.dumps(entry, sort_keys=True) for entry in vectors))
+    print("]")
+
+
+if __name__ == "__main__":
+    stop_the_clock()
+    generate()
+    show()

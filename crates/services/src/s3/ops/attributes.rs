@@ -5,8 +5,9 @@ use s3s::S3Response;
 use s3s::dto::*;
 
 use super::multipart::{MAX_LISTED, at_least_zero};
-use super::shape::{self, check_payer, check_version, put_checksum, refuse, timestamp_seconds};
-use super::{Failure, Keys, Session, arn};
+use super::shape::{self, check_payer, put_checksum, refuse, timestamp_seconds, which};
+use super::target::{self, Target};
+use super::{Failure, Keys, Session};
 use crate::s3::storage::record::{Object as Stored, Segment};
 
 impl Session<'_> {
@@ -33,21 +34,22 @@ impl Session<'_> {
             sse_customer_key_md5 => "x-amz-server-side-encryption-customer-key-md5",
         }
         check_payer(request_payer.as_ref())?;
-        check_version(version_id.as_deref())?;
+        let which = which(version_id.as_deref())?;
         let wanted = Wanted::of(&object_attributes)?;
         let max = max_parts.unwrap_or(MAX_LISTED).min(MAX_LISTED);
         let most = at_least_zero("max-parts", max)?;
         let marker = part_number_marker.unwrap_or(0);
         let after = at_least_zero("part-number-marker", marker)?;
         let owner = expected_bucket_owner.as_deref();
-        let opened = self.open("s3:GetObjectAttributes", &bucket, Some(&key), owner, Keys::new())?;
+        let target = Target { bucket: &bucket, key: &key, which, owner };
+        let (opened, object, source) = self.object(target::GET_ATTRIBUTES, &target, Keys::new())?;
         // "To use GetObjectAttributes, you must have READ access to the object", which is another action.
-        self.permit("s3:GetObject", arn(&bucket, Some(&key)), Some(&opened.facts), Keys::new())?;
-        let (object, source) = self.fetch(&opened, &key)?;
+        self.also(&opened, target::GET, &target, &object)?;
         let mut output = GetObjectAttributesOutput {
             last_modified: Some(timestamp_seconds(object.modified)),
             e_tag: wanted.etag.then(|| shape::etag(&object.etag)),
             object_size: wanted.size.then(|| i64::try_from(object.size).unwrap_or(i64::MAX)),
+            version_id: opened.shown_version(&object),
             storage_class: wanted.class.then(|| StorageClass::from_static(StorageClass::STANDARD)),
             ..GetObjectAttributesOutput::default()
         };

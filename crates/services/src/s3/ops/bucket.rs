@@ -1,11 +1,13 @@
 //! Buckets: make, find, list, remove.
 
+use std::sync::Arc;
+
 use s3s::S3Response;
 use s3s::dto::*;
 
 use super::shape::{acl_not_supported, off, owner, refuse, timestamp};
 use super::{Failure, Keys, Session, arn, blocking, now};
-use crate::s3::gate::BucketFacts;
+use crate::s3::gate::{BucketFacts, KeyValue};
 use crate::s3::storage::{StoreError, record};
 
 /// The region whose buckets have no location constraint.
@@ -53,18 +55,18 @@ impl Session<'_> {
         let constraint = constraint.as_ref().map(BucketLocationConstraint::as_str);
         let mut keys = Keys::new();
         if let Some(constraint) = constraint {
-            keys.insert("s3:locationconstraint", vec![constraint.to_owned()]);
+            keys.insert("s3:locationconstraint".into(), KeyValue::One(constraint.to_owned()));
         }
         let account = self.account()?.to_owned();
-        let facts = BucketFacts { name: bucket.clone(), owner: account.clone(), policy: None };
-        let permit = self.permit("s3:CreateBucket", arn(&bucket, None), Some(&facts), keys)?;
-        check_location(&self.ops.region, constraint)?;
-        let made = record::Bucket {
+        let facts = BucketFacts {
+            name: bucket.clone(),
             owner: account.clone(),
-            region: self.ops.region.clone(),
-            created: now(),
             policy: None,
+            restricts_public: false,
         };
+        let permit = self.permit("s3:CreateBucket", arn(&bucket, None), Some(&Arc::new(facts)), keys)?;
+        check_location(&self.ops.region, constraint)?;
+        let made = record::Bucket::new(account.clone(), self.ops.region.clone(), now());
         match self.ops.vault.open(&permit).create_bucket(&bucket, made).await {
             Ok(()) => {}
             // As on AWS, which answers the owner's second try with success in its first region only.
@@ -122,7 +124,7 @@ impl Session<'_> {
         let opened =
             self.open("s3:DeleteBucket", &bucket, None, expected_bucket_owner.as_deref(), Keys::new())?;
         opened.store().delete_bucket(&bucket).await.map_err(|error| match error {
-            StoreError::BucketNotEmpty => Failure::from(error).with("BucketName", &bucket),
+            StoreError::BucketNotEmpty { .. } => Failure::from(error).with("BucketName", &bucket),
             other => other.into(),
         })?;
         Ok(S3Response::new(DeleteBucketOutput {}))

@@ -7,12 +7,15 @@ use s3s::dto::*;
 
 use super::conditions::{ReadConditions, header_condition, write_condition};
 use super::integrity::{MAX_PUT_BYTES, algorithm_named};
-use super::shape::{self, check_version, full_checksum, put_checksum, refuse, timestamp};
+use super::shape::{self, full_checksum, put_checksum, refuse, timestamp, which};
+use super::tagging::{copied, request_keys};
+use super::target::{self, Target};
 use super::write::{refuse_early, refuse_write_extras, written};
-use super::{Failure, Keys, Session, now};
+use super::{Failure, Keys, Opened, Session, now};
 use crate::s3::storage::blob::{Intake, Source, Taken};
 use crate::s3::storage::digest::Algorithm;
-use crate::s3::storage::record::Object as Stored;
+use crate::s3::storage::record::{Object as Stored, Tags};
+use crate::s3::storage::version::Which;
 use crate::s3::storage::{Attributes, StoreError};
 
 /// A copy source, as the request names it.
@@ -22,29 +25,64 @@ pub(super) struct From {
     pub(super) conditions: ReadConditions,
 }
 
-impl Session<'_> {
+/// What a copy source turned out to be.
+pub(super) struct Sourced<'o> {
+    pub(super) bucket: String,
+    pub(super) key: String,
+    pub(super) which: Which,
+    pub(super) object: Stored,
+    pub(super) source: Source,
+    /// Its version, as the answer names it.
+    pub(super) version: Option<String>,
+    opened: Opened<'o>,
+}
+
+impl<'o> Session<'o> {
     /// Asks for the source and looks it up.
-    pub(super) fn source(&self, from: &From) -> Result<(String, String, Stored, Source), Failure> {
-        let (bucket, key) = match &from.source {
+    pub(super) fn source(&self, from: &From) -> Result<Sourced<'o>, Failure> {
+        let (bucket, key, which) = match &from.source {
             CopySource::Bucket { bucket, key, version_id } => {
-                check_version(version_id.as_deref())?;
-                (bucket.to_string(), key.to_string())
+                (bucket.to_string(), key.to_string(), which(version_id.as_deref())?)
             }
             CopySource::AccessPoint { .. } | CopySource::Outpost { .. } => {
                 return Err(Failure::not_implemented("x-amz-copy-source"));
             }
         };
-        let opened = self.open("s3:GetObject", &bucket, Some(&key), from.owner.as_deref(), Keys::new())?;
-        let (object, source) = self.fetch(&opened, &key)?;
+        let target = Target { bucket: &bucket, key: &key, which, owner: from.owner.as_deref() };
+        let (opened, object, source) =
+            self.object(target::GET, &target, Keys::new()).map_err(|failure| match failure.code {
+                "MethodNotAllowed" => Failure::invalid_request(
+                    "The source of a copy request may not specifically refer to a delete marker by version id.",
+                ),
+                _ => failure,
+            })?;
         from.conditions.check_source(&object)?;
-        Ok((bucket, key, object, source))
+        let version = opened.shown_version(&object);
+        Ok(Sourced { bucket, key, which, object, source, version, opened })
+    }
+
+    /// The tags of a copy. Those of the source the caller must be allowed to read.
+    fn copied_tags(
+        &self,
+        sourced: &Sourced<'_>,
+        directive: Option<&TaggingDirective>,
+        given: Tags,
+    ) -> Result<Tags, Failure> {
+        let tags = copied(directive, &sourced.object, given)?;
+        let from_source = directive.is_none_or(|directive| directive.as_str() == TaggingDirective::COPY);
+        if from_source && !tags.is_empty() {
+            let Sourced { bucket, key, which, .. } = sourced;
+            let target = Target { bucket, key, which: *which, owner: None };
+            self.also(&sourced.opened, target::GET_TAGGING, &target, &sourced.object)?;
+        }
+        Ok(tags)
     }
 
     pub(super) async fn copy_object(
         self,
         input: CopyObjectInput,
     ) -> Result<S3Response<CopyObjectOutput>, Failure> {
-        written! { written = input as CopyObjectInput, besides:
+        written! { written, given_tags = input as CopyObjectInput, besides:
             bucket,
             checksum_algorithm,
             copy_source,
@@ -66,7 +104,6 @@ impl Session<'_> {
             copy_source_sse_customer_key,
             copy_source_sse_customer_key_md5
         );
-        check_tagging_directive(tagging_directive.as_ref())?;
         // The protocol layer does not read these two.
         let if_match = header_condition(&self.headers, &http::header::IF_MATCH)?;
         let if_none_match = header_condition(&self.headers, &http::header::IF_NONE_MATCH)?;
@@ -92,10 +129,17 @@ impl Session<'_> {
                 if_unmodified_since: copy_source_if_unmodified_since,
             },
         };
-        let target =
-            self.open("s3:PutObject", &bucket, Some(&key), expected_bucket_owner.as_deref(), Keys::new())?;
-        let (source_bucket, source_key, object, source) = self.source(&from)?;
+        let owner = expected_bucket_owner.as_deref();
+        let target = self.open("s3:PutObject", &bucket, Some(&key), owner, request_keys(&given_tags))?;
+        let sourced = self.source(&from)?;
+        let tags = self.copied_tags(&sourced, tagging_directive.as_ref(), given_tags)?;
+        self.may_tag(&target, &key, &tags)?;
+        let Sourced { bucket: source_bucket, key: source_key, which, object, source, version, .. } = sourced;
+        // A version by its id can be copied onto its own key: that is how it is made current again.
+        // Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/RestoringPreviousVersions.html>
+        let restores = which != Which::Latest && target.versioning.is_some();
         if !replace_headers
+            && !restores
             && checksum_algorithm.is_none()
             && (&source_bucket, &source_key) == (&bucket, &key)
         {
@@ -115,7 +159,7 @@ impl Session<'_> {
         refuse_early(store, &bucket, &key, &condition)?;
         let taken = pump(&source, 0..object.size, store.intake(algorithm)).await?;
         let checksum = full_checksum(&taken.sums);
-        let attributes = Attributes { headers, modified: now(), checksum: Some(checksum.clone()) };
+        let attributes = Attributes { headers, modified: now(), checksum: Some(checksum.clone()), tags };
         let copied = store.put_object(&bucket, &key, taken, attributes, condition).await?;
         let mut result = CopyObjectResult {
             e_tag: Some(shape::etag(&copied.etag)),
@@ -126,18 +170,10 @@ impl Session<'_> {
         put_checksum!(result, checksum.algorithm, &checksum.value);
         Ok(S3Response::new(CopyObjectOutput {
             copy_object_result: Some(result),
+            copy_source_version_id: version,
+            version_id: shape::written_version(copied.version),
             ..CopyObjectOutput::default()
         }))
-    }
-}
-
-/// There are no tags to copy, and with tags to set `x-amz-tagging` is refused: both directives come to the same.
-fn check_tagging_directive(directive: Option<&TaggingDirective>) -> Result<(), Failure> {
-    match directive.map(TaggingDirective::as_str) {
-        None | Some(TaggingDirective::COPY | TaggingDirective::REPLACE) => Ok(()),
-        Some(other) => {
-            Err(Failure::invalid_argument("x-amz-tagging-directive", other, "Unknown tagging directive."))
-        }
     }
 }
 

@@ -1,14 +1,15 @@
-//! ListObjects, ListObjectsV2 and ListMultipartUploads.
+//! ListObjects, ListObjectsV2, ListObjectVersions and ListMultipartUploads.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use s3s::S3Response;
 use s3s::dto::*;
 
-use super::shape::{self, check_payer, check_version, owner, refuse, timestamp};
-use super::{Failure, Keys, Opened, Session, blocking};
+use super::shape::{self, check_payer, owner, refuse, timestamp, version_text, which_named};
+use super::{Failure, KeyValue, Keys, Opened, Session, blocking};
 use crate::s3::storage::list::{ListAsk, ObjectPage};
-use crate::s3::storage::record::Object as Stored;
+use crate::s3::storage::record::{Marker, Object as Stored, Version};
+use crate::s3::storage::version::Which;
 
 const MAX_ENTRIES: i32 = 1000;
 
@@ -104,19 +105,29 @@ impl Spelling {
 }
 
 impl Spelling {
-    fn version(self, key: &str, stored: &Stored, owned_by: &str) -> ObjectVersion {
+    fn version(self, key: &str, stored: &Stored, latest: bool, owned_by: &str) -> ObjectVersion {
         ObjectVersion {
             checksum_algorithm: stored.checksum.as_ref().map(|sum| vec![shape::algorithm(sum.algorithm)]),
             checksum_type: stored.checksum.as_ref().map(|sum| shape::kind(sum.kind)),
             e_tag: Some(shape::etag(&stored.etag)),
-            is_latest: Some(true),
+            is_latest: Some(latest),
             key: Some(self.write(key)),
             last_modified: Some(timestamp(stored.modified)),
             owner: Some(owner(owned_by)),
             restore_status: None,
             size: i64::try_from(stored.size).ok(),
             storage_class: Some(ObjectVersionStorageClass::from_static(ObjectVersionStorageClass::STANDARD)),
-            version_id: Some("null".to_owned()),
+            version_id: Some(version_text(stored.version)),
+        }
+    }
+
+    fn marker(self, key: &str, marker: &Marker, latest: bool, owned_by: &str) -> DeleteMarkerEntry {
+        DeleteMarkerEntry {
+            is_latest: Some(latest),
+            key: Some(self.write(key)),
+            last_modified: Some(timestamp(marker.modified)),
+            owner: Some(owner(owned_by)),
+            version_id: Some(version_text(marker.version)),
         }
     }
 }
@@ -124,9 +135,9 @@ impl Spelling {
 /// The condition keys of a listing.
 fn listing_keys(prefix: Option<&str>, delimiter: Option<&str>, max: Option<i32>) -> Keys {
     let mut keys = Keys::new();
-    let mut set = |key, value: Option<String>| {
+    let mut set = |key: &'static str, value: Option<String>| {
         if let Some(value) = value {
-            keys.insert(key, vec![value]);
+            keys.insert(key.into(), KeyValue::One(value));
         }
     };
     set("s3:prefix", prefix.map(str::to_owned));
@@ -242,7 +253,7 @@ impl Session<'_> {
         }))
     }
 
-    /// Without versioning every object has one version, `null`.
+    /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html>
     pub(super) async fn list_object_versions(
         self,
         input: ListObjectVersionsInput,
@@ -266,7 +277,8 @@ impl Session<'_> {
             self.open("s3:ListBucketVersions", &bucket, None, expected_bucket_owner.as_deref(), keys)?;
         let max = at_most(max_keys, "max-keys")?;
         let spelling = Spelling::of(encoding_type.as_ref())?;
-        check_version(version_id_marker.as_deref())?;
+        let behind = which_named("version-id-marker", version_id_marker.as_deref())?;
+        let behind = (behind != Which::Latest).then_some(behind);
         if version_id_marker.is_some() && key_marker.is_none() {
             return Err(Failure::invalid_argument(
                 "version-id-marker",
@@ -274,29 +286,43 @@ impl Session<'_> {
                 "A version-id marker cannot be specified without a key marker.",
             ));
         }
-        // The one version of the key at the marker is behind it, whether or not the marker names it.
         let ask = ListAsk {
             prefix: prefix.clone().unwrap_or_default(),
             delimiter: delimiter.clone().unwrap_or_default(),
             after: key_marker.clone().unwrap_or_default(),
             max: usize::try_from(max).unwrap_or_default(),
         };
-        let page = page_of(&opened, ask).await?;
+        let (store, name) = (opened.store().clone(), bucket.clone());
+        let page = blocking(move || store.list_versions(&name, &ask, behind)).await?;
         let owned_by = opened.facts.owner.as_str();
-        let versions: Vec<ObjectVersion> =
-            page.objects.iter().map(|(key, stored)| spelling.version(key, stored, owned_by)).collect();
-        let ends_in_version = page.next.as_ref().is_some_and(|next| !page.prefixes.contains(next));
+        let (mut versions, mut markers) = (Vec::new(), Vec::new());
+        for listed in &page.versions {
+            match &listed.version {
+                Version::Object(stored) => {
+                    versions.push(spelling.version(&listed.key, stored, listed.latest, owned_by));
+                }
+                Version::Marker(marker) => {
+                    markers.push(spelling.marker(&listed.key, marker, listed.latest, owned_by));
+                }
+            }
+        }
+        let truncated = page.next.is_some();
+        let (next_key, next_version) = page.next.unzip();
+        let next_version = next_version.flatten().map(|which| match which {
+            Which::Id(id) => version_text(Some(id)),
+            Which::Null | Which::Latest => version_text(None),
+        });
         Ok(S3Response::new(ListObjectVersionsOutput {
             common_prefixes: spelling.prefixes(&page.prefixes),
-            delete_markers: None,
+            delete_markers: (!markers.is_empty()).then_some(markers),
             delimiter: spelling.optional(delimiter),
             encoding_type,
-            is_truncated: Some(page.next.is_some()),
+            is_truncated: Some(truncated),
             key_marker: Some(spelling.write(&key_marker.unwrap_or_default())),
             max_keys: Some(max),
             name: Some(bucket),
-            next_key_marker: spelling.optional(page.next),
-            next_version_id_marker: ends_in_version.then(|| "null".to_owned()),
+            next_key_marker: spelling.optional(next_key),
+            next_version_id_marker: next_version,
             prefix: Some(spelling.write(&prefix.unwrap_or_default())),
             request_charged: None,
             version_id_marker,

@@ -7,6 +7,7 @@
 
 mod attributes;
 mod bucket;
+mod bucket_settings;
 mod conditions;
 mod copy;
 mod delete;
@@ -14,24 +15,26 @@ pub(in crate::s3) mod integrity;
 mod list;
 mod multipart;
 mod policy;
+mod public;
 mod read;
 mod shape;
+mod tagging;
+mod target;
 mod unset;
 mod write;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::{Extensions, HeaderMap, Uri};
+use http::{Extensions, HeaderMap, Method, Uri};
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
 use super::admission::Admission;
 use super::error::Failure;
-use super::gate::{Ask, BucketFacts, Caller, Gate, Permit};
+use super::gate::{Ask, BucketFacts, Caller, Gate, KeyValue, Keys, Permit};
 use super::precheck::AuthType;
 use super::service::PolicyCheck;
-use super::storage::record::Millis;
+use super::storage::record::{Bucket as StoredBucket, Millis, Versioning};
 use super::storage::{Store, StoreError};
 
 /// The store behind a lock that only a permit opens.
@@ -45,13 +48,24 @@ impl Vault {
     }
 
     /// What authorisation itself needs to know.
-    fn facts(&self, bucket: &str) -> Result<Option<BucketFacts>, StoreError> {
-        let found = self.store.bucket(bucket)?;
-        Ok(found.map(|found| BucketFacts {
-            name: bucket.to_owned(),
-            owner: found.owner,
-            policy: found.policy,
-        }))
+    fn facts(&self, bucket: &str) -> Result<Option<Facts>, StoreError> {
+        Ok(self.store.bucket(bucket)?.map(|found| Facts::of(bucket, found)))
+    }
+}
+
+/// What is known of a bucket before it is known whether the caller may do anything in it.
+struct Facts {
+    bucket: Arc<BucketFacts>,
+    versioning: Option<Versioning>,
+}
+
+impl Facts {
+    fn of(name: &str, record: StoredBucket) -> Self {
+        let StoredBucket { owner, policy, versioning, public_access_block, .. } = record;
+        let restricts_public = public_access_block.is_some_and(|block| block.restrict_public_buckets);
+        let policy = policy.map(Arc::from);
+        let bucket = BucketFacts { name: name.to_owned(), owner, policy, restricts_public };
+        Self { bucket: Arc::new(bucket), versioning }
     }
 }
 
@@ -75,24 +89,22 @@ impl Operations {
 
     /// Takes the admission out of a request and splits it into session and input.
     fn begin<T>(&self, request: S3Request<T>) -> Result<(Session<'_>, T), Failure> {
-        let S3Request { input, uri, headers, mut extensions, trailing_headers, .. } = request;
+        let S3Request { input, method, uri, headers, mut extensions, trailing_headers, .. } = request;
         let Admission { caller, auth } =
             extensions.remove::<Admission>().ok_or_else(|| Failure::access_denied("Access Denied"))?;
-        Ok((Session { ops: self, caller, auth, uri, headers, extensions, trailing_headers }, input))
+        Ok((Session { ops: self, caller, auth, method, uri, headers, extensions, trailing_headers }, input))
     }
 }
 
 /// The operations, for the protocol layer of one request.
 pub(super) struct Shared(pub(super) Arc<Operations>);
 
-/// Condition keys of a request.
-type Keys = BTreeMap<&'static str, Vec<String>>;
-
 /// One admitted request.
 struct Session<'o> {
     ops: &'o Operations,
     caller: Caller,
     auth: AuthType,
+    method: Method,
     uri: Uri,
     headers: HeaderMap,
     extensions: Extensions,
@@ -101,7 +113,8 @@ struct Session<'o> {
 
 /// A bucket that exists, and the permit for what is to be done in it.
 struct Opened<'o> {
-    facts: BucketFacts,
+    facts: Arc<BucketFacts>,
+    versioning: Option<Versioning>,
     permit: Permit,
     vault: &'o Vault,
 }
@@ -118,10 +131,10 @@ impl<'o> Session<'o> {
         &self,
         action: &'static str,
         resource: String,
-        bucket: Option<&BucketFacts>,
+        bucket: Option<&Arc<BucketFacts>>,
         mut context: Keys,
     ) -> Result<Permit, Failure> {
-        self.common_keys(bucket, &mut context);
+        self.common_keys(bucket.map(Arc::as_ref), &mut context);
         let ask = Ask { action, resource, bucket: bucket.cloned(), context };
         Ok(self.ops.gate.authorise(&self.extensions, &ask)?)
     }
@@ -129,8 +142,8 @@ impl<'o> Session<'o> {
     /// Condition keys that every request to S3 has.
     /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/bucket-policy-s3-sigv4-conditions.html>
     fn common_keys(&self, bucket: Option<&BucketFacts>, keys: &mut Keys) {
-        let mut set = |key, value: String| {
-            keys.insert(key, vec![value]);
+        let mut set = |key: &'static str, value: String| {
+            keys.insert(key.into(), KeyValue::One(value));
         };
         if let Some(bucket) = bucket {
             set("s3:ResourceAccount", bucket.owner.clone());
@@ -183,30 +196,32 @@ impl<'o> Session<'o> {
         expected_owner: Option<&str>,
         context: Keys,
     ) -> Result<Opened<'o>, Failure> {
-        let vault = &self.ops.vault;
-        let facts = vault.facts(bucket)?;
+        let facts = self.ops.vault.facts(bucket)?;
+        self.enter(action, (bucket, key), expected_owner, facts, context)
+    }
+
+    /// As [`Session::open`], once it was looked whether there is such a bucket.
+    fn enter(
+        &self,
+        action: &'static str,
+        (bucket, key): (&str, Option<&str>),
+        expected_owner: Option<&str>,
+        facts: Option<Facts>,
+        context: Keys,
+    ) -> Result<Opened<'o>, Failure> {
         // Bucket names are public; who is nobody learns that a name is free, as on AWS.
         if facts.is_none() && self.caller == Caller::Anonymous {
             return Err(Failure::no_such_bucket(bucket));
         }
-        let permit = self.permit(action, arn(bucket, key), facts.as_ref(), context)?;
+        let known = facts.as_ref().map(|facts| &facts.bucket);
+        let permit = self.permit(action, arn(bucket, key), known, context)?;
         // AWS answers 301 (PermanentRedirect) for a bucket of another region. A region of Postern's knows of no other one, so
         // that every bucket which is not here is nowhere, and there is no address to send a client to.
-        let facts = facts.ok_or_else(|| Failure::no_such_bucket(bucket))?;
+        let Facts { bucket: facts, versioning } = facts.ok_or_else(|| Failure::no_such_bucket(bucket))?;
         if expected_owner.is_some_and(|expected| expected != facts.owner) {
             return Err(Failure::access_denied("Access Denied"));
         }
-        Ok(Opened { facts, permit, vault })
-    }
-
-    /// The refusal for a key that does not exist: only who may list the bucket learns so.
-    /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>, "Permissions"
-    fn missing(&self, opened: &Opened<'_>, key: &str) -> Failure {
-        let bucket = &opened.facts.name;
-        match self.permit("s3:ListBucket", arn(bucket, None), Some(&opened.facts), Keys::new()) {
-            Ok(_permit) => Failure::no_such_key(key),
-            Err(refusal) => refusal,
-        }
+        Ok(Opened { facts, versioning, permit, vault: &self.ops.vault })
     }
 
     /// The caller's account, for operations that nobody may do anonymously.
@@ -260,9 +275,12 @@ serve! {
     create_bucket(CreateBucketInput) -> CreateBucketOutput;
     create_multipart_upload(CreateMultipartUploadInput) -> CreateMultipartUploadOutput;
     delete_bucket(DeleteBucketInput) -> DeleteBucketOutput;
+    delete_bucket_tagging(DeleteBucketTaggingInput) -> DeleteBucketTaggingOutput;
     delete_bucket_policy(DeleteBucketPolicyInput) -> DeleteBucketPolicyOutput;
     delete_object(DeleteObjectInput) -> DeleteObjectOutput;
+    delete_object_tagging(DeleteObjectTaggingInput) -> DeleteObjectTaggingOutput;
     delete_objects(DeleteObjectsInput) -> DeleteObjectsOutput;
+    delete_public_access_block(DeletePublicAccessBlockInput) -> DeletePublicAccessBlockOutput;
     get_bucket_accelerate_configuration(GetBucketAccelerateConfigurationInput) -> GetBucketAccelerateConfigurationOutput;
     get_bucket_acl(GetBucketAclInput) -> GetBucketAclOutput;
     get_bucket_cors(GetBucketCorsInput) -> GetBucketCorsOutput;
@@ -273,6 +291,7 @@ serve! {
     get_bucket_notification_configuration(GetBucketNotificationConfigurationInput) -> GetBucketNotificationConfigurationOutput;
     get_bucket_ownership_controls(GetBucketOwnershipControlsInput) -> GetBucketOwnershipControlsOutput;
     get_bucket_policy(GetBucketPolicyInput) -> GetBucketPolicyOutput;
+    get_bucket_policy_status(GetBucketPolicyStatusInput) -> GetBucketPolicyStatusOutput;
     get_bucket_replication(GetBucketReplicationInput) -> GetBucketReplicationOutput;
     get_bucket_request_payment(GetBucketRequestPaymentInput) -> GetBucketRequestPaymentOutput;
     get_bucket_tagging(GetBucketTaggingInput) -> GetBucketTaggingOutput;
@@ -294,8 +313,15 @@ serve! {
     list_objects(ListObjectsInput) -> ListObjectsOutput;
     list_objects_v2(ListObjectsV2Input) -> ListObjectsV2Output;
     list_parts(ListPartsInput) -> ListPartsOutput;
+    put_bucket_acl(PutBucketAclInput) -> PutBucketAclOutput;
+    put_bucket_ownership_controls(PutBucketOwnershipControlsInput) -> PutBucketOwnershipControlsOutput;
     put_bucket_policy(PutBucketPolicyInput) -> PutBucketPolicyOutput;
+    put_bucket_tagging(PutBucketTaggingInput) -> PutBucketTaggingOutput;
+    put_bucket_versioning(PutBucketVersioningInput) -> PutBucketVersioningOutput;
     put_object(PutObjectInput) -> PutObjectOutput;
+    put_object_acl(PutObjectAclInput) -> PutObjectAclOutput;
+    put_object_tagging(PutObjectTaggingInput) -> PutObjectTaggingOutput;
+    put_public_access_block(PutPublicAccessBlockInput) -> PutPublicAccessBlockOutput;
     upload_part(UploadPartInput) -> UploadPartOutput;
     upload_part_copy(UploadPartCopyInput) -> UploadPartCopyOutput;
 }

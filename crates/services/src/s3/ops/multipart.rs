@@ -6,9 +6,10 @@ use s3s::S3Response;
 use s3s::dto::*;
 
 use super::conditions::{ReadConditions, write_condition};
-use super::copy::{From, pump};
+use super::copy::{From, Sourced, pump};
 use super::integrity::{Announced, MAX_PUT_BYTES, algorithm_named, too_large};
 use super::shape::{self, ChecksumFields, canonical_id, check_payer, owner, put_checksum, refuse, timestamp};
+use super::tagging::request_keys;
 use super::write::{refuse_write_extras, written};
 use super::{Failure, Keys, Session, now};
 use crate::s3::storage::digest::{Algorithm, ChecksumKind};
@@ -41,14 +42,6 @@ pub(super) fn at_least_zero(name: &str, given: i32) -> Result<usize, Failure> {
 
 pub(super) fn initiator(upload: &Upload) -> Initiator {
     Initiator { display_name: None, id: Some(canonical_id(&upload.initiator)) }
-}
-
-fn malformed() -> Failure {
-    Failure::new(
-        StatusCode::BAD_REQUEST,
-        "MalformedXML",
-        crate::s3::error::sentence("MalformedXML").unwrap_or_default(),
-    )
 }
 
 /// How the object's checksum will come from those of its parts.
@@ -86,7 +79,7 @@ impl Session<'_> {
         self,
         input: CreateMultipartUploadInput,
     ) -> Result<S3Response<CreateMultipartUploadOutput>, Failure> {
-        written! { written = input as CreateMultipartUploadInput, besides:
+        written! { written, tags = input as CreateMultipartUploadInput, besides:
             bucket,
             checksum_algorithm,
             checksum_type,
@@ -94,7 +87,8 @@ impl Session<'_> {
             key,
         }
         let owner_id = expected_bucket_owner.as_deref();
-        let opened = self.open("s3:PutObject", &bucket, Some(&key), owner_id, Keys::new())?;
+        let opened = self.open("s3:PutObject", &bucket, Some(&key), owner_id, request_keys(&tags))?;
+        self.may_tag(&opened, &key, &tags)?;
         let named = checksum_algorithm.is_some();
         let algorithm = match &checksum_algorithm {
             None => Algorithm::Crc64Nvme,
@@ -110,6 +104,7 @@ impl Session<'_> {
             initiated: now(),
             initiator: self.caller.account().unwrap_or("anonymous").to_owned(),
             headers: written.keep()?,
+            tags,
             algorithm,
             kind,
             algorithm_named: named,
@@ -227,7 +222,7 @@ impl Session<'_> {
                 if_unmodified_since: copy_source_if_unmodified_since,
             },
         };
-        let (_, _, object, source) = self.source(&from)?;
+        let Sourced { object, source, version, .. } = self.source(&from)?;
         let span = match &copy_source_range {
             None => 0..object.size,
             Some(range) => copied_range(range, object.size)?,
@@ -247,8 +242,11 @@ impl Session<'_> {
         if upload.algorithm_named {
             put_checksum!(result, upload.algorithm, &part.checksum);
         }
-        let output =
-            UploadPartCopyOutput { copy_part_result: Some(result), ..UploadPartCopyOutput::default() };
+        let output = UploadPartCopyOutput {
+            copy_part_result: Some(result),
+            copy_source_version_id: version,
+            ..UploadPartCopyOutput::default()
+        };
         Ok(S3Response::new(output))
     }
 
@@ -303,10 +301,11 @@ impl Session<'_> {
             .transpose()
             .map_err(|_| Failure::invalid_request("Value for x-amz-mp-object-size header is invalid."))?;
         let parts = multipart_upload.and_then(|listed| listed.parts).filter(|parts| !parts.is_empty());
-        let listed = parts.ok_or_else(malformed)?.into_iter().map(|part| listed_part(part, &upload));
+        let listed =
+            parts.ok_or_else(Failure::malformed_xml)?.into_iter().map(|part| listed_part(part, &upload));
         let listed = listed.collect::<Result<Vec<_>, Failure>>()?;
         if listed.len() > MAX_PARTS as usize {
-            return Err(malformed());
+            return Err(Failure::malformed_xml());
         }
         let expected = ExpectedWhole { size, checksum: whole };
         let path = super::list::percent_encoded(&key);
@@ -318,6 +317,7 @@ impl Session<'_> {
             e_tag: Some(shape::etag(&object.etag)),
             key: Some(key),
             location: Some(location),
+            version_id: shape::written_version(object.version),
             ..CompleteMultipartUploadOutput::default()
         };
         if let Some(checksum) = &object.checksum {
@@ -436,8 +436,8 @@ fn listed_part(part: CompletedPart, upload: &Upload) -> Result<ListedPart, Failu
         false => None,
     };
     Ok(ListedPart {
-        number: part_number(number.ok_or_else(malformed)?)?,
-        etag: e_tag.ok_or_else(malformed)?.into_value(),
+        number: part_number(number.ok_or_else(Failure::malformed_xml)?)?,
+        etag: e_tag.ok_or_else(Failure::malformed_xml)?.into_value(),
         checksum,
     })
 }

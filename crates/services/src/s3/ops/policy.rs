@@ -4,12 +4,29 @@ use http::StatusCode;
 use s3s::S3Response;
 use s3s::dto::*;
 
-use super::{Failure, Keys, Session};
+use super::{Failure, Keys, Opened, Session, arn};
 
 /// S3's limit on a bucket policy.
 const MAX_POLICY_BYTES: usize = 20 << 10;
 
 impl Session<'_> {
+    fn blocks_public_policy(&self, opened: &Opened<'_>) -> Result<bool, Failure> {
+        let record = opened.store().bucket(&opened.facts.name)?;
+        let block = record.and_then(|record| record.public_access_block);
+        Ok(block.is_some_and(|block| block.block_public_policy))
+    }
+
+    fn public_policy(&self, bucket: &str) -> Failure {
+        Failure::access_denied(match self.ops.gate.name(&self.extensions) {
+            None => "Access Denied".to_owned(),
+            Some(name) => format!(
+                "User: {name} is not authorized to perform: s3:PutBucketPolicy on resource: \"{}\" because public \
+                 policies are prevented by the BlockPublicPolicy setting in S3 Block Public Access.",
+                arn(bucket, None)
+            ),
+        })
+    }
+
     pub(super) async fn put_bucket_policy(
         self,
         input: PutBucketPolicyInput,
@@ -40,9 +57,12 @@ impl Session<'_> {
                 format!("Policies must not exceed {MAX_POLICY_BYTES} bytes"),
             ));
         }
-        check(&bucket, &policy)
+        let enforceable = check(&bucket, &policy)
             .map_err(|why| Failure::new(StatusCode::BAD_REQUEST, "MalformedPolicy", why))?;
-        opened.store().set_policy(&bucket, Some(policy)).await?;
+        if enforceable.public && self.blocks_public_policy(&opened)? {
+            return Err(self.public_policy(&bucket));
+        }
+        opened.store().change_bucket(&bucket, move |bucket| bucket.policy = Some(policy)).await?;
         Ok(S3Response::with_status(PutBucketPolicyOutput {}, StatusCode::NO_CONTENT))
     }
 
@@ -53,9 +73,10 @@ impl Session<'_> {
         let GetBucketPolicyInput { bucket, expected_bucket_owner } = input;
         let opened =
             self.open("s3:GetBucketPolicy", &bucket, None, expected_bucket_owner.as_deref(), Keys::new())?;
-        match opened.facts.policy {
+        match &opened.facts.policy {
             Some(policy) => {
-                let mut response = S3Response::new(GetBucketPolicyOutput { policy: Some(policy) });
+                let policy = Some(policy.to_string());
+                let mut response = S3Response::new(GetBucketPolicyOutput { policy });
                 let json = http::HeaderValue::from_static("application/json");
                 response.headers.insert(http::header::CONTENT_TYPE, json);
                 Ok(response)
@@ -76,7 +97,7 @@ impl Session<'_> {
         let DeleteBucketPolicyInput { bucket, expected_bucket_owner } = input;
         let opened =
             self.open("s3:DeleteBucketPolicy", &bucket, None, expected_bucket_owner.as_deref(), Keys::new())?;
-        opened.store().set_policy(&bucket, None).await?;
+        opened.store().change_bucket(&bucket, |bucket| bucket.policy = None).await?;
         Ok(S3Response::new(DeleteBucketPolicyOutput {}))
     }
 }

@@ -12,10 +12,12 @@ use s3s::dto::*;
 use s3s::stream::{ByteStream, RemainingLength};
 
 use super::conditions::ReadConditions;
-use super::shape::{self, check_payer, check_version, put_checksum, refuse, timestamp_seconds};
-use super::{Failure, Keys, Opened, Session};
+use super::shape::{self, check_payer, put_checksum, refuse, timestamp_seconds, which};
+use super::target::{self, Target, tell};
+use super::{Failure, Keys, Session};
 use crate::s3::storage::blob::{ContentStream, Source};
 use crate::s3::storage::record::Object as Stored;
+use crate::s3::storage::version::Which;
 
 /// What S3 calls content of which nobody said what it is.
 const UNKNOWN_TYPE: &str = "binary/octet-stream";
@@ -38,7 +40,7 @@ struct Look {
     conditions: ReadConditions,
     part: Option<i32>,
     range: Option<Range>,
-    version: Option<String>,
+    which: Which,
     checksum: bool,
     overrides: Overrides,
 }
@@ -50,6 +52,9 @@ struct Found {
     span: Span<u64>,
     partial: bool,
     part: Option<u32>,
+    version: Option<String>,
+    /// How many tags it has, if the caller may know.
+    tags: Option<usize>,
 }
 
 macro_rules! look_of {
@@ -90,7 +95,7 @@ macro_rules! look_of {
             conditions: ReadConditions { if_match, if_none_match, if_modified_since, if_unmodified_since },
             part: part_number,
             range,
-            version: version_id,
+            which: which(version_id.as_deref())?,
             checksum: wants_checksum(checksum_mode.as_ref())?,
             overrides: Overrides {
                 cache_control: response_cache_control,
@@ -106,7 +111,7 @@ macro_rules! look_of {
 
 macro_rules! describe {
     ($output:expr, $found:expr, $look:expr) => {{
-        let Found { object, span, partial, part, .. } = $found;
+        let Found { object, span, partial, part, version, .. } = $found;
         let Overrides {
             cache_control,
             content_disposition,
@@ -130,6 +135,7 @@ macro_rules! describe {
         $output.e_tag = Some(shape::etag(&object.etag));
         $output.last_modified = Some(timestamp_seconds(object.modified));
         $output.metadata = (!headers.user.is_empty()).then(|| headers.user.clone().into_iter().collect());
+        $output.version_id = version.clone();
         if part.is_some() {
             $output.parts_count = object.parts.and_then(|parts| i32::try_from(parts).ok());
         }
@@ -151,7 +157,7 @@ impl Session<'_> {
         let mut output = GetObjectOutput::default();
         describe!(output, &found, look);
         output.body = Some(StreamingBlob::new(Body(found.source.stream(found.span.clone()))));
-        Ok(answer(output, found.partial))
+        Ok(answer(output, &found))
     }
 
     pub(super) async fn head_object(
@@ -162,24 +168,23 @@ impl Session<'_> {
         let found = self.look(&look)?;
         let mut output = HeadObjectOutput::default();
         describe!(output, &found, look);
-        Ok(answer(output, found.partial))
+        Ok(answer(output, &found))
     }
 
     fn look(&self, look: &Look) -> Result<Found, Failure> {
-        check_version(look.version.as_deref())?;
         look.overrides.check(self)?;
-        let opened =
-            self.open("s3:GetObject", &look.bucket, Some(&look.key), look.owner.as_deref(), Keys::new())?;
-        let (object, source) = self.fetch(&opened, &look.key)?;
+        let Look { bucket, key, owner, which, .. } = look;
+        let target = Target { bucket, key, which: *which, owner: owner.as_deref() };
+        let (opened, object, source) = self.object(target::GET, &target, Keys::new())?;
         look.conditions.check(&object)?;
         let (span, part) = span_of(look, &object, &source)?;
         let partial = look.range.is_some() || part.is_some();
-        Ok(Found { object, source, span, partial, part })
-    }
-
-    /// An object that must exist.
-    pub(super) fn fetch(&self, opened: &Opened<'_>, key: &str) -> Result<(Stored, Source), Failure> {
-        opened.store().read(&opened.facts.name, key)?.ok_or_else(|| self.missing(opened, key))
+        let version = opened.shown_version(&object);
+        let tags = match object.tags.len() {
+            0 => None,
+            tags => self.also(&opened, target::GET_TAGGING, &target, &object).ok().map(|_permit| tags),
+        };
+        Ok(Found { object, source, span, partial, part, version, tags })
     }
 }
 
@@ -218,12 +223,15 @@ fn from_unix_seconds(seconds: i64) -> Option<Timestamp> {
     time::OffsetDateTime::from_unix_timestamp(seconds).ok().map(Timestamp::from)
 }
 
-fn answer<T>(output: T, partial: bool) -> S3Response<T> {
-    if partial {
-        S3Response::with_status(output, StatusCode::PARTIAL_CONTENT)
-    } else {
-        S3Response::new(output)
+fn answer<T>(output: T, found: &Found) -> S3Response<T> {
+    let mut response = match found.partial {
+        true => S3Response::with_status(output, StatusCode::PARTIAL_CONTENT),
+        false => S3Response::new(output),
+    };
+    if let Some(tags) = found.tags {
+        tell(&mut response.headers, "x-amz-tagging-count", &tags.to_string());
     }
+    response
 }
 
 fn wants_checksum(mode: Option<&ChecksumMode>) -> Result<bool, Failure> {

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use super::Failure;
 use crate::s3::storage::digest::{Algorithm, ChecksumKind};
 use crate::s3::storage::record::{Checksum, Headers, Millis};
+use crate::s3::storage::version::{VersionId, Which};
 
 /// Refuses a field that is given and not honoured, by its header's name.
 pub(super) fn absent<T>(field: Option<&T>, header: &str) -> Result<(), Failure> {
@@ -68,12 +69,33 @@ pub(super) fn check_storage_class(class: Option<&dto::StorageClass>) -> Result<(
     }
 }
 
-/// Without versioning every object has the version `null`.
-pub(super) fn check_version(version: Option<&str>) -> Result<(), Failure> {
+/// Which version a request is about.
+pub(super) fn which(version: Option<&str>) -> Result<Which, Failure> {
+    which_named("versionId", version)
+}
+
+/// The same, for a parameter of that name.
+pub(super) fn which_named(name: &str, version: Option<&str>) -> Result<Which, Failure> {
     match version {
-        None | Some("null") => Ok(()),
-        Some(other) => Err(Failure::invalid_argument("versionId", other, "Invalid version id specified")),
+        None => Ok(Which::Latest),
+        Some("null") => Ok(Which::Null),
+        Some("") => Err(Failure::invalid_argument(name, "", "Version id cannot be the empty string")),
+        Some(text) => match VersionId::parse(text) {
+            Some(id) => Ok(Which::Id(id)),
+            None => Err(Failure::invalid_argument(name, text, "Invalid version id specified")),
+        },
     }
+}
+
+/// A version as it is shown; that without an id is called `null`.
+pub(super) fn version_text(version: Option<VersionId>) -> String {
+    version.map_or_else(|| "null".to_owned(), |id| id.to_string())
+}
+
+/// The version of what was just written, as a header: a new null version is not told of.
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>, "Response when versioning is suspended"
+pub(super) fn written_version(version: Option<VersionId>) -> Option<String> {
+    version.map(|id| id.to_string())
 }
 
 pub(super) fn timestamp(millis: Millis) -> Timestamp {

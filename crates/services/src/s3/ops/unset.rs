@@ -7,11 +7,13 @@ use http::StatusCode;
 use s3s::S3Response;
 use s3s::dto::*;
 
-use super::shape::{self, check_payer, check_version, owner};
+use super::shape::{self, check_payer, owner, which};
+use super::target::{self, Action, Target};
 use super::{Failure, Keys, Opened, Session};
+use crate::s3::storage::record::Versioning;
 
 /// What a bucket has not: code and sentence.
-fn missing(code: &'static str, message: &str, bucket: &str) -> Failure {
+pub(super) fn has_no(code: &'static str, message: &str, bucket: &str) -> Failure {
     Failure::new(StatusCode::NOT_FOUND, code, message).with("BucketName", bucket)
 }
 
@@ -37,7 +39,7 @@ macro_rules! bucket_has_none {
             $(pub(super) async fn $operation(self, input: $input) -> Result<S3Response<$output>, Failure> {
                 let $input { bucket, expected_bucket_owner } = input;
                 self.open($action, &bucket, None, expected_bucket_owner.as_deref(), Keys::new())?;
-                Err(missing($code, $message, &bucket))
+                Err(has_no($code, $message, &bucket))
             })*
         }
     };
@@ -57,17 +59,12 @@ bucket_has_none! {
     get_bucket_replication(GetBucketReplicationInput) -> GetBucketReplicationOutput:
         "s3:GetReplicationConfiguration", "ReplicationConfigurationNotFoundError",
         "The replication configuration was not found";
-    get_bucket_tagging(GetBucketTaggingInput) -> GetBucketTaggingOutput:
-        "s3:GetBucketTagging", "NoSuchTagSet", "The TagSet does not exist";
     get_bucket_website(GetBucketWebsiteInput) -> GetBucketWebsiteOutput:
         "s3:GetBucketWebsite", "NoSuchWebsiteConfiguration",
         "The specified bucket does not have a website configuration";
     get_object_lock_configuration(GetObjectLockConfigurationInput) -> GetObjectLockConfigurationOutput:
         "s3:GetBucketObjectLockConfiguration", "ObjectLockConfigurationNotFoundError",
         "Object Lock configuration does not exist for this bucket";
-    get_public_access_block(GetPublicAccessBlockInput) -> GetPublicAccessBlockOutput:
-        "s3:GetBucketPublicAccessBlock", "NoSuchPublicAccessBlockConfiguration",
-        "The public access block configuration was not found";
 }
 
 /// Operations on a bucket whose answer is a document.
@@ -105,7 +102,13 @@ bucket_says! {
             payer: Some(Payer::from_static(Payer::BUCKET_OWNER)),
         };
     get_bucket_versioning(GetBucketVersioningInput) -> GetBucketVersioningOutput: "s3:GetBucketVersioning",
-        |_| GetBucketVersioningOutput::default();
+        |opened| GetBucketVersioningOutput {
+            mfa_delete: None,
+            status: opened.versioning.map(|versioning| BucketVersioningStatus::from_static(match versioning {
+                Versioning::Enabled => BucketVersioningStatus::ENABLED,
+                Versioning::Suspended => BucketVersioningStatus::SUSPENDED,
+            })),
+        };
 }
 
 /// An object that is asked about.
@@ -135,7 +138,7 @@ impl Session<'_> {
     ) -> Result<S3Response<GetObjectAclOutput>, Failure> {
         let GetObjectAclInput { bucket, expected_bucket_owner, key, request_payer, version_id } = input;
         let opened = self.about(
-            "s3:GetObjectAcl",
+            target::GET_ACL,
             About {
                 bucket,
                 expected_owner: expected_bucket_owner,
@@ -152,31 +155,13 @@ impl Session<'_> {
         }))
     }
 
-    pub(super) async fn get_object_tagging(
-        self,
-        input: GetObjectTaggingInput,
-    ) -> Result<S3Response<GetObjectTaggingOutput>, Failure> {
-        let GetObjectTaggingInput { bucket, expected_bucket_owner, key, request_payer, version_id } = input;
-        self.about(
-            "s3:GetObjectTagging",
-            About {
-                bucket,
-                expected_owner: expected_bucket_owner,
-                key,
-                payer: request_payer,
-                version: version_id,
-            },
-        )?;
-        Ok(S3Response::new(GetObjectTaggingOutput { tag_set: Vec::new(), version_id: None }))
-    }
-
     pub(super) async fn get_object_legal_hold(
         self,
         input: GetObjectLegalHoldInput,
     ) -> Result<S3Response<GetObjectLegalHoldOutput>, Failure> {
         let GetObjectLegalHoldInput { bucket, expected_bucket_owner, key, request_payer, version_id } = input;
         self.about(
-            "s3:GetObjectLegalHold",
+            target::GET_LEGAL_HOLD,
             About {
                 bucket,
                 expected_owner: expected_bucket_owner,
@@ -194,7 +179,7 @@ impl Session<'_> {
     ) -> Result<S3Response<GetObjectRetentionOutput>, Failure> {
         let GetObjectRetentionInput { bucket, expected_bucket_owner, key, request_payer, version_id } = input;
         self.about(
-            "s3:GetObjectRetention",
+            target::GET_RETENTION,
             About {
                 bucket,
                 expected_owner: expected_bucket_owner,
@@ -207,15 +192,13 @@ impl Session<'_> {
     }
 
     /// Asks for `action` on an object, which must exist.
-    fn about(&self, action: &'static str, about: About) -> Result<Opened<'_>, Failure> {
+    fn about(&self, action: Action, about: About) -> Result<Opened<'_>, Failure> {
         let About { bucket, expected_owner, key, payer, version } = about;
         check_payer(payer.as_ref())?;
-        check_version(version.as_deref())?;
-        let opened = self.open(action, &bucket, Some(&key), expected_owner.as_deref(), Keys::new())?;
-        match opened.store().object(&bucket, &key)? {
-            Some(_) => Ok(opened),
-            None => Err(self.missing(&opened, &key)),
-        }
+        let which = which(version.as_deref())?;
+        let target = Target { bucket: &bucket, key: &key, which, owner: expected_owner.as_deref() };
+        let (opened, ..) = self.object(action, &target, Keys::new())?;
+        Ok(opened)
     }
 }
 

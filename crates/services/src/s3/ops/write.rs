@@ -6,7 +6,8 @@ use s3s::dto::*;
 use super::conditions::write_condition;
 use super::integrity::Announced;
 use super::shape::{self, full_checksum, put_checksum, refuse};
-use super::{Failure, Keys, Session, now};
+use super::tagging::request_keys;
+use super::{Failure, Session, now};
 use crate::s3::storage::digest::Algorithm;
 use crate::s3::storage::{Attributes, Precondition};
 
@@ -32,8 +33,6 @@ pub(super) fn header_of(field: &'static str) -> &'static str {
         "ssekms_encryption_context" => "x-amz-server-side-encryption-context",
         "ssekms_key_id" => "x-amz-server-side-encryption-aws-kms-key-id",
         "server_side_encryption" => "x-amz-server-side-encryption",
-        "tagging" => "x-amz-tagging",
-        "tagging_directive" => "x-amz-tagging-directive",
         "website_redirect_location" => "x-amz-website-redirect-location",
         "write_offset_bytes" => "x-amz-write-offset-bytes",
         "copy_source_sse_customer_algorithm" => "x-amz-copy-source-server-side-encryption-customer-algorithm",
@@ -44,9 +43,9 @@ pub(super) fn header_of(field: &'static str) -> &'static str {
 }
 
 /// Takes the input of an operation apart that says what an object is to carry. What these operations have in common
-/// is refused here or becomes `written`; the fields `besides` become variables of the caller's.
+/// is refused here or becomes `written` and `tags`; the fields `besides` become variables of the caller's.
 macro_rules! written {
-    ($written:ident = $input:ident as $kind:ident, besides: $($own:ident $(: $pattern:pat)?,)*) => {
+    ($written:ident, $tags:ident = $input:ident as $kind:ident, besides: $($own:ident $(: $pattern:pat)?,)*) => {
         let $kind {
             acl,
             bucket_key_enabled,
@@ -90,13 +89,13 @@ macro_rules! written {
             ssekms_encryption_context,
             ssekms_key_id,
             server_side_encryption,
-            tagging,
             website_redirect_location
         );
         $crate::s3::ops::shape::off(bucket_key_enabled, "x-amz-server-side-encryption-bucket-key-enabled")?;
         $crate::s3::ops::shape::check_acl(acl.as_ref())?;
         $crate::s3::ops::shape::check_payer(request_payer.as_ref())?;
         $crate::s3::ops::shape::check_storage_class(storage_class.as_ref())?;
+        let $tags = $crate::s3::ops::tagging::of_header(tagging.as_deref())?;
         let $written = $crate::s3::ops::shape::GivenHeaders {
             content_type,
             cache_control,
@@ -115,7 +114,7 @@ impl Session<'_> {
         self,
         input: PutObjectInput,
     ) -> Result<S3Response<PutObjectOutput>, Failure> {
-        written! { written = input as PutObjectInput, besides:
+        written! { written, tags = input as PutObjectInput, besides:
             body,
             bucket,
             // These are read from the request's headers and trailers.
@@ -135,7 +134,8 @@ impl Session<'_> {
         }
         refuse_write_extras!(write_offset_bytes);
         let owner = expected_bucket_owner.as_deref();
-        let opened = self.open("s3:PutObject", &bucket, Some(&key), owner, Keys::new())?;
+        let opened = self.open("s3:PutObject", &bucket, Some(&key), owner, request_keys(&tags))?;
+        self.may_tag(&opened, &key, &tags)?;
         let condition = write_condition(if_match.as_ref(), if_none_match.as_ref())?;
         let headers = written.keep()?;
         let announced =
@@ -145,10 +145,13 @@ impl Session<'_> {
         let intake = store.intake(announced.algorithm);
         let taken = announced.take(intake, body, self.trailing_headers.as_ref()).await?;
         let checksum = full_checksum(&taken.sums);
-        let attributes = Attributes { headers, modified: now(), checksum: Some(checksum.clone()) };
+        let attributes = Attributes { headers, modified: now(), checksum: Some(checksum.clone()), tags };
         let object = store.put_object(&bucket, &key, taken, attributes, condition).await?;
-        let mut output =
-            PutObjectOutput { e_tag: Some(shape::etag(&object.etag)), ..PutObjectOutput::default() };
+        let mut output = PutObjectOutput {
+            e_tag: Some(shape::etag(&object.etag)),
+            version_id: shape::written_version(object.version),
+            ..PutObjectOutput::default()
+        };
         put_checksum!(output, checksum.algorithm, &checksum.value);
         output.checksum_type = Some(shape::kind(checksum.kind));
         Ok(S3Response::new(output))

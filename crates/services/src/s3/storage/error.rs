@@ -16,7 +16,10 @@ pub enum StoreError {
     },
     /// The bucket holds objects.
     #[error("the bucket holds objects")]
-    BucketNotEmpty,
+    BucketNotEmpty {
+        /// Whether it keeps, or kept, versions.
+        versioned: bool,
+    },
     /// The account owns as many buckets as it may.
     #[error("the account already owns `{limit}` buckets")]
     TooManyBuckets {

@@ -22,6 +22,10 @@ pub const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 pub const BUCKETS: TableDefinition<&str, &[u8]> = TableDefinition::new("buckets");
 /// (bucket, key) to [`super::record::Object`].
 pub const OBJECTS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("objects");
+/// (bucket, key, age) to [`super::record::Version`]: what is not current of the versions of a key, newest first.
+pub const VERSIONS: TableDefinition<(&str, &str, u64), &[u8]> = TableDefinition::new("versions");
+/// (bucket, key) to the age at which its null version is in [`VERSIONS`].
+pub const NULLS: TableDefinition<(&str, &str), u64> = TableDefinition::new("nulls");
 /// Body number to inline bytes or a list of [`super::record::Segment`].
 pub const BODIES: TableDefinition<u64, &[u8]> = TableDefinition::new("bodies");
 /// Every referenced content file.
@@ -31,7 +35,9 @@ pub const UPLOADS: TableDefinition<(&str, &str, &str), &[u8]> = TableDefinition:
 /// (upload id, part number) to [`super::record::Part`].
 pub const PARTS: TableDefinition<(&str, u32), &[u8]> = TableDefinition::new("parts");
 
-const FORMAT: u64 = 1;
+/// The form of the index. In the first one there were no versions.
+const FORMAT: u64 = 2;
+const FORMAT_WITHOUT_VERSIONS: u64 = 1;
 const CACHE_BYTES: usize = 16 << 20;
 const MAX_BATCH: usize = 64;
 const MAX_WAITING: usize = 1024;
@@ -185,25 +191,27 @@ pub(super) fn open_database(disk: &dyn Disk) -> Result<Database, StoreError> {
     let backend = disk.index()?;
     let database = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(Backend(backend))?;
     let txn = database.begin_write()?;
-    let fresh = {
+    let to_make = {
         let mut meta = txn.open_table(META)?;
         let format = meta.get("format")?.map(|value| value.value());
         match format {
             Some(FORMAT) => false,
+            None | Some(FORMAT_WITHOUT_VERSIONS) => {
+                meta.insert("format", FORMAT)?;
+                true
+            }
             Some(other) => {
                 return Err(StoreError::Failed(format!(
                     "the store has format `{other}`, this program reads `{FORMAT}`"
                 )));
             }
-            None => {
-                meta.insert("format", FORMAT)?;
-                true
-            }
         }
     };
-    if fresh {
+    if to_make {
         txn.open_table(BUCKETS)?;
         txn.open_table(OBJECTS)?;
+        txn.open_table(VERSIONS)?;
+        txn.open_table(NULLS)?;
         txn.open_table(BODIES)?;
         txn.open_table(BLOBS)?;
         txn.open_table(UPLOADS)?;

@@ -46,7 +46,7 @@ pub struct UploadPage {
 }
 
 /// The common prefix that `key` is rolled up into, if any.
-fn common_prefix<'k>(key: &'k str, prefix: &str, delimiter: &str) -> Option<&'k str> {
+pub(super) fn common_prefix<'k>(key: &'k str, prefix: &str, delimiter: &str) -> Option<&'k str> {
     if delimiter.is_empty() {
         return None;
     }
@@ -55,7 +55,7 @@ fn common_prefix<'k>(key: &'k str, prefix: &str, delimiter: &str) -> Option<&'k 
 }
 
 /// The least string that is greater than everything beginning with `prefix`; `None` if there is none.
-fn after_all(prefix: &str) -> Option<String> {
+pub(super) fn after_all(prefix: &str) -> Option<String> {
     let mut text = prefix.to_owned();
     while let Some(last) = text.pop() {
         let mut next = u32::from(last) + 1;
@@ -71,7 +71,7 @@ fn after_all(prefix: &str) -> Option<String> {
 }
 
 /// Where a listing begins: `Some((bound, key))`, or `None` if nothing can follow.
-fn first_bound(ask: &ListAsk) -> Option<Bound<String>> {
+pub(super) fn first_bound(ask: &ListAsk) -> Option<Bound<String>> {
     if ask.after.is_empty() || ask.after < ask.prefix {
         return Some(Bound::Included(ask.prefix.clone()));
     }

@@ -16,6 +16,8 @@ pub mod list;
 pub mod multipart;
 pub mod record;
 pub mod transfer;
+pub mod version;
+pub mod version_list;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,8 +31,9 @@ use self::blob::{Files, INLINE_MAX_BYTES, Intake, Pins, Place, Source, SourceKin
 use self::digest::{Algorithm, Hasher};
 use self::disk::{BlobId, Disk, OsDisk};
 pub use self::error::StoreError;
-use self::index::{BLOBS, BODIES, BUCKETS, Freed, Index, OBJECTS, PARTS, UPLOADS};
-use self::record::{Bucket, Checksum, Content, Headers, Hex128, Millis, Object, Segment};
+use self::index::{BLOBS, BODIES, BUCKETS, Freed, Index, NULLS, OBJECTS, PARTS, UPLOADS, VERSIONS};
+use self::record::{Bucket, Checksum, Content, Headers, Hex128, Marker, Millis, Object, Segment, Tags};
+use self::version::{Found, Stack, Which};
 
 /// Buckets that one account may own, as on AWS.
 pub const MAX_BUCKETS: usize = 10_000;
@@ -63,6 +66,14 @@ impl Precondition {
             (Self::Etag(_) | Self::Present, None) => Err(StoreError::NoSuchKey(key.to_owned())),
         }
     }
+
+    /// As [`Precondition::check`], for what is to be removed.
+    fn check_removed(&self, key: &str, current: Option<&Object>) -> Result<(), StoreError> {
+        self.check(key, current).map_err(|error| match error {
+            StoreError::NoSuchKey(_) => StoreError::PreconditionFailed("If-Match"),
+            other => other,
+        })
+    }
 }
 
 /// What an object carries beside its bytes.
@@ -74,6 +85,16 @@ pub struct Attributes {
     pub modified: Millis,
     /// Its checksum.
     pub checksum: Option<Checksum>,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+/// A bucket and what was looked for in it, as they were at one moment.
+pub struct Looked {
+    /// The bucket.
+    pub bucket: Bucket,
+    /// What was looked for.
+    pub found: Found<(Object, Source)>,
 }
 
 /// How much a store holds.
@@ -81,8 +102,11 @@ pub struct Attributes {
 pub struct Census {
     /// Buckets.
     pub buckets: u64,
-    /// Objects.
+    /// Objects that are current.
     pub objects: u64,
+    /// Versions that are not, and delete markers.
+    #[serde(default)]
+    pub versions: u64,
     /// Multipart uploads in progress.
     pub uploads: u64,
     /// Parts of those.
@@ -179,18 +203,20 @@ impl Store {
         .await
     }
 
-    /// Sets or removes a bucket's policy.
+    /// Changes what is set of a bucket.
     ///
     /// # Errors
     /// [`StoreError::NoSuchBucket`], or the disk's.
-    pub async fn set_policy(&self, name: &str, policy: Option<String>) -> Result<(), StoreError> {
+    pub async fn change_bucket(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut Bucket) + Send + 'static,
+    ) -> Result<(), StoreError> {
         let name = name.to_owned();
         self.write(move |txn| {
-            let mut buckets = txn.open_table(BUCKETS)?;
-            let mut bucket =
-                bucket_in(&buckets, &name)?.ok_or_else(|| StoreError::NoSuchBucket(name.clone()))?;
-            bucket.policy = policy;
-            buckets.insert(name.as_str(), serde_json::to_vec(&bucket)?.as_slice())?;
+            let mut bucket = require_bucket(txn, &name)?;
+            change(&mut bucket);
+            txn.open_table(BUCKETS)?.insert(name.as_str(), serde_json::to_vec(&bucket)?.as_slice())?;
             Ok(((), Freed::default()))
         })
         .await
@@ -203,14 +229,9 @@ impl Store {
     pub async fn delete_bucket(&self, name: &str) -> Result<(), StoreError> {
         let name = name.to_owned();
         self.write(move |txn| {
-            require_bucket(txn, &name)?;
-            let first = (name.as_str(), "");
-            let occupied = match txn.open_table(OBJECTS)?.range(first..)?.next() {
-                Some(entry) => entry?.0.value().0 == name,
-                None => false,
-            };
-            if occupied {
-                return Err(StoreError::BucketNotEmpty);
+            let bucket = require_bucket(txn, &name)?;
+            if version::any_in(txn, &name)? {
+                return Err(StoreError::BucketNotEmpty { versioned: bucket.versioning.is_some() });
             }
             let freed = multipart::abort_all(txn, &name)?;
             txn.open_table(BUCKETS)?.remove(name.as_str())?;
@@ -231,6 +252,8 @@ impl Store {
             blobs.retain(|_, ()| false)?;
             txn.open_table(BUCKETS)?.retain(|_, _| false)?;
             txn.open_table(OBJECTS)?.retain(|_, _| false)?;
+            txn.open_table(VERSIONS)?.retain(|_, _| false)?;
+            txn.open_table(NULLS)?.retain(|_, _| false)?;
             txn.open_table(BODIES)?.retain(|_, _| false)?;
             txn.open_table(UPLOADS)?.retain(|_, _| false)?;
             txn.open_table(PARTS)?.retain(|_, _| false)?;
@@ -244,7 +267,7 @@ impl Store {
         Intake::new(Arc::clone(&self.inner.disk), Hasher::new(algorithm), INLINE_MAX_BYTES)
     }
 
-    /// Makes `taken` the object `key`, in place of what was there.
+    /// Makes `taken` the object `key`, in place of what was there or on top of it, as the bucket's versioning says.
     ///
     /// # Errors
     /// [`StoreError::NoSuchBucket`], [`StoreError::PreconditionFailed`], [`StoreError::NoSuchKey`] (`If-Match`
@@ -272,11 +295,13 @@ impl Store {
             headers: attributes.headers,
             checksum: attributes.checksum,
             parts: None,
+            version: None,
+            tags: attributes.tags,
         };
         let work = move |txn: &WriteTransaction| {
-            require_bucket(txn, &bucket)?;
-            let current = object_in(&txn.open_table(OBJECTS)?, &bucket, &key)?;
-            condition.check(&key, current.as_ref())?;
+            let versioning = require_bucket(txn, &bucket)?.versioning;
+            let stack = Stack { txn, bucket: &bucket, key: &key };
+            condition.check(&key, stack.current()?.as_ref())?;
             match (&object.content, inline) {
                 (Content::Inline(number), Some(bytes)) => {
                     txn.open_table(BODIES)?.insert(number, bytes.as_ref())?;
@@ -288,13 +313,13 @@ impl Store {
                     return Err(StoreError::Failed("content without a place".to_owned()));
                 }
             }
-            let freed = replace(txn, &bucket, &key, current.as_ref(), &object)?;
-            Ok((object, freed))
+            stack.put(versioning, object)
         };
         self.inner.index.write(pending, work).await
     }
 
-    /// Removes an object; removing what is not there succeeds, unless a condition says otherwise.
+    /// Removes an object, or puts a delete marker, which is answered, on top of it, as the bucket's versioning says.
+    /// Removing what is not there succeeds, unless a condition says otherwise.
     ///
     /// # Errors
     /// [`StoreError::NoSuchBucket`], [`StoreError::PreconditionFailed`], or the disk's.
@@ -303,18 +328,59 @@ impl Store {
         bucket: &str,
         key: &str,
         condition: Precondition,
-    ) -> Result<(), StoreError> {
+        modified: Millis,
+    ) -> Result<Option<Marker>, StoreError> {
+        let (bucket, key) = (bucket.to_owned(), key.to_owned());
+        self.write(move |txn| {
+            let versioning = require_bucket(txn, &bucket)?.versioning;
+            let stack = Stack { txn, bucket: &bucket, key: &key };
+            condition.check_removed(&key, stack.current()?.as_ref())?;
+            stack.delete(versioning, modified)
+        })
+        .await
+    }
+
+    /// Removes one version for ever and answers the delete marker if it was one. Removing what is not there succeeds,
+    /// unless a condition says otherwise.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchBucket`], [`StoreError::PreconditionFailed`], or the disk's.
+    pub async fn delete_version(
+        &self,
+        bucket: &str,
+        key: &str,
+        which: Which,
+        condition: Precondition,
+    ) -> Result<Option<Marker>, StoreError> {
         let (bucket, key) = (bucket.to_owned(), key.to_owned());
         self.write(move |txn| {
             require_bucket(txn, &bucket)?;
-            let current = object_in(&txn.open_table(OBJECTS)?, &bucket, &key)?;
-            condition.check(&key, current.as_ref()).map_err(|error| match error {
-                StoreError::NoSuchKey(_) => StoreError::PreconditionFailed("If-Match"),
-                other => other,
-            })?;
-            let Some(current) = current else { return Ok(((), Freed::default())) };
-            txn.open_table(OBJECTS)?.remove((bucket.as_str(), key.as_str()))?;
-            Ok(((), release(txn, &current)?))
+            let stack = Stack { txn, bucket: &bucket, key: &key };
+            if condition != Precondition::None {
+                let there = stack.change(which, |_| {})?.object();
+                condition.check_removed(&key, there.as_ref())?;
+            }
+            stack.remove(which)
+        })
+        .await
+    }
+
+    /// Sets an object's tags.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchBucket`], or the disk's.
+    pub async fn set_tags(
+        &self,
+        bucket: &str,
+        key: &str,
+        which: Which,
+        tags: Tags,
+    ) -> Result<Found<Object>, StoreError> {
+        let (bucket, key) = (bucket.to_owned(), key.to_owned());
+        self.write(move |txn| {
+            require_bucket(txn, &bucket)?;
+            let stack = Stack { txn, bucket: &bucket, key: &key };
+            Ok((stack.change(which, |object| object.tags = tags)?, Freed::default()))
         })
         .await
     }
@@ -327,26 +393,48 @@ impl Store {
         self.inner.index.read(|txn| find(txn, bucket, key))
     }
 
-    /// Looks an object up and holds its content, so that it can be read to the end even if it is overwritten or
-    /// deleted meanwhile.
+    /// Looks an object up and holds its content, as [`Store::look`] does.
     ///
     /// # Errors
     /// [`StoreError::NoSuchBucket`], or the disk's.
     pub fn read(&self, bucket: &str, key: &str) -> Result<Option<(Object, Source)>, StoreError> {
+        match self.look(bucket, key, Which::Latest)? {
+            Some(looked) => Ok(looked.found.object()),
+            None => Err(StoreError::NoSuchBucket(bucket.to_owned())),
+        }
+    }
+
+    /// Looks a version of an object up and holds its content, so that it can be read to the end even if it is
+    /// overwritten or deleted meanwhile. `None` if there is no such bucket.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn look(&self, bucket: &str, key: &str, which: Which) -> Result<Option<Looked>, StoreError> {
         // Each round lost means that another writer replaced the object in between.
         for _ in 0..100 {
             let seen = self.inner.index.read(|txn| {
-                let Some(object) = find(txn, bucket, key)? else { return Ok(None) };
-                let body = match object.content {
-                    Content::Inline(number) | Content::Parts(number) => body_in(txn, number)?,
-                    Content::Blob(_) => None,
+                let Some(record) = bucket_in(&txn.open_table(BUCKETS)?, bucket)? else { return Ok(None) };
+                let found = version::look_up(txn, bucket, key, which)?;
+                let body = match &found {
+                    Found::Object(Object {
+                        content: Content::Inline(number) | Content::Parts(number),
+                        ..
+                    }) => body_in(txn, *number)?,
+                    Found::Object(_) | Found::Marker(_) | Found::Nothing => None,
                 };
-                Ok(Some((object, body)))
+                Ok(Some((record, found, body)))
             })?;
-            let Some((object, body)) = seen else { return Ok(None) };
+            let Some((record, found, body)) = seen else { return Ok(None) };
+            let object = match found {
+                Found::Object(object) => object,
+                Found::Marker(marker) => {
+                    return Ok(Some(Looked { bucket: record, found: Found::Marker(marker) }));
+                }
+                Found::Nothing => return Ok(Some(Looked { bucket: record, found: Found::Nothing })),
+            };
             if let Some(kind) = self.hold(bucket, key, &object, body)? {
-                let size = object.size;
-                return Ok(Some((object, Source { kind, size })));
+                let source = Source { kind, size: object.size };
+                return Ok(Some(Looked { bucket: record, found: Found::Object((object, source)) }));
             }
         }
         Err(StoreError::Failed(format!("the content of `{bucket}/{key}` is missing")))
@@ -369,8 +457,8 @@ impl Store {
             },
             Content::Parts(number) => {
                 let pin = self.inner.index.pins().pin(&self.inner.disk, number);
-                let still = self.object(bucket, key)?.is_some_and(|now| now.content == object.content);
-                if !still {
+                // No other content ever gets this number while the store is open.
+                if self.inner.index.read(|txn| Ok(txn.open_table(BODIES)?.get(number)?.is_none()))? {
                     return Ok(None);
                 }
                 let segments = serde_json::from_slice(&body.ok_or_else(missing)?)?;
@@ -392,6 +480,7 @@ fn census_in(txn: &ReadTransaction) -> Result<Census, StoreError> {
     Ok(Census {
         buckets: txn.open_table(BUCKETS)?.len()?,
         objects: txn.open_table(OBJECTS)?.len()?,
+        versions: txn.open_table(VERSIONS)?.len()?,
         uploads: txn.open_table(UPLOADS)?.len()?,
         parts: txn.open_table(PARTS)?.len()?,
         bodies: txn.open_table(BODIES)?.len()?,
@@ -442,11 +531,8 @@ fn count_owned(
     Ok(owned)
 }
 
-fn require_bucket(txn: &WriteTransaction, name: &str) -> Result<(), StoreError> {
-    match txn.open_table(BUCKETS)?.get(name)? {
-        Some(_) => Ok(()),
-        None => Err(StoreError::NoSuchBucket(name.to_owned())),
-    }
+fn require_bucket(txn: &WriteTransaction, name: &str) -> Result<Bucket, StoreError> {
+    bucket_in(&txn.open_table(BUCKETS)?, name)?.ok_or_else(|| StoreError::NoSuchBucket(name.to_owned()))
 }
 
 fn object_in(
@@ -472,18 +558,6 @@ fn find(txn: &ReadTransaction, bucket: &str, key: &str) -> Result<Option<Object>
 
 fn body_in(txn: &ReadTransaction, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
     Ok(txn.open_table(BODIES)?.get(number)?.map(|body| body.value().to_vec()))
-}
-
-/// Puts `object` at `key` and frees what was there.
-fn replace(
-    txn: &WriteTransaction,
-    bucket: &str,
-    key: &str,
-    current: Option<&Object>,
-    object: &Object,
-) -> Result<Freed, StoreError> {
-    txn.open_table(OBJECTS)?.insert((bucket, key), serde_json::to_vec(object)?.as_slice())?;
-    current.map_or(Ok(Freed::default()), |current| release(txn, current))
 }
 
 /// Forgets an object's content and says which files that frees.

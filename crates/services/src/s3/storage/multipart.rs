@@ -11,9 +11,10 @@ use super::blob::{Intake, Place, Taken};
 use super::digest::{Algorithm, ChecksumKind, Hasher, hex, md5_of};
 use super::disk::BlobId;
 use super::error::StoreError;
-use super::index::{BLOBS, BODIES, Freed, OBJECTS, PARTS, UPLOADS};
+use super::index::{BLOBS, BODIES, Freed, PARTS, UPLOADS};
 use super::record::{Checksum, Content, Hex128, Millis, Object, Part, Segment, Upload};
-use super::{Precondition, Store, blob, find, object_in, replace, require_bucket};
+use super::version::Stack;
+use super::{Precondition, Store, blob, find, require_bucket};
 
 /// Parts other than the last have at least this many bytes.
 pub const MIN_PART_BYTES: u64 = 5 << 20;
@@ -203,13 +204,13 @@ impl Store {
         let (bucket, key, id) = (bucket.to_owned(), key.to_owned(), id.to_owned());
         let body = self.next_body();
         self.write(move |txn| {
-            require_bucket(txn, &bucket)?;
+            let versioning = require_bucket(txn, &bucket)?.versioning;
             let upload = upload_in(&txn.open_table(UPLOADS)?, &bucket, &key, &id)?;
             let chosen = choose(txn, &id, &listed)?;
             let named = upload.algorithm_named;
             let object = assemble(upload, &chosen, body, &expected, modified)?;
-            let current = object_in(&txn.open_table(OBJECTS)?, &bucket, &key)?;
-            condition.check(&key, current.as_ref())?;
+            let stack = Stack { txn, bucket: &bucket, key: &key };
+            condition.check(&key, stack.current()?.as_ref())?;
             // All checks passed: from here on only the disk can fail.
             txn.open_table(UPLOADS)?.remove((bucket.as_str(), key.as_str(), id.as_str()))?;
             let all = take_parts(txn, &id)?;
@@ -229,7 +230,7 @@ impl Store {
                 })
                 .collect();
             txn.open_table(BODIES)?.insert(body, serde_json::to_vec(&segments)?.as_slice())?;
-            let mut freed = replace(txn, &bucket, &key, current.as_ref(), &object)?;
+            let (object, mut freed) = stack.put(versioning, object)?;
             // Readers hold only the replaced object's files; keeping the unused parts with them does no harm.
             freed.blobs.extend(unused);
             Ok((object, freed))
@@ -311,6 +312,8 @@ fn assemble(
         headers: upload.headers,
         checksum: Some(Checksum { algorithm: upload.algorithm, kind: upload.kind, value }),
         parts: Some(u32::try_from(parts.len()).unwrap_or(u32::MAX)),
+        version: None,
+        tags: upload.tags,
     })
 }
 

@@ -7,9 +7,47 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::digest::{Algorithm, ChecksumKind};
+use super::version::VersionId;
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = u64;
+
+/// Tags: names with their values.
+pub type Tags = BTreeMap<String, String>;
+
+/// What a bucket does with the versions of its objects, once it was told to keep them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Versioning {
+    /// It keeps them.
+    Enabled,
+    /// It keeps those it has and makes no new ones.
+    Suspended,
+}
+
+/// What S3 keeps from being public, whatever its policies and ACLs say. What is not said is off.
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html>
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "they are four switches of AWS's")]
+pub struct PublicAccessBlock {
+    /// ACLs that would are refused.
+    pub block_public_acls: bool,
+    /// ACLs that would are taken for none.
+    pub ignore_public_acls: bool,
+    /// Bucket policies that would are refused.
+    pub block_public_policy: bool,
+    /// While the bucket's policy would, only its own account gets in.
+    pub restrict_public_buckets: bool,
+}
+
+impl PublicAccessBlock {
+    /// What a new bucket has.
+    pub const ALL: Self = Self {
+        block_public_acls: true,
+        ignore_public_acls: true,
+        block_public_policy: true,
+        restrict_public_buckets: true,
+    };
+}
 
 /// A bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +61,31 @@ pub struct Bucket {
     /// Its bucket policy, as it was handed in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
+    /// What it does with versions; `None` until it is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub versioning: Option<Versioning>,
+    /// Its tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: Tags,
+    /// Its public access block; buckets from before there was one have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_access_block: Option<PublicAccessBlock>,
+}
+
+impl Bucket {
+    /// A bucket of which nothing is set but the block of public access that AWS's new buckets have.
+    pub fn new(owner: impl Into<String>, region: impl Into<String>, created: Millis) -> Self {
+        let (owner, region) = (owner.into(), region.into());
+        Self {
+            owner,
+            region,
+            created,
+            policy: None,
+            versioning: None,
+            tags: Tags::new(),
+            public_access_block: Some(PublicAccessBlock::ALL),
+        }
+    }
 }
 
 /// The headers that a client stores with an object and gets back.
@@ -100,6 +163,42 @@ pub struct Object {
     /// Number of parts if it came from a multipart upload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts: Option<u32>,
+    /// Which version of its key it is; `None` for the null version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionId>,
+    /// Its tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: Tags,
+}
+
+/// A delete marker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marker {
+    /// Which version of its key it is; `None` for the null version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionId>,
+    /// When it was made.
+    pub modified: Millis,
+}
+
+/// A version of a key.
+#[expect(clippy::large_enum_variant, reason = "it is read, looked at and dropped, a few at a time")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Version {
+    /// An object.
+    Object(Object),
+    /// A delete marker.
+    Marker(Marker),
+}
+
+impl Version {
+    /// Its id; `None` for the null version.
+    pub fn id(&self) -> Option<VersionId> {
+        match self {
+            Self::Object(object) => object.version,
+            Self::Marker(marker) => marker.version,
+        }
+    }
 }
 
 /// One of the content files of an object made from parts.
@@ -124,6 +223,9 @@ pub struct Upload {
     /// What the object will carry.
     #[serde(default, skip_serializing_if = "Headers::is_empty")]
     pub headers: Headers,
+    /// The tags that the object will have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: Tags,
     /// The checksum of its parts and of the object.
     pub algorithm: Algorithm,
     /// How the object's checksum comes from those of the parts.

@@ -18,12 +18,14 @@ use serde::{Deserialize, Serialize};
 use super::blob::Freeze;
 use super::disk::{BlobId, Disk, OsDisk};
 use super::error::StoreError;
-use super::index::{self, BLOBS, BODIES, BUCKETS, OBJECTS, PARTS, Snapshot, UPLOADS};
-use super::record::{Bucket, Content, Hex128, Object, Part, Segment, Upload};
+use super::index::{self, BLOBS, BODIES, BUCKETS, NULLS, OBJECTS, PARTS, Snapshot, UPLOADS, VERSIONS};
+use super::record::{Bucket, Content, Hex128, Object, Part, Segment, Upload, Version};
+use super::version::{age_of, raise_rank};
 use super::{Census, Store, body_in, census_in, multipart};
 
-/// The form of the stream.
-const FORMAT: u64 = 1;
+/// The form of the stream. In the first one there were no versions.
+const FORMAT: u64 = 2;
+const FORMAT_WITHOUT_VERSIONS: u64 = 1;
 const CHUNK_BYTES: usize = 512 << 10;
 /// A record is at most this long: the list of 10,000 parts is the longest that is made.
 const MAX_RECORD_BYTES: u32 = 16 << 20;
@@ -55,6 +57,13 @@ enum Record {
         bucket: String,
         key: String,
         object: Object,
+    },
+    /// What is not current of a key's versions. The age of what has an id follows from that.
+    Version {
+        bucket: String,
+        key: String,
+        age: u64,
+        version: Version,
     },
     Upload {
         bucket: String,
@@ -133,6 +142,7 @@ impl Frozen {
             out.put(&Record::Begin { format: FORMAT })?;
             out.buckets()?;
             out.objects()?;
+            out.versions()?;
             out.uploads()?;
             let census = census_in(txn)?;
             out.put(&Record::End(census))?;
@@ -187,16 +197,35 @@ impl Export<'_> {
         for entry in self.txn.open_table(OBJECTS)?.iter()? {
             let (name, record) = entry?;
             let object: Object = serde_json::from_slice(record.value())?;
-            match object.content {
-                Content::Inline(number) => drop(self.body(number)?),
-                Content::Blob(blob) => self.file(blob, object.size)?,
-                Content::Parts(number) => {
-                    let segments: Vec<Segment> = serde_json::from_slice(&self.body(number)?)?;
-                    segments.iter().try_for_each(|segment| self.file(segment.blob, segment.size))?;
-                }
-            }
+            self.content(&object)?;
             let (bucket, key) = name.value();
             self.put(&Record::Object { bucket: bucket.to_owned(), key: key.to_owned(), object })?;
+        }
+        Ok(())
+    }
+
+    fn versions(&mut self) -> Result<(), StoreError> {
+        for entry in self.txn.open_table(VERSIONS)?.iter()? {
+            let (name, record) = entry?;
+            let version: Version = serde_json::from_slice(record.value())?;
+            if let Version::Object(object) = &version {
+                self.content(object)?;
+            }
+            let (bucket, key, age) = name.value();
+            let (bucket, key) = (bucket.to_owned(), key.to_owned());
+            self.put(&Record::Version { bucket, key, age, version })?;
+        }
+        Ok(())
+    }
+
+    fn content(&mut self, object: &Object) -> Result<(), StoreError> {
+        match object.content {
+            Content::Inline(number) => drop(self.body(number)?),
+            Content::Blob(blob) => self.file(blob, object.size)?,
+            Content::Parts(number) => {
+                let segments: Vec<Segment> = serde_json::from_slice(&self.body(number)?)?;
+                segments.iter().try_for_each(|segment| self.file(segment.blob, segment.size))?;
+            }
         }
         Ok(())
     }
@@ -253,7 +282,7 @@ impl Import<'_> {
     /// Reads everything into the index and returns what the stream says that there is.
     fn run(mut self, database: &Database) -> Result<Census, StoreError> {
         match self.next()? {
-            Record::Begin { format: FORMAT } => {}
+            Record::Begin { format: FORMAT | FORMAT_WITHOUT_VERSIONS } => {}
             Record::Begin { format } => {
                 return Err(StoreError::Failed(format!(
                     "the copy of what S3 holds has format `{format}`, this program reads `{FORMAT}`"
@@ -299,8 +328,12 @@ impl Import<'_> {
                 }
                 Record::Object { bucket, key, object } => {
                     check_content(txn, &object)?;
+                    object.version.map_or(Ok(()), |id| raise_rank(txn, id.rank()))?;
                     let record = serde_json::to_vec(&object)?;
                     txn.open_table(OBJECTS)?.insert((bucket.as_str(), key.as_str()), record.as_slice())?;
+                }
+                Record::Version { bucket, key, age, version } => {
+                    put_version(txn, (&bucket, &key, age), &version)?
                 }
                 Record::Upload { bucket, key, id, upload } => {
                     let record = serde_json::to_vec(&upload)?;
@@ -352,6 +385,24 @@ impl Import<'_> {
         }
         Ok(())
     }
+}
+
+fn put_version(
+    txn: &WriteTransaction,
+    (bucket, key, age): (&str, &str, u64),
+    version: &Version,
+) -> Result<(), StoreError> {
+    if let Version::Object(object) = version {
+        check_content(txn, object)?;
+    }
+    match version.id() {
+        Some(id) if age_of(id.rank()) != age => return Err(odd("a version is not where its id says")),
+        Some(_) => {}
+        None => drop(txn.open_table(NULLS)?.insert((bucket, key), age)?),
+    }
+    raise_rank(txn, u64::MAX - age)?;
+    txn.open_table(VERSIONS)?.insert((bucket, key, age), serde_json::to_vec(version)?.as_slice())?;
+    Ok(())
 }
 
 /// An object's content comes before the object.

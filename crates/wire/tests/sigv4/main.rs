@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod random;
+#[path = "../support/mod.rs"]
 mod support;
 
 use base64::Engine as _;
@@ -15,9 +17,10 @@ use postern_wire::sigv4::{
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
-const VECTORS: &str = include_str!("fixtures/sigv4.json");
+const VECTORS: &str = include_str!("../fixtures/sigv4.json");
 
-/// One request of the fixture, owned.
+/// One request, owned.
+#[derive(Clone)]
 struct Vector {
     name: String,
     service: String,
@@ -69,9 +72,14 @@ impl Vector {
     }
 
     fn verify(&self, secret: &SecretAccessKey) -> Result<Verified, SignatureError> {
+        self.verify_at(secret, now())
+    }
+
+    fn verify_at(&self, secret: &SecretAccessKey, now: Timestamp) -> Result<Verified, SignatureError> {
         let regions = [self.region.as_str()];
         let rules = Rules { service: &self.service, regions: &regions };
-        self.claim().verify(&self.parts(), Payload::Body(&self.body), &rules, secret, now())
+        let claim = parse(&self.parts())?.unwrap();
+        claim.verify(&self.parts(), Payload::Body(&self.body), &rules, secret, now)
     }
 
     fn signer(&self) -> Signer<'_> {
