@@ -214,21 +214,32 @@ impl Dirty {
 
     /// Gateways follow their connections, and tables the gateways whose routes are in them.
     fn follow_vpns(&mut self, old: &State, new: &State) {
-        self.vpn_gateways
-            .extend(changes::<_, VpnGateway>(&old.vpn_gateways, &new.vpn_gateways).map(|(id, _)| id));
+        // Those whose routes in tables are others than before.
+        let mut rerouted = BTreeSet::new();
+        for (id, change) in changes::<_, VpnGateway>(&old.vpn_gateways, &new.vpn_gateways) {
+            self.vpn_gateways.insert(id);
+            if change.old.map(|gateway| gateway.vpc) != change.new.map(|gateway| gateway.vpc) {
+                rerouted.insert(id);
+            }
+        }
         for (id, change) in changes::<_, VpnConnection>(&old.vpn_connections, &new.vpn_connections) {
             self.vpn_connections.insert(id);
-            self.vpn_gateways.extend(change.old.or(change.new).map(|connection| connection.vpn_gateway));
+            let gateway = change.old.or(change.new).map(|connection| connection.vpn_gateway);
+            self.vpn_gateways.extend(gateway);
+            if change.old.map(|connection| &connection.routes)
+                != change.new.map(|connection| &connection.routes)
+            {
+                rerouted.extend(gateway);
+            }
             if change.new.is_none() {
                 self.gone_links.extend(change.old.map(|connection| connection.link.port));
             }
         }
-        if self.vpn_gateways.is_empty() {
+        if rerouted.is_empty() {
             return;
         }
-        let follows = |table: &&Arc<RouteTable>| !table.propagating.is_disjoint(&self.vpn_gateways);
-        let tables: Vec<_> = new.route_tables.values().filter(follows).map(|table| table.id).collect();
-        self.tables.extend(tables);
+        let follows = |table: &&Arc<RouteTable>| !table.propagating.is_disjoint(&rerouted);
+        self.tables.extend(new.route_tables.values().filter(follows).map(|table| table.id));
     }
 
     /// Subnets follow their VPC's main table, tables its blocks.
