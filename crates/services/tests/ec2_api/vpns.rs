@@ -70,7 +70,7 @@ fn what_cannot_be_is_refused_by_name() {
         (
             "CreateVpnGateway",
             json!({ "Type": "ipsec.2" }),
-            "InvalidParameterValue: Value (ipsec.2) for parameter type is invalid.",
+            "InvalidParameterValue: Value (ipsec.2) for parameter Type is invalid.",
         ),
         (
             "CreateCustomerGateway",
