@@ -132,7 +132,9 @@ impl Stage<'_> {
     /// Makes the contenders that the benchmarks need.
     fn set_up(&mut self, chosen: &[Benchmark]) -> anyhow::Result<()> {
         if chosen.contains(&Benchmark::Paths) {
-            self.field = Some(Field::whole(self.host()?, &self.pinning, self.place)?);
+            let mut field = Field::whole(self.host()?, &self.pinning, self.place)?;
+            field.narrow(&self.options.only);
+            self.field = Some(field);
         } else if chosen.contains(&Benchmark::FirstPacket) {
             self.field = Some(Field::small(self.host()?, &self.pinning)?);
         }

@@ -67,11 +67,14 @@ pub struct Options {
     /// The processors to use: clients have the first, servers the second, what is in the middle all of them
     #[arg(long, value_delimiter = ',', default_values_t = [0, 1])]
     pub cpus: Vec<usize>,
+    /// Of the paths, measure only those with one of these in their names, beside the direct one
+    #[arg(long, value_delimiter = ',')]
+    pub only: Vec<String>,
     /// Write every figure of every round to this file
     #[arg(long)]
     pub json: Option<PathBuf>,
     /// Put the tables into this file, between its two marks; everything has to be measured for it
-    #[arg(long, conflicts_with = "names")]
+    #[arg(long, conflicts_with_all = ["names", "only"])]
     pub docs: Option<PathBuf>,
     /// The program to measure; the one beside this one if none is named
     #[arg(long)]

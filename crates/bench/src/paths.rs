@@ -121,6 +121,14 @@ impl Field {
         Self { contenders, region, _in_kernel: in_kernel, congestion, _haproxy: Some(haproxy) }.ready(pinning)
     }
 
+    /// Leaves out the paths that were not asked for: all whose names have none of these parts, but for the direct one.
+    pub fn narrow(&mut self, parts: &[String]) {
+        let is_asked_for = |name: &str| parts.iter().any(|part| name.contains(part.as_str()));
+        if !parts.is_empty() {
+            self.contenders.retain(|contender| contender.name == DIRECT || is_asked_for(contender.name));
+        }
+    }
+
     /// Waits until every path answers.
     fn ready(mut self, pinning: &Pinning) -> anyhow::Result<Self> {
         let mut ways: Vec<String> = Vec::new();

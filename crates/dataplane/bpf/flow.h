@@ -156,11 +156,12 @@ static always_inline int is_expired(struct flow_slot *flow, __u32 reverse, __u64
 }
 
 // Whether the generations in these slots are these.
-static always_inline int are_current(const __u32 *slots, const __u64 *values, __u32 count)
+static always_inline int are_current(const __u32 *slots, const __u64 *values, __u32 count, __u32 most)
 {
 	// The epoch was read before: it begins when all generations of a change are stored.
 	in_order();
-	for (__u32 i = 0; i < STAMPS; i++) {
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < most; i++) {
 		if (i >= count)
 			break;
 		__u64 *generation = at(&generations, slots[i]);

@@ -7,6 +7,8 @@ typedef unsigned short __u16;
 typedef unsigned int __u32;
 typedef unsigned long long __u64;
 
+#include "layout.h"
+
 #define always_inline inline __attribute__((always_inline))
 #define noinline static __attribute__((__noinline__))
 // What is called by this is verified once and by itself, whatever the callers know: functions that many ways lead through.
@@ -30,7 +32,8 @@ typedef unsigned long long __u64;
 // The beginning of the kernel's own; fields that are not used are named for the place that they take.
 struct __sk_buff {
 	__u32 len;
-	__u32 unused_a[4];
+	__u32 unused_a[3];
+	__u32 protocol;
 	__u32 vlan_present;
 	__u32 unused_b[4];
 	__u32 ifindex;
@@ -41,6 +44,7 @@ struct __sk_buff {
 	__u32 gso_size;
 };
 
+_Static_assert(__builtin_offsetof(struct __sk_buff, protocol) == 16, "as in linux/bpf.h");
 _Static_assert(__builtin_offsetof(struct __sk_buff, vlan_present) == 20, "as in linux/bpf.h");
 _Static_assert(__builtin_offsetof(struct __sk_buff, ifindex) == 40, "as in linux/bpf.h");
 _Static_assert(__builtin_offsetof(struct __sk_buff, data) == 76, "as in linux/bpf.h");
@@ -49,6 +53,7 @@ _Static_assert(__builtin_offsetof(struct __sk_buff, gso_size) == 176, "as in lin
 static void *(*const map_lookup_elem)(void *map, const void *key) = (void *)1;
 static __u32 (*const get_smp_processor_id)(void) = (void *)8;
 static long (*const l4_csum_replace)(struct __sk_buff *, __u32 at, __u64 from, __u64 to, __u64 flags) = (void *)11;
+static long (*const vlan_push)(struct __sk_buff *, __u16 protocol, __u16 tag) = (void *)18;
 static long (*const change_type)(struct __sk_buff *, __u32 type) = (void *)32;
 static long (*const redirect_peer)(__u32 interface, __u64 flags) = (void *)155;
 static __u64 (*const ktime_get_coarse_ns)(void) = (void *)160;
@@ -79,4 +84,18 @@ static always_inline void *end_of(struct __sk_buff *skb)
 static always_inline __u16 swap16(__u16 value)
 {
 	return __builtin_bswap16(value);
+}
+
+// Leaves a packet to user space. It goes up with a tag, and so to a socket of its own protocol: one that was bound to IPv4 on
+// this interface would be given every packet that is redirected from here too, and a copy be made for it to refuse.
+//
+// The first tag goes into the frame when the second one comes, and the second one is the frame's no more when a socket gets
+// it: its number is nobody's.
+static always_inline int hand_to_user_space(struct __sk_buff *skb)
+{
+	if (skb->protocol != swap16(ETHERNET_IPV4))
+		return TCX_PASS;
+	if (vlan_push(skb, swap16(ETHERNET_HANDED_UP), 1) || vlan_push(skb, swap16(ETHERNET_HANDED_UP), 1))
+		return TCX_DROP;
+	return TCX_PASS;
 }

@@ -5,6 +5,7 @@
 #define INTERFACES 65536u
 #define ADDRESSES 8u
 #define STAMPS 16u
+#define TEMPLATE_STAMPS 48u
 #define GENERATIONS 262144u
 #define GATEWAYS 1024u
 #define SLOTS 8u
@@ -32,6 +33,7 @@
 #define ETHERNET_BYTES 14u
 #define ETHERNET_IPV4 2048u
 #define ETHERNET_ARP 2054u
+#define ETHERNET_HANDED_UP 34984u
 #define IPV4_BYTES 20u
 #define UDP_BYTES 8u
 #define ICMP_BYTES 8u
@@ -222,10 +224,10 @@ struct template_slot {
 	__u64 refused;
 	__u32 stand_in_users[8];
 	__u32 spare_four[8];
-	__u32 slots[16];
-	__u64 generations[16];
+	__u32 slots[48];
+	__u64 generations[48];
 };
-_Static_assert(sizeof(struct template_slot) == 448, "template_slot");
+_Static_assert(sizeof(struct template_slot) == 832, "template_slot");
 _Static_assert(__builtin_offsetof(struct template_slot, key) == 0, "template_slot.key");
 _Static_assert(__builtin_offsetof(struct template_slot, life) == 44, "template_slot.life");
 _Static_assert(__builtin_offsetof(struct template_slot, source_mask) == 48, "template_slot.source_mask");
@@ -253,7 +255,7 @@ _Static_assert(__builtin_offsetof(struct template_slot, refused) == 184, "templa
 _Static_assert(__builtin_offsetof(struct template_slot, stand_in_users) == 192, "template_slot.stand_in_users");
 _Static_assert(__builtin_offsetof(struct template_slot, spare_four) == 224, "template_slot.spare_four");
 _Static_assert(__builtin_offsetof(struct template_slot, slots) == 256, "template_slot.slots");
-_Static_assert(__builtin_offsetof(struct template_slot, generations) == 320, "template_slot.generations");
+_Static_assert(__builtin_offsetof(struct template_slot, generations) == 448, "template_slot.generations");
 
 struct place_ring {
 	__u32 head;

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "kernel.h"
-#include "layout.h"
 
 #define array_map(name, kind, entries)                                                                                 \
 	struct {                                                                                                           \

@@ -1,8 +1,8 @@
 // The forwarder's actions in the kernel: packets of flows that are known and still hold are rewritten and handed to
 // whoever they are for, without a way through user space; and flows are made of templates that still hold.
 //
-// What the program does not know it does not judge: it lets the packet pass, and so up to the port's packet socket,
-// whose reader (`step`) decides. It keeps that to a rate for each port. Frames that no packet socket would get (neither
+// What the program does not know it does not judge: it lets the packet pass, tagged, and so up to the port's packet socket for
+// those, whose reader (`step`) decides. It keeps that to a rate for each port. Frames that no packet socket would get (neither
 // IPv4 nor ARP, or tagged) are dropped and counted here, since they are dropped there too.
 //
 // INVARIANT: a packet leaves here as `step` would send it, byte for byte, and counts as it would count.
@@ -31,10 +31,15 @@ noinline int hand_up(struct __sk_buff *skb, struct settings *settings, struct po
 	struct port_live *live = at(&port_lives, number & PORT_PLACE_MASK);
 	__u64 now = ktime_get_coarse_ns() + load(settings->clock_offset);
 
-	if (!live || load(port->known) & UNBOUNDED || may(settings, live, rate == CONTROL ? CONTROL : HANDED_UP, now))
-		return TCX_PASS;
-	tally_drop(skb, number, DROP_RATE_LIMITED);
-	return TCX_DROP;
+	if (live && !(load(port->known) & UNBOUNDED) &&
+	    !may(settings, live, rate == CONTROL ? CONTROL : HANDED_UP, now)) {
+		tally_drop(skb, number, DROP_RATE_LIMITED);
+		return TCX_DROP;
+	}
+	int outcome = hand_to_user_space(skb);
+	if (unlikely(outcome == TCX_DROP))
+		tally_drop(skb, number, DROP_SEND_FAILED);
+	return outcome;
 }
 
 // Whether a packet that begins a conversation is of a flow that is over, or of one that goes on. Less than zero where the
@@ -82,7 +87,7 @@ static always_inline int carry(struct __sk_buff *skb, struct settings *settings,
 	struct flow_slot *flow = match.flow;
 	__u64 epoch = load(settings->epoch);
 	int found_to_hold = load(flow->live.epoch) == epoch;
-	if (unlikely(!found_to_hold) && !are_current(flow->slots, flow->generations, flow->stamps))
+	if (unlikely(!found_to_hold) && !are_current(flow->slots, flow->generations, flow->stamps, STAMPS))
 		return TCX_PASS;
 	const struct flow_key *back = match.reverse ? &flow->forward : &flow->reverse;
 	__u32 exit_number = load(back->port);
@@ -110,16 +115,16 @@ section("classifier") int postern(struct __sk_buff *skb)
 	struct packet packet = {};
 
 	if (!settings_now || !place || frame + ETHERNET_BYTES > (const __u8 *)end)
-		return TCX_PASS;
+		return hand_to_user_space(skb);
 	struct port_slot *port = at(&ports, load(*place) - 1);
 	if (!port)
-		return TCX_PASS;
+		return hand_to_user_space(skb);
 	packet.port = port;
 	packet.entry = load(port->number);
 	packet.revision = load(settings_now->revision);
 	packet.rate = HANDED_UP;
 	if (load(port->interface) != skb->ifindex)
-		return TCX_PASS;
+		return hand_to_user_space(skb);
 	__u16 kind = *(__u16 *)(frame + 12);
 	if (unlikely(skb->vlan_present || (kind != swap16(ETHERNET_IPV4) && kind != swap16(ETHERNET_ARP))))
 		return drop_foreign(skb, port, frame);

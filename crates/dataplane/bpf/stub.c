@@ -35,7 +35,7 @@ section("classifier") int stub(struct __sk_buff *skb)
 {
 	tail_call(skb, &slot, 0);
 	// Nothing is in the slot: up to the port's packet socket.
-	return TCX_PASS;
+	return hand_to_user_space(skb);
 }
 
 char license_name[] section("license") = "Apache-2.0";

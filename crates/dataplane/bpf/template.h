@@ -55,7 +55,7 @@ static always_inline int holds(struct template_slot *template, __u64 epoch, __u6
 	if (*life & 1)
 		return 0;
 	if (load(template->epoch) != epoch) {
-		if (!are_current(template->slots, template->generations, template->stamps))
+		if (!are_current(template->slots, template->generations, template->stamps, TEMPLATE_STAMPS))
 			return 0;
 		store(template->epoch, epoch);
 	}

@@ -164,6 +164,26 @@ impl Upstream {
         Some(addresses.collect())
     }
 
+    /// What the TXT records of a name say, each as one text; none where no server could tell. A name that is not there
+    /// says nothing.
+    pub async fn texts(&self, name: &str) -> Option<Vec<String>> {
+        let mut name = Name::from_ascii(name).ok()?;
+        name.set_fqdn(true);
+        let mut query = Message::query();
+        query.add_query(Query::query(name, RecordType::TXT));
+        let further = Further { query, room: u16::MAX };
+        let heard = self.ask(&further).await?;
+        if !matches!(heard.code, ResponseCode::NoError | ResponseCode::NXDomain) {
+            return None;
+        }
+        let answers = Message::from_bytes(&further.reply(heard)?).ok()?.answers;
+        let texts = answers.iter().filter_map(|record| match &record.data {
+            RData::TXT(text) => String::from_utf8(text.txt_data.concat()).ok(),
+            _ => None,
+        });
+        Some(texts.collect())
+    }
+
     /// Asks one server after the other; none where none of them gave an answer that is one.
     pub(crate) async fn ask(&self, further: &Further) -> Option<Heard> {
         let deadline = tokio::time::Instant::now() + PATIENCE;

@@ -43,6 +43,12 @@ pub trait QueryService: Send + Sync {
         false
     }
 
+    /// Whether this can be asked for without a signature, as by a URL that was sent to somebody. Who asks so is nobody.
+    fn serves_unsigned(&self, operation: &str) -> bool {
+        let _ = operation;
+        false
+    }
+
     /// Whether AWS lets every authenticated caller do this, whatever policies say.
     fn needs_no_permission(&self, operation: &str) -> bool {
         let _ = operation;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use crate::connection_notification::ConnectionNotificationAction;
 use crate::elb::ElbAction;
 use crate::endpoint::{EndpointChange, NewGatewayEndpoint, NewInterfaceEndpoint};
 use crate::endpoint_service::EndpointServiceAction;
@@ -22,6 +23,7 @@ use crate::prefix_list::{NewPrefixList, PrefixListChange};
 use crate::quota::Quota;
 use crate::route::{RouteDestination, RouteTargetChoice};
 use crate::security_group::{NewRule, RuleChoice};
+use crate::sns::SnsAction;
 use crate::state::{Resource, State};
 use crate::tag::{self, TagSet};
 use crate::txn::{Admission, Txn};
@@ -78,6 +80,8 @@ pub enum Action {
     Iam(IamAction),
     Elb(ElbAction),
     EndpointService(EndpointServiceAction),
+    ConnectionNotification(ConnectionNotificationAction),
+    Sns(SnsAction),
     Peering(PeeringAction),
     Vpn(VpnAction),
     /// All of these in this order, or none of them: what one request changes at several places.
@@ -426,10 +430,10 @@ fn batch(txn: &mut Txn, actions: Vec<Action>, seed: u64) -> Result<(), ModelErro
 
 fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> {
     use crate::{
-        account, default_vpc, elb, endpoint, endpoint_service, gateway, iam, instance, interface,
-        network_acl, peering, prefix_list,
+        account, connection_notification, default_vpc, elb, endpoint, endpoint_service, gateway, iam,
+        instance, interface, network_acl, peering, prefix_list,
     };
-    use crate::{quota, route, security_group, subnet, vpc, vpn};
+    use crate::{quota, route, security_group, sns, subnet, vpc, vpn};
     match action {
         Action::CreateAccount { name, root_key } => {
             account::create(txn, name, root_key.map(|(id, s)| (id, s.0)))
@@ -439,6 +443,8 @@ fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> 
         Action::Iam(action) => iam::apply(txn, action),
         Action::Elb(action) => elb::apply(txn, action),
         Action::EndpointService(action) => endpoint_service::apply(txn, action),
+        Action::ConnectionNotification(action) => connection_notification::apply(txn, action),
+        Action::Sns(action) => sns::apply(txn, action),
         Action::Peering(action) => peering::apply(txn, action),
         Action::Vpn(action) => vpn::apply(txn, action),
         Action::Batch(actions) => batch(txn, actions, seed),
@@ -613,6 +619,7 @@ fn edit_tags(
         }
         ResourceId::VpcEndpoint(id) => edit::<crate::endpoint::VpcEndpoint>(txn, id, change),
         ResourceId::EndpointService(id) => edit::<crate::endpoint_service::EndpointService>(txn, id, change),
+        ResourceId::ConnectionNotification(id) => Err(ModelError::NotFound(id.into())),
         ResourceId::LoadBalancer(id) => edit::<crate::elb::LoadBalancer>(txn, id, change),
         ResourceId::Listener(id) => edit::<crate::elb::Listener>(txn, id, change),
         ResourceId::TargetGroup(id) => edit::<crate::elb::TargetGroup>(txn, id, change),

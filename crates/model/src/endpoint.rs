@@ -18,6 +18,7 @@ pub use interface::{
 pub(crate) use interface::{create as create_interface, holds_group};
 pub use names::EndpointDns;
 
+use crate::connection_notification::{Notified, forget_about};
 use crate::error::ModelError;
 use crate::id::*;
 use crate::quota::Quota;
@@ -359,7 +360,10 @@ pub(crate) fn gone(txn: &mut Txn, id: VpcEndpointId) -> Result<(), ModelError> {
 /// A deleted endpoint is no longer shown.
 pub(crate) fn forget(txn: &mut Txn, id: VpcEndpointId) -> Result<(), ModelError> {
     match txn.get::<VpcEndpoint>(id)?.state {
-        EndpointState::Deleted => txn.remove::<VpcEndpoint>(id).map(|_| ()),
+        EndpointState::Deleted => {
+            forget_about(txn, Notified::Endpoint(id));
+            txn.remove::<VpcEndpoint>(id).map(|_| ())
+        }
         state => Err(ModelError::WrongState {
             resource: id.into(),
             state: state.name(),

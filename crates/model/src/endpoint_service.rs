@@ -8,6 +8,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
+use crate::connection_notification::{Notified, forget_about};
 use crate::elb::LoadBalancer;
 use crate::endpoint::{EndpointKind, EndpointState, Service, VpcEndpoint};
 use crate::error::ModelError;
@@ -136,7 +137,7 @@ impl PrivateDnsName {
 /// Whether a private name was seen to be its owner's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PrivateDnsState {
-    /// Nobody has looked, or a look is under way.
+    /// Nobody has looked, or the first look is under way.
     PendingVerification,
     /// It was.
     Verified,
@@ -425,6 +426,7 @@ fn delete(txn: &mut Txn, id: EndpointServiceId) -> Result<(), ModelError> {
     if is_connected(txn, &service) {
         return Err(ModelError::ServiceConnected(id));
     }
+    forget_about(txn, Notified::Service(id));
     txn.remove::<EndpointService>(id).map(|_| ())
 }
 
@@ -497,7 +499,10 @@ fn start_verification(txn: &mut Txn, id: EndpointServiceId) -> Result<(), ModelE
     }
     txn.update::<EndpointService>(id, |service| {
         if let Some(private) = &mut service.private_dns {
-            private.state = PrivateDnsState::PendingVerification;
+            // Who has the name keeps it until a look finds otherwise: consumers use it meanwhile.
+            if private.state != PrivateDnsState::Verified {
+                private.state = PrivateDnsState::PendingVerification;
+            }
             private.look = true;
         }
     })

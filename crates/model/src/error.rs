@@ -153,7 +153,7 @@ pub enum ModelError {
     #[error("`{endpoint}` needs a security group")]
     EndpointWithoutGroup { endpoint: VpcEndpointId },
     #[error("`{service}` has no private name")]
-    NoPrivateName { service: String },
+    NoPrivateName { service: String, unverified: bool },
     #[error("private names need both DNS attributes of `{vpc}`")]
     PrivateDnsAttributes { vpc: VpcId },
     #[error("`{name}` leads to another endpoint in `{vpc}` already")]
@@ -178,6 +178,16 @@ pub enum ModelError {
     NoPrivateDnsName(EndpointServiceId),
     #[error("`{0}` is not a principal that can be allowed")]
     Principal(String),
+    #[error("a connection notification needs an event")]
+    NoConnectionEvents,
+    #[error("there is no topic `{0}`")]
+    TopicNotFound(String),
+    #[error("`{0}` is not a name for a topic")]
+    TopicName(String),
+    #[error("topic `{0}` is there already, and is another one than this")]
+    TopicDiffers(String),
+    #[error("there is no subscription `{0}`")]
+    SubscriptionNotFound(String),
     #[error("`{name}` is not a name for a {kind}")]
     BalancingName { kind: &'static str, name: String },
     #[error("a {kind} named `{name}` is there already")]

@@ -13,6 +13,6 @@ pub enum Event {
     Changed(ResourceId),
     /// A resource is gone.
     Deleted(ResourceId),
-    /// An account, or one of its identities, changed. These have names rather than resource ids.
+    /// An account, one of its identities, or a topic, changed. These have names rather than resource ids.
     IdentityChanged,
 }

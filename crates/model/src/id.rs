@@ -123,6 +123,8 @@ ids! {
     EndpointServiceId = "vpce-svc";
     /// A principal's permission to have endpoints to a service.
     ServicePermissionId = "vpce-svc-perm";
+    /// What a topic is told of the connections of an endpoint or a service.
+    ConnectionNotificationId = "vpce-nfn";
     /// A network load balancer. AWS shows its number in ARNs alone.
     LoadBalancerId = "net";
     /// A listener of a load balancer. AWS shows its number in ARNs alone.
@@ -294,6 +296,7 @@ resource_ids! {
     PrefixList(PrefixListId),
     VpcEndpoint(VpcEndpointId),
     EndpointService(EndpointServiceId),
+    ConnectionNotification(ConnectionNotificationId),
     LoadBalancer(LoadBalancerId),
     Listener(ListenerId),
     TargetGroup(TargetGroupId),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::connection_notification::Notified;
 use crate::elb::{LoadBalancerZone, TargetId, TargetType};
 use crate::endpoint::EndpointKind;
 use crate::gateway::NatGateway;
@@ -9,6 +10,7 @@ use crate::id::*;
 use crate::interface::InterfaceKind;
 use crate::route::{RouteDestination, RouteTarget};
 use crate::security_group::Peer;
+use crate::sns::topic_arn;
 use crate::state::State;
 use crate::vpc::overlap;
 
@@ -48,6 +50,8 @@ const INVARIANTS: &[(&str, Check)] = &[
     ("targets of kinds that fit their groups are there", targets),
     ("an endpoint service has a load balancer of its owner's", endpoint_services),
     ("a virtual private gateway serves one VPC and a VPC has one, and VPNs have both ends", vpns),
+    ("a connection notification is about something of its owner's, and tells something", notifications),
+    ("a topic is where its ARN says", topics),
     ("VPCs that are peered are there, do not overlap, and are so once", peerings),
     ("a user is in groups, and limited by policies, that are there", identities),
 ];
@@ -295,6 +299,25 @@ fn vpns(state: &State) -> Vec<String> {
         }
     }
     broken
+}
+
+fn notifications(state: &State) -> Vec<String> {
+    let broken = state.connection_notifications.values().filter(|found| {
+        let there = match found.about {
+            Notified::Service(id) => state.endpoint_services.get(&id).is_some_and(|x| x.owner == found.owner),
+            Notified::Endpoint(id) => state.vpc_endpoints.get(&id).is_some_and(|x| x.owner == found.owner),
+        };
+        !there || found.events.is_empty()
+    });
+    broken.map(|found| found.id.to_string()).collect()
+}
+
+fn topics(state: &State) -> Vec<String> {
+    let broken = state.topics.iter().filter(|(arn, topic)| {
+        let known = state.accounts.contains_key(&topic.owner);
+        **arn != topic.arn || topic.arn != topic_arn(state, topic.owner, topic.name()) || !known
+    });
+    broken.map(|(arn, _)| arn.clone()).collect()
 }
 
 fn peerings(state: &State) -> Vec<String> {

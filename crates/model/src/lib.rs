@@ -13,6 +13,7 @@
 
 pub mod account;
 pub mod command;
+pub mod connection_notification;
 pub mod default_vpc;
 pub mod elb;
 pub mod endpoint;
@@ -33,6 +34,7 @@ pub mod prefix_list;
 pub mod quota;
 pub mod route;
 pub mod security_group;
+pub mod sns;
 pub mod state;
 pub mod subnet;
 pub mod tag;

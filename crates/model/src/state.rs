@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::Account;
 use crate::command::TokenRecord;
+use crate::connection_notification::ConnectionNotification;
 use crate::elb::{Listener, LoadBalancer, TargetGroup};
 use crate::endpoint::{Service, VpcEndpoint};
 use crate::endpoint_service::EndpointService;
@@ -23,6 +24,7 @@ use crate::prefix_list::PrefixList;
 use crate::quota::Quotas;
 use crate::route::RouteTable;
 use crate::security_group::SecurityGroup;
+use crate::sns::Topic;
 use crate::subnet::Subnet;
 use crate::vpc::{DhcpOptions, Vpc};
 use crate::vpn::{CustomerGateway, VpnConnection, VpnGateway};
@@ -124,6 +126,11 @@ pub struct State {
     #[serde(default)]
     pub endpoint_services: OrdMap<EndpointServiceId, Arc<EndpointService>>,
     #[serde(default)]
+    pub connection_notifications: OrdMap<ConnectionNotificationId, Arc<ConnectionNotification>>,
+    /// By ARN.
+    #[serde(default)]
+    pub topics: OrdMap<String, Arc<Topic>>,
+    #[serde(default)]
     pub load_balancers: OrdMap<LoadBalancerId, Arc<LoadBalancer>>,
     #[serde(default)]
     pub listeners: OrdMap<ListenerId, Arc<Listener>>,
@@ -192,6 +199,7 @@ resources! {
     NetworkAcl(NetworkAclId) in network_acls;
     VpcEndpoint(VpcEndpointId) in vpc_endpoints;
     EndpointService(EndpointServiceId) in endpoint_services;
+    ConnectionNotification(ConnectionNotificationId) in connection_notifications;
     LoadBalancer(LoadBalancerId) in load_balancers;
     Listener(ListenerId) in listeners;
     TargetGroup(TargetGroupId) in target_groups;
@@ -272,6 +280,8 @@ impl State {
             services,
             vpc_endpoints: OrdMap::new(),
             endpoint_services: OrdMap::new(),
+            connection_notifications: OrdMap::new(),
+            topics: OrdMap::new(),
             load_balancers: OrdMap::new(),
             listeners: OrdMap::new(),
             target_groups: OrdMap::new(),

@@ -177,6 +177,7 @@ fn lost_answer(flow: &Flow, by: Option<ResourceId>) -> (String, String) {
             | ResourceId::NetworkAcl(_)
             | ResourceId::PrefixList(_)
             | ResourceId::EndpointService(_)
+            | ResourceId::ConnectionNotification(_)
             | ResourceId::LoadBalancer(_)
             | ResourceId::Listener(_)
             | ResourceId::TargetGroup(_)

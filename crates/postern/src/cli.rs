@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use postern_model::IpNet;
 use postern_path::LinkName;
 
 /// The heading of what every command takes.
@@ -141,6 +142,19 @@ pub struct UpArgs {
     /// that are not the region's. Without it, nothing leaves the region.
     #[arg(long, value_name = "IFACE")]
     pub uplink: Option<LinkName>,
+    /// Let SNS post messages to http and https endpoints at addresses in this block, over the host's network: 127.0.0.0/8
+    /// for programs on this machine. May be given several times. Without it, nobody can be subscribed.
+    #[arg(long, value_name = "BLOCK")]
+    pub sns_to: Vec<IpNet>,
+    /// Ask this server for the TXT records that show whose domain the private name of an endpoint service is in. May be
+    /// given several times.
+    ///
+    /// Default: the host's resolvers where there is an --uplink; without one no name can be verified.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub verify_dns: Vec<SocketAddr>,
+    /// After how many seconds a name that was verified is looked for again. One that is there no more is not its owner's.
+    #[arg(long, default_value = "3600", value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub verify_dns_again: u32,
     /// Folder with programs that instances should have on their PATH (`bin` in it), shown read-only.
     #[arg(long, env = "POSTERN_TOOLS", value_name = "DIR")]
     pub tools: Option<PathBuf>,

@@ -71,6 +71,21 @@ impl RegionTarget {
         end.with(&mut stdout, &mut stderr)
     }
 
+    /// Makes an account that is not there yet. No API does that here, and a lab may need several.
+    fn ensure_account(&self, account: &str) -> anyhow::Result<()> {
+        let control = self.client.control()?;
+        match control.ask(&Request::ListAccounts, &[])? {
+            Reply::Accounts(accounts) if accounts.iter().any(|known| known.id == account) => return Ok(()),
+            Reply::Accounts(_) => {}
+            other => bail!("the region gave an answer to another question: {other:?}"),
+        }
+        let create = Request::CreateAccount { name: "lab".to_owned(), id: Some(account.to_owned()) };
+        match control.ask(&create, &[])? {
+            Reply::Key(_) => Ok(()),
+            other => bail!("the region gave an answer to another question: {other:?}"),
+        }
+    }
+
     fn run_here(&self, program: &Started<'_>) -> anyhow::Result<Ran> {
         let (name, arguments) = program.argv.split_first().context("no program is named")?;
         let (mut stdout, mut stderr) = (temporary()?, temporary()?);
@@ -180,6 +195,7 @@ impl Target for &RegionTarget {
         parameters: &Value,
     ) -> Result<Value, CallError> {
         let transport = |error: anyhow::Error| CallError::Transport(said(&error));
+        account.map_or(Ok(()), |account| self.ensure_account(account)).map_err(transport)?;
         self.client
             .call(account, service, operation, parameters)
             .map_err(transport)?

@@ -9,4 +9,5 @@ pub mod iam;
 pub mod imds;
 pub mod s3;
 pub mod s3_gate;
+pub mod sns;
 pub mod sts;

@@ -144,6 +144,13 @@ impl Encoder {
     fn value(&self, kind: Kind, json: &Json, path: &str) -> Result<Value, EncodeError> {
         let (value, expected) = match kind {
             Kind::Structure(shape) => return Ok(Value::Structure(self.structure(shape, json, path)?)),
+            // A map's entries are a list on the wire, and an object in AWS's JSON.
+            Kind::List(list) if list.query_item == "entry" && json.is_object() => {
+                let entry =
+                    |(key, value): (&String, &Json)| serde_json::json!({ "Key": key, "Value": value });
+                let entries = json.as_object().into_iter().flatten().map(entry).collect();
+                return self.value(kind, &Json::Array(entries), path);
+            }
             Kind::List(list) => {
                 let items = json.as_array().ok_or_else(|| self.malformed(path, "a list"))?;
                 let item =

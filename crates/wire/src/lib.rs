@@ -4,7 +4,7 @@
 //! crate. Everything that comes from outside is bounded ([`query::Limits`]) and refused by name where it is not
 //! understood: a parameter that no shape has is an error, never ignored.
 //!
-//! - [`ec2`], [`elbv2`], [`iam`], [`sts`]: generated structs, one row per member, each with the table of its service.
+//! - [`ec2`], [`elbv2`], [`iam`], [`sns`], [`sts`]: generated structs, one row per member, each with the table of its service.
 //! - [`query`]: a form to a request, and back.
 //! - [`xml`]: a response to a document, and back.
 //! - [`client`]: both protocols from and to JSON with AWS's own names, for programs that call the API.
@@ -26,7 +26,7 @@ pub mod value;
 pub mod xml;
 
 pub use error::AwsError;
-pub use generated::{BOTOCORE_VERSION, SERVICES, ec2, elbv2, iam, sts};
+pub use generated::{BOTOCORE_VERSION, SERVICES, ec2, elbv2, iam, sns, sts};
 pub use operation::Operation;
 pub use sensitive::{Blob, Sensitive};
 pub use timestamp::Timestamp;

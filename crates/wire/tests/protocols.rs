@@ -10,7 +10,7 @@ use postern_wire::error::ErrorStyle;
 use postern_wire::query::{self, DecodeError, Form};
 use postern_wire::shape::{Kind, Service, StructureShape};
 use postern_wire::value::{Fields, Value};
-use postern_wire::{AwsError, SERVICES, Timestamp, client, ec2, elbv2, iam, sts, xml};
+use postern_wire::{AwsError, SERVICES, Timestamp, client, ec2, elbv2, iam, sns, sts, xml};
 use serde_json::{Value as Json, json};
 
 fn service(name: &str) -> &'static Service {
@@ -31,6 +31,7 @@ fn through_the_struct(service: &Service, form: &Form) -> Result<Form, DecodeErro
         "ec2" => ec2::Request::decode(form).map(ec2::Request::encode),
         "elasticloadbalancing" => elbv2::Request::decode(form).map(elbv2::Request::encode),
         "iam" => iam::Request::decode(form).map(iam::Request::encode),
+        "sns" => sns::Request::decode(form).map(sns::Request::encode),
         "sts" => sts::Request::decode(form).map(sts::Request::encode),
         other => panic!("`{other}` is not in the test"),
     }

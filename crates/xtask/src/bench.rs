@@ -27,6 +27,9 @@ pub struct Options {
     /// The processors to use, such as `0,1`: the first for clients, the second for servers
     #[arg(long)]
     cpus: Option<String>,
+    /// Of the paths, measure only those with one of these in their names, such as `kernel,nftables`
+    #[arg(long)]
+    only: Option<String>,
     /// Write every figure of every round to this file
     #[arg(long)]
     json: Option<PathBuf>,
@@ -45,6 +48,7 @@ impl Options {
         add("rounds", self.rounds.map(|rounds| rounds.to_string()));
         add("seconds", self.seconds.map(|seconds| seconds.to_string()));
         add("cpus", self.cpus.clone());
+        add("only", self.only.clone());
         let json = self.json.as_ref().map(std::path::absolute).transpose()?;
         add("json", json.map(|json| json.display().to_string()));
         let document = self.write_docs.then(|| workspace.root().join(DOCUMENT));

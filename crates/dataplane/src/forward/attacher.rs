@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::link::stand_before;
 use super::port::Owner;
 use crate::host::{Frames, PacketSocket};
 use crate::kernel::{Attachment, KernelProgram};
@@ -110,7 +111,7 @@ fn wait_for_quiet<T>(inbox: &Receiver<Waiting<T>>, waiting: &mut VecDeque<Waitin
 
 fn attach(program: &KernelProgram, port: Port, tell: &impl Fn(Owner, u32, Option<Attachment>)) {
     let (owner, mut socket) = port;
-    let attachment = match program.attach(&socket) {
+    let attachment = match stand_before(program, &mut socket) {
         Ok(attachment) => Some(attachment),
         Err(reason) => {
             // Most likely the port is gone.

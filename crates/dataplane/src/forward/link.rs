@@ -12,10 +12,41 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
 use super::key::PortNumber;
 use crate::host::{Frames, PacketSocket};
-use crate::kernel::{Attachment, KernelProgram};
+use crate::kernel::{Attachment, KernelError, KernelProgram};
 
-/// Beside a port's number: it is about the port's socket for ARP.
-pub(super) const ARP_EVENT: u64 = 1 << 32;
+/// Which of a port's sockets it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// The one that frames go out by, and come in by where no program stands.
+    Main,
+    /// For ARP, where the program stands.
+    Arp,
+    /// For what the program hands up.
+    HandedUp,
+}
+
+impl Lane {
+    /// What is beside the port's number in an event.
+    const fn mark(self) -> u64 {
+        match self {
+            Self::Main => 0,
+            Self::Arp => 1 << 32,
+            Self::HandedUp => 1 << 33,
+        }
+    }
+
+    /// The one that an event is about.
+    pub const fn of_event(data: u64) -> Self {
+        if data & Self::Arp.mark() != 0 {
+            Self::Arp
+        } else if data & Self::HandedUp.mark() != 0 {
+            Self::HandedUp
+        } else {
+            Self::Main
+        }
+    }
+}
+
 /// Ends that are closed at the same time. They wait for the same thing, so that many take as long as one.
 const CLOSED_AT_ONCE: usize = 64;
 
@@ -27,10 +58,13 @@ pub(super) struct End {
 }
 
 /// The kernel program on a port. What it takes must not reach the port's socket too, so that one comes after it, for
-/// IPv4 only; ARP then needs a socket of its own.
+/// IPv4 only, and for nothing once the program stands there: the kernel makes a copy of every packet that is redirected from
+/// an interface for each socket that is bound to the packet's protocol there, if only to be refused. So what the program
+/// hands up is of a protocol of its own, with a socket of its own, and so is ARP.
 #[derive(Debug)]
 pub(super) struct InKernel {
     arp: PacketSocket,
+    handed_up: PacketSocket,
     /// None until it stands there: the forwarder carries all packets that long.
     program: Option<Attachment>,
 }
@@ -41,7 +75,7 @@ impl End {
     pub fn prepare(socket: PacketSocket, program: Option<&KernelProgram>) -> Self {
         let mut end = Self::prepare_behind(socket, program);
         if let (Some(program), Some(in_kernel)) = (program, &mut end.in_kernel) {
-            match program.attach(&end.socket) {
+            match stand_before(program, &mut end.socket) {
                 Ok(attachment) => in_kernel.program = Some(attachment),
                 Err(reason) => {
                     tracing::warn!(%reason, "a port is served by the forwarder alone");
@@ -100,18 +134,20 @@ impl End {
         }
     }
 
-    /// The one of its sockets that an event is about.
-    pub fn socket(&self, arp: bool) -> &PacketSocket {
-        match &self.in_kernel {
-            Some(in_kernel) if arp => &in_kernel.arp,
-            Some(_) | None => &self.socket,
+    /// One of its sockets, if it has that.
+    pub fn socket(&self, lane: Lane) -> Option<&PacketSocket> {
+        match lane {
+            Lane::Main => Some(&self.socket),
+            Lane::Arp => self.in_kernel.as_ref().map(|in_kernel| &in_kernel.arp),
+            Lane::HandedUp => self.in_kernel.as_ref().map(|in_kernel| &in_kernel.handed_up),
         }
     }
 
-    /// All of its sockets, with what events about each say beside the port's number.
-    pub fn sockets(&self) -> impl Iterator<Item = (&PacketSocket, u64)> {
-        let arp = self.in_kernel.as_ref().map(|in_kernel| (&in_kernel.arp, ARP_EVENT));
-        [Some((&self.socket, 0)), arp].into_iter().flatten()
+    /// All of its sockets.
+    pub fn sockets(&self) -> impl Iterator<Item = (Lane, &PacketSocket)> {
+        [Lane::Main, Lane::Arp, Lane::HandedUp]
+            .into_iter()
+            .filter_map(|lane| Some((lane, self.socket(lane)?)))
     }
 
     /// What is pinned of the program on the port stays there.
@@ -123,23 +159,23 @@ impl End {
 
     /// Lets frames wake whoever waits.
     pub fn watch(&self, epoll: &Epoll, number: PortNumber) -> io::Result<()> {
-        for (socket, mark) in self.sockets() {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(number.0) | mark);
+        for (lane, socket) in self.sockets() {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(number.0) | lane.mark());
             epoll.add(socket, event)?;
         }
         Ok(())
     }
 
-    /// ARP wakes nobody by a socket of its own any more.
-    pub fn unwatch_arp(&self, epoll: &Epoll) {
-        if let Some(in_kernel) = &self.in_kernel {
-            let _ = epoll.delete(&in_kernel.arp);
+    /// Sockets beside the main one wake nobody any more.
+    pub fn unwatch_others(&self, epoll: &Epoll) {
+        for (_, socket) in self.sockets().filter(|(lane, _)| *lane != Lane::Main) {
+            let _ = epoll.delete(socket);
         }
     }
 
     /// Frames wake nobody any more.
     pub fn unwatch(&self, epoll: &Epoll) {
-        for (socket, _) in self.sockets() {
+        for (_, socket) in self.sockets() {
             // One that was never watched, or whose interface is gone.
             let _ = epoll.delete(socket);
         }
@@ -164,8 +200,22 @@ impl Leftover {
 /// Lets a port's sockets come after where the kernel program stands.
 fn stand_behind(socket: &mut PacketSocket) -> Result<InKernel, String> {
     let arp = socket.another(Frames::Arp).map_err(|error| error.to_string())?;
+    let handed_up = socket.another(Frames::HandedUp).map_err(|error| error.to_string())?;
     socket.narrow(Frames::Ipv4).map_err(|error| error.to_string())?;
-    Ok(InKernel { arp, program: None })
+    Ok(InKernel { arp, handed_up, program: None })
+}
+
+/// Puts the program before a port's socket, which then gets nothing more. What waits in it is still received.
+pub(super) fn stand_before(
+    program: &KernelProgram,
+    socket: &mut PacketSocket,
+) -> Result<Attachment, KernelError> {
+    let attachment = program.attach(socket)?;
+    if let Err(error) = socket.narrow(Frames::Nothing) {
+        // It costs the program some of its speed, and nothing else.
+        tracing::warn!(%error, interface = socket.interface(), "a port's socket cannot be bound again");
+    }
+    Ok(attachment)
 }
 
 /// Closes ends on threads of its own.

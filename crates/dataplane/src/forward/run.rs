@@ -30,7 +30,7 @@ use super::flow::FlowId;
 use super::generation::Generations;
 use super::key::PortNumber;
 use super::limit::Limits;
-use super::link::{ARP_EVENT, Closer, End, GivenUp, Leftover};
+use super::link::{Closer, End, GivenUp, Lane, Leftover};
 use super::log::{FlowRecord, LiveFlow};
 use super::peer::PeerDirectory;
 use super::port::{Owner, Port};
@@ -49,8 +49,8 @@ const REST: Duration = Duration::from_millis(100);
 /// time: a million in two seconds.
 const SWEEP_EVERY: u64 = 1_000_000;
 const SWEEP_PLACES: usize = 512;
-/// How many after a rest, in which there was nothing else to do.
-const SWEEP_RESTED: usize = 8_192;
+/// How many at most in one go, after a rest.
+const SWEEP_MOST: usize = 8_192;
 /// Ports of which the kernel program is told what another plan says, in one go.
 const TOLD_AT_ONCE: usize = 128;
 /// Commands that wait.
@@ -481,7 +481,7 @@ impl Worker {
                         }
                     }
                     // Everything else was registered with a port's number, which has 32 bits.
-                    number => self.pump(PortNumber(number as u32), number & ARP_EVENT != 0, &mut batch),
+                    data => self.pump(PortNumber(data as u32), Lane::of_event(data), &mut batch),
                 }
             }
             self.read_again();
@@ -490,22 +490,20 @@ impl Worker {
             }
             // What the program made is logged before it is collected.
             self.tables.take_notes();
-            self.sweep(ready == 0);
+            self.sweep();
             self.publish_log();
         }
     }
 
-    /// Collects what is over.
-    fn sweep(&mut self, rested: bool) {
+    /// Collects what is over: the more, the longer that was not done.
+    fn sweep(&mut self) {
         let now = self.clock.now();
-        if rested {
-            self.tables.sweep(now, SWEEP_RESTED);
-        } else if now.saturating_sub(self.swept) >= SWEEP_EVERY {
-            self.tables.sweep(now, SWEEP_PLACES);
-        } else {
-            return;
+        let times = now.saturating_sub(self.swept) / SWEEP_EVERY;
+        if times > 0 {
+            let places = SWEEP_PLACES.saturating_mul(usize::try_from(times).unwrap_or(usize::MAX));
+            self.tables.sweep(now, places.min(SWEEP_MOST));
+            self.swept = now;
         }
-        self.swept = now;
     }
 
     /// Takes all commands that wait.
@@ -627,7 +625,7 @@ impl Worker {
         };
         let number = link.number;
         if program.is_none() {
-            link.end.unwatch_arp(&self.epoll);
+            link.end.unwatch_others(&self.epoll);
         }
         let leftover = link.end.stand(program);
         if link.end.is_in_kernel() {
@@ -663,14 +661,15 @@ impl Worker {
     }
 
     /// Reads one batch of frames from a port and sends them on.
-    fn pump(&mut self, port: PortNumber, arp: bool, batch: &mut FrameBatch) {
+    fn pump(&mut self, port: PortNumber, lane: Lane, batch: &mut FrameBatch) {
         let Some(link) = link(&self.links, port) else { return };
-        match link.end.socket(arp).recv_batch(batch) {
+        let Some(socket) = link.end.socket(lane) else { return };
+        match socket.recv_batch(batch) {
             Ok(0) => return,
             // What the program does not carry is little, unless somebody means harm.
             Ok(taken) => {
                 let shared = self.tables.ports.get(port).is_some_and(Port::shares_time);
-                if shared && !arp && self.shares.spend(port, taken) {
+                if shared && lane != Lane::Arp && self.shares.spend(port, taken) {
                     link.end.unwatch(&self.epoll);
                 }
             }
@@ -749,7 +748,7 @@ impl Worker {
 
     fn count_overruns(&mut self) {
         for link in self.links.iter().flatten() {
-            for (socket, _) in link.end.sockets() {
+            for (_, socket) in link.end.sockets() {
                 if let Ok(statistics) = socket.statistics()
                     && let Some(port) = self.tables.ports.get_mut(link.number)
                 {

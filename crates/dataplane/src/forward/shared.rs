@@ -18,14 +18,17 @@ use super::nat::SpaceKey;
 use super::packet::protocol;
 use super::phase::{Direction, Phase};
 use super::port::Owner;
-use super::tables::{Tables, through};
+use super::tables::{CLOSED_AGE, Tables, through};
 use super::template::{Kernel, Mask};
 use super::verdict::Verdict;
 use crate::kernel::layout::{GATEWAYS, HAS_NAT_PORT, Kind};
-use crate::kernel::{Contended, FlowCopy, Recipe, fits};
+use crate::kernel::{Contended, FlowCopy, KernelTables, Recipe, fits_template};
 
 /// Flows of the program's that are logged in one go.
 const NOTES_AT_ONCE: usize = 2_048;
+
+/// How much more is looked at where flows are over almost as fast as others begin.
+const CROWDED: usize = 2;
 
 /// The NAT gateway's ports that a flow has one of, by its way back.
 pub(super) fn space_of(reverse: &FlowKey) -> (SpaceKey, u16) {
@@ -115,10 +118,12 @@ impl Tables {
     /// Ends a flow that the program made, if it is over and the forwarder knows nothing of it.
     pub(super) fn collect(&mut self, place: u32, now: u64) -> bool {
         let Some(kernel) = &mut self.kernel else { return false };
-        let ports = &self.ports;
+        let (ports, crowded) = (&self.ports, kernel.is_crowded());
         let is_over = |flow: &FlowCopy, phase: Phase, seen: u64| {
+            let silent = now.saturating_sub(seen);
             phase == Phase::Reset
-                || now.saturating_sub(seen) > phase.patience(&flow.idle)
+                || silent > phase.patience(&flow.idle)
+                || (crowded && phase == Phase::Closed && silent >= CLOSED_AGE)
                 || ports.get(flow.forward.port).is_none()
                 || ports.get(flow.reverse.port).is_none()
         };
@@ -138,7 +143,8 @@ impl Tables {
     /// Collects flows of the program's that are over, looking at half of `budget` places, and gives it new ones.
     pub(super) fn sweep_shared(&mut self, now: u64, budget: usize) {
         // Each costs a look at memory that the program writes to.
-        let mut left = budget / 2;
+        let crowded = self.kernel.as_ref().is_some_and(KernelTables::is_crowded);
+        let mut left = if crowded { budget * CROWDED } else { budget / 2 };
         while let Some(place) = self.kernel.as_mut().and_then(|kernel| kernel.next_stranger(&mut left)) {
             self.collect(place, now);
         }
@@ -263,7 +269,7 @@ impl Tables {
         let can = kernel.has(key.port) && exit.is_none_or(|exit| kernel.has(exit));
         let carried = matches!(key.protocol, protocol::TCP | protocol::UDP | protocol::ICMP);
         let (stamps, cut) = cut_first(verdict)?;
-        if !can || !carried || !fits(&stamps) {
+        if !can || !carried || !fits_template(&stamps, cut) {
             return None;
         }
         let mut recipe = Recipe {

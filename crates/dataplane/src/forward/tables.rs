@@ -32,7 +32,7 @@ use crate::kernel::{Contended, Ended, KernelTables, Maps};
 
 const SECOND: u64 = 1_000_000_000;
 /// Under pressure a flow gives way so long after both ends were done.
-const CLOSED_AGE: u64 = SECOND;
+pub(super) const CLOSED_AGE: u64 = SECOND;
 /// Under pressure a NAT gateway's half-open flow gives way after so long.
 const HALF_OPEN_AGE: u64 = 10 * SECOND;
 /// Ports that are looked at for one to take away.

@@ -60,6 +60,7 @@ pub use packet::{
     FrameBatch, FrameMeta, Frames, MAX_BATCH, MAX_FRAME_BYTES, PacketError, PacketSocket, PacketStatistics,
     VirtioNetHdr,
 };
+pub(crate) use packet::{HANDED_UP, before_tag};
 pub use port::{Mac, Port, PortError, PortRoute, PortSpec, Prefix};
 pub use probe::{Feature, probe};
 pub use pty::{pty_relay, window_size};

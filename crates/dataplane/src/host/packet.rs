@@ -25,6 +25,13 @@ const PACKET_STATISTICS: libc::c_int = 6;
 /// Frames go to the interface without a queue on the way. An interface that has just come up has a queue that drops
 /// everything in silence until the kernel gets round to its link event, up to a second later.
 const PACKET_QDISC_BYPASS: libc::c_int = 20;
+/// The protocol of frames that a program on the interface leaves to user space: IPv4 in a tag of 802.1ad, which the program puts
+/// before it.
+pub(crate) const HANDED_UP: u16 = 0x88a8;
+/// "IEEE Std 802 - Local Experimental Ethertype" (IEEE 802, 9.2.3).
+const ETH_P_802_EX1: libc::c_int = 0x88b5;
+const TAG_BYTES: usize = 4;
+const MACS_BYTES: usize = 12;
 const TP_STATUS_VLAN_VALID: u32 = 1 << 4;
 /// Room for one `tpacket_auxdata` control message.
 const CONTROL_BYTES: usize = 64;
@@ -151,6 +158,11 @@ pub enum Frames {
     Ipv4,
     /// ARP, the same.
     Arp,
+    /// IPv4 that a program on the interface left to user space, as it was before.
+    HandedUp,
+    /// Of an experiment's protocol, which nobody sends: the socket only sends. (Bound to no protocol it would keep the one that
+    /// it has.)
+    Nothing,
 }
 
 impl Frames {
@@ -159,6 +171,8 @@ impl Frames {
             Self::All => libc::ETH_P_ALL,
             Self::Ipv4 => libc::ETH_P_IP,
             Self::Arp => libc::ETH_P_ARP,
+            Self::HandedUp => HANDED_UP as libc::c_int,
+            Self::Nothing => ETH_P_802_EX1,
         }
     }
 }
@@ -238,7 +252,7 @@ impl PacketSocket {
     }
 
     /// Receives one frame into `buffer`; `None` where there is none now. A frame longer than the buffer is an
-    /// error and lost.
+    /// error and lost. What was handed up is received with its tag.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<Option<FrameMeta>> {
         let mut header = [0_u8; VirtioNetHdr::BYTES];
         let mut control = Control([0; CONTROL_BYTES]);
@@ -256,7 +270,11 @@ impl PacketSocket {
 
     /// Receives as many frames as there are and as the batch has room for. Returns how many.
     pub fn recv_batch(&self, batch: &mut FrameBatch) -> io::Result<usize> {
-        batch.receive(self.fd.as_raw_fd())
+        let received = batch.receive(self.fd.as_raw_fd());
+        if self.frames == Frames::HandedUp {
+            batch.untag();
+        }
+        received
     }
 
     /// Sends one frame. False where the interface's queue is full now.
@@ -273,11 +291,15 @@ impl PacketSocket {
         let mut parts: [[libc::iovec; 2]; MAX_BATCH] = unsafe { std::mem::zeroed() };
         // SAFETY: the same.
         let mut messages: [libc::mmsghdr; MAX_BATCH] = unsafe { std::mem::zeroed() };
+        // Of no protocol, or the kernel would take frames for what the socket receives, and cut them accordingly.
+        let mut to = link_address(self.index, 0);
         for (index, (header, frame)) in frames.iter().enumerate() {
             headers[index] = header.to_bytes();
             // The kernel only reads what it sends, whatever the pointer's type says.
             parts[index] = io_parts(headers[index].as_mut_ptr(), frame.as_ptr().cast_mut(), frame.len());
             messages[index].msg_hdr = message_header(&mut parts[index], None);
+            messages[index].msg_hdr.msg_name = (&raw mut to).cast();
+            messages[index].msg_hdr.msg_namelen = LINK_ADDRESS_BYTES;
         }
         // SAFETY: as many messages as are counted point to parts that outlive the call.
         let sent = unsafe {
@@ -329,20 +351,21 @@ impl AsFd for PacketSocket {
 }
 
 fn bind(fd: BorrowedFd<'_>, index: u32, frames: Frames) -> io::Result<()> {
+    let address = link_address(index, frames.protocol() as u16);
+    // SAFETY: the kernel reads the address given, of the length given.
+    sys::check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), LINK_ADDRESS_BYTES) })
+        .map(drop)
+}
+
+const LINK_ADDRESS_BYTES: libc::socklen_t = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+
+fn link_address(index: u32, protocol: u16) -> libc::sockaddr_ll {
     // SAFETY: all zeros is a valid address.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = libc::AF_PACKET as u16;
-    address.sll_protocol = (frames.protocol() as u16).to_be();
+    address.sll_protocol = protocol.to_be();
     address.sll_ifindex = index.cast_signed();
-    // SAFETY: the kernel reads the address given, of the length given.
-    sys::check(unsafe {
-        libc::bind(
-            fd.as_raw_fd(),
-            (&raw const address).cast(),
-            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
-        )
-    })
-    .map(drop)
+    address
 }
 
 /// A control buffer, aligned as control messages are.
@@ -413,6 +436,8 @@ pub struct FrameBatch {
     metas: Vec<Option<FrameMeta>>,
     capacity: usize,
     filled: usize,
+    /// Where frames begin in their buffers.
+    start: usize,
 }
 
 impl FrameBatch {
@@ -427,6 +452,7 @@ impl FrameBatch {
             metas: vec![None; capacity],
             capacity,
             filled: 0,
+            start: 0,
         }
     }
 
@@ -435,13 +461,22 @@ impl FrameBatch {
         self.storage.chunks_mut(MAX_FRAME_BYTES).zip(&self.metas).take(self.filled).filter_map(
             |(bytes, meta)| {
                 let meta = (*meta)?;
-                Some((meta, &mut bytes[..meta.length]))
+                Some((meta, &mut bytes[self.start..self.start + meta.length]))
             },
         )
     }
 
+    /// Takes the tag out of each frame. One without it is left out.
+    fn untag(&mut self) {
+        self.start = TAG_BYTES;
+        let frames = self.storage.chunks_mut(MAX_FRAME_BYTES).zip(&mut self.metas).take(self.filled);
+        for (bytes, slot) in frames {
+            *slot = slot.and_then(|meta| untag(meta, bytes));
+        }
+    }
+
     fn receive(&mut self, socket: RawFd) -> io::Result<usize> {
-        self.filled = 0;
+        (self.filled, self.start) = (0, 0);
         // SAFETY: all zeros is a valid part and a valid message header.
         let mut parts: [[libc::iovec; 2]; MAX_BATCH] = unsafe { std::mem::zeroed() };
         // SAFETY: the same.
@@ -475,6 +510,30 @@ impl FrameBatch {
     }
 }
 
+/// A frame that was handed up, as it was before: its hardware addresses are moved over its tag. None where it has no such
+/// tag.
+pub(crate) fn before_tag(frame: &mut [u8]) -> Option<&mut [u8]> {
+    if frame.get(MACS_BYTES..MACS_BYTES + TAG_BYTES)?[..2] != HANDED_UP.to_be_bytes() {
+        return None;
+    }
+    frame.copy_within(..MACS_BYTES, TAG_BYTES);
+    Some(&mut frame[TAG_BYTES..])
+}
+
+fn untag(meta: FrameMeta, bytes: &mut [u8]) -> Option<FrameMeta> {
+    let length = before_tag(bytes.get_mut(..meta.length)?)?.len();
+    // The length of what is in one piece is counted past 65,535, and begins again at zero.
+    let before = |at: u16| at.wrapping_sub(TAG_BYTES as u16);
+    let mut header = meta.header;
+    if header.gso_type != VirtioNetHdr::GSO_NONE {
+        header.hdr_len = before(header.hdr_len);
+    }
+    if header.flags & VirtioNetHdr::NEEDS_CSUM != 0 {
+        header.csum_start = before(header.csum_start);
+    }
+    Some(FrameMeta { header, length, vlan: None })
+}
+
 impl std::fmt::Debug for FrameBatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FrameBatch")
@@ -500,5 +559,24 @@ mod tests {
         };
         assert_eq!(VirtioNetHdr::from_bytes(header.to_bytes()), header);
         assert_eq!(size_of::<VirtioNetHdr>(), VirtioNetHdr::BYTES);
+    }
+
+    #[test]
+    fn a_tag_is_taken_out() {
+        let header =
+            VirtioNetHdr { flags: 1, gso_type: 1, csum_start: 38, hdr_len: 58, ..Default::default() };
+        let meta = FrameMeta { header, length: 20, vlan: Some(1) };
+        let mut bytes: Vec<u8> = (0..20).collect();
+        bytes[12..14].copy_from_slice(&HANDED_UP.to_be_bytes());
+        let mut other = bytes.clone();
+        let found = untag(meta, &mut bytes).unwrap();
+        assert_eq!(
+            (found.length, found.vlan, found.header.csum_start, found.header.hdr_len),
+            (16, None, 34, 54)
+        );
+        assert_eq!(bytes[TAG_BYTES..], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 16, 17, 18, 19]);
+        other[13] = 0;
+        assert_eq!(untag(meta, &mut other), None);
+        assert_eq!(untag(FrameMeta { length: 13, ..meta }, &mut bytes), None);
     }
 }

@@ -23,6 +23,8 @@ pub const INTERFACES: u32 = 65_536;
 pub const ADDRESSES: usize = 8;
 /// Stamps that one flow may rest on; a flow with more is the forwarder's alone.
 pub const STAMPS: usize = 16;
+/// The same of a template: all that was consulted, from the sender through gateways to the receiver and back.
+pub const TEMPLATE_STAMPS: usize = 48;
 /// Slots of the generation array that the program sees.
 pub const GENERATIONS: u32 = 1 << 18;
 /// Gateways and endpoints that the program counts at.
@@ -199,7 +201,7 @@ layout! {
     }
 
     /// A decision about a box of flows, and what is done with a flow that it is about.
-    struct TemplateSlot = "template_slot", 448 bytes {
+    struct TemplateSlot = "template_slot", 832 bytes {
         /// The box, with its shape's number.
         key: FlowKey,
         /// Odd while the place is free or being written.
@@ -253,9 +255,9 @@ layout! {
         /// Nothing yet.
         spare_four: [AtomicU32; 8],
         /// Slots of the generations that it rests on.
-        slots: [u32; 16],
+        slots: [u32; 48],
         /// What they were.
-        generations: [u64; 16],
+        generations: [u64; 48],
     }
 
     /// Free places for flows, of one processor.
@@ -509,6 +511,7 @@ fn constants(text: &mut String) {
         ("INTERFACES", INTERFACES),
         ("ADDRESSES", ADDRESSES as u32),
         ("STAMPS", STAMPS as u32),
+        ("TEMPLATE_STAMPS", TEMPLATE_STAMPS as u32),
         ("GENERATIONS", GENERATIONS),
         ("GATEWAYS", GATEWAYS),
         ("SLOTS", SLOTS as u32),
@@ -536,6 +539,7 @@ fn constants(text: &mut String) {
         ("ETHERNET_BYTES", crate::forward::packet::ethernet::HEADER_BYTES as u32),
         ("ETHERNET_IPV4", u32::from(crate::forward::packet::ethernet::IPV4)),
         ("ETHERNET_ARP", u32::from(crate::forward::packet::ethernet::ARP)),
+        ("ETHERNET_HANDED_UP", u32::from(crate::host::HANDED_UP)),
         ("IPV4_BYTES", ipv4::HEADER_BYTES as u32),
         ("UDP_BYTES", ipv4::UDP_HEADER_BYTES as u32),
         ("ICMP_BYTES", ipv4::ICMP_HEADER_BYTES as u32),
@@ -585,6 +589,6 @@ mod tests {
     #[test]
     fn the_header_beside_the_program_is_what_this_module_says() {
         let checked_in = include_str!("../../bpf/layout.h");
-        assert_eq!(checked_in, header(), "run `cargo xtask bpf`");
+        assert!(checked_in == header(), "it is not: run `cargo xtask bpf`");
     }
 }

@@ -10,7 +10,7 @@ use postern_path::{IdleTimeouts, Stamp};
 use super::index::Index;
 use super::layout::{
     FlowSlot, GatewayTally, LiveSlot, NOWHERE, NoteRing, PORTS, PlaceRing, PortDrops, PortLive, PortMasks,
-    PortSlot, PortTally, STAMPS, Settings, TemplateSlot,
+    PortSlot, PortTally, STAMPS, Settings, TEMPLATE_STAMPS, TemplateSlot,
 };
 use super::mapping::Mapped;
 use super::stub::Notes;
@@ -280,7 +280,7 @@ impl Maps {
             addr_of_mut!((*template).destination_mask).write(recipe.destination_mask);
             addr_of_mut!((*template).port_masks).write(recipe.port_masks);
             // No more than there is room for.
-            addr_of_mut!((*template).stamps).write(recipe.stamps.len().min(STAMPS) as u8);
+            addr_of_mut!((*template).stamps).write(recipe.stamps.len().min(TEMPLATE_STAMPS) as u8);
             addr_of_mut!((*template).cut).write(recipe.cut.min(STAMPS) as u8);
             addr_of_mut!((*template).kind).write(recipe.kind.number());
             addr_of_mut!((*template).reason).write(recipe.reason);
@@ -322,9 +322,9 @@ const fn seconds(idle: &IdleTimeouts) -> [u32; 4] {
     [idle.tcp_established_seconds, idle.udp_stream_seconds, idle.udp_seconds, idle.other_seconds]
 }
 
-fn split(stamps: &[Stamp]) -> ([u32; STAMPS], [u64; STAMPS]) {
-    let mut slots = [0; STAMPS];
-    let mut generations = [0; STAMPS];
+fn split<const MOST: usize>(stamps: &[Stamp]) -> ([u32; MOST], [u64; MOST]) {
+    let mut slots = [0; MOST];
+    let mut generations = [0; MOST];
     for ((slot, generation), stamp) in slots.iter_mut().zip(&mut generations).zip(stamps) {
         (*slot, *generation) = (stamp.slot, stamp.generation);
     }

@@ -40,6 +40,6 @@ pub use pin::Pins;
 pub(crate) use ports::Checks;
 pub(crate) use program::Attachment;
 pub use program::{KernelError, KernelProgram, NotAdopted, Size, probe};
-pub(crate) use table::{Contended, Ended, KernelTables, fits};
+pub(crate) use table::{Contended, Ended, KernelTables, fits_template};
 pub(crate) use template::Recipe;
 pub use trial::{MAX_TRIAL_BYTES, Trial, TrialError, Verdict};

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use postern_path::Stamp;
 
 use super::index::{Entry, Index, NotClaimed};
-use super::layout::{GATEWAYS, GENERATIONS, PORTS, RING, STAMPS, SYN_UP};
+use super::layout::{GATEWAYS, GENERATIONS, PORTS, RING, STAMPS, SYN_UP, TEMPLATE_STAMPS};
 use super::maps::{Fixed, FlowCopy, Maps, SharedFlow};
 use super::template::{KernelTemplates, Recipe};
 use crate::forward::live::{Live, last_seen};
@@ -234,6 +234,12 @@ impl KernelTables {
         flow.live = flow.live.own_copy();
         flow.live.set_phase(Phase::from_code(phase));
         self.forget(place, &copy, now);
+    }
+
+    /// Whether so many places are taken that flows which are closed give way early. Short connections begun one after another
+    /// would else fill the table with flows that are over, since each is kept for seconds after its last packet.
+    pub fn is_crowded(&self) -> bool {
+        (self.left() as usize) < self.maps.flows.len() / 4 * 3
     }
 
     /// Ends a flow of the program's that the forwarder knows nothing of, if `is_over` still holds when nobody can begin it
@@ -592,7 +598,16 @@ impl KernelTables {
     }
 }
 
-/// Whether the program can compare all of these.
-pub(crate) fn fits(stamps: &[Stamp]) -> bool {
-    stamps.len() <= STAMPS && stamps.iter().all(|stamp| stamp.slot < GENERATIONS)
+/// Whether the program can compare all of these for a flow.
+fn fits(stamps: &[Stamp]) -> bool {
+    stamps.len() <= STAMPS && are_numbered(stamps)
+}
+
+/// Whether the program can compare all of these for a template, whose flows rest on the first `cut` of them.
+pub(crate) fn fits_template(stamps: &[Stamp], cut: usize) -> bool {
+    stamps.len() <= TEMPLATE_STAMPS && cut <= STAMPS && are_numbered(stamps)
+}
+
+fn are_numbered(stamps: &[Stamp]) -> bool {
+    stamps.iter().all(|stamp| stamp.slot < GENERATIONS)
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::program::KernelProgram;
-use crate::host::{Namespace, NamespaceError, sys};
+use crate::host::{Namespace, NamespaceError, before_tag, sys};
 
 /// The longest frame that can be tried.
 pub const MAX_TRIAL_BYTES: usize = 3_500;
@@ -53,16 +53,23 @@ impl Trial {
         Ok(Self { program, fabric })
     }
 
-    /// Runs it on a frame that came in by the host end with this index. Gives what it said, and the frame as it left it.
+    /// Runs it on a frame that came in by the host end with this index. Gives what it said, and the frame as it left it; one that
+    /// is the forwarder's as the forwarder gets it.
     pub fn run(&self, interface: u32, frame: &[u8]) -> Result<(Verdict, Vec<u8>), TrialError> {
         let tried = self.fabric.run(|| sys::run_program(self.program.as_fd(), interface, frame))?;
-        let (said, after) = tried.map_err(|source| TrialError::Refused { length: frame.len(), source })?;
+        let (said, mut after) =
+            tried.map_err(|source| TrialError::Refused { length: frame.len(), source })?;
         let verdict = match said {
             0 => Verdict::Pass,
             2 => Verdict::Drop,
             7 => Verdict::Redirect,
             other => Verdict::Other(other),
         };
+        if verdict == Verdict::Pass
+            && let Some(frame) = before_tag(&mut after)
+        {
+            after = frame.to_vec();
+        }
         Ok((verdict, after))
     }
 }

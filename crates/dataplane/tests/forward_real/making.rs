@@ -265,6 +265,35 @@ pub fn spray(directory: &Path) {
     host.shutdown(Duration::ZERO).unwrap();
 }
 
+/// Connections that are closed are kept for some seconds, but where they take much of the table they give way after one.
+pub fn short_lives(directory: &Path) {
+    const ROOM: u32 = 1 << 10;
+    let host = host(directory);
+    let program = load_roomy(host.fabric(), ROOM).unwrap();
+    let mut rig = Rig::start_with(&host, OPEN, Options::with_seed(7), Some(program));
+    let come_and_go = |rig: &mut Rig, ports: std::ops::Range<u16>| {
+        for port in ports {
+            let back = |flags| Packet { source: B, ..packet(1, A, 6, tcp((80, port), flags, &[], 0)) };
+            rig.put(&first(0, B, 6, port)).unwrap();
+            for packet in [back(SYN | ACK), segment(0, B, port, ACK), segment(0, B, port, FIN), back(FIN)] {
+                rig.put(&packet).unwrap();
+            }
+        }
+        rig.forwarder.clock().advance(Duration::from_millis(1_100));
+        // Places are looked at meanwhile, all of them more than once.
+        std::thread::sleep(Duration::from_millis(500));
+    };
+    come_and_go(&mut rig, 5_000..5_100);
+    assert_eq!(rig.flows().len(), 100, "there is room enough");
+    come_and_go(&mut rig, 6_000..6_000 + (ROOM / 4) as u16);
+    let left = rig.flows().len() as u32;
+    // Those go until it is not crowded any more, and those that the forwarder made stay.
+    assert!((1..=ROOM / 4).contains(&left), "{left} are left");
+    assert_eq!(u64::from(left), rig.port(0).flows);
+    drop(rig);
+    host.shutdown(Duration::ZERO).unwrap();
+}
+
 /// All ports of a NAT gateway toward one target: each is one connection's, whoever of forwarder and program gave it; then
 /// there are no more, until some may be taken away.
 pub fn ports_run_out(directory: &Path) {

@@ -143,7 +143,11 @@ impl Rules {
             steps: Default::default(),
             outcome,
             cover,
-            consulted: [group, routes].into_iter().collect(),
+            // As much as the longest ways through gateways rest on.
+            consulted: [group, routes]
+                .into_iter()
+                .chain((2..40).map(|slot| Stamp { slot, generation: 0 }))
+                .collect(),
             cut: [routes].into_iter().collect(),
         }
     }

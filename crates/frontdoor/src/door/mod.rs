@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderName, Method, Request, Response, StatusCode};
 use postern_path::Through;
@@ -272,7 +272,10 @@ impl Hall {
         }
         match route(&asked, |host| self.by_host(host)) {
             Route::Page(name) => self.page(&name, parts, body, &origin).await,
-            Route::UnsignedForm => self.unsigned(&parts, body, &origin).await,
+            Route::UnsignedForm => match self.desk_of_anybody(&parts) {
+                Some(desk) => self.query(desk, parts, body, &origin).await,
+                None => self.unsigned(&parts, body, &origin).await,
+            },
             Route::Service(name) => self.service(&name, parts, body, &origin).await,
         }
     }
@@ -290,6 +293,13 @@ impl Hall {
         let unserved = self.unserved.iter().map(|(name, hosts)| (name.as_str(), hosts));
         let mut all = query.chain(http).chain(unserved);
         all.find(|(_, hosts)| hosts.contains(host)).map(|(name, _)| name.to_owned())
+    }
+
+    /// Where what a URL asks for is served without a signature, at whatever host.
+    fn desk_of_anybody(&self, parts: &Parts) -> Option<&Desk> {
+        let query = parts.uri.query().filter(|_| parts.method == Method::GET)?;
+        let action = Form::parse(query, &[], FormLimits::DEFAULT).ok()?.action;
+        self.query.iter().find(|desk| desk.service.serves_unsigned(&action))
     }
 
     async fn service(
@@ -374,10 +384,16 @@ impl Hall {
         let regions = if desk.service.is_global() { &regions[..] } else { &regions[..1] };
         let rules = Rules { service: desk.name, regions };
         let style = desk.service.error_style();
-        let caller = course.caller.insert(authenticate(directory, parts, &body, &rules, style)?);
         let query = parts.uri.query().unwrap_or_default();
-        let form = Form::parse(query, &body, FormLimits::DEFAULT)
-            .map_err(|error: FormError| DecodeError::from(error).to_aws(desk.protocol()))?;
+        let parse = || Form::parse(query, &body, FormLimits::DEFAULT);
+        let claimed = claim(parts).is_some() || parts.headers.contains_key(AUTHORIZATION);
+        let for_anybody = |form: Form| desk.service.serves_unsigned(&form.action);
+        let caller = match claimed || !parse().is_ok_and(for_anybody) {
+            true => authenticate(directory, parts, &body, &rules, style)?,
+            false => Caller::anonymous(),
+        };
+        let caller = course.caller.insert(caller);
+        let form = parse().map_err(|error: FormError| DecodeError::from(error).to_aws(desk.protocol()))?;
         let body = if query.is_empty() { body } else { form.to_body().into_bytes() };
         // Only operations that are known are counted and recorded by name: the rest is foreign text.
         let known = SERVICES.iter().find(|service| service.name == desk.name);

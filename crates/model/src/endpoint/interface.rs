@@ -231,7 +231,9 @@ fn check_names(
 ) -> Result<(), ModelError> {
     let name = service.private_dns_names.first();
     if private_dns && name.is_none() {
-        return Err(ModelError::NoPrivateName { service: service.name.clone() });
+        let own = crate::endpoint_service::by_name(&txn.state, &service.name);
+        let unverified = own.is_some_and(|own| own.private_dns.is_some());
+        return Err(ModelError::NoPrivateName { service: service.name.clone(), unverified });
     }
     if options.inbound_only {
         check_inbound_only(txn, vpc.id, service, private_dns)?;

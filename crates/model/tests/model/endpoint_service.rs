@@ -232,7 +232,7 @@ fn a_service_without_acceptance_connects_at_once_and_has_no_policies() {
     let named = NewInterfaceEndpoint { private_dns: true, ..plain.clone() };
     assert_eq!(
         world.refusal(Action::CreateInterfaceEndpoint(named)),
-        ModelError::NoPrivateName { service: name }
+        ModelError::NoPrivateName { service: name, unverified: false }
     );
     let endpoint: VpcEndpointId = world.make(Action::CreateInterfaceEndpoint(plain));
     assert_eq!(world.get::<VpcEndpoint>(endpoint).state, EndpointState::Pending);

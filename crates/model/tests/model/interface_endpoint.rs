@@ -257,7 +257,10 @@ fn a_private_name_leads_to_one_endpoint_and_needs_both_dns_attributes() {
     world.run(create(NewInterfaceEndpoint { vpc: other, ..private(EC2) }));
     assert_eq!(
         world.refusal(create(private("com.amazonaws.us-east-1.dynamodb"))),
-        ModelError::NoPrivateName { service: "com.amazonaws.us-east-1.dynamodb".to_owned() }
+        ModelError::NoPrivateName {
+            service: "com.amazonaws.us-east-1.dynamodb".to_owned(),
+            unverified: false
+        }
     );
 }
 

@@ -24,12 +24,13 @@ use crate::region_client::RegionClient;
 const OMISSION_REGIONS: usize = 6;
 
 /// The labs that ship with Postern.
-const SHIPPED: [(&str, &str); 7] = [
+const SHIPPED: [(&str, &str); 8] = [
     ("gateway-s3", include_str!("../../../../labs/gateway-s3.toml")),
     ("gateway-vs-nat", include_str!("../../../../labs/gateway-vs-nat.toml")),
     ("policies", include_str!("../../../../labs/policies.toml")),
     ("interface-private-dns", include_str!("../../../../labs/interface-private-dns.toml")),
     ("s3-two-doors", include_str!("../../../../labs/s3-two-doors.toml")),
+    ("privatelink", include_str!("../../../../labs/privatelink.toml")),
     ("who-may-come-in", include_str!("../../../../labs/who-may-come-in.toml")),
     ("limits", include_str!("../../../../labs/limits.toml")),
 ];
@@ -262,6 +263,10 @@ fn in_own_region(
         dev: false,
         ephemeral: true,
         uplink: None,
+        // Programs of the lab may hear what its topics are told.
+        sns_to: vec!["127.0.0.0/8".parse()?],
+        verify_dns: Vec::new(),
+        verify_dns_again: 3_600,
         tools: tools.clone(),
         audit_log_size: NonZeroU32::MIN,
         audit_log_files: NonZeroU32::MIN,

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::num::NonZeroU64;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -55,6 +56,9 @@ pub fn options(state_dir: StateDir, args: UpArgs) -> anyhow::Result<Options> {
         dev,
         ephemeral,
         uplink,
+        sns_to,
+        verify_dns,
+        verify_dns_again,
         tools,
         audit_log_size,
         audit_log_files,
@@ -86,6 +90,9 @@ pub fn options(state_dir: StateDir, args: UpArgs) -> anyhow::Result<Options> {
         dev,
         ephemeral,
         uplink,
+        sns_to,
+        verify_dns,
+        verify_dns_again: Duration::from_secs(verify_dns_again.into()),
         tools,
         audit_log,
         forwarder_only: forwarder,

@@ -3,12 +3,13 @@
 use super::format::Lab;
 use super::made_up::made_up;
 
-const LABS: [(&str, &str); 7] = [
+const LABS: [(&str, &str); 8] = [
     ("gateway-s3", include_str!("../../../../labs/gateway-s3.toml")),
     ("gateway-vs-nat", include_str!("../../../../labs/gateway-vs-nat.toml")),
     ("policies", include_str!("../../../../labs/policies.toml")),
     ("interface-private-dns", include_str!("../../../../labs/interface-private-dns.toml")),
     ("s3-two-doors", include_str!("../../../../labs/s3-two-doors.toml")),
+    ("privatelink", include_str!("../../../../labs/privatelink.toml")),
     ("who-may-come-in", include_str!("../../../../labs/who-may-come-in.toml")),
     ("limits", include_str!("../../../../labs/limits.toml")),
 ];

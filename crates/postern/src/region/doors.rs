@@ -29,6 +29,7 @@ use postern_services::s3::host::Hosts;
 use postern_services::s3::storage::Store;
 use postern_services::s3::{self, S3Service};
 use postern_services::s3_gate::{self, S3Door, S3Gate};
+use postern_services::sns::SnsService;
 use postern_services::sts::StsService;
 
 use super::Options;
@@ -37,6 +38,7 @@ use super::balancer::Checks;
 use super::console::Consoles;
 use super::planner::Planner;
 use super::recorder::Recorder;
+use super::sns::Posts;
 
 /// The inner end of the doors' port. A locally administered address, and the same in every region: nobody else is on
 /// that link.
@@ -60,6 +62,8 @@ pub struct Parts<'a> {
     pub consoles: &'a Consoles,
     /// What is known of load balancers' targets.
     pub checks: &'a Arc<Checks>,
+    /// What takes messages to subscribers.
+    pub posts: &'a Posts,
     /// Where calls are recorded.
     pub recorder: &'a Recorder,
     /// Postern's own pages.
@@ -91,6 +95,7 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
         Arc::new(Ec2Service::new(Arc::clone(parts.commands), Arc::new(parts.consoles.clone()))),
         Arc::new(IamService::new(Arc::clone(parts.commands))),
         Arc::new(ElbService::new(Arc::clone(parts.commands), Arc::clone(parts.checks) as _)),
+        Arc::new(SnsService::new(Arc::clone(parts.commands), Arc::new(parts.posts.clone()))),
         Arc::new(StsService::new(Arc::clone(parts.commands), Arc::clone(parts.sessions))),
     ];
     let served = query_services

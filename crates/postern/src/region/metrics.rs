@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use postern_dataplane::forward::{Counters, GatewayCounters, PortCounters, PortReport};
 
+use super::sns::{Ended, Posts};
 use super::uplink::{Carried, Meter, Refused};
 use super::{Packets, Region};
 
@@ -20,6 +21,7 @@ pub fn render(region: &Region) -> String {
     for (name, help, value) in gauges {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
     }
+    messages(&mut text, &region.posts);
     if let Some(way) = &region.uplink {
         uplink(&mut text, &way.meter);
     }
@@ -58,6 +60,16 @@ fn outliving(text: &mut String, packets: &Packets) {
     let of =
         ("postern_adopted", "gauge", "What this process went on with when it started, and what of it ended.");
     family(text, of, "what", counted.map(|(what, number)| (what, count(number))));
+}
+
+/// What was published to topics, on its way to subscribers.
+fn messages(text: &mut String, posts: &Posts) {
+    let (name, help) = ("postern_sns_deliveries", "Messages that are on their way to a subscriber.");
+    let under_way = count(posts.under_way());
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {under_way}");
+    let of =
+        ("postern_sns_deliveries_total", "counter", "Messages for a subscriber, by what became of them.");
+    family(text, of, "result", Ended::ALL.map(|how| (how.name(), posts.ended(how))));
 }
 
 fn resolver(text: &mut String, metrics: &postern_dns::Metrics) {

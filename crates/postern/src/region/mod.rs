@@ -28,8 +28,10 @@ mod quotas;
 mod reconcile;
 mod recorder;
 mod sandbox;
+mod sns;
 mod trace;
 mod uplink;
+mod verifier;
 mod without_packets;
 
 use std::net::SocketAddr;
@@ -43,7 +45,7 @@ use postern_dataplane::host::{Host, HostError};
 use postern_dns::Upstream;
 use postern_frontdoor::audit::Log as _;
 use postern_frontdoor::{Authoriser, Authority, FrontDoor, Metrics};
-use postern_model::{AccountId, Action, Region as RegionName, State};
+use postern_model::{AccountId, Action, IpNet, Region as RegionName, State};
 use postern_path::LinkName;
 use postern_services::commands::Commands;
 use postern_services::directory::RegionDirectory;
@@ -51,6 +53,7 @@ use postern_services::directory::session::SessionKeys;
 use postern_services::dynamodb;
 use postern_services::imds::identity::{self, IdentitySigner};
 use postern_services::s3::storage::Store;
+use postern_services::sns::envelope::Signer;
 use postern_store::{Ledger, Sources};
 use tokio::sync::{Notify, watch};
 
@@ -65,6 +68,7 @@ use machines::Machines;
 use planner::{Planned, Planner};
 use recorder::Recorder;
 use sandbox::Furnishings;
+use sns::Posts;
 use uplink::Uplink;
 
 pub use audit_log::Rotation;
@@ -94,6 +98,13 @@ pub struct Options {
     pub ephemeral: bool,
     /// The host's interface by which packets leave it.
     pub uplink: Option<LinkName>,
+    /// Where SNS may post messages.
+    pub sns_to: Vec<IpNet>,
+    /// Who is asked whose domains the private names of endpoint services are in; the host's resolvers, if there is an
+    /// uplink, where nobody is named.
+    pub verify_dns: Vec<SocketAddr>,
+    /// How often they are asked again about names that were verified.
+    pub verify_dns_again: Duration,
     /// Programs for instances.
     pub tools: Option<PathBuf>,
     /// How much is kept of the audit log.
@@ -118,6 +129,7 @@ pub struct Region {
     front_door: FrontDoor,
     recorder: Recorder,
     ailments: Arc<Ailments>,
+    posts: Posts,
     s3: Store,
     tables: dynamodb::Store,
     stop: watch::Sender<bool>,
@@ -196,6 +208,7 @@ impl Region {
         let authoriser =
             Arc::new(Authoriser::new(Arc::clone(&directory) as _).in_region(&options.region.name));
         let consoles = Consoles::new(Arc::clone(&changed));
+        let posts = Posts::new(options.sns_to.clone(), Arc::clone(&as_commands));
         let checks = Arc::new(Checks::default());
         let metrics = Arc::new(Metrics::default());
         let recorder = recorder(&options, &metrics)?;
@@ -213,6 +226,7 @@ impl Region {
             sessions: &sessions,
             consoles: &consoles,
             checks: &checks,
+            posts: &posts,
             recorder: &recorder,
             pages: Arc::clone(&pages) as _,
             s3: s3.clone(),
@@ -223,6 +237,12 @@ impl Region {
             .await
             .with_context(|| format!("cannot listen at `{}`", options.listen))?;
         let listen = listener.local_addr()?;
+        posts.open(url(listen, &options.listen_names), listen, signer(&commands, &authority, &options)?);
+        let domains = verifier::resolvers(&options.verify_dns, way.as_ref().map(|way| &way.resolvers));
+        let verifier = verifier::Verifier::new(domains, options.verify_dns_again, Arc::clone(&as_commands));
+        tokio::spawn(verifier.run(commands.ledger().watch(commands.state().revision)));
+        let (ledger, before) = (commands.ledger().clone(), commands.state());
+        tokio::spawn(sns::tell_of_connections(ledger, before, posts.clone()));
         doors::serve_outside(&front_door, listener, &ailments);
 
         let furnishings =
@@ -275,6 +295,7 @@ impl Region {
             front_door,
             recorder,
             ailments,
+            posts,
             s3,
             tables,
             stop: watch::Sender::new(false),
@@ -296,18 +317,7 @@ impl Region {
     /// Beyond loopback it speaks TLS alone. Where it listens at every address, this machine's own programs find it at
     /// `localhost`.
     pub fn url(&self) -> String {
-        let (address, port) = (self.listen.ip(), self.listen.port());
-        if address.is_loopback() {
-            return format!("http://{}", self.listen);
-        }
-        match self.options.listen_names.first() {
-            Some(name) => match name.parse::<std::net::Ipv6Addr>() {
-                Ok(address) => format!("https://[{address}]:{port}"),
-                Err(_) => format!("https://{name}:{port}"),
-            },
-            None if address.is_unspecified() => format!("https://localhost:{port}"),
-            None => format!("https://{}", self.listen),
-        }
+        url(self.listen, &self.options.listen_names)
     }
 
     /// Whether packets move, and how; or why not.
@@ -393,6 +403,22 @@ impl Region {
     }
 }
 
+/// Where the API is, that listens at an address and is called by these names.
+fn url(listen: SocketAddr, names: &[String]) -> String {
+    let (address, port) = (listen.ip(), listen.port());
+    if address.is_loopback() {
+        return format!("http://{listen}");
+    }
+    match names.first() {
+        Some(name) => match name.parse::<std::net::Ipv6Addr>() {
+            Ok(address) => format!("https://[{address}]:{port}"),
+            Err(_) => format!("https://{name}:{port}"),
+        },
+        None if address.is_unspecified() => format!("https://localhost:{port}"),
+        None => format!("https://{listen}"),
+    }
+}
+
 /// What keeps the records: in memory, and on disk unless nothing is kept.
 fn recorder(options: &Options, metrics: &Arc<Metrics>) -> anyhow::Result<Recorder> {
     if options.ephemeral {
@@ -449,6 +475,21 @@ fn identity(
     std::fs::write(options.state_dir.identity_certificate(), identity::certificate_pem(&certificate))
         .context("cannot write the certificate of instance identities")?;
     Ok(IdentitySigner::new(&key, &certificate)?)
+}
+
+/// What signs the messages of topics: the stored key, or a new one at the first start.
+fn signer(commands: &RegionCommands, authority: &Authority, options: &Options) -> anyhow::Result<Signer> {
+    let ledger = commands.ledger();
+    let stored = (ledger.get_blob("sns-key"), ledger.get_blob("sns-certificate"));
+    if let (Some(key), Some(certificate)) = stored {
+        return Ok(Signer::new(&key, &certificate)?);
+    }
+    let key = identity::new_key()?;
+    let name = format!("sns.{}.amazonaws.com", options.region.name);
+    let certificate = authority.certify_signer(&name, &key)?;
+    ledger.put_blob_blocking("sns-key", &key)?;
+    ledger.put_blob_blocking("sns-certificate", &certificate)?;
+    Ok(Signer::new(&key, &certificate)?)
 }
 
 /// What session tokens are made with: the stored key, or a new one at the first start.

@@ -24,6 +24,15 @@ impl RegionPages {
     fn region(&self) -> Option<Arc<Region>> {
         self.0.get().and_then(Weak::upgrade)
     }
+
+    /// The certificate of what signs the messages of topics, whose URL is in each of them.
+    fn certificate(&self, name: &str) -> Option<Response<ResponseBody>> {
+        let region = self.region()?;
+        let mut response = Response::new(full(region.posts.certificate(name)?.to_owned()));
+        let pem = http::HeaderValue::from_static("application/x-pem-file");
+        response.headers_mut().insert(http::header::CONTENT_TYPE, pem);
+        Some(response)
+    }
 }
 
 impl Pages for RegionPages {
@@ -57,6 +66,9 @@ impl Pages for RegionPages {
     }
 
     fn page<'a>(&'a self, name: &'a str, request: Request<RequestBody>) -> Paging<'a> {
+        if let Some(certificate) = self.certificate(name) {
+            return Box::pin(std::future::ready(Some(certificate)));
+        }
         let page = (name == "region").then(|| match (self.region(), request.method()) {
             (_, method) if *method != Method::GET && *method != Method::HEAD => {
                 answer(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": "this page is read by GET" }))

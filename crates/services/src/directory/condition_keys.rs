@@ -4,7 +4,7 @@
 use postern_frontdoor::conditions::is_global_key_provided;
 
 /// Keys of single services, in small letters. Those of DynamoDB are set by `dynamodb`, those of S3 by `s3::ops`, those of
-/// EC2 by `ec2`, the others by `elbv2`, `iam` and `sts`.
+/// EC2 by `ec2`, the others by `elbv2`, `iam`, `sns` and `sts`.
 const SERVICE_KEYS: &[&str] = &[
     "dynamodb:attributes",
     "dynamodb:enclosingoperation",
@@ -33,6 +33,8 @@ const SERVICE_KEYS: &[&str] = &[
     "s3:x-amz-metadata-directive",
     "s3:x-amz-object-ownership",
     "s3:x-amz-storage-class",
+    "sns:endpoint",
+    "sns:protocol",
     "sts:durationseconds",
     "sts:externalid",
     "sts:rolesessionname",

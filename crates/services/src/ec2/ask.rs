@@ -264,6 +264,7 @@ impl Asker<'_> {
             | ResourceId::NetworkAcl(_)
             | ResourceId::VpcEndpoint(_)
             | ResourceId::EndpointService(_)
+            | ResourceId::ConnectionNotification(_)
             | ResourceId::LoadBalancer(_)
             | ResourceId::Listener(_)
             | ResourceId::TargetGroup(_)
@@ -307,6 +308,7 @@ fn tags_of(state: &State, account: AccountId, id: ResourceId) -> Option<Tags> {
         ResourceId::EndpointService(id) => {
             of::<postern_model::endpoint_service::EndpointService>(state, account, id)
         }
+        ResourceId::ConnectionNotification(_) => None,
         ResourceId::LoadBalancer(id) => of::<postern_model::elb::LoadBalancer>(state, account, id),
         ResourceId::Listener(id) => of::<postern_model::elb::Listener>(state, account, id),
         ResourceId::TargetGroup(id) => of::<postern_model::elb::TargetGroup>(state, account, id),

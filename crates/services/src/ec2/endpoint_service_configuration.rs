@@ -54,6 +54,10 @@ pub(super) const OPERATIONS: &[Entry] = &[
         honoured: &[DRY_RUN, &["PayerResponsibility", "ServiceId"]],
         asked: &[Asked::Named(By::Id, "ServiceId")],
     },
+    operation! { write StartVpcEndpointServicePrivateDnsVerification = start_verification;
+        honoured: &[DRY_RUN, &["ServiceId"]],
+        asked: &[Asked::Named(By::Id, "ServiceId")],
+    },
 ];
 
 /// The ARNs of a service's load balancers.
@@ -267,4 +271,15 @@ async fn set_payer(
     let action = EndpointServiceAction::SetPayerServiceOwner { service };
     call.execute(None, Action::EndpointService(action)).await?;
     Ok(ec2::ModifyVpcEndpointServicePayerResponsibilityResult { return_value: Some(true) })
+}
+
+/// Somebody looks for the record, and what comes of it is shown as the name's state.
+async fn start_verification(
+    call: &Call<'_>,
+    request: ec2::StartVpcEndpointServicePrivateDnsVerificationRequest,
+) -> Result<ec2::StartVpcEndpointServicePrivateDnsVerificationResult, AwsError> {
+    let service = named(call, request.service_id)?;
+    let action = EndpointServiceAction::StartPrivateDnsVerification { service };
+    call.execute(None, Action::EndpointService(action)).await?;
+    Ok(ec2::StartVpcEndpointServicePrivateDnsVerificationResult { return_value: Some(true) })
 }

@@ -103,6 +103,7 @@ pub fn noun(resource: ResourceId) -> &'static str {
         ResourceId::PrefixList(_) => "prefix list",
         ResourceId::VpcEndpoint(_) => "Vpc Endpoint",
         ResourceId::EndpointService(_) => "VpcEndpointService",
+        ResourceId::ConnectionNotification(_) => "ConnectionNotification",
         ResourceId::LoadBalancer(_) => "load balancer",
         ResourceId::Listener(_) => "listener",
         ResourceId::TargetGroup(_) => "target group",
@@ -147,6 +148,10 @@ pub fn not_found(missing: &[ResourceId]) -> AwsError {
         ResourceId::EndpointService(_) => (
             "InvalidVpcEndpointServiceId.NotFound",
             format!("The VpcEndpointService Id '{list}' does not exist"),
+        ),
+        ResourceId::ConnectionNotification(_) => (
+            "InvalidConnectionNotification",
+            format!("The ConnectionNotification Id '{list}' does not exist"),
         ),
         ResourceId::LoadBalancer(_) => {
             ("InvalidNetworkLoadBalancerArn.NotFound", format!("The load balancer '{list}' does not exist"))

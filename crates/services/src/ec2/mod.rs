@@ -13,6 +13,7 @@
 mod address;
 mod ask;
 mod call;
+mod connection_notification;
 mod dhcp_options;
 mod endpoint;
 mod endpoint_connection;
@@ -69,6 +70,7 @@ use postern_wire::query::{DecodeError, Form, Limits};
 use postern_wire::shape::Protocol;
 use postern_wire::{AwsError, ec2};
 
+pub use connection_notification::{TELLER, source_arn};
 pub use image::IMAGE_ID;
 pub use table::{Entry, entries};
 pub(crate) use view::timestamp;

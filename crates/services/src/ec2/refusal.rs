@@ -30,6 +30,7 @@ fn in_use(resource: ResourceId, used_by: &str) -> AwsError {
         | ResourceId::Address(_)
         | ResourceId::VpcEndpoint(_)
         | ResourceId::EndpointService(_)
+        | ResourceId::ConnectionNotification(_)
         | ResourceId::LoadBalancer(_)
         | ResourceId::Listener(_)
         | ResourceId::TargetGroup(_)
@@ -332,6 +333,7 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             | ResourceId::NetworkAcl(_)
             | ResourceId::PrefixList(_)
             | ResourceId::EndpointService(_)
+            | ResourceId::ConnectionNotification(_)
             | ResourceId::LoadBalancer(_)
             | ResourceId::Listener(_)
             | ResourceId::TargetGroup(_)
@@ -411,6 +413,7 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             | ResourceId::PrefixList(_)
             | ResourceId::VpcEndpoint(_)
             | ResourceId::EndpointService(_)
+            | ResourceId::ConnectionNotification(_)
             | ResourceId::LoadBalancer(_)
             | ResourceId::Listener(_)
             | ResourceId::TargetGroup(_)
@@ -495,8 +498,11 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
         ModelError::EndpointWithoutGroup { endpoint: id } => {
             endpoint(format!("The VPC endpoint {id} must have at least one security group."))
         }
-        ModelError::NoPrivateName { service } => endpoint(format!(
+        ModelError::NoPrivateName { service, unverified: false } => endpoint(format!(
             "Private DNS can't be enabled because the service {service} does not provide a private DNS name."
+        )),
+        ModelError::NoPrivateName { service, unverified: true } => endpoint(format!(
+            "Private DNS can't be enabled because the service {service} has not verified the private DNS name."
         )),
         ModelError::PrivateDnsAttributes { vpc } => endpoint(format!(
             "Enabling private DNS requires both enableDnsSupport and enableDnsHostnames VPC attributes set to true for {vpc}"
@@ -543,8 +549,16 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             "InvalidParameter",
             format!("Invalid principal: '{principal}'. Specify the ARN of an account, a user or a role without a path, or *."),
         ),
-        // Refusals of load balancers, which have an API of their own.
-        ModelError::BalancingName { .. }
+        ModelError::NoConnectionEvents => parameters::missing("ConnectionEvents"),
+        ModelError::TopicNotFound(topic) => AwsError::new(
+            "InvalidParameter",
+            format!("The SNS topic '{topic}' does not exist."),
+        ),
+        // Refusals of load balancers and of topics, which have APIs of their own.
+        ModelError::TopicName(_)
+        | ModelError::TopicDiffers(_)
+        | ModelError::SubscriptionNotFound(_)
+        | ModelError::BalancingName { .. }
         | ModelError::BalancingNameTaken { .. }
         | ModelError::NoZones
         | ModelError::ZoneTwice { .. }

@@ -92,6 +92,7 @@ const FAMILIES: &[&[Entry]] = &[
     super::endpoint_service_configuration::OPERATIONS,
     super::endpoint_service_permission::OPERATIONS,
     super::endpoint_connection::OPERATIONS,
+    super::connection_notification::OPERATIONS,
     super::peering::OPERATIONS,
     super::vpn_gateway::OPERATIONS,
     super::vpn::OPERATIONS,

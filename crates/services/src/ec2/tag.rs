@@ -49,6 +49,7 @@ pub fn kind_of(id: ResourceId) -> &'static str {
         ResourceId::PrefixList(_) => "prefix-list",
         ResourceId::VpcEndpoint(_) => "vpc-endpoint",
         ResourceId::EndpointService(_) => "vpc-endpoint-service",
+        ResourceId::ConnectionNotification(_) => "vpc-endpoint-connection-notification",
         ResourceId::LoadBalancer(_) => "loadbalancer",
         ResourceId::Listener(_) => "listener",
         ResourceId::TargetGroup(_) => "targetgroup",
@@ -145,6 +146,7 @@ fn has_id(resource: ResourceId) -> bool {
         | ResourceId::PrefixList(_)
         | ResourceId::VpcEndpoint(_)
         | ResourceId::EndpointService(_)
+        | ResourceId::ConnectionNotification(_)
         | ResourceId::Instance(_)
         | ResourceId::DhcpOptions(_)
         | ResourceId::KeyPair(_) => true,

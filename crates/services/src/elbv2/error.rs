@@ -75,6 +75,7 @@ fn named(state: &State, account: AccountId, resource: ResourceId) -> String {
         | ResourceId::PrefixList(_)
         | ResourceId::VpcEndpoint(_)
         | ResourceId::EndpointService(_)
+        | ResourceId::ConnectionNotification(_)
         | ResourceId::Instance(_)
         | ResourceId::DhcpOptions(_)
         | ResourceId::KeyPair(_) => None,
@@ -114,6 +115,7 @@ fn not_found(state: &State, account: AccountId, resource: ResourceId) -> AwsErro
         | ResourceId::PrefixList(_)
         | ResourceId::VpcEndpoint(_)
         | ResourceId::EndpointService(_)
+        | ResourceId::ConnectionNotification(_)
         | ResourceId::DhcpOptions(_)
         | ResourceId::KeyPair(_) => validation(format!("'{resource}' does not exist")),
     }

@@ -218,6 +218,11 @@ fn of_model(error: &ModelError) -> AwsError {
         | ModelError::PrivateDnsName(..)
         | ModelError::NoPrivateDnsName(..)
         | ModelError::Principal(..)
+        | ModelError::NoConnectionEvents
+        | ModelError::TopicNotFound(..)
+        | ModelError::TopicName(..)
+        | ModelError::TopicDiffers(..)
+        | ModelError::SubscriptionNotFound(..)
         | ModelError::BalancingName { .. }
         | ModelError::BalancingNameTaken { .. }
         | ModelError::NoZones

@@ -58,6 +58,9 @@ fn made_up(ids: &Ids) -> BTreeMap<&'static str, String> {
             let other = if digits.starts_with('e') { 'd' } else { 'e' };
             return format!("{start}/{other}{}", &digits[1..]);
         }
+        if let Some(start) = id.strip_suffix(":events") {
+            return format!("{start}:nobodys");
+        }
         match id.rsplit_once('-') {
             Some((prefix, digits)) => {
                 let others: String =
@@ -135,7 +138,10 @@ fn what_is_anothers_is_as_if_it_were_not_there() {
             let harmless = match operation {
                 // The request is made and fails, whoever has the VPC and whether or not it is there.
                 "CreateVpcPeeringConnection" => name == "peer-three",
-                "DeleteKeyPair" | "DeleteVpcEndpoints" | "DeleteVpcEndpointServiceConfigurations" => true,
+                "DeleteKeyPair"
+                | "DeleteVpcEndpoints"
+                | "DeleteVpcEndpointServiceConfigurations"
+                | "DeleteVpcEndpointConnectionNotifications" => true,
                 "AcceptVpcEndpointConnections" | "RejectVpcEndpointConnections" => name == "connection",
                 _ => false,
             };

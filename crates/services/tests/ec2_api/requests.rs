@@ -253,6 +253,17 @@ fn endpoints() -> Vec<(&'static str, Value)> {
             "RejectVpcEndpointConnections",
             json!({ "ServiceId": "$service", "VpcEndpointIds": ["$connection"] }),
         ),
+        (
+            "CreateVpcEndpointConnectionNotification",
+            json!({ "ServiceId": "$service", "ConnectionNotificationArn": "$topic", "ConnectionEvents": ["Connect"] }),
+        ),
+        (
+            "ModifyVpcEndpointConnectionNotification",
+            json!({ "ConnectionNotificationId": "$nfn", "ConnectionNotificationArn": "$topic" }),
+        ),
+        ("DescribeVpcEndpointConnectionNotifications", json!({ "ConnectionNotificationId": "$nfn" })),
+        ("DeleteVpcEndpointConnectionNotifications", json!({ "ConnectionNotificationIds": ["$nfn"] })),
+        ("StartVpcEndpointServicePrivateDnsVerification", json!({ "ServiceId": "$service" })),
     ]
 }
 

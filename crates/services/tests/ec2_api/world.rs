@@ -7,6 +7,7 @@ use postern_model::elb::{ElbAction, NewLoadBalancer, NewLoadBalancerZone, Scheme
 use postern_model::iam::IamAction;
 use postern_model::instance::InstanceState;
 use postern_model::peering::PeeringAction;
+use postern_model::sns::SnsAction;
 use postern_model::{Action, Event, ResourceId, State};
 use postern_services::ec2::IMAGE_ID;
 use serde_json::{Value, json};
@@ -441,6 +442,24 @@ fn services(api: &Api, ids: &mut Ids) {
         "ServiceName": format!("com.amazonaws.vpce.us-east-1.{}", ids["service"]) }),
     );
     ids.insert("connection", text(&wanted, "VpcEndpoint.VpcEndpointId"));
+    let create = SnsAction::CreateTopic {
+        name: "events".to_owned(),
+        display_name: String::new(),
+        policy: None,
+        tags: Vec::new(),
+    };
+    api.report(Action::Sns(create));
+    ids.insert("topic", format!("arn:aws:sns:us-east-1:{owner}:events"));
+    let notified = api.call(
+        "CreateVpcEndpointConnectionNotification",
+        json!({ "ServiceId": ids["service"], "ConnectionNotificationArn": ids["topic"], "ConnectionEvents": ["Accept"] }),
+    );
+    api.call(
+        "CreateVpcEndpointConnectionNotification",
+        json!({ "VpcEndpointId": ids["connection"], "ConnectionNotificationArn": ids["topic"],
+            "ConnectionEvents": ["Reject"] }),
+    );
+    ids.insert("nfn", text(&notified, "ConnectionNotification.ConnectionNotificationId"));
 }
 
 /// Alice's and Bob's worlds are alike, addresses and names included, so that nothing but ids tells them apart.

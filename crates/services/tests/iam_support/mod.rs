@@ -164,7 +164,8 @@ impl World {
         self.call(self.elb.as_ref(), &postern_wire::elbv2::SERVICE, caller, operation, parameters).await
     }
 
-    async fn call(
+    /// One call of a service, as the front door makes it.
+    pub async fn call(
         &self,
         service: &dyn QueryService,
         table: &'static Service,

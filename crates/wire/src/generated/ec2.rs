@@ -90,6 +90,11 @@ operations! {
     DescribeVpcEndpointConnections(DescribeVpcEndpointConnectionsRequest) => DescribeVpcEndpointConnectionsResult;
     AcceptVpcEndpointConnections(AcceptVpcEndpointConnectionsRequest) => AcceptVpcEndpointConnectionsResult;
     RejectVpcEndpointConnections(RejectVpcEndpointConnectionsRequest) => RejectVpcEndpointConnectionsResult;
+    CreateVpcEndpointConnectionNotification(CreateVpcEndpointConnectionNotificationRequest) => CreateVpcEndpointConnectionNotificationResult;
+    ModifyVpcEndpointConnectionNotification(ModifyVpcEndpointConnectionNotificationRequest) => ModifyVpcEndpointConnectionNotificationResult;
+    DescribeVpcEndpointConnectionNotifications(DescribeVpcEndpointConnectionNotificationsRequest) => DescribeVpcEndpointConnectionNotificationsResult;
+    DeleteVpcEndpointConnectionNotifications(DeleteVpcEndpointConnectionNotificationsRequest) => DeleteVpcEndpointConnectionNotificationsResult;
+    StartVpcEndpointServicePrivateDnsVerification(StartVpcEndpointServicePrivateDnsVerificationRequest) => StartVpcEndpointServicePrivateDnsVerificationResult;
     CreateVpcPeeringConnection(CreateVpcPeeringConnectionRequest) => CreateVpcPeeringConnectionResult;
     AcceptVpcPeeringConnection(AcceptVpcPeeringConnectionRequest) => AcceptVpcPeeringConnectionResult;
     RejectVpcPeeringConnection(RejectVpcPeeringConnectionRequest) => RejectVpcPeeringConnectionResult;
@@ -232,6 +237,10 @@ values! { CAPACITY_RESERVATION_PREFERENCE_VALUES:
 const CAPACITY_RESERVATION_PREFERENCE: Kind = Kind::Text(&Text { values: CAPACITY_RESERVATION_PREFERENCE_VALUES, length: Range::ANY, pattern: None });
 #[rustfmt::skip]
 const CIDR_BLOCK_SET: Kind = Kind::List(&List { item: Kind::Structure(CidrBlock::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const CONNECTION_NOTIFICATION_IDS_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const CONNECTION_NOTIFICATION_SET: Kind = Kind::List(&List { item: Kind::Structure(ConnectionNotification::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 values! { CONNECTIVITY_TYPE_VALUES:
     "private" "public"
 }
@@ -1511,6 +1520,19 @@ structure! {
 }
 
 structure! {
+    ConnectionNotification {
+        connection_events: Option<Vec<String>> = "ConnectionEvents" "ConnectionEvents" "connectionEvents", VALUE_STRING_LIST;
+        connection_notification_arn: Option<String> = "ConnectionNotificationArn" "ConnectionNotificationArn" "connectionNotificationArn", TEXT;
+        connection_notification_id: Option<String> = "ConnectionNotificationId" "ConnectionNotificationId" "connectionNotificationId", TEXT;
+        connection_notification_state: Option<String> = "ConnectionNotificationState" "ConnectionNotificationState" "connectionNotificationState", TEXT;
+        connection_notification_type: Option<String> = "ConnectionNotificationType" "ConnectionNotificationType" "connectionNotificationType", TEXT;
+        service_id: Option<String> = "ServiceId" "ServiceId" "serviceId", TEXT;
+        service_region: Option<String> = "ServiceRegion" "ServiceRegion" "serviceRegion", TEXT;
+        vpc_endpoint_id: Option<String> = "VpcEndpointId" "VpcEndpointId" "vpcEndpointId", TEXT;
+    }
+}
+
+structure! {
     ConnectionTrackingConfiguration {
         tcp_established_timeout: Option<i64> = "TcpEstablishedTimeout" "TcpEstablishedTimeout" "tcpEstablishedTimeout", INTEGER;
         udp_stream_timeout: Option<i64> = "UdpStreamTimeout" "UdpStreamTimeout" "udpStreamTimeout", INTEGER;
@@ -1843,6 +1865,24 @@ structure! {
 }
 
 structure! {
+    CreateVpcEndpointConnectionNotificationRequest {
+        client_token: Option<String> = "ClientToken" "ClientToken" "ClientToken", TEXT;
+        connection_events: Vec<String> = "ConnectionEvents" "ConnectionEvents" "ConnectionEvents", VALUE_STRING_LIST, required;
+        connection_notification_arn: Option<String> = "ConnectionNotificationArn" "ConnectionNotificationArn" "ConnectionNotificationArn", TEXT, required;
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        service_id: Option<String> = "ServiceId" "ServiceId" "ServiceId", TEXT;
+        vpc_endpoint_id: Option<String> = "VpcEndpointId" "VpcEndpointId" "VpcEndpointId", TEXT;
+    }
+}
+
+structure! {
+    CreateVpcEndpointConnectionNotificationResult {
+        client_token: Option<String> = "ClientToken" "ClientToken" "clientToken", TEXT;
+        connection_notification: Option<ConnectionNotification> = "ConnectionNotification" "ConnectionNotification" "connectionNotification", Kind::Structure(ConnectionNotification::SHAPE);
+    }
+}
+
+structure! {
     CreateVpcEndpointRequest {
         client_token: Option<String> = "ClientToken" "ClientToken" "ClientToken", TEXT;
         dns_options: Option<DnsOptionsSpecification> = "DnsOptions" "DnsOptions" "DnsOptions", Kind::Structure(DnsOptionsSpecification::SHAPE);
@@ -2134,6 +2174,19 @@ structure! {
         dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
         resources: Vec<String> = "Resources" "ResourceId" "resourceId", RESOURCE_ID_LIST, required;
         tags: Vec<Tag> = "Tags" "Tag" "tag", TAG_LIST;
+    }
+}
+
+structure! {
+    DeleteVpcEndpointConnectionNotificationsRequest {
+        connection_notification_ids: Vec<String> = "ConnectionNotificationIds" "ConnectionNotificationId" "ConnectionNotificationId", CONNECTION_NOTIFICATION_IDS_LIST, required;
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+    }
+}
+
+structure! {
+    DeleteVpcEndpointConnectionNotificationsResult {
+        unsuccessful: Option<Vec<UnsuccessfulItem>> = "Unsuccessful" "Unsuccessful" "unsuccessful", UNSUCCESSFUL_ITEM_SET;
     }
 }
 
@@ -2648,6 +2701,23 @@ structure! {
         enable_dns_support: Option<AttributeBooleanValue> = "EnableDnsSupport" "EnableDnsSupport" "enableDnsSupport", Kind::Structure(AttributeBooleanValue::SHAPE);
         enable_network_address_usage_metrics: Option<AttributeBooleanValue> = "EnableNetworkAddressUsageMetrics" "EnableNetworkAddressUsageMetrics" "enableNetworkAddressUsageMetrics", Kind::Structure(AttributeBooleanValue::SHAPE);
         vpc_id: Option<String> = "VpcId" "VpcId" "vpcId", TEXT;
+    }
+}
+
+structure! {
+    DescribeVpcEndpointConnectionNotificationsRequest {
+        connection_notification_id: Option<String> = "ConnectionNotificationId" "ConnectionNotificationId" "ConnectionNotificationId", TEXT;
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        filters: Vec<Filter> = "Filters" "Filter" "Filter", FILTER_LIST;
+        max_results: Option<i64> = "MaxResults" "MaxResults" "MaxResults", INTEGER;
+        next_token: Option<String> = "NextToken" "NextToken" "NextToken", TEXT;
+    }
+}
+
+structure! {
+    DescribeVpcEndpointConnectionNotificationsResult {
+        connection_notification_set: Option<Vec<ConnectionNotification>> = "ConnectionNotificationSet" "ConnectionNotificationSet" "connectionNotificationSet", CONNECTION_NOTIFICATION_SET;
+        next_token: Option<String> = "NextToken" "NextToken" "nextToken", TEXT;
     }
 }
 
@@ -4078,6 +4148,21 @@ structure! {
 }
 
 structure! {
+    ModifyVpcEndpointConnectionNotificationRequest {
+        connection_events: Vec<String> = "ConnectionEvents" "ConnectionEvents" "ConnectionEvents", VALUE_STRING_LIST;
+        connection_notification_arn: Option<String> = "ConnectionNotificationArn" "ConnectionNotificationArn" "ConnectionNotificationArn", TEXT;
+        connection_notification_id: Option<String> = "ConnectionNotificationId" "ConnectionNotificationId" "ConnectionNotificationId", TEXT, required;
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+    }
+}
+
+structure! {
+    ModifyVpcEndpointConnectionNotificationResult {
+        return_value: Option<bool> = "ReturnValue" "Return" "return", BOOLEAN;
+    }
+}
+
+structure! {
     ModifyVpcEndpointRequest {
         add_route_table_ids: Vec<String> = "AddRouteTableIds" "AddRouteTableId" "AddRouteTableId", VPC_ENDPOINT_ROUTE_TABLE_ID_LIST;
         add_security_group_ids: Vec<String> = "AddSecurityGroupIds" "AddSecurityGroupId" "AddSecurityGroupId", VPC_ENDPOINT_SECURITY_GROUP_ID_LIST;
@@ -5209,6 +5294,19 @@ structure! {
 structure! {
     StartInstancesResult {
         starting_instances: Option<Vec<InstanceStateChange>> = "StartingInstances" "InstancesSet" "instancesSet", INSTANCE_STATE_CHANGE_LIST;
+    }
+}
+
+structure! {
+    StartVpcEndpointServicePrivateDnsVerificationRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        service_id: Option<String> = "ServiceId" "ServiceId" "ServiceId", TEXT, required;
+    }
+}
+
+structure! {
+    StartVpcEndpointServicePrivateDnsVerificationResult {
+        return_value: Option<bool> = "ReturnValue" "Return" "return", BOOLEAN;
     }
 }
 

@@ -7,10 +7,12 @@ use crate::shape::Service;
 pub mod ec2;
 pub mod elbv2;
 pub mod iam;
+pub mod sns;
 pub mod sts;
 
 /// The botocore release that the shapes were generated from.
 pub const BOTOCORE_VERSION: &str = "1.44.5";
 
 /// Every generated service.
-pub const SERVICES: &[&Service] = &[&ec2::SERVICE, &elbv2::SERVICE, &iam::SERVICE, &sts::SERVICE];
+#[rustfmt::skip]
+pub const SERVICES: &[&Service] = &[&ec2::SERVICE, &elbv2::SERVICE, &iam::SERVICE, &sns::SERVICE, &sts::SERVICE];

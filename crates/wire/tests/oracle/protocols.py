@@ -62,6 +62,8 @@ def request_value(shape, path):
         is_union = shape.member.type_name == "structure" and shape.member.is_tagged_union
         count = len(shape.member.members) if is_union else 2
         return [request_value(shape.member, f"{path}.{index}") for index in range(1, count + 1)]
+    if shape.type_name == "map":
+        return {request_value(shape.key, f"{path}.Key"): request_value(shape.value, f"{path}.Value")}
     if shape.type_name == "string":
         return request_text(shape, path)
     if shape.type_name in ("integer", "long"):
@@ -96,6 +98,8 @@ def serialized(value, shape):
         return {name: serialized(value[name], member) for name, member in shape.members.items() if name in value}
     if shape.type_name == "list":
         return [serialized(item, shape.member) for item in value]
+    if shape.type_name == "map":
+        return {key: serialized(item, shape.value) for key, item in value.items()}
     return base64.b64decode(value) if shape.type_name == "blob" else value
 
 

@@ -20,7 +20,7 @@ pub fn index(version: &str, services: &[Served]) -> String {
     let _ = writeln!(out, "pub const BOTOCORE_VERSION: &str = \"{version}\";");
     let _ = writeln!(out, "\n/// Every generated service.");
     let list: Vec<String> = services.iter().map(|served| format!("&{}::SERVICE", served.name)).collect();
-    let _ = writeln!(out, "pub const SERVICES: &[&Service] = &[{}];", list.join(", "));
+    let _ = writeln!(out, "#[rustfmt::skip]\npub const SERVICES: &[&Service] = &[{}];", list.join(", "));
     out
 }
 

@@ -198,8 +198,7 @@ impl Reader<'_> {
         }
         let sensitive = shape.get("sensitive").is_some_and(|value| value == true);
         let kind = if shape.get("type").is_some_and(|kind| kind == "map") {
-            ensure!(!in_request, "a map in a request");
-            self.map(name, shape)?
+            self.map(name, shape, in_request)?
         } else {
             self.kind(name, shape)?
         };
@@ -208,22 +207,23 @@ impl Reader<'_> {
     }
 
     /// A map is on the wire of the query protocol what a list is whose items have a key and a value.
-    fn map(&mut self, name: &str, shape: &Map<String, Value>) -> anyhow::Result<Kind> {
+    fn map(&mut self, name: &str, shape: &Map<String, Value>, in_request: bool) -> anyhow::Result<Kind> {
         ensure!(self.protocol == Protocol::Query, "a map that is not of the query protocol");
         let part = |part: &str| {
             let member = shape.get(part).with_context(|| format!("map without `{part}`"))?;
+            let wire_name = member.get("locationName").and_then(Value::as_str).unwrap_or(part);
             anyhow::Ok(Member {
                 name: capitalised(part),
                 shape: text(member, "shape")?.to_owned(),
-                query_name: part.to_owned(),
-                xml_name: part.to_owned(),
+                query_name: wire_name.to_owned(),
+                xml_name: wire_name.to_owned(),
                 required: true,
                 idempotency_token: false,
             })
         };
         let entry = format!("{name}Entry");
         let members = vec![part("key")?, part("value")?];
-        let shape = Shape { kind: Kind::Structure(members), in_request: false, sensitive: false };
+        let shape = Shape { kind: Kind::Structure(members), in_request, sensitive: false };
         ensure!(self.shapes.insert(entry.clone(), shape).is_none(), "two shapes are called `{entry}`");
         let (query_item, xml_item) = ("entry".to_owned(), "entry".to_owned());
         Ok(Kind::List { item: entry, query_item, xml_item, bounds: Bounds::default() })

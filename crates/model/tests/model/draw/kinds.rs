@@ -3,10 +3,12 @@
 //! INVARIANT: every variant of `Action` has its line here, so a new one does not compile until it is drawn.
 
 use postern_model::Action;
+use postern_model::connection_notification::ConnectionNotificationAction;
 use postern_model::elb::ElbAction;
 use postern_model::endpoint_service::EndpointServiceAction;
 use postern_model::iam::IamAction;
 use postern_model::peering::PeeringAction;
+use postern_model::sns::SnsAction;
 use postern_model::vpn::VpnAction;
 
 macro_rules! kinds {
@@ -83,6 +85,20 @@ kinds! {
     Action::EndpointService(EndpointServiceAction::SetPayerServiceOwner { .. }) => "EndpointService.SetPayerServiceOwner",
     Action::EndpointService(EndpointServiceAction::StartPrivateDnsVerification { .. }) => "EndpointService.StartPrivateDnsVerification",
     Action::EndpointService(EndpointServiceAction::ReportPrivateDnsVerification { .. }) => "EndpointService.ReportPrivateDnsVerification",
+    Action::ConnectionNotification(ConnectionNotificationAction::Create { .. }) => "Notification.Create",
+    Action::ConnectionNotification(ConnectionNotificationAction::Modify { .. }) => "Notification.Modify",
+    Action::ConnectionNotification(ConnectionNotificationAction::Delete { .. }) => "Notification.Delete",
+    Action::Sns(SnsAction::CreateTopic { .. }) => "Sns.CreateTopic",
+    Action::Sns(SnsAction::DeleteTopic { .. }) => "Sns.DeleteTopic",
+    Action::Sns(SnsAction::SetDisplayName { .. }) => "Sns.SetDisplayName",
+    Action::Sns(SnsAction::SetPolicy { .. }) => "Sns.SetPolicy",
+    Action::Sns(SnsAction::Subscribe { .. }) => "Sns.Subscribe",
+    Action::Sns(SnsAction::ConfirmSubscription { .. }) => "Sns.ConfirmSubscription",
+    Action::Sns(SnsAction::Unsubscribe { .. }) => "Sns.Unsubscribe",
+    Action::Sns(SnsAction::SetRawDelivery { .. }) => "Sns.SetRawDelivery",
+    Action::Sns(SnsAction::SetDeliveryPolicy { .. }) => "Sns.SetDeliveryPolicy",
+    Action::Sns(SnsAction::TagTopic { .. }) => "Sns.TagTopic",
+    Action::Sns(SnsAction::UntagTopic { .. }) => "Sns.UntagTopic",
     Action::Peering(PeeringAction::Create { .. }) => "Peering.Create",
     Action::Peering(PeeringAction::Accept { .. }) => "Peering.Accept",
     Action::Peering(PeeringAction::Reject { .. }) => "Peering.Reject",

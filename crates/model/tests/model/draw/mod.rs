@@ -11,6 +11,7 @@ mod identity;
 mod interface;
 mod kinds;
 mod network;
+mod notification;
 mod peering;
 mod route;
 mod security;
@@ -101,12 +102,16 @@ const BUILDERS: &[&str] = &[
     "Elb.CreateLoadBalancer",
     "Elb.CreateTargetGroup",
     "Elb.CreateListener",
+    "Elb.ModifyListener",
     "Elb.RegisterTargets",
     "Elb.RegisterTargets",
     "EndpointService.Create",
     "EndpointService.ModifyPermissions",
     "EndpointService.AcceptConnections",
     "EndpointService.RejectConnections",
+    "Notification.Create",
+    "Sns.CreateTopic",
+    "Sns.Subscribe",
     "Peering.Create",
     "Vpn.CreateCustomerGateway",
     "Vpn.CreateGateway",
@@ -120,6 +125,8 @@ const BUILDERS: &[&str] = &[
     "Iam.AttachPolicy",
     "Iam.CreatePolicyVersion",
     "Iam.PutInlinePolicy",
+    "Iam.DeleteInlinePolicy",
+    "Iam.DeleteInlinePolicy",
 ];
 
 /// A random command of `account`.
@@ -143,6 +150,12 @@ impl Draw<'_> {
         }
         if let Some(kind) = kind.strip_prefix("Vpn.") {
             return Action::Vpn(self.vpn(kind));
+        }
+        if let Some(kind) = kind.strip_prefix("Notification.") {
+            return Action::ConnectionNotification(self.notification(kind));
+        }
+        if let Some(kind) = kind.strip_prefix("Sns.") {
+            return Action::Sns(self.sns(kind));
         }
         if let Some(kind) = kind.strip_prefix("Peering.") {
             return Action::Peering(self.peering(kind));
