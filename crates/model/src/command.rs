@@ -76,6 +76,17 @@ pub enum Action {
         quota: Quota,
         limit: Option<usize>,
     },
+    /// More than there are now. It is decided at once.
+    RequestQuotaIncrease {
+        quota: Quota,
+        /// AWS's code of it.
+        code: String,
+        /// What the request is called.
+        id: String,
+        desired: usize,
+        /// Who asks, in AWS's JSON.
+        requester: String,
+    },
     Iam(IamAction),
     Elb(ElbAction),
     EndpointService(EndpointServiceAction),
@@ -438,6 +449,9 @@ fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> 
         }
         Action::CreateRootKey { id, secret } => account::create_root_key(txn, (id, secret.0)),
         Action::SetQuota { quota, limit } => quota::set(txn, quota, limit),
+        Action::RequestQuotaIncrease { quota, code, id, desired, requester } => {
+            quota::request(txn, quota, (code, id), desired, requester)
+        }
         Action::Iam(action) => iam::apply(txn, action),
         Action::Elb(action) => elb::apply(txn, action),
         Action::EndpointService(action) => endpoint_service::apply(txn, action),

@@ -21,7 +21,7 @@ use crate::interface::NetworkInterface;
 use crate::network_acl::NetworkAcl;
 use crate::peering::{PeeringState, VpcPeeringConnection};
 use crate::prefix_list::PrefixList;
-use crate::quota::Quotas;
+use crate::quota::{QuotaRequest, Quotas};
 use crate::route::RouteTable;
 use crate::security_group::SecurityGroup;
 use crate::sns::Topic;
@@ -134,6 +134,9 @@ pub struct State {
     /// What the operator made of an account's quotas.
     #[serde(default)]
     pub quotas: OrdMap<AccountId, Arc<Quotas>>,
+    /// What an account asked for of its quotas, the latest last.
+    #[serde(default)]
+    pub quota_requests: OrdMap<AccountId, Arc<Vec<QuotaRequest>>>,
     /// Requests that may be repeated, by account, and the token that names them.
     pub client_tokens: OrdMap<String, Arc<TokenRecord>>,
     /// Who has an address of a VPC. Derived from `network_interfaces`.
@@ -275,6 +278,7 @@ impl State {
             instances: OrdMap::new(),
             key_pairs: OrdMap::new(),
             quotas: OrdMap::new(),
+            quota_requests: OrdMap::new(),
             client_tokens: OrdMap::new(),
             private_addresses: OrdMap::new(),
             public_addresses: OrdMap::new(),

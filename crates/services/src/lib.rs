@@ -9,5 +9,6 @@ pub mod iam;
 pub mod imds;
 pub mod s3;
 pub mod s3_gate;
+pub mod service_quotas;
 pub mod sns;
 pub mod sts;

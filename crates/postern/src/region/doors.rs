@@ -29,6 +29,7 @@ use postern_services::s3::host::Hosts;
 use postern_services::s3::storage::Store;
 use postern_services::s3::{self, S3Service};
 use postern_services::s3_gate::{self, S3Door, S3Gate};
+use postern_services::service_quotas::QuotasService;
 use postern_services::sns::SnsService;
 use postern_services::sts::StsService;
 
@@ -90,6 +91,14 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
         Arc::clone(&metrics),
         limits().stall,
     );
+    let quotas = JsonDoor::new(
+        Arc::new(QuotasService::new(Arc::clone(parts.commands))),
+        Arc::clone(parts.authoriser),
+        &region,
+        audit.clone(),
+        Arc::clone(&metrics),
+        limits().stall,
+    );
     let s3 = s3(parts.s3, parts.authoriser, &region, &parts.options.listen_names, &audit, &metrics);
     let query_services: Vec<Arc<dyn QueryService>> = vec![
         Arc::new(Ec2Service::new(Arc::clone(parts.commands), Arc::new(parts.consoles.clone()))),
@@ -101,7 +110,7 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
     let served = query_services
         .iter()
         .map(|service| service.signing_name())
-        .chain(["s3", "dynamodb"])
+        .chain(["s3", "dynamodb", "servicequotas"])
         .collect::<Vec<_>>();
     Ok(FrontDoor::new(Config {
         region: region.clone(),
@@ -115,6 +124,11 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
                 signing_name: "dynamodb",
                 hosts: HostNames::of_dynamodb(&region),
                 service: Arc::new(dynamodb),
+            },
+            Mount {
+                signing_name: "servicequotas",
+                hosts: HostNames::of_service("servicequotas", &region),
+                service: Arc::new(quotas),
             },
         ],
         names: [&["localhost".to_owned()], &parts.options.listen_names[..]].concat(),

@@ -26,6 +26,7 @@ kinds! {
     Action::CreateAccount { .. } => "CreateAccount",
     Action::CreateRootKey { .. } => "CreateRootKey",
     Action::SetQuota { .. } => "SetQuota",
+    Action::RequestQuotaIncrease { .. } => "RequestQuotaIncrease",
     Action::Batch(_) => "Batch",
     Action::Iam(IamAction::CreateUser { .. }) => "Iam.CreateUser",
     Action::Iam(IamAction::DeleteUser { .. }) => "Iam.DeleteUser",
