@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use postern_model::{AccountId, VpcEndpointId};
 use postern_path::Through;
-use postern_policy::{Action, Context, Denial, NamedPolicy, Outcome, PolicySet, Request};
+use postern_policy::{Action, Context, Denial, NamedPolicy, Organization, Outcome, PolicySet, Request};
 use postern_wire::Timestamp;
 
 use crate::caller::{Caller, Credential, CredentialError, Origin};
 use crate::conditions::global_context;
+use crate::organizations::Organizations;
 
 /// One thing that a request wants to do.
 #[derive(Debug, Clone)]
@@ -50,12 +51,14 @@ impl Permit {
 }
 
 /// Why a caller may not do something.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Refusal {
     /// AWS's sentence, which names the kind of policy.
     pub message: String,
     /// What the policies said.
     pub denial: Option<Denial>,
+    /// What was asked, as the policies saw it; none where they were not asked.
+    pub request: Option<Box<Request>>,
 }
 
 /// What an endpoint lets through.
@@ -89,6 +92,16 @@ pub trait Directory: Send + Sync {
 
     /// What an endpoint lets through.
     fn endpoint_policy(&self, endpoint: VpcEndpointId) -> EndpointPolicy;
+
+    /// The organization that an account is in; policies over its accounts and `aws:PrincipalOrgID` and the like follow from
+    /// it.
+    ///
+    /// # Errors
+    /// The name of a policy that cannot be read; the request is refused then.
+    fn organization(&self, account: AccountId) -> Result<Option<Arc<Organization>>, String> {
+        let _ = account;
+        Ok(None)
+    }
 
     /// The service that an endpoint leads to, by its name in credential scopes (`s3`); none for an endpoint that is
     /// not there any more. Nothing else can be reached through it.
@@ -144,7 +157,7 @@ impl Authoriser {
     /// # Errors
     /// The refusal, in AWS's words.
     pub fn authorise(&self, caller: &Caller, origin: &Origin, ask: &Ask) -> Result<Permit, Refusal> {
-        let broken = |what: String| Refusal { message: what, denial: None };
+        let broken = |what: String| Refusal { message: what, denial: None, request: None };
         let action = Action::parse(&ask.action).map_err(|error| broken(error.to_string()))?;
         let mut policies = self
             .directory
@@ -164,29 +177,35 @@ impl Authoriser {
         if let Some(document) = &ask.resource_policy {
             policies.set_resource((**document).clone()).map_err(|error| broken(error.to_string()))?;
         }
-        let context = global_context(ask, caller, origin, self.region.as_deref(), self.directory.now());
+        let organizations = Organizations::of(self.directory.as_ref(), caller, origin, ask)
+            .map_err(|name| broken(format!("policy `{name}` cannot be read, so nothing is allowed")))?;
+        let mut context = global_context(ask, caller, origin, self.region.as_deref(), self.directory.now());
+        organizations.set_keys(&mut context, caller, origin, ask);
         let mut request =
             Request::new(caller.principal.clone(), action, ask.resource.clone()).with_context(context);
         if let Some(account) = ask.resource_account {
             let account = account.to_string().parse().map_err(|_| broken(format!("account `{account}`")))?;
             request = request.with_resource_account(account);
         }
+        organizations.apply(&mut policies, &request).map_err(|error| broken(error.to_string()))?;
         match postern_policy::decide(&policies, &request) {
             Outcome::Allowed => {
                 Ok(Permit { action: ask.action.clone(), resource: ask.resource.clone(), _sealed: () })
             }
-            Outcome::Denied(denial) => {
-                Err(Refusal { message: sentence(&request, &denial), denial: Some(denial) })
-            }
+            Outcome::Denied(denial) => Err(Refusal {
+                message: sentence(&request, &denial, organizations.are_one()),
+                denial: Some(denial),
+                request: Some(Box::new(request)),
+            }),
         }
     }
 }
 
-/// S3 quotes the resource, and tells the reason to callers of the resource's own account only.
-fn sentence(request: &Request, denial: &Denial) -> String {
+/// S3 quotes the resource, and tells the reason to callers of the resource's own account or organization only.
+fn sentence(request: &Request, denial: &Denial, same_organization: bool) -> String {
     if !request.action.as_str().starts_with("s3:") {
         denial.message(request, false)
-    } else if denial.is_told_by_s3(request, false) {
+    } else if denial.is_told_by_s3(request, same_organization) {
         denial.message(request, true)
     } else {
         denial.plain_message().to_owned()

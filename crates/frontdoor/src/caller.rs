@@ -1,5 +1,6 @@
 //! Who asks, and from where.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use postern_model::AccountId;
@@ -43,6 +44,20 @@ pub struct Caller {
     pub identity: Identity,
     /// Session policies, for credentials that were made with some.
     pub session_policies: Vec<SessionPolicy>,
+    /// What it brings along beside its name.
+    pub traits: Traits,
+}
+
+/// What policies know of a caller beside its name ("Pass session tags in AWS STS" and "Monitor and control actions taken
+/// with assumed roles" in the IAM user guide).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Traits {
+    /// `aws:PrincipalTag/…`: the tags of the user or role, and those of the session in their stead.
+    pub tags: BTreeMap<String, String>,
+    /// The keys of the session's tags that go with it to the next role.
+    pub transitive_tag_keys: BTreeSet<String>,
+    /// `aws:SourceIdentity`: who is behind a chain of roles.
+    pub source_identity: Option<String>,
 }
 
 /// A policy that a session was made with: the session may do what it and the identity's own policies allow.
@@ -82,6 +97,7 @@ impl Caller {
             user_id: None,
             identity: Identity::Anonymous,
             session_policies: Vec::new(),
+            traits: Traits::default(),
         }
     }
 }

@@ -9,12 +9,14 @@ use time::OffsetDateTime;
 
 use crate::authorise::Ask;
 use crate::caller::{Caller, Origin};
+use crate::organizations;
 
 /// What [`global_context`] sets, where the request has it.
-const PROVIDED: [&str; 12] = [
+const PROVIDED: [&str; 13] = [
     "aws:securetransport",
     "aws:sourceip",
     "aws:userid",
+    "aws:sourceidentity",
     "aws:sourcevpce",
     "aws:sourcevpc",
     "aws:vpcsourceip",
@@ -26,11 +28,18 @@ const PROVIDED: [&str; 12] = [
     "aws:viaawsservice",
 ];
 
+/// What the keys of the caller's tags start with.
+const PRINCIPAL_TAG: &str = "aws:principaltag/";
+
 /// Whether requests carry this key where AWS's would, whatever their service. A policy with another key of `aws:`
 /// cannot be enforced.
 pub fn is_global_key_provided(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    PROVIDED.contains(&key.as_str()) || key == "aws:resourceaccount" || is_derived_key(&key)
+    PROVIDED.contains(&key.as_str())
+        || organizations::PROVIDED.contains(&key.as_str())
+        || key == "aws:resourceaccount"
+        || key.starts_with(PRINCIPAL_TAG)
+        || is_derived_key(&key)
 }
 
 pub(crate) fn global_context(
@@ -44,6 +53,10 @@ pub(crate) fn global_context(
     for key in PROVIDED {
         context.remove(key);
     }
+    let claimed = context.iter().map(|(key, _)| key).filter(|key| key.starts_with(PRINCIPAL_TAG));
+    for key in claimed.map(str::to_owned).collect::<Vec<_>>() {
+        context.remove(&key);
+    }
     context.insert("aws:SecureTransport", Value::Bool(origin.secure));
     context.insert("aws:ViaAWSService", Value::Bool(false));
     if let Ok(at) = OffsetDateTime::from_unix_timestamp(now.seconds()) {
@@ -55,6 +68,12 @@ pub(crate) fn global_context(
     }
     if let Some(user_id) = &caller.user_id {
         context.insert("aws:userid", Value::Text(user_id.clone()));
+    }
+    for (key, value) in &caller.traits.tags {
+        context.insert(&format!("{PRINCIPAL_TAG}{key}"), Value::Text(value.clone()));
+    }
+    if let Some(identity) = &caller.traits.source_identity {
+        context.insert("aws:SourceIdentity", Value::Text(identity.clone()));
     }
     // There are no devices to authenticate with; long-term keys do not have the key at all.
     if caller.is_temporary() {
@@ -99,6 +118,7 @@ mod tests {
     /// The network keys, in order, of a request whose service claims to be elsewhere.
     fn network_keys(through: Option<Through>) -> String {
         let lies = Context::new()
+            .with("aws:PrincipalTag/team", "admins")
             .with("aws:SourceVpce", "vpce-00000000000000bad")
             .with("aws:SourceIp", "6.6.6.6")
             .with("s3:prefix", "home/");
@@ -112,6 +132,7 @@ mod tests {
         let context =
             global_context(&ask, &Caller::anonymous(), &origin(through), Some("us-east-1"), Timestamp::EPOCH);
         assert_eq!(context.get("s3:prefix").len(), 1);
+        assert!(context.get("aws:PrincipalTag/team").is_empty());
         let network =
             ["aws:sourceip", "aws:sourcevpc", "aws:sourcevpce", "aws:vpceaccount", "aws:vpcsourceip"];
         let shown = context.iter().filter(|(key, _)| network.contains(key));
@@ -154,6 +175,7 @@ mod tests {
         for (key, _) in context.iter() {
             assert!(is_global_key_provided(key), "{key}");
         }
-        assert!(!is_global_key_provided("aws:PrincipalTag/team"));
+        assert!(is_global_key_provided("aws:PrincipalTag/team"));
+        assert!(!is_global_key_provided("aws:CalledVia"));
     }
 }

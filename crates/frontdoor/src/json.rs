@@ -106,6 +106,11 @@ pub trait JsonService: Send + Sync {
     /// The protocol's version: `application/x-amz-json-1.0`.
     fn content_type(&self) -> &'static str;
 
+    /// Whether it has one endpoint for all regions, so that requests may be signed for `us-east-1` as well.
+    fn is_global(&self) -> bool {
+        false
+    }
+
     /// Bytes that a request may have.
     fn body_bytes_max(&self) -> usize;
 
@@ -210,7 +215,9 @@ impl JsonDoor {
         course.operation = Some(self.operation(parts)?);
         let body = self.bodies.collect(body).await.map_err(|error| unreadable(&error))?;
         let directory = self.authoriser.directory().as_ref();
-        let rules = Rules { service: self.service.signing_name(), regions: &[self.region.as_str()] };
+        let regions = [self.region.as_str(), "us-east-1"];
+        let regions = if self.service.is_global() { &regions[..] } else { &regions[..1] };
+        let rules = Rules { service: self.service.signing_name(), regions };
         let style = ErrorStyle::Json { content_type: self.service.content_type() };
         let caller = authenticate(directory, parts, &body, &rules, style);
         course.refused = caller.is_err();

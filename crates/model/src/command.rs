@@ -18,6 +18,7 @@ use crate::id::*;
 use crate::instance::{InstanceChange, InstanceState, Launch, NewKeyPair};
 use crate::interface::{InterfaceChange, NewInterface};
 use crate::network_acl::AclEntry;
+use crate::organization::OrganizationAction;
 use crate::peering::{PeeringAction, VpcPeeringConnection};
 use crate::prefix_list::{NewPrefixList, PrefixListChange};
 use crate::quota::Quota;
@@ -88,6 +89,8 @@ pub enum Action {
         requester: String,
     },
     Iam(IamAction),
+    /// A change to an organization.
+    Organization(OrganizationAction),
     Elb(ElbAction),
     EndpointService(EndpointServiceAction),
     ConnectionNotification(ConnectionNotificationAction),
@@ -453,6 +456,7 @@ fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> 
             quota::request(txn, quota, (code, id), desired, requester)
         }
         Action::Iam(action) => iam::apply(txn, action),
+        Action::Organization(action) => crate::organization::apply(txn, action),
         Action::Elb(action) => elb::apply(txn, action),
         Action::EndpointService(action) => endpoint_service::apply(txn, action),
         Action::ConnectionNotification(action) => connection_notification::apply(txn, action),

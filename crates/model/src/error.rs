@@ -238,6 +238,8 @@ pub enum ModelError {
     IdentityInUse { kind: &'static str, name: String, what: &'static str },
     #[error("`{name}` is not a name for a {kind}")]
     IdentityName { kind: &'static str, name: String },
+    #[error(transparent)]
+    Organization(#[from] crate::organization::OrganizationRefusal),
     #[error("an instance profile holds one role")]
     ProfileHasRole,
     #[error("instance profile `{path}{name}` of `{account}` holds no role")]

@@ -49,6 +49,7 @@ const INVARIANTS: &[(&str, Check)] = &[
     ),
     ("targets of kinds that fit their groups are there", targets),
     ("an endpoint service has a load balancer of its owner's", endpoint_services),
+    ("organizations have members of their own, in trees", organizations),
     ("a connection notification is about something of its owner's, and tells something", notifications),
     ("a topic is where its ARN says", topics),
     ("VPCs that are peered are there, do not overlap, and are so once", peerings),
@@ -61,6 +62,35 @@ pub fn check(state: &State) -> Vec<Violation> {
         check(state).into_iter().map(move |detail| Violation { invariant, detail })
     });
     broken.collect()
+}
+
+/// An account is in one organization at most, and everything in one stands under its root.
+fn organizations(state: &State) -> Vec<String> {
+    let mut broken = Vec::new();
+    let mut members = BTreeSet::new();
+    for (management, organization) in &state.organizations {
+        let is_its_own =
+            organization.members.contains_key(management) && organization.management == *management;
+        broken.extend((!is_its_own).then(|| format!("{management} is not in its own organization")));
+        for account in organization.members.keys() {
+            let known = state.accounts.contains_key(account) && members.insert(*account);
+            broken.extend((!known).then(|| format!("{account} is in two organizations, or not there")));
+        }
+        let units = organization.units.keys().cloned();
+        let nodes = units.chain(organization.members.keys().map(ToString::to_string));
+        for node in nodes {
+            let rooted = organization.line(&node).first() == Some(&organization.root);
+            broken.extend((!rooted).then(|| format!("{node} is not under the root")));
+        }
+        for (target, attached) in &organization.attachments {
+            let known = organization.node(target).is_some()
+                && attached.iter().all(|policy| {
+                    organization.kind_of(policy).is_some_and(|kind| organization.enabled.contains(&kind))
+                });
+            broken.extend((!known).then(|| format!("what is attached to {target} is not there")));
+        }
+    }
+    broken
 }
 
 fn identities(state: &State) -> Vec<String> {

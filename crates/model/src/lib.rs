@@ -28,6 +28,7 @@ pub mod instance;
 pub mod interface;
 pub mod invariants;
 pub mod network_acl;
+pub mod organization;
 pub mod peering;
 pub mod policy_version;
 pub mod prefix_list;

@@ -19,6 +19,7 @@ use crate::id::*;
 use crate::instance::{Instance, KeyPair};
 use crate::interface::NetworkInterface;
 use crate::network_acl::NetworkAcl;
+use crate::organization::Organization;
 use crate::peering::{PeeringState, VpcPeeringConnection};
 use crate::prefix_list::PrefixList;
 use crate::quota::{QuotaRequest, Quotas};
@@ -137,6 +138,9 @@ pub struct State {
     /// What an account asked for of its quotas, the latest last.
     #[serde(default)]
     pub quota_requests: OrdMap<AccountId, Arc<Vec<QuotaRequest>>>,
+    /// Organizations, by their management accounts.
+    #[serde(default)]
+    pub organizations: OrdMap<AccountId, Arc<Organization>>,
     /// Requests that may be repeated, by account, and the token that names them.
     pub client_tokens: OrdMap<String, Arc<TokenRecord>>,
     /// Who has an address of a VPC. Derived from `network_interfaces`.
@@ -279,6 +283,7 @@ impl State {
             key_pairs: OrdMap::new(),
             quotas: OrdMap::new(),
             quota_requests: OrdMap::new(),
+            organizations: OrdMap::new(),
             client_tokens: OrdMap::new(),
             private_addresses: OrdMap::new(),
             public_addresses: OrdMap::new(),

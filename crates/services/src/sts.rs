@@ -3,6 +3,7 @@
 //! INVARIANT: a role is assumed only where its trust policy allows it, and across accounts only where the caller's own
 //! policies do too. Whether a role of another account exists is not told to who may not assume it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use postern_frontdoor::caller::Identity;
@@ -80,9 +81,14 @@ impl QueryService for StsService {
     fn asks(&self, caller: &Caller, request: &QueryRequest) -> Result<Vec<Ask>, AwsError> {
         match decode(request)? {
             Request::GetCallerIdentity(_) | Request::GetSessionToken(_) => Ok(Vec::new()),
-            Request::AssumeRole(request) => {
-                Ok(vec![assume_role_ask(&self.commands.state(), caller, &request)?])
-            }
+            Request::AssumeRole(request) => assume_role_asks(&self.commands.state(), caller, &request),
+            Request::DecodeAuthorizationMessage(_) => Ok(vec![Ask {
+                action: "sts:DecodeAuthorizationMessage".to_owned(),
+                resource: "*".to_owned(),
+                resource_account: None,
+                resource_policy: None,
+                context: Context::new(),
+            }]),
         }
     }
 
@@ -112,6 +118,9 @@ impl QueryService for StsService {
                 Request::GetCallerIdentity(_) => op::GetCallerIdentity::respond(identity(caller), id),
                 Request::GetSessionToken(request) => {
                     op::GetSessionToken::respond(self.session_token(caller, *request)?, id)
+                }
+                Request::DecodeAuthorizationMessage(request) => {
+                    op::DecodeAuthorizationMessage::respond(self.decode_message(caller, *request)?, id)
                 }
                 Request::AssumeRole(request) => {
                     let permit =
@@ -174,7 +183,9 @@ fn find_role<'s>(state: &'s State, arn: &str) -> Outcome<(AccountId, Option<&'s 
     Ok((account, role.filter(|role| crate::directory::role_arn(account, role) == arn)))
 }
 
-fn assume_role_ask(state: &State, caller: &Caller, request: &sts::AssumeRoleRequest) -> Outcome<Ask> {
+/// To assume the role; and to pass tags and a source identity, where the request or the caller's session has some ("Pass
+/// session tags in AWS STS", "Monitor and control actions taken with assumed roles").
+fn assume_role_asks(state: &State, caller: &Caller, request: &sts::AssumeRoleRequest) -> Outcome<Vec<Ask>> {
     if caller.identity == Identity::Root {
         return Err(denied("Roles may not be assumed by root accounts.".to_owned()));
     }
@@ -192,13 +203,80 @@ fn assume_role_ask(state: &State, caller: &Caller, request: &sts::AssumeRoleRequ
     }
     let seconds = request.duration_seconds.unwrap_or(ROLE_SECONDS);
     context.insert("sts:DurationSeconds", postern_policy::Value::Integer(seconds));
-    Ok(Ask {
-        action: "sts:AssumeRole".to_owned(),
+    let passed = Passed::of(caller, request)?;
+    for (key, value) in &passed.tags {
+        context.insert(&format!("aws:RequestTag/{key}"), value.clone());
+    }
+    context.insert_many("aws:TagKeys", passed.tags.keys().cloned());
+    context.insert_many("sts:TransitiveTagKeys", passed.transitive_tag_keys.iter().cloned());
+    if let Some(identity) = &passed.source_identity {
+        context.insert("sts:SourceIdentity", identity.clone());
+    }
+    let trust = Arc::new(NamedPolicy::new(arn.clone(), trust));
+    let ask = |action: &str| Ask {
+        action: action.to_owned(),
         resource: arn.clone(),
         resource_account: Some(account),
-        resource_policy: Some(Arc::new(NamedPolicy::new(arn, trust))),
-        context,
-    })
+        resource_policy: Some(Arc::clone(&trust)),
+        context: context.clone(),
+    };
+    let tags = (!passed.tags.is_empty()).then(|| ask("sts:TagSession"));
+    let identity = passed.source_identity.is_some().then(|| ask("sts:SetSourceIdentity"));
+    Ok(std::iter::once(ask("sts:AssumeRole")).chain(tags).chain(identity).collect())
+}
+
+/// What goes into a role's session: what the request gives, and what the caller's session hands on.
+struct Passed {
+    tags: BTreeMap<String, String>,
+    transitive_tag_keys: BTreeSet<String>,
+    source_identity: Option<String>,
+}
+
+impl Passed {
+    fn of(caller: &Caller, request: &sts::AssumeRoleRequest) -> Outcome<Self> {
+        let invalid = |message: &str| AwsError::new("InvalidParameterValue", message);
+        let inherited = &caller.traits.transitive_tag_keys;
+        let known = caller.traits.tags.iter().filter(|(key, _)| inherited.contains(*key));
+        let mut tags: BTreeMap<String, String> =
+            known.map(|(key, value)| (key.clone(), value.clone())).collect();
+        let same = |one: &String, other: &str| one.eq_ignore_ascii_case(other);
+        for tag in &request.tags {
+            let key = tag.key.clone().unwrap_or_default();
+            if inherited.iter().any(|other| same(other, &key)) {
+                return Err(invalid(
+                    "One of the specified transitive tag keys can't be set because it conflicts with a transitive \
+                     tag key from the calling session.",
+                ));
+            }
+            if tags.keys().any(|other| same(other, &key)) {
+                return Err(invalid(
+                    "Duplicate tag keys found. Please note that Tag keys are case insensitive.",
+                ));
+            }
+            if key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:")) {
+                return Err(invalid("Tag keys that start with aws: are reserved."));
+            }
+            tags.insert(key, tag.value.clone().unwrap_or_default());
+        }
+        let mut transitive_tag_keys = inherited.clone();
+        for key in &request.transitive_tag_keys {
+            let given = tags.keys().find(|other| same(other, key)).ok_or_else(|| {
+                invalid("The specified transitive tag key must be included in the requested tags.")
+            })?;
+            transitive_tag_keys.insert(given.clone());
+        }
+        let source_identity = match (&caller.traits.source_identity, &request.source_identity) {
+            // "After you set the source identity, you can't change it."
+            (Some(set), Some(other)) if set != other => {
+                return Err(denied(
+                    "The source identity of the calling session cannot be changed.".to_owned(),
+                ));
+            }
+            (Some(set), _) => Some(set.clone()),
+            (None, given) => given.clone(),
+        };
+        Ok(Self { tags, transitive_tag_keys, source_identity })
+    }
 }
 
 impl StsService {
@@ -208,10 +286,14 @@ impl StsService {
         request: sts::AssumeRoleRequest,
         permit: &Permit,
     ) -> Outcome<sts::AssumeRoleResponse> {
+        let passed = Passed::of(caller, &request)?;
         let sts::AssumeRoleRequest {
             duration_seconds,
-            // It was asked about.
+            // They were asked about.
             external_id: _,
+            source_identity: _,
+            tags: _,
+            transitive_tag_keys: _,
             minimum_session_token_size,
             policy,
             policy_arns,
@@ -219,19 +301,13 @@ impl StsService {
             role_arn,
             role_session_name,
             serial_number,
-            source_identity,
-            tags,
             token_code,
-            transitive_tag_keys,
         } = request;
         refuse_given(&[
             ("MinimumSessionTokenSize", minimum_session_token_size.is_some()),
             ("ProvidedContexts", !provided_contexts.is_empty()),
             ("SerialNumber", serial_number.is_some()),
-            ("SourceIdentity", source_identity.is_some()),
-            ("Tags", !tags.is_empty()),
             ("TokenCode", token_code.is_some()),
-            ("TransitiveTagKeys", !transitive_tag_keys.is_empty()),
         ])?;
         let (arn, session) = (role_arn.unwrap_or_default(), role_session_name.unwrap_or_default());
         let state = self.commands.state();
@@ -241,10 +317,12 @@ impl StsService {
             role.filter(|_| permit.resource() == arn).ok_or_else(|| denied("Access Denied".to_owned()))?;
         let seconds = duration_seconds.unwrap_or(ROLE_SECONDS);
         check_duration(seconds, role, caller)?;
-        let (policies, packed) = session_policies(&state, account, policy, policy_arns)?;
+        let (policies, packed) = session_policies(&state, account, policy, policy_arns, &passed.tags)?;
         let who = Who::Role { name: role.name.clone(), id: role.unique_id.clone(), session: session.clone() };
-        let credentials = self.issue(account, who, seconds, policies)?;
+        let source_identity = passed.source_identity.clone();
+        let credentials = self.issue(account, who, seconds, policies, Some(passed))?;
         Ok(sts::AssumeRoleResponse {
+            source_identity,
             assumed_role_user: Some(sts::AssumedRoleUser {
                 arn: Some(session_arn(account, &role.name, &session)),
                 assumed_role_id: Some(format!("{}:{session}", role.unique_id)),
@@ -284,8 +362,21 @@ impl StsService {
                 return Err(denied("Cannot call GetSessionToken with session credentials".to_owned()));
             }
         };
-        let credentials = Some(self.issue(account, who, seconds, Vec::new())?);
+        let credentials = Some(self.issue(account, who, seconds, Vec::new(), None)?);
         Ok(sts::GetSessionTokenResponse { credentials, ..Default::default() })
+    }
+
+    /// A message of another account's is as unreadable as one that nobody made.
+    fn decode_message(
+        &self,
+        caller: &Caller,
+        request: sts::DecodeAuthorizationMessageRequest,
+    ) -> Outcome<sts::DecodeAuthorizationMessageResponse> {
+        let sts::DecodeAuthorizationMessageRequest { encoded_message } = request;
+        let text = encoded_message.unwrap_or_default();
+        let opened = caller.account.and_then(|account| self.sessions.open_message(account, text.trim()));
+        let invalid = || AwsError::new("InvalidAuthorizationMessageException", "Message is not valid");
+        Ok(sts::DecodeAuthorizationMessageResponse { decoded_message: Some(opened.ok_or_else(invalid)?) })
     }
 
     fn issue(
@@ -294,9 +385,15 @@ impl StsService {
         who: Who,
         seconds: i64,
         policies: Vec<SessionPolicy>,
+        passed: Option<Passed>,
     ) -> Outcome<sts::Credentials> {
         let expires_at_seconds = self.now().plus_seconds(seconds).seconds();
-        let claims = Claims { account, who, expires_at_seconds, policies };
+        let (tags, transitive_tag_keys, source_identity) = match passed {
+            Some(passed) => (passed.tags, passed.transitive_tag_keys, passed.source_identity),
+            None => (BTreeMap::new(), BTreeSet::new(), None),
+        };
+        let claims =
+            Claims { account, who, expires_at_seconds, policies, tags, transitive_tag_keys, source_identity };
         let issued = self.sessions.issue(&claims).map_err(|error| match error {
             IssueError::TooLarge(_) => AwsError::new("PackedPolicyTooLarge", format!("{error}.")),
             IssueError::Crypto(_) => AwsError::new("InternalFailure", format!("{error}.")).with_status(500),
@@ -323,15 +420,16 @@ fn check_duration(seconds: i64, role: &Role, caller: &Caller) -> Outcome<()> {
     Ok(())
 }
 
-/// The policies that limit a session, and how much of their room they take, in percent.
+/// The policies that limit a session, and how much of their room they and the session's tags take, in percent.
 fn session_policies(
     state: &State,
     account: AccountId,
     policy: Option<String>,
     arns: Vec<sts::PolicyDescriptorType>,
+    tags: &BTreeMap<String, String>,
 ) -> Outcome<(Vec<SessionPolicy>, Option<i64>)> {
     let mut policies = Vec::new();
-    let mut chars = 0;
+    let mut chars: usize = tags.iter().map(|(key, value)| key.chars().count() + value.chars().count()).sum();
     if let Some(text) = policy {
         document::check(&text, Kind::Session)?;
         chars += text.chars().count();

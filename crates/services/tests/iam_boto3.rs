@@ -26,6 +26,12 @@ used by: ['admins']
 beyond the boundary: AccessDenied
 of the group: 2
 out of the group: AccessDenied
+before the policy: 0
+under the policy: AccessDenied
+by a member: AccessDeniedException
+accounts: ['111122223333', '444455556666']
+joined: datetime
+after leaving: 0
 session: arn:aws:sts::111122223333:assumed-role/app/here
 session without token: InvalidClientTokenId
 session with a broken token: InvalidClientTokenId

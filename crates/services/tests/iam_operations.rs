@@ -103,8 +103,8 @@ async fn what_cannot_be_is_refused_in_iams_words() {
         (
             "CreateRole",
             json!({ "RoleName": "x", "AssumeRolePolicyDocument":
-                    trust(EC2, r#"{"StringEquals":{"aws:PrincipalTag/a":"b"}}"#) }),
-            "MalformedPolicyDocument: The condition key aws:PrincipalTag/a cannot be enforced by this endpoint, so \
+                    trust(EC2, r#"{"StringEquals":{"aws:CalledViaFirst":"b"}}"#) }),
+            "MalformedPolicyDocument: The condition key aws:CalledViaFirst cannot be enforced by this endpoint, so \
              the policy is not stored.",
         ),
         (

@@ -180,10 +180,10 @@ async fn policies_decide_and_s3_says_so_in_its_words() {
     assert_eq!(elsewhere, "403 AccessDenied: Access Denied", "a private address is no aws:SourceIp");
     let unknown_key = json!({ "Version": "2012-10-17", "Statement": {
         "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "arn:aws:s3:::logs/*",
-        "Condition": { "StringEquals": { "aws:PrincipalTag/a": "b" } } } });
+        "Condition": { "StringEquals": { "aws:CalledViaFirst": "b" } } } });
     assert_eq!(
         s3.put_policy(unknown_key).await,
-        "400 MalformedPolicy: The condition key aws:PrincipalTag/a cannot be enforced by this endpoint"
+        "400 MalformedPolicy: The condition key aws:CalledViaFirst cannot be enforced by this endpoint"
     );
 }
 

@@ -53,6 +53,7 @@ fn caller(principal: Principal, identity: Identity, key: &str) -> Caller {
         user_id: Some("AIDATEST".to_owned()),
         identity,
         session_policies: Vec::new(),
+        traits: Traits::default(),
     }
 }
 

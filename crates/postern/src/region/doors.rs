@@ -25,6 +25,7 @@ use postern_services::elbv2::ElbService;
 use postern_services::iam::IamService;
 use postern_services::imds::Imds;
 use postern_services::imds::identity::IdentitySigner;
+use postern_services::organizations::OrganizationsService;
 use postern_services::s3::host::Hosts;
 use postern_services::s3::storage::Store;
 use postern_services::s3::{self, S3Service};
@@ -99,9 +100,20 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
         Arc::clone(&metrics),
         limits().stall,
     );
+    let organizations = JsonDoor::new(
+        Arc::new(OrganizationsService::new(Arc::clone(parts.commands))),
+        Arc::clone(parts.authoriser),
+        &region,
+        audit.clone(),
+        Arc::clone(&metrics),
+        limits().stall,
+    );
     let s3 = s3(parts.s3, parts.authoriser, &region, &parts.options.listen_names, &audit, &metrics);
     let query_services: Vec<Arc<dyn QueryService>> = vec![
-        Arc::new(Ec2Service::new(Arc::clone(parts.commands), Arc::new(parts.consoles.clone()))),
+        Arc::new(
+            Ec2Service::new(Arc::clone(parts.commands), Arc::new(parts.consoles.clone()))
+                .sealing(Arc::clone(parts.sessions)),
+        ),
         Arc::new(IamService::new(Arc::clone(parts.commands))),
         Arc::new(ElbService::new(Arc::clone(parts.commands), Arc::clone(parts.checks) as _)),
         Arc::new(SnsService::new(Arc::clone(parts.commands), Arc::new(parts.posts.clone()))),
@@ -110,7 +122,7 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
     let served = query_services
         .iter()
         .map(|service| service.signing_name())
-        .chain(["s3", "dynamodb", "servicequotas"])
+        .chain(["s3", "dynamodb", "organizations", "servicequotas"])
         .collect::<Vec<_>>();
     Ok(FrontDoor::new(Config {
         region: region.clone(),
@@ -129,6 +141,14 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
                 signing_name: "servicequotas",
                 hosts: HostNames::of_service("servicequotas", &region),
                 service: Arc::new(quotas),
+            },
+            Mount {
+                signing_name: "organizations",
+                hosts: HostNames::new([
+                    "organizations.us-east-1.amazonaws.com",
+                    "organizations.amazonaws.com",
+                ]),
+                service: Arc::new(organizations),
             },
         ],
         names: [&["localhost".to_owned()], &parts.options.listen_names[..]].concat(),

@@ -7,20 +7,24 @@
 pub(crate) mod cache;
 pub mod condition_keys;
 pub mod managed;
+mod organization;
 pub mod session;
 
 use std::sync::Arc;
 
 use postern_frontdoor::authorise::Welcoming;
 use postern_frontdoor::caller::Identity;
-use postern_frontdoor::{Caller, Credential, CredentialError, Directory, EndpointPolicy, SessionPolicy};
+use postern_frontdoor::{
+    Caller, Credential, CredentialError, Directory, EndpointPolicy, SessionPolicy, Traits,
+};
 use postern_model::endpoint::EndpointKind;
 use postern_model::iam::{Group, Iam, IdentityPolicies, KeyOwner, Role, User, find_key};
-use postern_model::{AccountId, Action, ModelError, State, VpcEndpointId};
+use postern_model::{AccountId, Action, ModelError, State, Tags, VpcEndpointId};
 use postern_policy::{Arn, Kind, NamedPolicy, PolicyDocument, PolicySet, Principal};
 use postern_wire::Timestamp;
 
 use self::cache::PolicyCache;
+use self::organization::OrganizationCache;
 use self::session::{Claims, OpenError, SessionKeys, Who};
 use crate::commands::{CommandError, Commands};
 
@@ -32,6 +36,7 @@ pub struct RegionDirectory {
     commands: Arc<dyn Commands>,
     sessions: Arc<SessionKeys>,
     policies: PolicyCache,
+    organizations: OrganizationCache,
     dev: bool,
 }
 
@@ -39,7 +44,13 @@ impl RegionDirectory {
     /// Over this state, with the sessions that these keys open. With `dev` signatures are not checked, and whoever
     /// comes with an unknown key is the root user of the account that the key names.
     pub fn new(commands: Arc<dyn Commands>, sessions: Arc<SessionKeys>, dev: bool) -> Self {
-        Self { commands, sessions, policies: PolicyCache::default(), dev }
+        Self {
+            commands,
+            sessions,
+            policies: PolicyCache::default(),
+            organizations: OrganizationCache::default(),
+            dev,
+        }
     }
 
     /// A compiled document, from the cache if it was read before.
@@ -183,6 +194,14 @@ impl Directory for RegionDirectory {
         Ok(set)
     }
 
+    fn organization(&self, account: AccountId) -> Result<Option<Arc<postern_policy::Organization>>, String> {
+        let state = self.commands.state();
+        match state.organization_of(account) {
+            None => Ok(None),
+            Some(found) => self.organizations.compiled(found, &self.policies).map(Some),
+        }
+    }
+
     fn endpoint_policy(&self, endpoint: VpcEndpointId) -> EndpointPolicy {
         let state = self.commands.state();
         let found = state.vpc_endpoints.get(&endpoint).filter(|found| found.state.passes());
@@ -234,6 +253,7 @@ fn root(account: AccountId, key: Option<&str>) -> Option<Caller> {
         user_id: Some(account.to_string()),
         identity: Identity::Root,
         session_policies: Vec::new(),
+        traits: Traits::default(),
     })
 }
 
@@ -250,6 +270,7 @@ fn user_caller(
         user_id: Some(user.unique_id.clone()),
         identity: Identity::User(user.name.clone()),
         session_policies,
+        traits: Traits { tags: user.tags.clone(), ..Traits::default() },
     })
 }
 
@@ -277,9 +298,22 @@ fn session_caller(state: &State, key: &str, claims: Claims) -> Option<Caller> {
                 user_id: Some(format!("{id}:{session}")),
                 identity: Identity::Role(name),
                 session_policies: claims.policies,
+                traits: Traits {
+                    tags: overridden(&role.tags, claims.tags),
+                    transitive_tag_keys: claims.transitive_tag_keys,
+                    source_identity: claims.source_identity,
+                },
             })
         }
     }
+}
+
+/// The role's tags, with those of the session in their stead; keys are compared without distinguishing case.
+fn overridden(tags: &Tags, by: Tags) -> Tags {
+    let kept = tags.iter().filter(|(key, _)| !by.keys().any(|other| other.eq_ignore_ascii_case(key)));
+    let mut all: Tags = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
+    all.extend(by);
+    all
 }
 
 /// The ARN of a user.

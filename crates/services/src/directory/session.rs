@@ -6,10 +6,12 @@
 //! INVARIANT: whoever does not hold the region's key can neither make a token, nor use one with another access key
 //! id, nor find the secret.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::rand;
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use postern_frontdoor::SessionPolicy;
 use postern_model::AccountId;
 use postern_wire::crypto::{Digest, equal, hmac_sha256};
@@ -27,6 +29,7 @@ const TOKEN_CHARS_MAX: usize = 16 * 1024;
 pub struct SessionKeys {
     master: Sensitive<[u8; 32]>,
     sealing: RandomizedNonceKey,
+    messages: RandomizedNonceKey,
     secrets: Digest,
     metadata: Digest,
 }
@@ -78,6 +81,30 @@ pub struct Claims {
     /// What limits it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<SessionPolicy>,
+    /// The session's tags, those included that came with the caller.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// The keys of the tags that go with it to the next role.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub transitive_tag_keys: BTreeSet<String>,
+    /// Who is behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_identity: Option<String>,
+}
+
+impl Claims {
+    /// A session that nothing limits and that carries nothing.
+    pub fn new(account: AccountId, who: Who, expires_at_seconds: i64) -> Self {
+        Self {
+            account,
+            who,
+            expires_at_seconds,
+            policies: Vec::new(),
+            tags: BTreeMap::new(),
+            transitive_tag_keys: BTreeSet::new(),
+            source_identity: None,
+        }
+    }
 }
 
 /// Temporary credentials.
@@ -133,7 +160,9 @@ impl SessionKeys {
     pub fn from_bytes(master: [u8; 32]) -> Result<Self, CryptoError> {
         let derived = |label: &str| hmac_sha256(&master, label.as_bytes());
         let sealing = RandomizedNonceKey::new(&AES_256_GCM, &derived("postern session token 1"));
+        let messages = RandomizedNonceKey::new(&AES_256_GCM, &derived("postern authorization message 1"));
         Ok(Self {
+            messages: messages.map_err(|_| CryptoError)?,
             sealing: sealing.map_err(|_| CryptoError)?,
             secrets: derived("postern session secret 1"),
             metadata: derived("postern metadata token 1"),
@@ -184,6 +213,30 @@ impl SessionKeys {
         let opened = opened.map_err(|_| OpenError::Forged)?;
         let claims: Claims = serde_json::from_slice(opened).map_err(|_| OpenError::Forged)?;
         if now.seconds() >= claims.expires_at_seconds { Err(OpenError::Expired) } else { Ok(claims) }
+    }
+
+    /// A message that only callers of this account can have opened: text of base 64 for URLs.
+    ///
+    /// # Errors
+    /// Where the system's cryptography fails.
+    pub(crate) fn seal_message(&self, account: AccountId, message: &str) -> Result<String, CryptoError> {
+        let mut sealed = message.as_bytes().to_vec();
+        let label = account.to_string();
+        let nonce = self.messages.seal_in_place_append_tag(Aad::from(label.as_bytes()), &mut sealed);
+        let nonce = nonce.map_err(|_| CryptoError)?;
+        Ok(URL_SAFE_NO_PAD.encode([&[FORMAT], nonce.as_ref().as_slice(), &sealed].concat()))
+    }
+
+    /// What [`seal_message`](Self::seal_message) sealed for this account.
+    pub(crate) fn open_message(&self, account: AccountId, text: &str) -> Option<String> {
+        let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let Some((&FORMAT, rest)) = sealed.split_first() else { return None };
+        let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>()?;
+        let mut sealed = sealed.to_vec();
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let label = account.to_string();
+        let opened = self.messages.open_in_place(nonce, Aad::from(label.as_bytes()), &mut sealed).ok()?;
+        String::from_utf8(opened.to_vec()).ok()
     }
 
     /// The secret of a temporary access key: 40 characters, as AWS's.
@@ -243,6 +296,9 @@ mod tests {
             who: Who::Role { name: "r".to_owned(), id: "AROAX".to_owned(), session: "s".to_owned() },
             expires_at_seconds: 1_000,
             policies: vec![SessionPolicy::Managed("arn:aws:iam::aws:policy/AdministratorAccess".to_owned())],
+            tags: BTreeMap::from([("team".to_owned(), "red".to_owned())]),
+            transitive_tag_keys: BTreeSet::from(["team".to_owned()]),
+            source_identity: Some("ana".to_owned()),
         }
     }
 

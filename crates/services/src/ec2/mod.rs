@@ -12,6 +12,7 @@
 
 mod address;
 mod ask;
+mod authorization_message;
 mod call;
 mod connection_notification;
 mod dhcp_options;
@@ -74,6 +75,7 @@ pub use table::{Entry, entries};
 pub(crate) use view::timestamp;
 
 use crate::commands::Commands;
+use crate::directory::session::SessionKeys;
 
 /// The consoles of instances: what they printed, and their reset button. The program implements it.
 pub trait Consoles: Send + Sync {
@@ -91,12 +93,19 @@ pub trait Consoles: Send + Sync {
 pub struct Ec2Service {
     commands: Arc<dyn Commands>,
     consoles: Arc<dyn Consoles>,
+    sealing: Option<Arc<SessionKeys>>,
 }
 
 impl Ec2Service {
     /// The API over this region.
     pub fn new(commands: Arc<dyn Commands>, consoles: Arc<dyn Consoles>) -> Self {
-        Self { commands, consoles }
+        Self { commands, consoles, sealing: None }
+    }
+
+    /// The same with encoded messages in its refusals, which STS decodes that has the same keys.
+    #[must_use]
+    pub fn sealing(self, keys: Arc<SessionKeys>) -> Self {
+        Self { sealing: Some(keys), ..self }
     }
 
     async fn answer(
@@ -172,7 +181,14 @@ impl QueryService for Ec2Service {
     }
 
     fn refused(&self, refusal: &Refusal) -> AwsError {
-        error::unauthorized(&refusal.message)
+        let sealed = self.sealing.as_deref().and_then(|keys| authorization_message::encoded(keys, refusal));
+        match sealed {
+            None => error::unauthorized(&refusal.message),
+            Some(sealed) => error::unauthorized(&format!(
+                "{}. Encoded authorization failure message: {sealed}",
+                refusal.message
+            )),
+        }
     }
 
     fn serve<'a>(

@@ -593,6 +593,7 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             AwsError::new("DependencyViolation", format!("The {kind} '{name}' still has {what}."))
         }
         ModelError::IdentityName { kind, name } => invalid(format!("'{name}' is not a name for a {kind}.")),
+        ModelError::Organization(refusal) => invalid(format!("{refusal}.")),
         ModelError::ProfileHasRole => invalid("An instance profile holds one role.".to_owned()),
         ModelError::ProfileWithoutRole { account, path, name } => invalid(format!(
             "IAM Instance Profile \"arn:aws:iam::{account}:instance-profile{path}{name}\" has no associated IAM Roles"

@@ -49,9 +49,10 @@ mod tests {
         };
         assert_eq!(about("aws:SourceVpce"), Ok(()));
         assert_eq!(about("s3:prefix"), Ok(()));
+        assert_eq!(about("aws:PrincipalTag/team"), Ok(()));
         assert_eq!(
-            about("aws:PrincipalTag/team"),
-            Err("MalformedPolicyDocument: The condition key aws:PrincipalTag/team cannot be enforced by this \
+            about("aws:CalledViaFirst"),
+            Err("MalformedPolicyDocument: The condition key aws:CalledViaFirst cannot be enforced by this \
                  endpoint, so the policy is not stored."
                 .to_owned())
         );

@@ -144,6 +144,7 @@ fn of_model(error: &ModelError) -> AwsError {
         | ModelError::PeeringNotYours { .. }
         | ModelError::PeeringTransition { .. }
         | ModelError::NotFound(..)
+        | ModelError::Organization(..)
         | ModelError::AssociationNotFound(..)
         | ModelError::AttachmentNotFound(..)
         | ModelError::InUse { .. }

@@ -95,16 +95,9 @@ impl RoleCredentials {
                 return Some(known.clone());
             }
         }
-        let claims = Claims {
-            account: instance.owner,
-            who: Who::Role {
-                name: role.name.clone(),
-                id: role.unique_id.clone(),
-                session: instance.id.to_string(),
-            },
-            expires_at_seconds: now.plus_seconds(LIFE_SECONDS).seconds(),
-            policies: Vec::new(),
-        };
+        let (name, id) = (role.name.clone(), role.unique_id.clone());
+        let who = Who::Role { name, id, session: instance.id.to_string() };
+        let claims = Claims::new(instance.owner, who, now.plus_seconds(LIFE_SECONDS).seconds());
         let credentials = self.sessions.issue(&claims).ok()?;
         let fresh = Given { role_id: role.unique_id.clone(), at: now, credentials };
         // INVARIANT: there are at most as many as instances: those of instances that are gone go here.

@@ -145,6 +145,7 @@ fn root(number: u64) -> Caller {
         user_id: None,
         identity: Identity::Root,
         session_policies: Vec::new(),
+        traits: postern_frontdoor::Traits::default(),
     }
 }
 

@@ -94,6 +94,27 @@ case("of the group", lambda: len(client("iam", *bob).list_users()["Users"]))
 iam.remove_user_from_group(GroupName="admins", UserName="bob")
 case("out of the group", lambda: client("iam", *bob).list_users())
 
+orgs = client("organizations")
+made = orgs.create_organization()["Organization"]
+root_id = orgs.list_roots()["Roots"][0]["Id"]
+unit = orgs.create_organizational_unit(ParentId=root_id, Name="work")["OrganizationalUnit"]["Id"]
+invited = orgs.invite_account_to_organization(Target={"Id": "444455556666", "Type": "ACCOUNT"})["Handshake"]["Id"]
+other = ("AKIAROOT2", "secret")
+client("organizations", *other).accept_handshake(HandshakeId=invited)
+orgs.move_account(AccountId="444455556666", SourceParentId=root_id, DestinationParentId=unit)
+scp = '{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"iam:*","Resource":"*"}}'
+scp = orgs.create_policy(Content=scp, Description="", Name="no-iam", Type="SERVICE_CONTROL_POLICY")
+scp = scp["Policy"]["PolicySummary"]["Id"]
+case("before the policy", lambda: len(client("iam", *other).list_users()["Users"]))
+orgs.attach_policy(PolicyId=scp, TargetId=unit)
+case("under the policy", lambda: client("iam", *other).list_users())
+case("by a member", lambda: client("organizations", *other).list_accounts())
+one_by_one = orgs.get_paginator("list_accounts").paginate(PaginationConfig={"PageSize": 1})
+case("accounts", lambda: [account["Id"] for page in one_by_one for account in page["Accounts"]])
+case("joined", lambda: type(orgs.describe_account(AccountId="444455556666")["Account"]["JoinedTimestamp"]).__name__)
+client("organizations", *other).leave_organization()
+case("after leaving", lambda: len(client("iam", *other).list_users()["Users"]))
+
 trust = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"AWS":"111122223333"}}}'
 role = iam.create_role(RoleName="app", AssumeRolePolicyDocument=trust)["Role"]
 given = client("sts", *ana).assume_role(RoleArn=role["Arn"], RoleSessionName="here")["Credentials"]

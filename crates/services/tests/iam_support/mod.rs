@@ -13,9 +13,11 @@ use postern_model::{AccountId, Action, Command, ModelError, Region, State, Times
 use postern_services::commands::{CommandError, Commands, Done, Executing};
 use postern_services::directory::RegionDirectory;
 use postern_services::directory::session::SessionKeys;
+use postern_services::ec2::{Consoles, Ec2Service};
 use postern_services::elbv2::ElbService;
 use postern_services::elbv2::health::{Health as TargetHealth, Seen};
 use postern_services::iam::IamService;
+use postern_services::organizations::OrganizationsService;
 use postern_services::sts::StsService;
 use postern_wire::shape::Service;
 use postern_wire::{AwsError, client};
@@ -110,6 +112,7 @@ pub struct World {
     pub iam: Arc<IamService>,
     pub sts: Arc<StsService>,
     pub elb: Arc<ElbService>,
+    pub organizations: Arc<OrganizationsService>,
     pub checks: Arc<Checks>,
 }
 
@@ -120,6 +123,19 @@ pub struct Checks(pub Mutex<std::collections::BTreeMap<String, Seen>>);
 impl TargetHealth for Checks {
     fn seen(&self, _: postern_model::TargetGroupId, target: postern_model::elb::TargetKey) -> Seen {
         self.0.lock().unwrap().get(&target.id.to_string()).copied().unwrap_or(Seen::Nothing)
+    }
+}
+
+/// Nothing runs here.
+struct NoConsoles;
+
+impl Consoles for NoConsoles {
+    fn console(&self, _: postern_model::InstanceId) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn reboot(&self, _: postern_model::InstanceId) -> Result<(), String> {
+        Ok(())
     }
 }
 
@@ -136,8 +152,9 @@ impl World {
         let iam = Arc::new(IamService::new(Arc::clone(&commands)));
         let checks = Arc::new(Checks::default());
         let elb = Arc::new(ElbService::new(Arc::clone(&commands), Arc::clone(&checks) as _));
+        let organizations = Arc::new(OrganizationsService::new(Arc::clone(&commands)));
         let sts = Arc::new(StsService::new(commands, Arc::clone(&sessions)));
-        Self { memory, sessions, directory, authoriser, iam, sts, elb, checks }
+        Self { memory, sessions, directory, authoriser, iam, sts, elb, organizations, checks }
     }
 
     /// The holder of a key.
@@ -164,6 +181,35 @@ impl World {
         self.call(self.elb.as_ref(), &postern_wire::elbv2::SERVICE, caller, operation, parameters).await
     }
 
+    /// One call of EC2, as the front door makes it.
+    pub async fn ec2(&self, caller: &Caller, operation: &str, parameters: Json) -> Result<Json, AwsError> {
+        let commands: Arc<dyn Commands> = Arc::clone(&self.memory) as _;
+        let ec2 = Ec2Service::new(commands, Arc::new(NoConsoles)).sealing(Arc::clone(&self.sessions));
+        self.call(&ec2, &postern_wire::ec2::SERVICE, caller, operation, parameters).await
+    }
+
+    /// One call of Organizations, as the front door makes it; an error by its code and sentence.
+    pub async fn organizations(
+        &self,
+        caller: &Caller,
+        operation: &str,
+        parameters: Json,
+    ) -> Result<Json, String> {
+        let told = |error: JsonError| format!("{}: {}", error.code, error.message);
+        let service = self.organizations.as_ref();
+        let operation = service.operation(operation).unwrap_or_else(|| panic!("`{operation}` is not served"));
+        let request = JsonRequest { operation, body: parameters.to_string().into_bytes() };
+        let begun = service.begin(caller, request).await.map_err(told)?;
+        assert!(!begun.asks.is_empty());
+        let mut permits = Vec::new();
+        for ask in &begun.asks {
+            let permit = self.authoriser.authorise(caller, &outside(), ask);
+            permits.push(permit.map_err(|refusal| told(service.refused(&refusal)))?);
+        }
+        let answer = (begun.serve)(permits).await.map_err(told)?;
+        Ok(serde_json::from_str(&answer).unwrap())
+    }
+
     /// One call of a service, as the front door makes it.
     pub async fn call(
         &self,
@@ -177,7 +223,7 @@ impl World {
         let body = form.to_body().into_bytes();
         let request =
             QueryRequest { operation: operation.to_owned(), body, request_id: "request-id".to_owned() };
-        let origin = Origin { peer: None, remote: SocketAddr::from(([203, 0, 113, 9], 5)), secure: true };
+        let origin = outside();
         let asks = service.asks(caller, &request)?;
         assert!(!asks.is_empty() || service.needs_no_permission(operation));
         let mut permits = Vec::new();
@@ -209,6 +255,11 @@ impl World {
     }
 }
 
+/// From outside every VPC.
+fn outside() -> Origin {
+    Origin { peer: None, remote: SocketAddr::from(([203, 0, 113, 9], 5)), secure: true }
+}
+
 /// A policy that allows these actions on everything.
 pub fn allow(actions: &str) -> String {
     format!(
@@ -233,7 +284,20 @@ pub async fn front_door(world: &World, dev: bool) -> (SocketAddr, Arc<Authority>
     let metrics = Arc::new(Metrics::default());
     let (audit, mut records) = Audit::channel(100, Arc::clone(&metrics));
     tokio::spawn(async move { while records.recv().await.is_some() {} });
-    let (address, authority) = front_door_to(world, dev, Vec::new(), audit, &metrics).await;
+    let organizations = JsonDoor::new(
+        Arc::clone(&world.organizations) as _,
+        Arc::clone(&world.authoriser),
+        "us-east-1",
+        audit.clone(),
+        Arc::clone(&metrics),
+        std::time::Duration::from_secs(5),
+    );
+    let organizations = Mount {
+        signing_name: "organizations",
+        hosts: HostNames::new(["organizations.us-east-1.amazonaws.com"]),
+        service: Arc::new(organizations),
+    };
+    let (address, authority) = front_door_to(world, dev, vec![organizations], audit, &metrics).await;
     (address, authority, metrics)
 }
 

@@ -20,7 +20,16 @@ const SNAPSHOT: TableDefinition<u64, &[u8]> = TableDefinition::new("snapshot");
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 
 /// What format 1 did not have.
-const NEW: &[&str] = &["restarted", "least", "secondary_count", "quotas", "is_default", "default_for_zone"];
+const NEW: &[&str] = &[
+    "restarted",
+    "least",
+    "secondary_count",
+    "quotas",
+    "is_default",
+    "default_for_zone",
+    "permissions_boundary",
+    "organizations",
+];
 
 /// A record as the first format has it; the name is part of the checksum.
 fn sealed(name: &str, value: &Value) -> Vec<u8> {
@@ -38,13 +47,17 @@ fn sealed(name: &str, value: &Value) -> Vec<u8> {
 /// The value as format 1 wrote it.
 fn earlier(value: Value) -> Value {
     match value {
-        Value::Object(members) => Value::Object(
-            members
-                .into_iter()
-                .filter(|(key, _)| !NEW.contains(&key.as_str()))
-                .map(|(key, value)| (key, earlier(value)))
-                .collect(),
-        ),
+        Value::Object(members) => {
+            // Interfaces have groups of another kind.
+            let of_iam = members.contains_key("access_keys") || members.contains_key("unique_id");
+            Value::Object(
+                members
+                    .into_iter()
+                    .filter(|(key, _)| !NEW.contains(&key.as_str()) && !(key == "groups" && of_iam))
+                    .map(|(key, value)| (key, earlier(value)))
+                    .collect(),
+            )
+        }
         Value::Array(items) => Value::Array(items.into_iter().map(earlier).collect()),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
     }

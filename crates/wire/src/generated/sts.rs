@@ -9,6 +9,7 @@ operations! {
     GetCallerIdentity(GetCallerIdentityRequest) => GetCallerIdentityResponse;
     AssumeRole(AssumeRoleRequest) => AssumeRoleResponse;
     GetSessionToken(GetSessionTokenRequest) => GetSessionTokenResponse;
+    DecodeAuthorizationMessage(DecodeAuthorizationMessageRequest) => DecodeAuthorizationMessageResponse;
 }
 
 #[rustfmt::skip]
@@ -18,6 +19,8 @@ const ARN_TYPE: Kind = Kind::Text(&Text { values: &[], length: Range::new(20, 20
 #[rustfmt::skip]
 const CONTEXT_ASSERTION_TYPE: Kind = Kind::Text(&Text { values: &[], length: Range::new(4, 2048), pattern: None });
 const DURATION_SECONDS_TYPE: Kind = Kind::Integer(Range::new(900, 129600));
+#[rustfmt::skip]
+const ENCODED_MESSAGE_TYPE: Kind = Kind::Text(&Text { values: &[], length: Range::new(1, 10240), pattern: None });
 #[rustfmt::skip]
 const EXTERNAL_ID_TYPE: Kind = Kind::Text(&Text { values: &[], length: Range::new(2, 1224), pattern: Some(r"[\w+=,.@:\/-]*") });
 const MINIMUM_SESSION_TOKEN_SIZE_TYPE: Kind = Kind::Integer(Range::new(0, 4096));
@@ -85,6 +88,18 @@ structure! {
         expiration: Option<Timestamp> = "Expiration" "Expiration" "Expiration", TIMESTAMP, required;
         secret_access_key: Option<Sensitive<String>> = "SecretAccessKey" "SecretAccessKey" "SecretAccessKey", TEXT, required;
         session_token: Option<String> = "SessionToken" "SessionToken" "SessionToken", TEXT, required;
+    }
+}
+
+structure! {
+    DecodeAuthorizationMessageRequest {
+        encoded_message: Option<String> = "EncodedMessage" "EncodedMessage" "EncodedMessage", ENCODED_MESSAGE_TYPE, required;
+    }
+}
+
+structure! {
+    DecodeAuthorizationMessageResponse {
+        decoded_message: Option<String> = "DecodedMessage" "DecodedMessage" "DecodedMessage", TEXT;
     }
 }
 

@@ -305,7 +305,7 @@ pub const SERVICES: &[Served] = &[
     Served {
         name: "sts",
         api_version: "2011-06-15",
-        operations: &["GetCallerIdentity", "AssumeRole", "GetSessionToken"],
+        operations: &["GetCallerIdentity", "AssumeRole", "GetSessionToken", "DecodeAuthorizationMessage"],
         left_out: &[],
     },
 ];

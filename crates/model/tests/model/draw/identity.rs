@@ -134,14 +134,46 @@ impl Draw<'_> {
                 new_path: self.random.of(&[None, Some("/a/".to_owned())]),
             },
             "DeleteGroup" => IamAction::DeleteGroup { name },
-            "AddUserToGroup" => IamAction::AddUserToGroup { group: name, user: other },
-            "RemoveUserFromGroup" => IamAction::RemoveUserFromGroup { group: name, user: other },
+            "AddUserToGroup" | "RemoveUserFromGroup" => {
+                // Mostly of those that are there: of so many names, two would hardly ever fit.
+                let iam = self.state.iam.get(&self.account).cloned().unwrap_or_default();
+                let groups: Vec<String> = iam.groups.keys().cloned().collect();
+                let users: Vec<String> = iam.users.keys().cloned().collect();
+                let fits = !groups.is_empty() && !users.is_empty() && self.random.chance(80);
+                let there = (
+                    self.random.of(&[groups, vec![name.clone()]].concat()),
+                    self.random.of(&[users, vec![other.clone()]].concat()),
+                );
+                let (group, user) = if fits { there } else { (name, other) };
+                if kind == "AddUserToGroup" {
+                    IamAction::AddUserToGroup { group, user }
+                } else {
+                    IamAction::RemoveUserFromGroup { group, user }
+                }
+            }
             "PutInlinePolicy" => IamAction::PutInlinePolicy {
                 identity: self.identity(),
                 policy: name,
                 document: self.document(),
             },
-            "DeleteInlinePolicy" => IamAction::DeleteInlinePolicy { identity: self.identity(), policy: name },
+            "DeleteInlinePolicy" => {
+                // Mostly one that is there: of so many pairs, one would hardly ever fit.
+                let iam = self.state.iam.get(&self.account).cloned().unwrap_or_default();
+                let users =
+                    iam.users.values().map(|user| (Identity::User(user.name.clone()), &user.policies));
+                let roles =
+                    iam.roles.values().map(|role| (Identity::Role(role.name.clone()), &role.policies));
+                let there: Vec<_> = users
+                    .chain(roles)
+                    .flat_map(|(of, policies)| {
+                        policies.inline.keys().map(move |name| (of.clone(), name.clone()))
+                    })
+                    .collect();
+                let fits = !there.is_empty() && self.random.chance(70);
+                let drawn = (self.identity(), name);
+                let (identity, policy) = if fits { self.random.of(&there) } else { drawn };
+                IamAction::DeleteInlinePolicy { identity, policy }
+            }
             "AttachPolicy" => IamAction::AttachPolicy { identity: self.identity(), arn: self.policy_arn() },
             "DetachPolicy" => IamAction::DetachPolicy { identity: self.identity(), arn: self.policy_arn() },
             "CreatePolicy" => IamAction::CreatePolicy {

@@ -7,6 +7,7 @@ use postern_model::connection_notification::ConnectionNotificationAction;
 use postern_model::elb::ElbAction;
 use postern_model::endpoint_service::EndpointServiceAction;
 use postern_model::iam::IamAction;
+use postern_model::organization::OrganizationAction;
 use postern_model::peering::PeeringAction;
 use postern_model::sns::SnsAction;
 
@@ -60,6 +61,27 @@ kinds! {
     Action::Iam(IamAction::UntagRole { .. }) => "Iam.UntagRole",
     Action::Iam(IamAction::Tag { .. }) => "Iam.Tag",
     Action::Iam(IamAction::Untag { .. }) => "Iam.Untag",
+    Action::Organization(OrganizationAction::Create { .. }) => "Organization.Create",
+    Action::Organization(OrganizationAction::Delete) => "Organization.Delete",
+    Action::Organization(OrganizationAction::CreateAccount(_)) => "Organization.CreateAccount",
+    Action::Organization(OrganizationAction::Invite { .. }) => "Organization.Invite",
+    Action::Organization(OrganizationAction::Accept { .. }) => "Organization.Accept",
+    Action::Organization(OrganizationAction::Decline { .. }) => "Organization.Decline",
+    Action::Organization(OrganizationAction::Cancel { .. }) => "Organization.Cancel",
+    Action::Organization(OrganizationAction::RemoveAccount { .. }) => "Organization.RemoveAccount",
+    Action::Organization(OrganizationAction::Leave) => "Organization.Leave",
+    Action::Organization(OrganizationAction::MoveAccount { .. }) => "Organization.MoveAccount",
+    Action::Organization(OrganizationAction::CreateUnit { .. }) => "Organization.CreateUnit",
+    Action::Organization(OrganizationAction::RenameUnit { .. }) => "Organization.RenameUnit",
+    Action::Organization(OrganizationAction::DeleteUnit { .. }) => "Organization.DeleteUnit",
+    Action::Organization(OrganizationAction::SetPolicyType { .. }) => "Organization.SetPolicyType",
+    Action::Organization(OrganizationAction::CreatePolicy { .. }) => "Organization.CreatePolicy",
+    Action::Organization(OrganizationAction::UpdatePolicy { .. }) => "Organization.UpdatePolicy",
+    Action::Organization(OrganizationAction::DeletePolicy { .. }) => "Organization.DeletePolicy",
+    Action::Organization(OrganizationAction::AttachPolicy { .. }) => "Organization.AttachPolicy",
+    Action::Organization(OrganizationAction::DetachPolicy { .. }) => "Organization.DetachPolicy",
+    Action::Organization(OrganizationAction::Tag { .. }) => "Organization.Tag",
+    Action::Organization(OrganizationAction::Untag { .. }) => "Organization.Untag",
     Action::Elb(ElbAction::CreateLoadBalancer(_)) => "Elb.CreateLoadBalancer",
     Action::Elb(ElbAction::DeleteLoadBalancer { .. }) => "Elb.DeleteLoadBalancer",
     Action::Elb(ElbAction::SetSubnets { .. }) => "Elb.SetSubnets",

@@ -12,6 +12,7 @@ mod interface;
 mod kinds;
 mod network;
 mod notification;
+mod organization;
 mod peering;
 mod route;
 mod security;
@@ -108,6 +109,9 @@ const BUILDERS: &[&str] = &[
     "EndpointService.ModifyPermissions",
     "EndpointService.AcceptConnections",
     "EndpointService.RejectConnections",
+    "Organization.Create",
+    "Organization.CreateUnit",
+    "Organization.CreatePolicy",
     "Notification.Create",
     "Sns.CreateTopic",
     "Sns.Subscribe",
@@ -135,6 +139,9 @@ impl Draw<'_> {
     fn action(&mut self, kind: &str) -> Action {
         if let Some(kind) = kind.strip_prefix("Iam.") {
             return Action::Iam(self.iam(kind));
+        }
+        if let Some(kind) = kind.strip_prefix("Organization.") {
+            return Action::Organization(self.organization(kind));
         }
         if let Some(kind) = kind.strip_prefix("Elb.") {
             return Action::Elb(self.elb(kind));

@@ -79,6 +79,15 @@ impl Exclusion {
         }
     }
 
+    /// Whether this service control policy is left out.
+    pub(super) fn is_service_control(&self, arn: &str) -> bool {
+        match self {
+            Self::Type(name) => name == "scp",
+            Self::Managed(pattern) => pattern.matches(arn),
+            Self::Inline { .. } => false,
+        }
+    }
+
     /// Whether this policy is left out as a permissions boundary.
     pub(super) fn is_boundary(&self, arn: &str) -> bool {
         match self {

@@ -10,9 +10,10 @@ mod given;
 use std::collections::BTreeSet;
 
 use postern_model::iam::{Iam, IdentityPolicies};
+use postern_model::organization::ControlKind;
 use postern_policy::{
-    Action, Evaluation, Finding, Kind, Level, NamedPolicy, PolicyDocument, PolicySet, PolicyType, Reason,
-    evaluate,
+    Action, Evaluation, FULL_AWS_ACCESS, Finding, Kind, Level, NamedPolicy, PolicyDocument, PolicySet,
+    PolicyType, Reason, evaluate,
 };
 use postern_wire::iam::*;
 
@@ -21,6 +22,7 @@ use super::error::{invalid, no_such, unsupported};
 use super::page::page;
 use super::{Call, Outcome, required};
 use crate::directory::{group_arn, managed, role_arn, user_arn};
+use crate::organizations::shape::policy_arn;
 
 /// A policy that takes part, and what results call it.
 struct Source {
@@ -211,8 +213,30 @@ impl Sources {
             }
             (None, None, None) => return Err(no_such(format!("The principal {arn} cannot be found."))),
         };
+        self.add_organization(call, exclusions)?;
         if let Some(arn) = boundary.filter(|arn| !exclusions.iter().any(|one| one.is_boundary(arn))) {
             self.boundary = Some(self.add_managed(&iam, arn, Kind::Boundary)?);
+        }
+        Ok(())
+    }
+
+    /// The service control policies over the account, from the root down, unless it manages its organization.
+    fn add_organization(&mut self, call: &Call<'_>, exclusions: &[exclude::Exclusion]) -> Outcome<()> {
+        let bound = call.state.organization_of(call.account).filter(|organization| {
+            organization.management != call.account && organization.enabled.contains(&ControlKind::Service)
+        });
+        let Some(organization) = bound else { return Ok(()) };
+        for node in organization.line(&call.account.to_string()) {
+            let mut level = Vec::new();
+            for id in organization.attached(&node, ControlKind::Service) {
+                let arn = policy_arn(organization, ControlKind::Service, id);
+                let own = organization.policies.get(id).map(|policy| policy.document.as_str());
+                if !exclusions.iter().any(|one| one.is_service_control(&arn)) {
+                    let text = own.unwrap_or(FULL_AWS_ACCESS);
+                    level.push(self.add(id.to_owned(), "none", Kind::ServiceControl, text)?);
+                }
+            }
+            self.service_control.push(level);
         }
         Ok(())
     }
