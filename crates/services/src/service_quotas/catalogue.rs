@@ -85,7 +85,9 @@ mod tests {
             assert_eq!(ENTRIES.iter().filter(|other| other.code == entry.code).count(), 1, "{}", entry.code);
             assert!(service_name(entry.service).is_some());
             let digits = entry.code.strip_prefix("L-").unwrap();
-            assert!(digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase()));
+            assert!(
+                digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase())
+            );
         }
     }
 }

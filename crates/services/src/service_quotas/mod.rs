@@ -125,7 +125,9 @@ impl Given {
         }
         let given: Self = read(body)?;
         if given.context_id.is_some() {
-            return Err(illegal("ContextId: quotas of single resources are not supported by this endpoint yet"));
+            return Err(illegal(
+                "ContextId: quotas of single resources are not supported by this endpoint yet",
+            ));
         }
         for (name, level) in [
             ("QuotaAppliedAtLevel", &given.quota_applied_at_level),
@@ -133,7 +135,9 @@ impl Given {
         ] {
             match level.as_deref() {
                 None | Some("ACCOUNT" | "ALL" | "RESOURCE") => {}
-                Some(other) => return Err(illegal(format!("{name}: '{other}' is none of ACCOUNT, ALL, RESOURCE"))),
+                Some(other) => {
+                    return Err(illegal(format!("{name}: '{other}' is none of ACCOUNT, ALL, RESOURCE")));
+                }
             }
         }
         Ok(given)
@@ -157,7 +161,8 @@ impl Given {
     fn entry(&self) -> Result<&'static Entry, JsonError> {
         let service = self.service()?;
         let code = self.quota_code.as_deref().ok_or_else(|| illegal("QuotaCode is required"))?;
-        let unknown = || no_such(format!("The quota code '{code}' of the service '{service}' does not exist."));
+        let unknown =
+            || no_such(format!("The quota code '{code}' of the service '{service}' does not exist."));
         catalogue::find(service, code).ok_or_else(unknown)
     }
 
@@ -241,12 +246,7 @@ fn show_request(state: &State, account: AccountId, request: &QuotaRequest) -> Op
 }
 
 /// The requests of an account, the latest first.
-fn history(
-    state: &State,
-    account: AccountId,
-    given: &Given,
-    which: impl Fn(&Json) -> bool,
-) -> Vec<Json> {
+fn history(state: &State, account: AccountId, given: &Given, which: impl Fn(&Json) -> bool) -> Vec<Json> {
     let all = state.quota_requests.get(&account);
     let all = all.iter().flat_map(|requests| requests.iter().rev());
     let wanted = all.filter(|request| given.status.as_deref().is_none_or(|wanted| wanted == status(request)));
@@ -343,8 +343,9 @@ impl QuotasService {
             code: entry.code.to_owned(),
             id: id.clone(),
             desired,
-            requester: json!({ "accountId": account.to_string(), "callerArn": caller.principal.display_name() })
-                .to_string(),
+            requester:
+                json!({ "accountId": account.to_string(), "callerArn": caller.principal.display_name() })
+                    .to_string(),
         };
         let done = match self.commands.execute(account, None, action).await {
             Ok(done) => done,
