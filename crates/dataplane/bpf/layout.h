@@ -98,6 +98,11 @@
 #define DROP_NOT_CARRIED 35u
 #define DROP_UPLINK_PROTOCOL 36u
 #define DROP_ENDPOINT_PROTOCOL 37u
+#define DROP_NO_TARGET 38u
+#define DROP_TARGET_GONE 39u
+#define DROP_HAIRPIN 42u
+#define DROP_NOT_TRANSITIVE 40u
+#define DROP_REMOTE_TO_GATEWAY_ENDPOINT 41u
 
 struct flow_key {
 	__u32 source[4];
@@ -107,7 +112,7 @@ struct flow_key {
 	__u16 destination_port;
 	__u8 protocol;
 	__u8 mark;
-	__u8 zero[2];
+	__u16 choice;
 };
 _Static_assert(sizeof(struct flow_key) == 44, "flow_key");
 _Static_assert(__builtin_offsetof(struct flow_key, source) == 0, "flow_key.source");
@@ -117,7 +122,7 @@ _Static_assert(__builtin_offsetof(struct flow_key, source_port) == 36, "flow_key
 _Static_assert(__builtin_offsetof(struct flow_key, destination_port) == 38, "flow_key.destination_port");
 _Static_assert(__builtin_offsetof(struct flow_key, protocol) == 40, "flow_key.protocol");
 _Static_assert(__builtin_offsetof(struct flow_key, mark) == 41, "flow_key.mark");
-_Static_assert(__builtin_offsetof(struct flow_key, zero) == 42, "flow_key.zero");
+_Static_assert(__builtin_offsetof(struct flow_key, choice) == 42, "flow_key.choice");
 
 struct settings {
 	__u64 epoch;

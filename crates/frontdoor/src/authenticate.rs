@@ -1,4 +1,4 @@
-//! Who signed a request of a query service, by its signature and the directory.
+//! Who signed a request that is there as a whole, by its signature and the directory.
 
 use http::request::Parts;
 use postern_wire::AwsError;
@@ -13,7 +13,7 @@ use crate::route::signed_parts;
 ///
 /// # Errors
 /// The refusal in the service's words.
-pub(crate) fn authenticate(
+pub fn authenticate(
     directory: &dyn Directory,
     parts: &Parts,
     body: &[u8],

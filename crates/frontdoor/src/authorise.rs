@@ -11,6 +11,7 @@ use postern_wire::Timestamp;
 
 use crate::caller::{Caller, Credential, CredentialError, Origin};
 use crate::conditions::global_context;
+use crate::evidence::{Evidence, Memory, Notes};
 use crate::organizations::Organizations;
 
 /// One thing that a request wants to do.
@@ -103,7 +104,7 @@ pub trait Directory: Send + Sync {
         Ok(None)
     }
 
-    /// The service that an endpoint leads to, by its name in credential scopes (`s3`); none for an endpoint that is
+    /// The service that an endpoint leads to, by the name that requests for it are routed by (`s3`); none for an endpoint that is
     /// not there any more. Nothing else can be reached through it.
     fn endpoint_service(&self, endpoint: VpcEndpointId) -> Option<String>;
 
@@ -133,12 +134,13 @@ pub type Welcoming<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send 
 pub struct Authoriser {
     directory: Arc<dyn Directory>,
     region: Option<String>,
+    memory: Memory,
 }
 
 impl Authoriser {
     /// One that asks this directory.
     pub fn new(directory: Arc<dyn Directory>) -> Self {
-        Self { directory, region: None }
+        Self { directory, region: None, memory: Memory::default() }
     }
 
     /// The same in this region, for `aws:RequestedRegion`.
@@ -152,11 +154,38 @@ impl Authoriser {
         &self.directory
     }
 
-    /// Decides one ask.
+    /// Decides one ask, and takes down what the decision rested on.
     ///
     /// # Errors
     /// The refusal, in AWS's words.
-    pub fn authorise(&self, caller: &Caller, origin: &Origin, ask: &Ask) -> Result<Permit, Refusal> {
+    pub fn authorise(
+        &self,
+        caller: &Caller,
+        origin: &Origin,
+        ask: &Ask,
+        notes: &mut Notes,
+    ) -> Result<Permit, Refusal> {
+        let evidence = self.weigh(caller, origin, ask)?;
+        let outcome = postern_policy::decide(&evidence.policies, &evidence.request);
+        let decided = match outcome {
+            Outcome::Allowed => {
+                Ok(Permit { action: ask.action.clone(), resource: ask.resource.clone(), _sealed: () })
+            }
+            Outcome::Denied(denial) => {
+                let message = sentence(&evidence.request, &denial, evidence.same_organization);
+                let request = Some(Box::new(evidence.request.clone()));
+                Err(Refusal { message, denial: Some(denial), request })
+            }
+        };
+        notes.take(evidence, decided.is_err());
+        decided
+    }
+
+    /// What a decision would rest on: everything that has a say, and the circumstances that it is asked under.
+    ///
+    /// # Errors
+    /// Where a policy cannot be read, or an endpoint is gone: nothing is allowed then.
+    pub fn weigh(&self, caller: &Caller, origin: &Origin, ask: &Ask) -> Result<Evidence, Refusal> {
         let broken = |what: String| Refusal { message: what, denial: None, request: None };
         let action = Action::parse(&ask.action).map_err(|error| broken(error.to_string()))?;
         let mut policies = self
@@ -188,21 +217,23 @@ impl Authoriser {
             request = request.with_resource_account(account);
         }
         organizations.apply(&mut policies, &request).map_err(|error| broken(error.to_string()))?;
-        match postern_policy::decide(&policies, &request) {
-            Outcome::Allowed => {
-                Ok(Permit { action: ask.action.clone(), resource: ask.resource.clone(), _sealed: () })
-            }
-            Outcome::Denied(denial) => Err(Refusal {
-                message: sentence(&request, &denial, organizations.are_one()),
-                denial: Some(denial),
-                request: Some(Box::new(request)),
-            }),
-        }
+        Ok(Evidence { policies, request, same_organization: organizations.are_one() })
+    }
+
+    /// Remembers what the decisions of a request rested on, by the id that its answer is known by.
+    pub fn remember(&self, request_id: &str, notes: Notes) {
+        self.memory.keep(request_id, notes);
+    }
+
+    /// What the decisions of one of the last requests rested on.
+    pub fn recall(&self, request_id: &str) -> Option<Arc<[Evidence]>> {
+        self.memory.find(request_id)
     }
 }
 
-/// S3 quotes the resource, and tells the reason to callers of the resource's own account or organization only.
-fn sentence(request: &Request, denial: &Denial, same_organization: bool) -> String {
+/// What a refused caller is told. S3 quotes the resource, and tells the reason to callers of the resource's own account or
+/// organization only.
+pub fn sentence(request: &Request, denial: &Denial, same_organization: bool) -> String {
     if !request.action.as_str().starts_with("s3:") {
         denial.message(request, false)
     } else if denial.is_told_by_s3(request, same_organization) {

@@ -73,7 +73,7 @@ pub fn full(bytes: impl Into<Bytes>) -> ResponseBody {
 pub const BODY_STEP_BYTES: usize = 1024;
 
 /// A body that fails when next to nothing comes for a while.
-pub(crate) struct Watched<B> {
+pub struct Watched<B> {
     inner: B,
     limit: Duration,
     /// Bytes since the deadline was set.
@@ -87,7 +87,8 @@ pub(crate) struct Watched<B> {
 pub struct Stalled(pub Duration);
 
 impl<B> Watched<B> {
-    pub(crate) fn new(inner: B, limit: Duration) -> Self {
+    /// `inner`, which may fall silent for so long.
+    pub fn new(inner: B, limit: Duration) -> Self {
         Self { inner, limit, step: 0, deadline: Box::pin(sleep(limit)) }
     }
 }
@@ -133,7 +134,7 @@ where
 
 /// Why a body could not be read whole.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CollectError {
+pub enum CollectError {
     /// It is longer than allowed. The rest was read and thrown away, as far as that was bearable.
     #[error("the body is longer than {limit} bytes")]
     TooLong {
@@ -160,20 +161,24 @@ const LARGE_ROOM_BYTES: usize = 256 << 20;
 const LARGE_BODIES_MIN: usize = 4;
 
 /// Reads bodies whole, within bounds of memory and time.
-pub(crate) struct Collector {
+pub struct Collector {
     large: Semaphore,
     limit_bytes: usize,
     limit_time: Duration,
 }
 
 impl Collector {
-    pub(crate) fn new(limit_bytes: usize, limit_time: Duration) -> Self {
+    /// Bodies of so many bytes, that come in this time.
+    pub fn new(limit_bytes: usize, limit_time: Duration) -> Self {
         let large = (LARGE_ROOM_BYTES / limit_bytes.max(1)).clamp(LARGE_BODIES_MIN, LARGE_BODIES_MAX);
         Self { large: Semaphore::new(large), limit_bytes, limit_time }
     }
 
     /// Reads one. A large one waits for room, which counts as its time.
-    pub(crate) async fn collect(&self, body: RequestBody) -> Result<Vec<u8>, CollectError> {
+    ///
+    /// # Errors
+    /// Where it is too long, takes too long or does not come to its end.
+    pub async fn collect(&self, body: RequestBody) -> Result<Vec<u8>, CollectError> {
         let small = body.size_hint().upper().is_some_and(|upper| upper <= SMALL_BYTES);
         let reading = async {
             // The semaphore is never closed.

@@ -24,6 +24,7 @@ use crate::authenticate::authenticate;
 use crate::authorise::{Ask, Authoriser, Permit, Refusal};
 use crate::body::{CollectError, Collector, HttpService, RequestBody, Responding, ResponseBody, full, plain};
 use crate::caller::{Caller, Origin};
+use crate::evidence::Notes;
 use crate::metrics::Metrics;
 use crate::random::request_id;
 use crate::route::{claim, text};
@@ -172,6 +173,7 @@ impl JsonDoor {
         let operation = course.operation.unwrap_or("unknown");
         self.metrics.request(self.service.signing_name(), operation, code, started.elapsed());
         self.record(&parts, &origin, &id, &course, (status, error)).await;
+        self.authoriser.remember(&id, course.notes);
         self.respond(status, document, &id)
     }
 
@@ -233,7 +235,7 @@ impl JsonDoor {
         }
         let mut permits = Vec::with_capacity(asks.len());
         for ask in &asks {
-            match self.authoriser.authorise(caller, origin, ask) {
+            match self.authoriser.authorise(caller, origin, ask, &mut course.notes) {
                 Ok(permit) => permits.push(permit),
                 Err(refusal) => {
                     course.refused = true;
@@ -304,6 +306,7 @@ struct Course {
     operation: Option<&'static str>,
     caller: Option<Caller>,
     refused: bool,
+    notes: Notes,
 }
 
 fn unreadable(error: &CollectError) -> JsonError {

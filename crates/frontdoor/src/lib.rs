@@ -11,15 +11,19 @@
 //! **Must never know.** How a service works, how packets moved, how state is stored.
 
 pub mod audit;
+pub mod authenticate;
 pub mod authorise;
 pub mod body;
 pub mod caller;
 pub mod conditions;
+pub mod dialect;
 pub mod door;
+pub mod evidence;
 pub mod host;
 pub mod json;
 pub mod metrics;
 mod organizations;
+pub mod others;
 pub mod pages;
 pub mod random;
 pub mod server;
@@ -27,19 +31,21 @@ pub mod service;
 pub mod tls;
 
 mod ambiguity;
-mod authenticate;
 mod places;
 mod route;
 mod stream;
 
 pub use audit::{Audit, Record, UserIdentity};
 pub use authorise::{Ask, Authoriser, Directory, EndpointPolicy, Permit, Refusal};
-pub use body::{HttpService, RequestBody, Responding, ResponseBody};
+pub use body::{CollectError, Collector, HttpService, RequestBody, Responding, ResponseBody, Watched};
 pub use caller::{Caller, Credential, CredentialError, Identity, Origin, SessionPolicy, Traits};
+pub use dialect::Dialect;
 pub use door::{Config, FrontDoor, FrontDoorError, Mount};
+pub use evidence::{Evidence, Notes};
 pub use host::HostNames;
 pub use json::{JsonDoor, JsonError, JsonRequest, JsonService};
 pub use metrics::{Counter, Metrics};
+pub use others::{NoOthers, OtherServices};
 pub use pages::{Health, Pages};
 pub use random::request_id;
 pub use server::{Limits, OriginSource, ServeError, Server};

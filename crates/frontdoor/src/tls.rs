@@ -22,11 +22,12 @@ use rustls::sign::CertifiedKey;
 use time::OffsetDateTime;
 
 use crate::host::{HostNames, bare};
+use crate::others::OtherServices;
 
 const AUTHORITY_DAYS: i64 = 3650;
 const LEAF_DAYS: i64 = 90;
 /// How many certificates are kept besides those of the configured names.
-const OTHERS_MAX: usize = 64;
+const OTHERS_MAX: usize = 256;
 /// A certificate is made anew long before it ends.
 const LEAF_RENEWAL: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -164,6 +165,8 @@ fn validity(days: i64) -> (OffsetDateTime, OffsetDateTime) {
 struct Certificates {
     authority: Arc<Authority>,
     names: HostNames,
+    /// Who has further names, which come and go.
+    services: Arc<dyn OtherServices>,
     /// What the certificate for all other names says: `localhost` and addresses.
     others: Vec<String>,
     made: Mutex<BTreeMap<String, (Instant, Arc<CertifiedKey>)>>,
@@ -181,7 +184,15 @@ impl Certificates {
         let slot = asked.as_deref().map_or_else(String::new, |name| {
             let under_localhost = || name.ends_with(".localhost").then(|| name.to_owned());
             let known = self.names.certified(name).map(str::to_owned);
-            known.or_else(|| self.names.certified_below(name)).or_else(under_localhost).unwrap_or_default()
+            let of_others = || {
+                let others = self.services.hosts();
+                others.iter().find_map(|(_, names)| names.certified(name).map(str::to_owned))
+            };
+            known
+                .or_else(of_others)
+                .or_else(|| self.names.certified_below(name))
+                .or_else(under_localhost)
+                .unwrap_or_default()
         });
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, certificate)) = made.get(&slot)
@@ -219,13 +230,14 @@ impl ResolvesServerCert for Certificates {
 pub fn server_config(
     authority: Arc<Authority>,
     names: HostNames,
+    services: Arc<dyn OtherServices>,
     own_names: &HostNames,
     addresses: &[IpAddr],
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let mut others = vec!["localhost".to_owned()];
     others.extend(own_names.iter().filter(|name| *name != "localhost").map(str::to_owned));
     others.extend(addresses.iter().filter(|address| !address.is_unspecified()).map(IpAddr::to_string));
-    let certificates = Certificates { authority, names, others, made: Mutex::default() };
+    let certificates = Certificates { authority, names, services, others, made: Mutex::default() };
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -268,6 +280,7 @@ mod tests {
         let certificates = Certificates {
             authority,
             names,
+            services: Arc::new(crate::others::NoOthers),
             others: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
             made: Mutex::default(),
         };

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::connection_notification::ConnectionNotificationAction;
 use crate::elb::ElbAction;
-use crate::endpoint::{EndpointChange, NewGatewayEndpoint, NewInterfaceEndpoint};
+use crate::endpoint::{EndpointChange, NewGatewayEndpoint, NewInterfaceEndpoint, NewUpstream};
 use crate::endpoint_service::EndpointServiceAction;
 use crate::error::ModelError;
 use crate::event::Event;
@@ -87,6 +87,11 @@ pub enum Action {
         desired: usize,
         /// Who asks, in AWS's JSON.
         requester: String,
+    },
+    /// Postern's own: a service of AWS's gets somebody who answers for it, or there is one that AWS does not have.
+    AddService(NewUpstream),
+    RemoveService {
+        name: String,
     },
     Iam(IamAction),
     /// A change to an organization.
@@ -455,6 +460,8 @@ fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> 
         Action::RequestQuotaIncrease { quota, code, id, desired, requester } => {
             quota::request(txn, quota, (code, id), desired, requester)
         }
+        Action::AddService(new) => endpoint::add_service(txn, new),
+        Action::RemoveService { name } => endpoint::remove_service(txn, &name),
         Action::Iam(action) => iam::apply(txn, action),
         Action::Organization(action) => crate::organization::apply(txn, action),
         Action::Elb(action) => elb::apply(txn, action),

@@ -6,6 +6,7 @@
 mod catalogue;
 mod interface;
 mod names;
+mod upstream;
 
 use imbl::OrdSet;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,11 @@ pub use interface::{
 };
 pub(crate) use interface::{create as create_interface, holds_group};
 pub use names::EndpointDns;
+pub use upstream::{
+    MAX_PRIVATE_NAMES, NewUpstream, OwnService, UnknownProtocol, Upstream, UpstreamKey, UpstreamProtocol,
+    full_name,
+};
+pub(crate) use upstream::{add as add_service, remove as remove_service, restore as restore_services};
 
 use crate::connection_notification::{Notified, forget_about};
 use crate::error::ModelError;

@@ -26,6 +26,18 @@ pub enum ModelError {
     AssociationNotFound(String),
     #[error("there is no attachment `{0}` in this account")]
     AttachmentNotFound(AttachmentId),
+    #[error("`{value}` is not {what}")]
+    UpstreamValue { what: &'static str, value: String },
+    #[error("there is an upstream for `{service}` already: remove it first")]
+    UpstreamExists { service: String },
+    #[error("`{service}` was not added by anybody")]
+    UpstreamNotFound { service: String },
+    #[error("`{service}` is a service of AWS's, whose private names and owner are AWS's own")]
+    UpstreamOfAws { service: String },
+    #[error("the name `{name}` is another service's")]
+    UpstreamNameTaken { name: String },
+    #[error("`{endpoint}` leads to `{service}`: delete it first")]
+    UpstreamInUse { service: String, endpoint: VpcEndpointId },
     #[error("`{resource}` is in use by `{used_by}`")]
     InUse { resource: ResourceId, used_by: String },
     #[error("`{resource}` is `{state}`, and this needs `{needed}`")]

@@ -10,7 +10,7 @@ use crate::account::Account;
 use crate::command::TokenRecord;
 use crate::connection_notification::ConnectionNotification;
 use crate::elb::{Listener, LoadBalancer, TargetGroup};
-use crate::endpoint::{Service, VpcEndpoint};
+use crate::endpoint::{Service, Upstream, VpcEndpoint};
 use crate::endpoint_service::EndpointService;
 use crate::error::ModelError;
 use crate::gateway::{Address, InternetGateway, NatGateway};
@@ -116,6 +116,9 @@ pub struct State {
     pub prefix_lists: OrdMap<PrefixListId, Arc<PrefixList>>,
     /// What endpoints can lead to, by service name.
     pub services: OrdMap<String, Arc<Service>>,
+    /// Who answers for services that the operator added, by service name.
+    #[serde(default)]
+    pub upstreams: OrdMap<String, Arc<Upstream>>,
     pub vpc_endpoints: OrdMap<VpcEndpointId, Arc<VpcEndpoint>>,
     #[serde(default)]
     pub endpoint_services: OrdMap<EndpointServiceId, Arc<EndpointService>>,
@@ -272,6 +275,7 @@ impl State {
             network_acls: OrdMap::new(),
             prefix_lists,
             services,
+            upstreams: OrdMap::new(),
             vpc_endpoints: OrdMap::new(),
             endpoint_services: OrdMap::new(),
             connection_notifications: OrdMap::new(),
@@ -306,8 +310,11 @@ impl State {
         self.vpc_endpoints.values().filter(|endpoint| endpoint.state.is_live()).count()
     }
 
-    /// Makes the derived tables anew, after the rest was read from a store.
+    /// Makes the derived tables anew, after the rest was read from a store. AWS's own services and prefix lists belong to
+    /// this version of the program.
     pub fn reindex(&mut self) {
+        crate::endpoint::restore_services(self);
+        self.prefix_lists.extend(crate::endpoint::catalogue(&self.region).1);
         self.private_addresses = OrdMap::new();
         self.public_addresses = OrdMap::new();
         for interface in self.network_interfaces.values() {

@@ -4,6 +4,7 @@
 //! resource that it reads (absences included) is among the consulted stamps. What is missing is a refusal.
 
 mod back;
+mod balance;
 mod endpoint;
 mod internet;
 mod remote;
@@ -13,6 +14,7 @@ use std::net::Ipv4Addr;
 
 use postern_model::{Ipv4Net, ResourceId, RouteTableId, SubnetId, VpcId};
 
+use crate::balance::Choice;
 use crate::cover::{Cover, End, v4};
 use crate::decision::*;
 use crate::flow::{Flow, Transport};
@@ -20,6 +22,7 @@ use crate::plan::slots::SlotKey;
 use crate::plan::{InterfacePlan, NatPlan, Plan, RoutePlan, Target};
 use crate::stage::{DropReason, Stage};
 
+use balance::Balancing;
 use rules::Direction;
 
 /// The largest packet inside a VPC ("Network maximum transmission unit (MTU)").
@@ -44,31 +47,36 @@ type Walked<T> = Result<T, Refused>;
 impl Plan {
     /// Decides about a flow.
     pub fn decide(&self, flow: &Flow) -> Decision {
-        self.walk(flow, None)
+        self.walk(flow, Before::default())
     }
 
-    /// Decides again about a flow that passed before, after something in `cut` has changed. AWS does not ask security
-    /// groups again about connections that it tracks ("Security group connection tracking"), so they are asked only
-    /// where `cut` holds one of them, be it one that the interface no longer has.
-    pub fn decide_again(&self, flow: &Flow, cut: &[Stamp]) -> Decision {
-        self.walk(flow, Some(cut))
+    /// Decides again about a flow that passed before, after something in `before.cut` has changed. AWS does not ask
+    /// security groups again about connections that it tracks ("Security group connection tracking"), so they are asked
+    /// only where `before.cut` holds one of them, be it one that the interface no longer has. Nor does a load balancer
+    /// choose again: a connection keeps its target for as long as that may have any.
+    pub fn decide_again(&self, flow: &Flow, before: Before<'_>) -> Decision {
+        self.walk(flow, before)
     }
 
-    fn walk(&self, flow: &Flow, tracked: Option<&[Stamp]>) -> Decision {
+    fn walk(&self, flow: &Flow, before: Before<'_>) -> Decision {
         let mut walk = Walk {
             plan: self,
             flow,
-            tracked,
+            tracked: before.cut,
+            present: before.present,
             cover: Cover::everything(flow),
             steps: Steps::new(),
             consulted: Stamps::new(),
             cut: Stamps::new(),
+            choice: None,
+            balancing: None,
         };
         let outcome = match walk.run() {
             Ok(action) => Outcome::Forward(action),
             Err(Refused(refusal)) => Outcome::Refuse(refusal),
         };
-        Decision { steps: walk.steps, outcome, cover: walk.cover, consulted: walk.consulted, cut: walk.cut }
+        let Walk { steps, cover, consulted, cut, choice, .. } = walk;
+        Decision { steps, outcome, cover, consulted, cut, choice }
     }
 }
 
@@ -77,10 +85,26 @@ struct Walk<'a> {
     flow: &'a Flow,
     /// For a flow that passed before: what it was cut by.
     tracked: Option<&'a [Stamp]>,
+    /// And the target that it has.
+    present: Option<Present>,
     cover: Cover,
     steps: Steps,
     consulted: Stamps,
     cut: Stamps,
+    choice: Option<Box<Choice>>,
+    /// From the load balancer on: the second part of the way.
+    balancing: Option<Balancing<'a>>,
+}
+
+/// Whose the address and port are that packets are from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// The flow's own.
+    Own,
+    /// The address is another, the port the flow's own.
+    Address,
+    /// Both are others, and the port any of those that are given out.
+    Port,
 }
 
 /// The sender as the next stage sees it: behind a NAT gateway it is the gateway's interface.
@@ -89,6 +113,7 @@ struct Sender<'a> {
     vpc: VpcId,
     subnet: SubnetId,
     address: Ipv4Addr,
+    seen: Seen,
     /// The interface whose groups count; none behind a gateway.
     interface: Option<&'a InterfacePlan>,
     /// The NAT gateway that the packets came through.
@@ -127,6 +152,7 @@ impl<'a> Walk<'a> {
             vpc: interface.vpc,
             subnet: interface.subnet,
             address: v4(self.flow.source),
+            seen: Seen::Own,
             interface: Some(interface),
             nat: None,
         };
@@ -187,7 +213,7 @@ impl<'a> Walk<'a> {
         destination: Ipv4Addr,
         hops: Hops,
     ) -> Walked<Action> {
-        if self.cover.consult_block(End::Destination, subnet.into()) {
+        if self.goes_into(subnet) {
             self.pass(Stage::EgressNetworkAcl, None, None, Why::SameSubnet);
             let local = Some(Rule::Local(subnet.into()));
             self.pass(Stage::Route, Some(sender.subnet.into()), local, Why::LongestPrefix);
@@ -285,6 +311,15 @@ impl<'a> Walk<'a> {
                 self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
                 self.deliver_inside(sender, destination, hops)
             }
+            // A load balancer's targets are in its VPC.
+            Target::InternetGateway(_)
+            | Target::NatGateway(_)
+            | Target::VpcEndpoint(_)
+            | Target::Peering(_)
+                if self.balancing.is_some() =>
+            {
+                gone(self)
+            }
             Target::InternetGateway(id) => {
                 let Some(gateway) = plan.internet_gateways.get(&id) else { return gone(self) };
                 self.consult(gateway.stamp);
@@ -363,7 +398,7 @@ impl<'a> Walk<'a> {
         match sender.nat {
             None => SourceRewrite::Keep,
             Some((gateway, nat)) => SourceRewrite::Port {
-                gateway,
+                gateway: gateway.into(),
                 private_address: nat.private.into(),
                 visible_address: visible(nat).into(),
             },
@@ -397,6 +432,7 @@ impl<'a> Walk<'a> {
             vpc: sender.vpc,
             subnet: nat.subnet,
             address: nat.private,
+            seen: Seen::Port,
             interface: None,
             nat: Some((id, nat)),
         };
@@ -440,8 +476,7 @@ impl<'a> Walk<'a> {
 
     /// The answer from outside the VPC enters the sender's subnet.
     fn answer_into(&mut self, sender: Sender<'a>) -> Walked<()> {
-        let direction = Direction::answer(false);
-        let direction = if sender.nat.is_some() { direction.nat_sender(sender.address) } else { direction };
+        let direction = seen_as(sender, Direction::answer(false));
         self.acl(sender.subnet, Stage::ReturnNetworkAcl, direction)
     }
 
@@ -457,7 +492,9 @@ impl<'a> Walk<'a> {
         destination: Ipv4Addr,
         hops: Hops,
     ) -> Walked<Action> {
-        self.cover.pin(End::Destination);
+        if self.balancing.is_none() {
+            self.cover.pin(End::Destination);
+        }
         let plan = self.plan;
         let found = plan.addresses.get(&(vpc, destination)).and_then(|id| plan.interface(*id));
         let Some(target) = found else {
@@ -467,7 +504,9 @@ impl<'a> Walk<'a> {
             return self.refuse(DropReason::NoSuchAddress, vpc.into());
         };
         self.consult(target.stamp);
-        if target.nat_gateway {
+        // What is translated once is not translated again, so neither an endpoint nor a load balancer is a target.
+        let translates = target.endpoint.is_some() || plan.fronts.contains_key(&target.id);
+        if target.nat_gateway || (self.balancing.is_some() && translates) {
             // A NAT gateway takes no connections.
             return self.refuse(DropReason::NoSuchAddress, target.id.into());
         }
@@ -490,17 +529,26 @@ impl<'a> Walk<'a> {
 
     /// Into the receiver's subnet and interface, and the answer out of it and back.
     fn enter(&mut self, sender: Sender<'a>, target: &'a InterfacePlan, arrival: Arrival) -> Walked<Action> {
+        if let Some(balancing) = self.balancing {
+            return self.reach_target(sender, target, balancing);
+        }
         let Arrival { hops, source, destination, mtu } = arrival;
         let inside = destination.is_none();
         self.come_in(sender, target, inside)?;
         self.go_back(sender, target, inside)?;
+        let front = self.plan.fronts.get(&target.id);
+        if let Some((front, listener)) = front.and_then(|front| Some((front, self.listener(front)?))) {
+            return self.balance(sender, target, (front, listener), arrival, None);
+        }
         // "Automatically tracked connections": those through a NAT gateway are.
         if let Some(interface) = sender.interface {
             self.untracked_cuts(interface, true);
             self.untracked_cuts(target, false);
         }
         let idle = if sender.nat.is_some() { IdleTimeouts::GATEWAY } else { IdleTimeouts::INTERFACE };
-        Ok(self.arrive(source, destination, Deliver::Interface(target.id), hops, mtu, idle))
+        let deliver = Deliver::Interface(target.id);
+        let action = self.arrive(source, destination, deliver, hops, mtu, idle);
+        Ok(Action { resets: action.resets || front.is_some(), ..action })
     }
 
     /// Into the receiver's subnet and interface. `inside` is whether the packets came by private addresses alone.
@@ -508,7 +556,7 @@ impl<'a> Walk<'a> {
         if inside && sender.subnet == target.subnet {
             self.pass(Stage::IngressNetworkAcl, None, None, Why::SameSubnet);
         } else {
-            let direction = seen_as(sender, inside, Direction::forward(false));
+            let direction = seen_as(sender, Direction::forward(false));
             self.acl(target.subnet, Stage::IngressNetworkAcl, direction)?;
         }
         self.ingress_groups(sender.interface.filter(|_| inside), sender.address, target)
@@ -517,7 +565,7 @@ impl<'a> Walk<'a> {
     /// The answer out of the receiver's subnet, and back to the sender.
     fn go_back(&mut self, sender: Sender<'a>, target: &'a InterfacePlan, inside: bool) -> Walked<()> {
         if !(inside && sender.subnet == target.subnet) {
-            let direction = seen_as(sender, inside, Direction::answer(true));
+            let direction = seen_as(sender, Direction::answer(true));
             self.acl(target.subnet, Stage::ReturnNetworkAcl, direction)?;
             if inside {
                 self.answer_into(sender)?;
@@ -541,16 +589,20 @@ impl<'a> Walk<'a> {
     ) -> Action {
         self.pass(Stage::Delivered, None, None, Why::Arrives(deliver));
         let destination = destination.map(Into::into);
-        Action { source, destination, deliver, hops, mtu, mtu_reported: true, idle }
+        let resets = match source {
+            SourceRewrite::Keep | SourceRewrite::Address(_) => false,
+            SourceRewrite::Port { .. } | SourceRewrite::Identity { .. } => true,
+        };
+        Action { source, destination, deliver, hops, mtu, mtu_reported: true, idle, resets, balanced: None }
     }
 }
 
-/// What an ACL of the receiver's is asked about: the sender as it is there.
-fn seen_as(sender: Sender<'_>, inside: bool, direction: Direction) -> Direction {
-    match sender.nat {
-        Some(_) => direction.nat_sender(sender.address),
-        None if inside => direction,
-        None => direction.sender(sender.address),
+/// What an ACL is asked about: the sender as it is there.
+fn seen_as(sender: Sender<'_>, direction: Direction) -> Direction {
+    match sender.seen {
+        Seen::Own => direction,
+        Seen::Address => direction.sender(sender.address),
+        Seen::Port => direction.nat_sender(sender.address),
     }
 }
 

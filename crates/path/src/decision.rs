@@ -1,16 +1,19 @@
 //! What was decided about a flow: whether it passes, what is done to its packets, why, for which other flows the
 //! same holds, and on what it depends.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
+use postern_model::elb::TargetKey;
 use postern_model::{
-    AccountId, InstanceId, NatGatewayId, NetworkInterfaceId, ResourceId, SecurityGroupRuleId, VpcEndpointId,
-    VpcId,
+    AccountId, InstanceId, LoadBalancerId, NatGatewayId, NetworkInterfaceId, ResourceId, SecurityGroupRuleId,
+    VpcEndpointId, VpcId,
 };
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use crate::balance::Choice;
 use crate::cover::Cover;
+use crate::flow::Flow;
 use crate::stage::{DropReason, Stage};
 use crate::uplink::LinkName;
 
@@ -29,6 +32,37 @@ pub struct Decision {
     /// gateways, targets and the life of interfaces. Security groups are not among it, unless the flow is one that
     /// AWS does not track.
     pub cut: Stamps,
+    /// The target that was chosen for the flow, where one was: another flow of the box may have another, about which
+    /// something else is decided.
+    pub choice: Option<Box<Choice>>,
+}
+
+impl Decision {
+    /// Whether the same is decided about another flow of the same interface.
+    pub fn covers(&self, flow: &Flow) -> bool {
+        let same_target = |choice: &Choice| choice.table.choose(flow) == Some(choice.chosen);
+        self.cover.contains(flow) && self.choice.as_deref().is_none_or(same_target)
+    }
+}
+
+/// What is known of a flow that passed before, when it is decided about again.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Before<'a> {
+    /// What it was cut by. None asks as for a new flow: security groups too.
+    pub cut: Option<&'a [Stamp]>,
+    /// The target that it has.
+    pub present: Option<Present>,
+}
+
+/// The target that a flow has, whoever would be chosen now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Present {
+    /// Where it is.
+    pub to: SocketAddrV4,
+    /// Whether it sees the client's address.
+    pub preserves: bool,
+    /// How long the flow is remembered.
+    pub idle: IdleTimeouts,
 }
 
 /// How a decision went, stage by stage.
@@ -72,6 +106,8 @@ pub enum Reply {
     Silence,
     /// That the network cannot be reached (ICMP type 3 code 0), from this address.
     NetworkUnreachable(Ipv4Addr),
+    /// That there is no connection: a TCP reset.
+    Reset,
 }
 
 /// What is done to the packets of a flow that passes. The reverse direction is its exact inverse.
@@ -91,6 +127,34 @@ pub struct Action {
     pub mtu_reported: bool,
     /// How long an idle flow is remembered.
     pub idle: IdleTimeouts,
+    /// Whether a TCP sender is told by a reset that its connection is not known: NAT gateways, endpoints and load
+    /// balancers do, connection tracking of interfaces does not.
+    pub resets: bool,
+    /// The load balancer that handed the flow on, and to which port.
+    pub balanced: Option<Balanced>,
+}
+
+impl Action {
+    /// The target that a load balancer handed the flow to.
+    pub fn present(&self) -> Option<Present> {
+        let to = match (self.balanced, self.destination) {
+            (Some(balanced), Some(IpAddr::V4(address))) => SocketAddrV4::new(address, balanced.port),
+            (Some(_), Some(IpAddr::V6(_)) | None) | (None, _) => return None,
+        };
+        let preserves = self.balanced.is_some_and(|balanced| balanced.preserves);
+        Some(Present { to, preserves, idle: self.idle })
+    }
+}
+
+/// What a load balancer does to packets besides their addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Balanced {
+    /// Which one.
+    pub load_balancer: LoadBalancerId,
+    /// What the destination port becomes.
+    pub port: u16,
+    /// Whether the target sees the client's address.
+    pub preserves: bool,
 }
 
 /// What becomes of the source of a packet.
@@ -100,13 +164,13 @@ pub enum SourceRewrite {
     Keep,
     /// The address becomes this one; the port stays (one-to-one, internet gateway).
     Address(IpAddr),
-    /// The address becomes this one and the port one that is free (port translation, NAT gateway).
+    /// The address becomes this one and the port one that is free (port translation: NAT gateway, load balancer).
     Port {
-        /// Whose ports they are.
-        gateway: NatGatewayId,
-        /// The gateway's address in its own subnet.
+        /// Who counts the flow: the NAT gateway, the endpoint that leads to a load balancer, or the load balancer.
+        gateway: ResourceId,
+        /// The address of whose ports they are, in its own subnet.
         private_address: IpAddr,
-        /// The address that targets see. The same as the private one for a private gateway.
+        /// The address that targets see. The same as the private one for a private gateway or a load balancer.
         visible_address: IpAddr,
     },
     /// The address becomes one that stands for the sender (Postern's own doors).
@@ -325,6 +389,19 @@ pub enum Why {
     LeavesBy(LinkName),
     /// The endpoint is available; requests carry it as `aws:SourceVpce`.
     EndpointAvailable,
+    /// The load balancer hands it to a target.
+    HandedTo {
+        /// The target.
+        target: TargetKey,
+        /// Where that is.
+        to: SocketAddrV4,
+        /// Among how many it was chosen.
+        of: u16,
+        /// Whether those are healthy; else nobody is, and all are tried.
+        healthy: bool,
+    },
+    /// The load balancer handed it to this target before.
+    StaysWith(SocketAddrV4),
     /// Security groups and ACLs do not apply to link services.
     LinkService,
     /// The answer passes.

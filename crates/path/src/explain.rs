@@ -3,12 +3,13 @@
 //! It reads the steps that the decision itself left behind and adds nothing to them.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddrV4};
 
 use postern_model::ResourceId;
 use serde::Serialize;
 
 use crate::decision::{Action, Decision, Deliver, Outcome, Rule, SourceRewrite, Step, Verdict, Why};
-use crate::flow::Flow;
+use crate::flow::{Flow, Transport};
 use crate::name::{NameSource, Resolution};
 use crate::stage::{DropReason, Stage};
 
@@ -88,6 +89,7 @@ pub fn explain(flow: &Flow, decision: &Decision) -> Explanation {
         match step.verdict {
             Verdict::Pass(Why::SourceBecomes(address)) => seen.source = address,
             Verdict::Pass(Why::DestinationBecomes(address)) => seen.destination = address,
+            Verdict::Pass(Why::HandedTo { to, .. } | Why::StaysWith(to)) => seen = handed_to(&seen, to),
             Verdict::Pass(_) | Verdict::Refuse(_) => {}
         }
         line(&seen, step)
@@ -141,11 +143,28 @@ fn pass_words(why: Why) -> String {
         Why::EndpointAvailable => {
             "requests carry this endpoint as aws:SourceVpce, and no aws:SourceIp".to_owned()
         }
+        Why::HandedTo { target, to, of, healthy: true } => {
+            format!("target {target} of {of} healthy, at {to}")
+        }
+        Why::HandedTo { target, to, of, healthy: false } => {
+            format!("target {target} of {of}, none of which is healthy, at {to}")
+        }
+        Why::StaysWith(to) => format!("the connection stays with its target at {to}"),
         Why::LinkService => "neither security groups nor ACLs filter this service".to_owned(),
         Why::AnswerPasses => "the answer passes".to_owned(),
         Why::Arrives(Deliver::Interface(id)) => format!("arrives at {id}"),
         Why::Arrives(Deliver::Door(door)) => format!("arrives at the {}", door.name()),
     }
+}
+
+/// The flow as a target sees it, but for its source.
+fn handed_to(flow: &Flow, to: SocketAddrV4) -> Flow {
+    let transport = match flow.transport {
+        Transport::Tcp { source_port, .. } => Transport::Tcp { source_port, destination_port: to.port() },
+        Transport::Udp { source_port, .. } => Transport::Udp { source_port, destination_port: to.port() },
+        other @ (Transport::Icmp { .. } | Transport::Other { .. }) => other,
+    };
+    Flow { destination: IpAddr::V4(*to.ip()), transport, ..*flow }
 }
 
 /// Why the answer does not come back, and what would have to change: it depends on what loses it.
@@ -223,6 +242,11 @@ fn refusal_words(flow: &Flow, reason: DropReason) -> String {
         DropReason::EndpointProtocol => {
             format!("an interface endpoint of an AWS service does not take {transport}")
         }
+        DropReason::NoTarget => {
+            "its target group has no target that the zone may hand connections to".to_owned()
+        }
+        DropReason::TargetGone => "the target of the connection has failed or was let go of".to_owned(),
+        DropReason::Hairpin => "the target is the client itself, and would see its own address".to_owned(),
         DropReason::NotTransitive => format!(
             "a peering takes what is from an address of its one VPC and for one of its other: {source} to \
              {destination} is not"
@@ -279,6 +303,13 @@ fn remedy(flow: &Flow, reason: DropReason) -> Option<String> {
             "turn the interface's source/destination check off, if it routes".to_owned()
         }
         DropReason::ResolverOff => "set the VPC's attribute enableDnsSupport to true".to_owned(),
+        DropReason::NoTarget => {
+            "register a target, or let the zone use those of other zones (load_balancing.cross_zone.enabled)"
+                .to_owned()
+        }
+        DropReason::Hairpin => {
+            "set the target group's attribute preserve_client_ip.enabled to false".to_owned()
+        }
         DropReason::NoUplink => "start the region with an uplink (postern up --uplink IFACE)".to_owned(),
         DropReason::NotTransitive => {
             "peer the two VPCs themselves: peerings do not pass anything on to a third network".to_owned()
@@ -295,6 +326,7 @@ fn remedy(flow: &Flow, reason: DropReason) -> Option<String> {
         | DropReason::NatProtocol
         | DropReason::EndpointNotAvailable
         | DropReason::EndpointProtocol
+        | DropReason::TargetGone
         | DropReason::UnknownPort
         | DropReason::Malformed
         | DropReason::Unsupported
@@ -328,6 +360,12 @@ pub fn action_words(action: &Action) -> String {
             crate::Through::Endpoint(endpoint, _) => format!("through {endpoint} "),
             crate::Through::Link => String::new(),
         },
+    };
+    let source = match (action.balanced, action.present()) {
+        (Some(balanced), Some(present)) => {
+            format!("{source}by {} to {} ", balanced.load_balancer, present.to)
+        }
+        (Some(_), None) | (None, _) => source,
     };
     match action.deliver {
         Deliver::Interface(id) => format!("{source}to {id}"),

@@ -10,6 +10,7 @@
 //!
 //! **Must never know.** How packets are parsed or moved, AWS's wire formats, policies.
 
+pub mod balance;
 pub mod cover;
 pub mod decide;
 pub mod decision;
@@ -21,10 +22,11 @@ pub mod plan;
 pub mod stage;
 pub mod uplink;
 
+pub use balance::{Choice, Table};
 pub use cover::{Cover, End};
 pub use decision::*;
 pub use flow::{Flow, Transport};
 pub use name::{NameSource, Question, Resolution};
-pub use plan::{Compiled, Diagnostic, InterfacePlan, Plan};
+pub use plan::{Compiled, Diagnostic, Health, InterfacePlan, Plan};
 pub use stage::{DropReason, Stage};
 pub use uplink::{LinkName, Uplink};

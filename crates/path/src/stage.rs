@@ -50,6 +50,8 @@ stages! {
     IngressSecurityGroup = "ingress security group",
     /// The VPC endpoint takes it.
     Endpoint = "endpoint",
+    /// The load balancer hands it to a target.
+    LoadBalancer = "load balancer",
     /// The ACLs on the way back let the answer pass.
     ReturnNetworkAcl = "return network ACL",
     /// The answer finds its way back.
@@ -161,6 +163,12 @@ reasons! {
     UplinkProtocol = 36, "uplink-protocol";
     /// An interface endpoint of a service takes TCP only.
     EndpointProtocol = 37, "endpoint-protocol";
+    /// The listener's target group has no target that the zone may use.
+    NoTarget = 38, "no-target";
+    /// The target has failed since, or was let go of.
+    TargetGone = 39, "target-gone";
+    /// The target is the client itself, whose address it would see.
+    Hairpin = 42, "hairpin";
     /// What comes over a peering is neither from nor for an address of the two VPCs.
     NotTransitive = 40, "not-transitive";
     /// A gateway endpoint serves its own VPC alone.
@@ -194,6 +202,7 @@ impl DropReason {
             Self::ReturnRoute => Stage::ReturnRoute,
             Self::ResolverOff | Self::MetadataOff | Self::NoSuchLinkService => Stage::Link,
             Self::NatProtocol | Self::PortAllocation => Stage::NatGateway,
+            Self::NoTarget | Self::TargetGone | Self::Hairpin => Stage::LoadBalancer,
             Self::EndpointNotAvailable | Self::EndpointProtocol | Self::RemoteToGatewayEndpoint => {
                 Stage::Endpoint
             }

@@ -64,6 +64,9 @@ pub enum Command {
     /// Make accounts, list them, and give them access keys.
     #[command(subcommand)]
     Account(AccountCommand),
+    /// Put a service behind the doors that another program answers for, list the services, and take one away.
+    #[command(subcommand)]
+    Service(ServiceCommand),
     /// Run a program in an instance: postern exec i-… -- aws s3 ls.
     ///
     /// It runs as the instance's user, in its home, with the instance's network, names and credentials, and gets nothing
@@ -87,7 +90,20 @@ pub enum Command {
     ///
     /// Each line is a stage: whether the packet passes it, the resource and rule that decide, and why. Of the stage that
     /// refuses it, also what would have to change. Exit status: 0, or 1 where --probe finds that reality does not agree.
+    ///
+    /// With --action and --resource also what would become of such a request that arrives: every statement that has a say,
+    /// the condition values that the way gives it, and the smallest change that would turn the decision round.
     Trace(TraceArgs),
+    /// Say what would become of a request that nobody has made, by every statement that has a say.
+    Simulate(SimulateArgs),
+    /// Say why a request was allowed or refused, and the smallest change that would turn that round.
+    ///
+    /// What was decided is known of the last requests since the region was started, as they were decided then.
+    Why {
+        /// What its answer is known by: x-amzn-requestid, or RequestId in what `aws --debug` and SDKs show.
+        #[arg(value_name = "REQUEST-ID")]
+        request_id: String,
+    },
     /// List the flows that live now, or show each flow as it is decided (--follow).
     Flows(FlowsArgs),
     /// Look at this machine: what the kernel can do, which tools are there, and what to do about what is not.
@@ -230,6 +246,58 @@ pub enum AccountCommand {
     },
 }
 
+/// What to do with services.
+#[derive(Debug, Subcommand)]
+pub enum ServiceCommand {
+    /// Let another program answer for a service: one of AWS's (logs, kinesis-streams, lambda), or one with a name of its
+    /// own.
+    ///
+    /// Requests reach it by interface endpoints to com.amazonaws.REGION.NAME, or from outside by its names. Postern checks
+    /// who signed them, derives action and resource, and enforces the policies; what is allowed is handed on as it came, or
+    /// signed anew with a key of the upstream's. Without an answer from it the service is unavailable (503).
+    Add(ServiceAddArgs),
+    /// List the services that endpoints can lead to, and who answers for each.
+    List,
+    /// Take a service away that was added; one of AWS's is unavailable (503) again.
+    Remove {
+        /// Its name: logs.
+        name: String,
+    },
+}
+
+/// Which service to add.
+#[derive(Debug, Args)]
+pub struct ServiceAddArgs {
+    /// The end of its name: logs, for com.amazonaws.REGION.logs.
+    pub name: String,
+    /// Who answers for it: http://HOST[:PORT] or https://HOST[:PORT], as this machine reaches it.
+    #[arg(long, value_name = "URL")]
+    pub upstream: String,
+    /// Of a service that AWS does not have, a name that leads to its endpoints inside their VPCs, with `*.` in front for
+    /// all names below; may be given several times. NAME.REGION.amazonaws.com if none is given.
+    #[arg(long, value_name = "NAME")]
+    pub private_dns: Vec<String>,
+    /// How clients speak to it: json, query, ec2, rest-json, rest-xml, rpc-v2-cbor or execute-api; as AWS's service of
+    /// that name is spoken to, if it says nothing.
+    #[arg(long, value_name = "PROTOCOL")]
+    pub protocol: Option<String>,
+    /// Its name in signatures, where that is another one.
+    #[arg(long, value_name = "NAME")]
+    pub signing_name: Option<String>,
+    /// Of a service that AWS does not have, the account of the partner whose it is.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub owner: Option<String>,
+    /// Sign requests anew with this access key of the upstream's; without it they are handed on as they came.
+    #[arg(long, value_name = "ID", requires = "secret_file")]
+    pub key_id: Option<String>,
+    /// The file with that key's secret, on one line.
+    #[arg(long, value_name = "FILE", requires = "key_id")]
+    pub secret_file: Option<PathBuf>,
+    /// The region that requests are signed anew for; this one if none is given.
+    #[arg(long, value_name = "REGION", requires = "key_id")]
+    pub upstream_region: Option<String>,
+}
+
 /// What a quota is set to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QuotaLimit {
@@ -285,14 +353,52 @@ pub struct TraceArgs {
     #[arg(long, value_name = "INSTANCE|INTERFACE")]
     pub from: String,
     /// To which name or IPv4 address, with a port unless it is ICMP: s3.us-east-1.amazonaws.com:443, 10.0.1.10:22.
-    #[arg(long, value_name = "NAME|ADDRESS[:PORT]")]
-    pub to: String,
+    ///
+    /// With --action it is where the action's service is, if nothing is said.
+    #[arg(long, value_name = "NAME|ADDRESS[:PORT]", required_unless_present = "action")]
+    pub to: Option<String>,
     /// Which protocol.
     #[arg(long, value_enum, default_value_t = Protocol::Tcp)]
     pub protocol: Protocol,
     /// Also try it: open a real socket in the instance and say whether reality agrees.
     #[arg(long)]
     pub probe: bool,
+    /// Also what would become of a request for this: s3:GetObject.
+    #[arg(long, value_name = "ACTION", requires = "resource")]
+    pub action: Option<String>,
+    /// On what: an ARN, or `*`.
+    #[arg(long, value_name = "ARN", requires = "action")]
+    pub resource: Option<String>,
+    /// The ARN of who asks; the role of the instance if nobody is named.
+    #[arg(long, value_name = "ARN", requires = "action")]
+    pub principal: Option<String>,
+    /// A condition key with a value that the request has instead of its own; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = name_and_value, requires = "action")]
+    pub context: Vec<(String, String)>,
+}
+
+/// Which request to suppose.
+#[derive(Debug, Clone, Args)]
+pub struct SimulateArgs {
+    /// For what: s3:GetObject.
+    #[arg(long, value_name = "ACTION")]
+    pub action: String,
+    /// On what: an ARN, or `*`.
+    #[arg(long, value_name = "ARN", default_value = "*")]
+    pub resource: String,
+    /// The ARN of who asks: a root user, user, role or session of a role.
+    #[arg(long, value_name = "ARN", required_unless_present = "from")]
+    pub principal: Option<String>,
+    /// From which instance or interface, by the way that its packets take now; from outside of every VPC if none is named.
+    /// Who asks is the role of the instance, if nobody is named.
+    #[arg(long, value_name = "INSTANCE|INTERFACE")]
+    pub from: Option<String>,
+    /// To which name or IPv4 address, with a port; where the action's service is, if nothing is said.
+    #[arg(long, value_name = "NAME|ADDRESS:PORT", requires = "from")]
+    pub to: Option<String>,
+    /// A condition key with a value that the request has instead of its own; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = name_and_value)]
+    pub context: Vec<(String, String)>,
 }
 
 /// A transport protocol.

@@ -218,7 +218,13 @@ impl Target for &RegionTarget {
                 "icmp" => Protocol::Icmp,
                 other => bail!("`{other}` is not a protocol: tcp, udp or icmp"),
             };
-            let request = TraceRequest { from: from.to_owned(), to: to.to_owned(), protocol, probe };
+            let request = TraceRequest {
+                from: from.to_owned(),
+                to: Some(to.to_owned()),
+                protocol,
+                probe,
+                wanted: None,
+            };
             match self.client.control()?.ask(&Request::Trace(request), &[])? {
                 Reply::Trace(trace) => Ok(trace),
                 other => bail!("the region gave an answer to another question: {other:?}"),

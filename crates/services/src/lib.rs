@@ -13,3 +13,4 @@ pub mod s3_gate;
 pub mod service_quotas;
 pub mod sns;
 pub mod sts;
+pub mod upstream;

@@ -13,8 +13,8 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use postern_frontdoor::audit::{BucketAndKey, Call};
 use postern_frontdoor::{
-    Ask as DoorAsk, Audit, Authoriser, Caller as DoorCaller, CredentialError, HttpService, Metrics, Origin,
-    Record, RequestBody, Responding, ResponseBody, UserIdentity,
+    Ask as DoorAsk, Audit, Authoriser, Caller as DoorCaller, CredentialError, HttpService, Metrics, Notes,
+    Origin, Record, RequestBody, Responding, ResponseBody, UserIdentity,
 };
 use postern_policy::{Context, Kind, NamedPolicy, PolicyDocument, Value, is_public, unenforceable};
 use postern_wire::query::percent::{self, Plus};
@@ -26,6 +26,7 @@ use crate::directory::session::KEY_PREFIX;
 use crate::s3::host::Hosts;
 use crate::s3::pieces::{self, Keep, Pieces};
 use crate::s3::signing::{Key, signed_parts};
+use crate::s3::storage::record::Bucket;
 use crate::s3::{
     Ask, Caller, Enforceable, Gate, KeyValue, Permit, PolicyCheck, Refusal, S3Service, SecretLookup,
 };
@@ -143,7 +144,8 @@ impl Gate for S3Gate {
         if is_restricted(&caller, ask, &asked) {
             return Err(denied());
         }
-        match self.authoriser.authorise(&caller, &visit.origin, &asked) {
+        let mut notes = visit.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.authoriser.authorise(&caller, &visit.origin, &asked, &mut notes) {
             Ok(_) => Ok(Permit::issued_by(self)),
             Err(refusal) => Err(Refusal { message: refusal.message }),
         }
@@ -153,6 +155,31 @@ impl Gate for S3Gate {
         let (visit, caller) = (extensions.get::<Arc<Visit>>()?, extensions.get::<Caller>()?);
         self.caller(caller, visit).ok().map(|caller| caller.principal.display_name())
     }
+}
+
+/// What an action on a bucket or an object asks for, by the ARN and what the bucket says of itself: for explanations,
+/// which make no request of S3's.
+///
+/// # Errors
+/// Where the bucket's policy cannot be read.
+pub fn described(action: &str, resource: &str, bucket: Option<(&str, &Bucket)>) -> Result<DoorAsk, String> {
+    let policy = bucket.and_then(|(name, bucket)| Some((name, bucket.policy.as_ref()?)));
+    let policy = policy.map(|(name, text)| {
+        let document = PolicyDocument::parse(text, Kind::Resource).map_err(|error| error.to_string())?;
+        Ok::<_, String>(Arc::new(NamedPolicy::new(name.to_owned(), document)))
+    });
+    let mut context = Context::new();
+    let owner = bucket.map(|(_, bucket)| bucket.owner.as_str());
+    if let Some(owner) = owner {
+        context.insert("s3:ResourceAccount", owner.to_owned());
+    }
+    Ok(DoorAsk {
+        action: action.to_owned(),
+        resource: resource.to_owned(),
+        resource_account: owner.and_then(|owner| owner.parse().ok()),
+        resource_policy: policy.transpose()?,
+        context,
+    })
 }
 
 /// What accepts bucket policies: those of which every condition can be enforced.
@@ -172,6 +199,7 @@ struct Visit {
     origin: Origin,
     token: Option<String>,
     caller: Mutex<Option<UserIdentity>>,
+    notes: Mutex<Notes>,
 }
 
 /// S3 as the front door mounts it.
@@ -208,7 +236,7 @@ impl S3Door {
         let (mut parts, body) = request.into_parts();
         let claim = sigv4::parse(&signed_parts(&parts)).ok().flatten();
         let token = claim.as_ref().and_then(|claim| claim.session_token.clone());
-        let visit = Arc::new(Visit { origin, token, caller: Mutex::default() });
+        let visit = Arc::new(Visit { origin, token, caller: Mutex::default(), notes: Mutex::default() });
         parts.extensions.insert(Arc::clone(&visit));
         let about = About::of(&parts, &self.hosts);
         let agent = parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned);
@@ -242,6 +270,8 @@ impl S3Door {
         record.request_parameters =
             about.bucket.map(|bucket_name| BucketAndKey { bucket_name, key: about.key });
         self.audit.record(record).await;
+        let notes = std::mem::take(&mut *visit.notes.lock().unwrap_or_else(PoisonError::into_inner));
+        self.authoriser.remember(id, notes);
         Response::from_parts(head, body.map_err(Into::into).boxed_unsync())
     }
 

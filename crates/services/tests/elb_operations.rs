@@ -109,7 +109,7 @@ impl Region {
         text(&self.call("CreateTargetGroup", parameters).await["TargetGroups"][0]["TargetGroupArn"])
     }
 
-    /// Lets targets see the load balancer's address, as they must.
+    /// Lets targets see the load balancer's address.
     async fn stop_preserving(&self, group: &str) {
         let attributes = json!([{ "Key": "preserve_client_ip.enabled", "Value": "false" }]);
         let parameters = json!({ "TargetGroupArn": group, "Attributes": attributes });
@@ -314,16 +314,25 @@ async fn listeners_and_groups_belong_together() {
     );
     assert_eq!((&told["HealthyThresholdCount"], &told["UnhealthyThresholdCount"]), (&json!(5), &json!(2)));
     assert_eq!(region.group("plain", json!({})).await, plain);
+    // A header and the client's own address are not to be had together yet.
+    let introduce = |on: &str| {
+        let attributes = json!([{ "Key": "proxy_protocol_v2.enabled", "Value": on }]);
+        json!({ "TargetGroupArn": plain, "Attributes": attributes })
+    };
+    region.call("ModifyTargetGroupAttributes", introduce("true")).await;
     let preserving = json!({
-        "LoadBalancerArn": balancer, "Protocol": "TCP", "Port": 80,
+        "LoadBalancerArn": balancer, "Protocol": "TCP", "Port": 90,
         "DefaultActions": [{ "Type": "forward", "TargetGroupArn": plain }],
     });
     let expected = format!(
-        "InvalidConfigurationRequest: Client IP preservation is not supported by this endpoint yet: set the attribute \
-         'preserve_client_ip.enabled' of the target group '{plain}' to 'false'."
+        "InvalidConfigurationRequest: Proxy protocol v2 together with client IP preservation is not supported by this \
+         endpoint yet: set the attribute 'preserve_client_ip.enabled' of the target group '{plain}' to 'false'."
     );
-    assert_eq!(region.refusal("CreateListener", preserving).await, expected);
-    region.stop_preserving(&plain).await;
+    assert_eq!(region.refusal("CreateListener", preserving.clone()).await, expected);
+    region.call("ModifyTargetGroupAttributes", introduce("false")).await;
+    let kept = region.call("CreateListener", preserving).await["Listeners"][0]["ListenerArn"].clone();
+    assert_eq!(region.refusal("ModifyTargetGroupAttributes", introduce("true")).await, expected);
+    region.call("DeleteListener", json!({ "ListenerArn": kept })).await;
 
     let listener = region.listener(&balancer, &group).await;
     let number = listener.rsplit('/').next().unwrap();
@@ -587,7 +596,13 @@ async fn what_is_not_here_is_refused_by_name() {
         (
             "CreateListener",
             listener(json!({ "Protocol": "UDP" })),
-            not_yet("The listener protocol 'UDP'"),
+            "IncompatibleProtocols: The protocol TCP of the target group is not compatible with a UDP listener"
+                .to_owned(),
+        ),
+        (
+            "CreateListener",
+            listener(json!({ "Protocol": "QUIC" })),
+            not_yet("The listener protocol 'QUIC'"),
         ),
         (
             "CreateListener",

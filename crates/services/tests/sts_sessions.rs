@@ -36,7 +36,7 @@ fn may(world: &World, caller: &Caller, action: &str) -> bool {
         resource_policy: None,
         context: Context::new(),
     };
-    world.authoriser.authorise(caller, &origin, &ask).is_ok()
+    world.authoriser.authorise(caller, &origin, &ask, &mut postern_frontdoor::Notes::default()).is_ok()
 }
 
 #[tokio::test]

@@ -616,9 +616,6 @@ fn damage_of(medium: &dyn Medium, record: String, reason: String) -> StoreError 
 /// A state as it was read, with what is derived and what belongs to this version of the program: AWS's own services
 /// and prefix lists follow from the region.
 pub(crate) fn revive(mut state: State) -> State {
-    let catalogue = State::new(state.region.clone());
-    state.services = catalogue.services;
-    state.prefix_lists.extend(catalogue.prefix_lists);
     state.reindex();
     state
 }

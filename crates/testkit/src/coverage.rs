@@ -38,12 +38,16 @@ pub const fn is_decided(reason: DropReason) -> bool {
         | DropReason::NoSuchLinkService
         | DropReason::NatProtocol
         | DropReason::EndpointProtocol
+        | DropReason::NoTarget
+        | DropReason::Hairpin
         | DropReason::NotTransitive
         | DropReason::RemoteToGatewayEndpoint
         | DropReason::UnknownPort => true,
         // Instance metadata answers for itself that it is turned off; an endpoint that packets do not pass has no
         // interfaces.
         DropReason::MetadataOff | DropReason::EndpointNotAvailable => false,
+        // Only of a flow that had the target before.
+        DropReason::TargetGone => false,
         DropReason::Malformed
         | DropReason::Unsupported
         | DropReason::SpoofedMac
@@ -77,6 +81,7 @@ pub const fn is_passed(stage: Stage) -> bool {
         | Stage::IngressNetworkAcl
         | Stage::IngressSecurityGroup
         | Stage::Endpoint
+        | Stage::LoadBalancer
         | Stage::ReturnNetworkAcl
         | Stage::ReturnRoute
         | Stage::Delivered => true,

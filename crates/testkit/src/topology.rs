@@ -21,6 +21,8 @@
 //!   pl corp -> i1
 //! endpoint a.s3 s3 tables=t1,main
 //! endpoint a.api ec2 subnets=pub,priv groups=web ip=10.0.0.9 private inbound-only
+//! balancer a.lb in pub,priv groups=web ip=10.0.0.9 cross-zone
+//!   listen tcp 80 -> 8080 i1 i2:9090 hide
 //! uplink eth0 echo
 //! then stop i1
 //! account two
@@ -28,6 +30,10 @@
 //!
 //! An endpoint with `subnets` is an interface endpoint; its interface in `a.pub` is `a.api.pub`, and `ip` is the address
 //! of the first one.
+//!
+//! A load balancer's interface in `a.pub` is `a.lb.pub`. A listener is followed by the port and the targets of its group, which
+//! are instances or addresses, and by `preserve` or `hide` (of the client's address), `sticky`, `proxy` or `terminate` (when
+//! a target is let go of). `then up i1` and `then down i1` say how a target is found to be.
 //!
 //! A VPC comes with `a.main`, `a.default` and `a.acl`, as AWS's do. A group without `out` lines keeps the rule that
 //! lets everything out; one with them has only those. An ACL made here has only its own entries. Rules of groups and
@@ -38,6 +44,7 @@
 //! endpoint's own name: `vpce(a.api)`, `vpce(a.api@us-east-1b)` for a zone's, `vpce(bucket/a.s3i)` for one below it. The
 //! last three are looked up in the VPC's resolver first.
 
+pub(crate) mod balancer;
 mod flow;
 mod read;
 

@@ -9,7 +9,8 @@
 //! - [`xml`]: a response to a document, and back.
 //! - [`client`]: both protocols from and to JSON with AWS's own names, for programs that call the API.
 //! - [`sigv4`]: parse, verify and make signatures.
-//! - [`error`]: one error type, four bodies.
+//! - [`error`]: one error type, a body for each protocol.
+//! - [`protocols`]: how each of AWS's services is spoken to, and which operation a REST request is for.
 
 pub mod client;
 pub mod crypto;
@@ -17,6 +18,7 @@ pub mod error;
 mod generate;
 mod generated;
 pub mod operation;
+pub mod protocols;
 pub mod query;
 pub mod sensitive;
 pub mod shape;

@@ -7,11 +7,12 @@
 //! that stay rest on it. After that nothing passes that the plan of now refuses.
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
 use postern_model::NetworkInterfaceId;
-use postern_path::{Action, Deliver, Outcome, SourceRewrite, Stamp};
+use postern_path::{Action, Before, Deliver, Outcome, Present, SourceRewrite, Stamp};
 
 use super::decider::Decider;
 use super::flow::{Claim, FlowEntry, Opening};
@@ -145,13 +146,13 @@ impl Tables {
             if port.templates.find(within.port, &flow, &generations, judge.now).is_none() {
                 let decision = judge.decider.decide(&flow);
                 let verdict = Arc::new(Verdict::from(&decision));
-                let decided = (&decision.cover, &verdict);
+                let decided = (&decision.cover, &verdict, decision.choice.as_deref());
                 // Where it cannot be kept, the next flow is decided on its own.
                 let _ = port.templates.install(within.port, &flow, decided, &generations, |_| 0, judge.now);
             }
             let kept = port.templates.find(within.port, &flow, &generations, judge.now);
-            if let Some((_, at)) = kept {
-                let _ = self.share_template(within.port, at, judge.now);
+            if let Some(found) = kept {
+                let _ = self.share_template(within.port, &found, judge.now);
             }
         }
     }
@@ -250,6 +251,7 @@ impl Tables {
         held: bool,
     ) -> Option<Verdict> {
         let flow = found.forward.flow(interface);
+        let present = present(found);
         let same = |decision| {
             let verdict = Verdict::from(&decision);
             match &verdict.outcome {
@@ -260,8 +262,11 @@ impl Tables {
         };
         // As a new one; or as one that is tracked, which security groups do not end. Whether those have let it pass before,
         // and it is not an untracked one that they have ended since, is known only if nothing changed meanwhile.
-        same(judge.decider.decide(&flow)).or_else(|| {
-            (held && judge.same_state).then(|| same(judge.decider.decide_again(&flow, &[]))).flatten()
+        // One that a load balancer handed to a target stays with that, whoever would be chosen now.
+        let as_new = Before { cut: None, present: Some(present) };
+        same(judge.decider.decide_again(&flow, as_new)).or_else(|| {
+            let as_tracked = Before { cut: Some(&[]), present: Some(present) };
+            (held && judge.same_state).then(|| same(judge.decider.decide_again(&flow, as_tracked))).flatten()
         })
     }
 
@@ -281,7 +286,8 @@ impl Tables {
             SourceRewrite::Identity { .. } => return false,
         };
         let destination = action.destination.map_or(key.destination, Address::from);
-        let seen = FlowKey::from_parts(exit, source, destination, key.protocol, port, key.destination_port);
+        let to_port = action.balanced.map_or(key.destination_port, |balanced| balanced.port);
+        let seen = FlowKey::from_parts(exit, source, destination, key.protocol, port, to_port);
         let gateway = found.gateway.and_then(|place| self.gateways.at(place));
         seen.answer(exit) == found.reverse
             && gateway == through(action)
@@ -299,6 +305,16 @@ impl Tables {
             }
             SourceRewrite::Keep | SourceRewrite::Address(_) | SourceRewrite::Identity { .. } => Some(None),
         }
+    }
+}
+
+/// The target that a flow has, if a load balancer handed it to one.
+fn present(found: &Found) -> Present {
+    let seen = found.reverse.answer(found.reverse.port);
+    Present {
+        to: SocketAddrV4::new(seen.destination.v4(), seen.destination_port),
+        preserves: (seen.source, seen.source_port) == (found.forward.source, found.forward.source_port),
+        idle: found.idle,
     }
 }
 

@@ -4,7 +4,6 @@
 //! Both are drawn by secrets from what is to be told apart (multilinear hashing), in arithmetic that the program has too.
 
 use super::key::{Address, FlowKey};
-use super::nat;
 use super::peer::Variant;
 
 /// Addresses of a peer among which the destination chooses.
@@ -41,16 +40,16 @@ impl Choice {
         &self.0
     }
 
-    /// Of the ports of a NAT gateway, the first that is tried for a sender's packets with this key.
-    pub fn nat_start(&self, sender: &FlowKey) -> u16 {
+    /// Of so many ports, at least one, the first that is tried for a sender's packets with this key.
+    pub fn nat_start(&self, sender: &FlowKey, ports: usize) -> u16 {
         let [port, address, start, ..] = self.0;
         let sum = port
             .wrapping_mul(u64::from(sender.port.0))
             .wrapping_add(address.wrapping_mul(word(sender.source)))
             .wrapping_add(start);
-        let secret = (sum >> 32) as usize % nat::PORTS;
-        // Below PORTS, which fits.
-        ((usize::from(sender.source_port) + secret) % nat::PORTS) as u16
+        let secret = (sum >> 32) as usize % ports;
+        // Below 65,536, as there are no more ports.
+        ((usize::from(sender.source_port) + secret) % ports) as u16
     }
 
     /// Which of a peer's addresses is tried first toward a destination, and the port where that is hidden.

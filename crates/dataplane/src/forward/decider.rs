@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use postern_model::{Ipv4Net, Mac, NetworkInterfaceId};
-use postern_path::{Decision, Flow, InterfacePlan, Plan, Stamp};
+use postern_path::{Before, Decision, Flow, InterfacePlan, Plan};
 use smallvec::SmallVec;
 
 /// One consistent picture of the network. It never changes; a change is another one.
@@ -16,8 +16,8 @@ pub trait Decider: Send + Sync {
     /// AWS does not ask security groups again about connections that it tracks; an implementation that knows which
     /// stamps are security groups' leaves them out of this, except those in `cut`. Asking everything again, as this
     /// does, may end a connection that AWS would keep, and never keeps one that AWS would end.
-    fn decide_again(&self, flow: &Flow, cut: &[Stamp]) -> Decision {
-        let _ = cut;
+    fn decide_again(&self, flow: &Flow, before: Before<'_>) -> Decision {
+        let _ = before;
         self.decide(flow)
     }
 
@@ -30,8 +30,8 @@ impl Decider for Plan {
         Plan::decide(self, flow)
     }
 
-    fn decide_again(&self, flow: &Flow, cut: &[Stamp]) -> Decision {
-        Plan::decide_again(self, flow, cut)
+    fn decide_again(&self, flow: &Flow, before: Before<'_>) -> Decision {
+        Plan::decide_again(self, flow, before)
     }
 
     fn interface(&self, id: NetworkInterfaceId) -> Option<InterfaceInfo> {

@@ -296,6 +296,7 @@ mod tests {
                 outcome: Outcome::Refuse(refusal),
                 consulted: Default::default(),
                 cut: Default::default(),
+                before_choice: 0,
             }),
             idle: IdleTimeouts::INTERFACE,
             live: Live::new(Phase::Other, 0),

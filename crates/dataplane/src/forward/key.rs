@@ -104,7 +104,8 @@ pub struct FlowKey {
     pub protocol: u8,
     /// Zero, for a layout without gaps. Templates keep the mask's number here.
     pub(crate) mark: u8,
-    zero: [u8; 2],
+    /// Zero too. Templates of one target among several keep its number and one here.
+    pub(crate) choice: u16,
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 44, "no gaps");
@@ -119,7 +120,7 @@ impl FlowKey {
         ("destination_port", "__u16 destination_port", offset_of!(Self, destination_port)),
         ("protocol", "__u8 protocol", offset_of!(Self, protocol)),
         ("mark", "__u8 mark", offset_of!(Self, mark)),
-        ("zero", "__u8 zero[2]", offset_of!(Self, zero)),
+        ("choice", "__u16 choice", offset_of!(Self, choice)),
     ];
 
     /// The key of packets with this tuple.
@@ -144,7 +145,7 @@ impl FlowKey {
         source_port: u16,
         destination_port: u16,
     ) -> Self {
-        Self { source, destination, port, source_port, destination_port, protocol, mark: 0, zero: [0; 2] }
+        Self { source, destination, port, source_port, destination_port, protocol, mark: 0, choice: 0 }
     }
 
     /// What the key says about the transport.
@@ -197,7 +198,7 @@ impl FlowKey {
             if upper { (all >> 64) as u64 } else { all as u64 }
         };
         let ports = u64::from(self.source_port) << 16 | u64::from(self.destination_port);
-        let rest = u64::from(self.protocol) << 8 | u64::from(self.mark);
+        let rest = u64::from(self.choice) << 16 | u64::from(self.protocol) << 8 | u64::from(self.mark);
         [
             half(&self.source.0, false),
             half(&self.source.0, true),

@@ -57,6 +57,7 @@ pub use generation::Generations;
 pub use key::{Address, FlowKey, PortNumber};
 pub use limit::{Limits, Rate};
 pub use log::{FlowOutcome, FlowRecord, LiveFlow, Logged};
+pub use nat::OWN_PORTS;
 pub(crate) use nat::{FIRST_PORT as NAT_FIRST_PORT, PORTS as NAT_PORTS};
 pub(crate) use peer::Variant;
 pub use peer::{PeerDirectory, QUARANTINE};

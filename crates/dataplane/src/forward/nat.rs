@@ -1,4 +1,4 @@
-//! The ports of NAT gateways: one space for each visible address, target and protocol, as AWS has them.
+//! The ports of NAT gateways and load balancers: one space for each visible address, target and protocol, as AWS has them.
 //!
 //! INVARIANT: a port of a space belongs to at most one flow. It is free again when its flow is removed, and only
 //! then; which flow may be removed for another is said in [`super::tables`].
@@ -24,6 +24,13 @@ pub const PORTS: usize = 65_536 - FIRST_PORT as usize;
 /// Spaces with fewer ports in use than this keep a list of them, others a bit for each.
 const SPARSE: usize = 128;
 const WORDS: usize = PORTS / 64;
+/// How many of them a load balancer gives out: the last ones are for what its interfaces say themselves (health checks,
+/// connections that are relayed), which come from the same address ([`OWN_PORTS`]).
+pub const BALANCER_PORTS: usize = 59_968;
+/// The ports that are left for a load balancer's own sockets.
+pub const OWN_PORTS: (u16, u16) = (FIRST_PORT + BALANCER_PORTS as u16, u16::MAX);
+
+const _: () = assert!(PORTS.is_multiple_of(64) && BALANCER_PORTS.is_multiple_of(64), "whole words");
 
 /// Whose ports: the port that answers come in by, the address that the target sees, the target with its port, and
 /// the protocol.
@@ -75,21 +82,22 @@ impl Space {
         }
     }
 
-    /// The first free port from `start` on, and around.
-    fn free_from(&self, start: u16) -> Option<u16> {
-        if self.count >= PORTS {
+    /// The first free port of the first so many, from `start` on, and around.
+    fn free_from(&self, start: u16, ports: usize) -> Option<u16> {
+        if self.count >= ports {
             return None;
         }
         match &self.used {
             // Among one more candidates than are used, one is free.
             Used::Sparse(list) => {
-                (0..=list.len()).map(|step| wrap(start, step)).find(|index| !self.is_used(*index))
+                (0..=list.len()).map(|step| wrap(start, step, ports)).find(|index| !self.is_used(*index))
             }
             Used::Dense(bits) => {
                 let first = usize::from(start) / 64;
                 let below = (1_u64 << (start % 64)) - 1;
-                (0..=WORDS).find_map(|step| {
-                    let at = (first + step) % WORDS;
+                let words = ports / 64;
+                (0..=words).find_map(|step| {
+                    let at = (first + step) % words;
                     let skipped = if step == 0 { below } else { 0 };
                     let free = !(bits.get(at)? | skipped);
                     let index = at * 64 + free.trailing_zeros() as usize;
@@ -135,9 +143,9 @@ impl Space {
 }
 
 /// `step` ports after `start`, around the end.
-fn wrap(start: u16, step: usize) -> u16 {
+fn wrap(start: u16, step: usize, ports: usize) -> u16 {
     // Below PORTS, which fits.
-    ((usize::from(start) + step) % PORTS) as u16
+    ((usize::from(start) + step) % ports) as u16
 }
 
 /// All spaces.
@@ -153,11 +161,11 @@ impl NatPorts {
         Self { spaces: HashMap::with_hasher(hash), choice }
     }
 
-    /// A port for the flow of a sender's packets with this key that is free as far as is known here.
-    pub fn free(&self, key: &SpaceKey, sender: &FlowKey) -> Option<u16> {
-        let start = self.choice.nat_start(sender);
+    /// A port, of the first so many, for the flow of a sender's packets with this key, that is free as far as is known here.
+    pub fn free(&self, key: &SpaceKey, sender: &FlowKey, ports: usize) -> Option<u16> {
+        let start = self.choice.nat_start(sender, ports);
         let index = match self.spaces.get(key) {
-            Some(space) => space.free_from(start)?,
+            Some(space) => space.free_from(start, ports)?,
             None => start,
         };
         Some(FIRST_PORT + index)
@@ -216,7 +224,7 @@ impl NatPorts {
         let mut found = smallvec::SmallVec::<[u16; 64]>::new();
         if let Some(space) = self.spaces.get_mut(key) {
             for _ in 0..how_many {
-                space.hand = wrap(space.hand, 1);
+                space.hand = wrap(space.hand, 1, PORTS);
                 if space.is_used(space.hand) {
                     found.push(FIRST_PORT + space.hand);
                 }
@@ -263,7 +271,7 @@ mod tests {
     }
 
     fn take(ports: &mut NatPorts, key: &SpaceKey, sender: &FlowKey) -> Option<u16> {
-        let port = ports.free(key, sender)?;
+        let port = ports.free(key, sender, PORTS)?;
         ports.take(key, port);
         Some(port)
     }
@@ -310,6 +318,18 @@ mod tests {
         assert!(!others.contains(&taken) && others.len() == 500);
         after.give_back(&key(443), taken);
         assert!(after.claim(&key(443), taken), "it is free again");
+    }
+
+    #[test]
+    fn a_load_balancer_leaves_the_last_ports_to_itself() {
+        let mut ports = empty(3);
+        let mut taken = BTreeSet::new();
+        while let Some(port) = ports.free(&key(443), &sender(7), BALANCER_PORTS) {
+            ports.take(&key(443), port);
+            assert!(taken.insert(port), "{port} is given twice");
+        }
+        assert_eq!(taken.len(), BALANCER_PORTS);
+        assert!(taken.iter().all(|port| (FIRST_PORT..OWN_PORTS.0).contains(port)));
     }
 
     proptest! {

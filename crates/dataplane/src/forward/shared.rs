@@ -19,7 +19,7 @@ use super::packet::protocol;
 use super::phase::{Direction, Phase};
 use super::port::Owner;
 use super::tables::{CLOSED_AGE, Tables, through};
-use super::template::{Kernel, Mask};
+use super::template::{Found, Kernel, Mask, Told};
 use super::verdict::Verdict;
 use crate::kernel::layout::{GATEWAYS, HAS_NAT_PORT, Kind};
 use crate::kernel::{Contended, FlowCopy, KernelTables, Recipe, fits_template};
@@ -157,13 +157,13 @@ impl Tables {
     /// A port of a NAT gateway that is nobody's, taken for a flow.
     pub(super) fn free_port(
         &mut self,
-        space: &SpaceKey,
+        (space, ports): (&SpaceKey, usize),
         sender: &FlowKey,
         reverse: &impl Fn(u16) -> FlowKey,
         now: u64,
     ) -> Option<u16> {
         loop {
-            let port = self.nat.free(space, sender)?;
+            let port = self.nat.free(space, sender, ports)?;
             let holder = self.kernel.as_ref().and_then(|kernel| kernel.find(&reverse(port)));
             match holder {
                 // It was reset, which ends a flow at once.
@@ -230,10 +230,18 @@ impl Tables {
     }
 
     /// Lets the program use the template that a flow was decided by, if it can. Gives its place among the program's.
-    pub(crate) fn share_template(&mut self, port: PortNumber, at: usize, now: u64) -> Option<u32> {
+    pub(crate) fn share_template(&mut self, port: PortNumber, found: &Found, now: u64) -> Option<u32> {
+        match found.chooser {
+            // The program does not choose yet.
+            Some(_) => None,
+            None => self.share_one(port, found.at, now),
+        }
+    }
+
+    fn share_one(&mut self, port: PortNumber, at: usize, now: u64) -> Option<u32> {
         let kernel = self.kernel.as_ref()?;
         let owner = self.ports.get_mut(port)?;
-        let (key, mask, verdict, known) = owner.templates.at(at)?;
+        let Told { key, mask, verdict, kernel: known } = owner.templates.at(at)?;
         let exit = match exit_of(&verdict) {
             None => None,
             Some(owner) => Some(self.ports.of(owner)?),
@@ -296,7 +304,7 @@ impl Tables {
                 recipe.reason = refusal.reason.code();
                 recipe.answered = match refusal.reply {
                     Reply::Silence => false,
-                    Reply::NetworkUnreachable(_) => true,
+                    Reply::NetworkUnreachable(_) | Reply::Reset => true,
                 };
             }
             Outcome::Forward(action) => {

@@ -21,7 +21,7 @@ use super::key::{Address, FlowKey, KeyHash, PortNumber};
 use super::limit::Limits;
 use super::live::Live;
 use super::log::{FlowOutcome, LiveFlow, Logged};
-use super::nat::{NatPorts, SpaceKey};
+use super::nat::{self, NatPorts, SpaceKey};
 use super::packet::{ipv4, protocol};
 use super::peer::{Peers, Variant};
 use super::phase::{Direction, Phase};
@@ -338,16 +338,17 @@ impl Tables {
                 if !may_translate(&new.key) {
                     return Err(DropReason::NatProtocol);
                 }
+                let ports = ports_of(new.action);
                 let visible = Address::from(visible_address);
                 let target_port = match new.key.protocol {
                     // Of ICMP, what answers are: type and code.
                     protocol::ICMP => new.key.answer(exit).destination_port,
-                    _ => new.key.destination_port,
+                    _ => destination_port(new),
                 };
                 let space = SpaceKey::new(exit, visible, destination, target_port, new.key.protocol);
-                let taken = self.take_port(&space, &new.key, |port| seen_from(visible, port), now);
+                let taken = self.take_port((&space, ports), &new.key, |port| seen_from(visible, port), now);
                 let Some(port) = taken else {
-                    let at = self.gateway_place(gateway.into());
+                    let at = self.gateway_place(gateway);
                     if let Some(counters) = self.gateways.get_mut(at) {
                         counters.port_allocation_errors += 1;
                     }
@@ -397,18 +398,18 @@ impl Tables {
     /// about or was silent for too long.
     fn take_port(
         &mut self,
-        space: &SpaceKey,
+        (space, ports): (&SpaceKey, usize),
         sender: &FlowKey,
         reverse: impl Fn(u16) -> FlowKey,
         now: u64,
     ) -> Option<u16> {
-        if let Some(port) = self.free_port(space, sender, &reverse, now) {
+        if let Some(port) = self.free_port((space, ports), sender, &reverse, now) {
             return Some(port);
         }
         while let Some(id) = self.nat.oldest_closed(space, now, CLOSED_AGE) {
             if self.flows.get(id).is_some_and(|flow| flow.live.phase() == Phase::Closed) {
                 self.end(id, now);
-                return self.free_port(space, sender, &reverse, now);
+                return self.free_port((space, ports), sender, &reverse, now);
             }
         }
         for port in self.nat.next_used(space, PORT_CANDIDATES) {
@@ -421,7 +422,7 @@ impl Tables {
             });
             if gives_way {
                 self.end(id, now);
-                return self.free_port(space, sender, &reverse, now);
+                return self.free_port((space, ports), sender, &reverse, now);
             }
         }
         None
@@ -739,11 +740,22 @@ fn told_apart_by(new: &NewFlow<'_>) -> (Address, u16) {
 
 /// The port that the receiver is spoken to at, or what stands in its place: a door may have one for all.
 fn destination_port(new: &NewFlow<'_>) -> u16 {
-    let of_door = match (new.action.deliver, new.key.protocol) {
+    let other = match (new.action.deliver, new.key.protocol) {
         (Deliver::Door(door), protocol::TCP | protocol::UDP) => door.port(),
+        (Deliver::Interface(_), protocol::TCP | protocol::UDP) => {
+            new.action.balanced.map(|balanced| balanced.port)
+        }
         (Deliver::Door(_) | Deliver::Interface(_), _) => None,
     };
-    of_door.unwrap_or(new.key.destination_port)
+    other.unwrap_or(new.key.destination_port)
+}
+
+/// How many ports there are for a flow: a load balancer keeps some for itself.
+pub(super) fn ports_of(action: &Action) -> usize {
+    match action.balanced {
+        Some(balanced) if !balanced.preserves => nat::BALANCER_PORTS,
+        Some(_) | None => nat::PORTS,
+    }
 }
 
 /// NAT gateways take TCP, UDP and ICMP queries ("NAT gateway basics").
@@ -755,11 +767,13 @@ fn may_translate(key: &FlowKey) -> bool {
     }
 }
 
-/// The NAT gateway or endpoint that an action leads through.
+/// The NAT gateway, endpoint or load balancer that an action leads through.
 pub(crate) fn through(action: &Action) -> Option<ResourceId> {
     match action.source {
-        SourceRewrite::Keep | SourceRewrite::Address(_) => None,
-        SourceRewrite::Port { gateway, .. } => Some(gateway.into()),
+        SourceRewrite::Keep | SourceRewrite::Address(_) => {
+            action.balanced.map(|balanced| balanced.load_balancer.into())
+        }
+        SourceRewrite::Port { gateway, .. } => Some(gateway),
         SourceRewrite::Identity { gateway: Some(gateway), .. } => Some(gateway.into()),
         SourceRewrite::Identity { peer, gateway: None } => match peer.through {
             Through::Endpoint(endpoint, _) => Some(endpoint.into()),
@@ -773,14 +787,5 @@ fn peer(action: &Action) -> Option<Peer> {
     match action.source {
         SourceRewrite::Keep | SourceRewrite::Address(_) | SourceRewrite::Port { .. } => None,
         SourceRewrite::Identity { peer, .. } => Some(peer),
-    }
-}
-
-/// Whether a TCP sender on this way is told by a reset that its connection is not known: NAT gateways and
-/// endpoints do, connection tracking of interfaces does not.
-pub(crate) fn tells(action: &Action) -> bool {
-    match action.source {
-        SourceRewrite::Keep | SourceRewrite::Address(_) => false,
-        SourceRewrite::Port { .. } | SourceRewrite::Identity { .. } => true,
     }
 }

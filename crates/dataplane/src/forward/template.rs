@@ -4,17 +4,19 @@
 //! only for flows inside its decision's cover.
 //!
 //! A template is the largest box with aligned sides inside the cover that contains the flow; so whether a flow is in
-//! it is a lookup of the masked flow. At most [`MOST_MASKS`] shapes of boxes are tried per port. When all are taken,
+//! it is a lookup of the masked flow. Where a decision chose a target among several there are two: one of the box in which
+//! that is the way to choose, and one of the flows of a box that have this target. At most [`MOST_MASKS`] shapes of boxes are tried per port. When all are taken,
 //! a finer shape that is there already serves as well, for a part of the cover is a cover.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use postern_path::{Cover, Flow};
+use postern_path::{Choice, Cover, Flow, Table};
 
 use super::generation::Generations;
 use super::key::{Address, FlowKey, KeyHash, PortNumber};
 use super::verdict::Verdict;
+use postern_path::Stamps;
 
 /// The shapes of boxes of one port.
 pub const MOST_MASKS: usize = 8;
@@ -69,7 +71,7 @@ impl Mask {
 
     /// The box of this shape that a flow is in.
     #[inline]
-    fn apply(&self, number: u8, point: &FlowKey) -> FlowKey {
+    fn apply(&self, number: u8, point: &FlowKey, choice: u16) -> FlowKey {
         let mut key = FlowKey::from_parts(
             point.port,
             mask_address(point.source, self.source),
@@ -78,9 +80,14 @@ impl Mask {
             point.source_port & leading_ones(self.source_port),
             point.destination_port & leading_ones(self.destination_port),
         );
-        key.mark = number;
+        (key.mark, key.choice) = (number, choice);
         key
     }
+}
+
+/// A target's number as templates keep it: zero is none.
+const fn choice_number(chosen: u16) -> Option<u16> {
+    chosen.checked_add(1)
 }
 
 #[inline]
@@ -134,7 +141,10 @@ pub enum Kernel {
 struct Template {
     key: FlowKey,
     mask: Mask,
+    /// Of one that only chooses: what the choice rests on.
     verdict: Arc<Verdict>,
+    /// How targets are chosen; none where there is nothing to choose, or the choice is made.
+    table: Option<Arc<Table>>,
     kernel: Kernel,
     /// The epoch in which all of its stamps were last found to be current.
     epoch: u64,
@@ -142,6 +152,13 @@ struct Template {
 }
 
 impl Template {
+    /// Whether both choose alike, and rest on the same.
+    fn is_same_chooser(&self, other: &Self) -> bool {
+        let same_table = self.table.as_ref().zip(other.table.as_ref());
+        same_table.is_some_and(|(one, other)| Arc::ptr_eq(one, other))
+            && self.verdict.consulted == other.verdict.consulted
+    }
+
     /// When it was last used, here or in the kernel.
     fn last_used(&self, used_in_kernel: impl Fn(u32) -> u64) -> u64 {
         match self.kernel {
@@ -149,6 +166,30 @@ impl Template {
             Kernel::Untold | Kernel::Cannot => self.used,
         }
     }
+}
+
+/// A template that says what is decided about a flow.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// What.
+    pub verdict: Arc<Verdict>,
+    /// Where it is.
+    pub at: usize,
+    /// Where the one is that chose the flow's target.
+    pub chooser: Option<usize>,
+}
+
+/// A template as the kernel program is told of it.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// The box.
+    pub key: FlowKey,
+    /// Its shape.
+    pub mask: Mask,
+    /// What it says.
+    pub verdict: Arc<Verdict>,
+    /// What the program knows of it.
+    pub kernel: Kernel,
 }
 
 /// What became of a decision that was to be a template.
@@ -202,13 +243,29 @@ impl Templates {
         flow: &Flow,
         generations: &Generations,
         now: u64,
-    ) -> Option<(Arc<Verdict>, usize)> {
+    ) -> Option<Found> {
         let point = point(port, flow);
+        let at = self.lookup(&point, 0, generations, now)?;
+        let template = self.templates.get(at)?;
+        let Some(table) = &template.table else {
+            return Some(Found { verdict: Arc::clone(&template.verdict), at, chooser: None });
+        };
+        let choice = choice_number(table.choose(flow)?)?;
+        let chosen = self.lookup(&point, choice, generations, now)?;
+        // What is void goes when it is met, and others move.
+        let chooser = self.lookup(&point, 0, generations, now)?;
+        let verdict = Arc::clone(&self.templates.get(chosen)?.verdict);
+        Some(Found { verdict, at: chosen, chooser: Some(chooser) })
+    }
+
+    /// The template of a box that a point is in and that still holds.
+    fn lookup(&mut self, point: &FlowKey, choice: u16, generations: &Generations, now: u64) -> Option<usize> {
         let epoch = generations.epoch();
         for number in 0..MOST_MASKS {
             let Some((mask, _)) = self.masks.get(number).copied().flatten() else { continue };
             // There are eight masks.
-            let Some(at) = self.index.get(&mask.apply(number as u8, &point)).copied() else { continue };
+            let key = mask.apply(number as u8, point, choice);
+            let Some(at) = self.index.get(&key).copied() else { continue };
             let Some(template) = self.templates.get_mut(at) else { continue };
             if template.epoch != epoch {
                 if !template.verdict.is_current(generations) {
@@ -218,7 +275,7 @@ impl Templates {
                 template.epoch = epoch;
             }
             template.used = now;
-            return Some((Arc::clone(&template.verdict), at));
+            return Some(at);
         }
         None
     }
@@ -229,25 +286,54 @@ impl Templates {
         &mut self,
         port: PortNumber,
         flow: &Flow,
-        (cover, verdict): (&Cover, &Arc<Verdict>),
+        (cover, verdict, choice): (&Cover, &Arc<Verdict>, Option<&Choice>),
+        generations: &Generations,
+        used_in_kernel: impl Fn(u32) -> u64 + Copy,
+        now: u64,
+    ) -> Installed {
+        if !cover.contains(flow) || !verdict.is_current(generations) {
+            return Installed::Void;
+        }
+        let of = |cover: &Cover, choice| (Mask::inside(cover, flow), point(port, flow), choice);
+        let Some(choice) = choice else {
+            return self.keep(of(cover, 0), (verdict, None), generations, used_in_kernel, now);
+        };
+        let Some(number) = choice_number(choice.chosen) else { return Installed::NoRoom };
+        let chooser = Arc::new(Verdict {
+            outcome: verdict.outcome,
+            consulted: verdict.consulted.iter().take(choice.consulted).copied().collect(),
+            cut: Stamps::new(),
+            before_choice: 0,
+        });
+        let table = Some(&choice.table);
+        match self.keep(of(&choice.cover, 0), (&chooser, table), generations, used_in_kernel, now) {
+            Installed::Yes => self.keep(of(cover, number), (verdict, None), generations, used_in_kernel, now),
+            other @ (Installed::NoMask | Installed::NoRoom | Installed::Void) => other,
+        }
+    }
+
+    /// Keeps one template.
+    fn keep(
+        &mut self,
+        (mask, point, choice): (Mask, FlowKey, u16),
+        (verdict, table): (&Arc<Verdict>, Option<&Arc<Table>>),
         generations: &Generations,
         used_in_kernel: impl Fn(u32) -> u64,
         now: u64,
     ) -> Installed {
         let epoch = generations.epoch();
-        if !cover.contains(flow) || !verdict.is_current(generations) {
-            return Installed::Void;
-        }
         if self.templates.len() >= self.most && !self.make_room(generations, used_in_kernel, now) {
             return Installed::NoRoom;
         }
-        let Some((number, mask)) = self.shape(Mask::inside(cover, flow)) else {
+        let Some((number, mask)) = self.shape(mask) else {
             return Installed::NoMask;
         };
-        let key = mask.apply(number, &point(port, flow));
-        let template =
-            Template { key, mask, verdict: Arc::clone(verdict), kernel: Kernel::Untold, epoch, used: now };
+        let key = mask.apply(number, &point, choice);
+        let (verdict, table) = (Arc::clone(verdict), table.map(Arc::clone));
+        let template = Template { key, mask, verdict, table, kernel: Kernel::Untold, epoch, used: now };
         match self.index.get(&key).and_then(|at| self.templates.get_mut(*at)) {
+            // The same once more: another of its targets was met for the first time.
+            Some(older) if older.is_same_chooser(&template) => older.used = now,
             Some(older) => {
                 let older = std::mem::replace(older, template);
                 self.leave(older.kernel);
@@ -263,10 +349,10 @@ impl Templates {
         Installed::Yes
     }
 
-    /// A template: its box, its shape, what it says, and what the kernel program knows of it.
-    pub fn at(&self, at: usize) -> Option<(FlowKey, Mask, Arc<Verdict>, Kernel)> {
-        let template = self.templates.get(at)?;
-        Some((template.key, template.mask, Arc::clone(&template.verdict), template.kernel))
+    /// A template as the kernel program is told of it.
+    pub fn at(&self, at: usize) -> Option<Told> {
+        let Template { key, mask, verdict, table: _, kernel, epoch: _, used: _ } = self.templates.get(at)?;
+        Some(Told { key: *key, mask: *mask, verdict: Arc::clone(verdict), kernel: *kernel })
     }
 
     /// The kernel program was told of a template, or cannot be.

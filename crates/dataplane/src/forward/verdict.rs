@@ -13,11 +13,18 @@ pub struct Verdict {
     pub consulted: Stamps,
     /// What its flows rest on while they live.
     pub cut: Stamps,
+    /// How many of `consulted`, the first ones, say only that a target is to be chosen among several.
+    pub before_choice: usize,
 }
 
 impl From<&Decision> for Verdict {
     fn from(decision: &Decision) -> Self {
-        Self { outcome: decision.outcome, consulted: decision.consulted.clone(), cut: decision.cut.clone() }
+        Self {
+            outcome: decision.outcome,
+            consulted: decision.consulted.clone(),
+            cut: decision.cut.clone(),
+            before_choice: decision.choice.as_ref().map_or(0, |choice| choice.consulted),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use postern_dataplane::host::{
 use postern_dataplane::kernel::{KernelError, KernelProgram, Pins, Size};
 use postern_model::{AccountId, NatGatewayId, NetworkInterfaceId, ResourceId, VpcEndpointId, VpcId};
 use postern_path::{
-    Action, Cover, Decision, Deliver, Door, DropReason, End, Flow, Hops, IdleTimeouts, Outcome, Peer,
+    Action, Before, Cover, Decision, Deliver, Door, DropReason, End, Flow, Hops, IdleTimeouts, Outcome, Peer,
     Refusal, Reply, SourceRewrite, Stamp, Through,
 };
 
@@ -82,6 +82,8 @@ impl Rules {
             mtu: 9001,
             mtu_reported: true,
             idle: IdleTimeouts::INTERFACE,
+            resets: false,
+            balanced: None,
         };
         if SERVICES.contains(&destination) {
             let peer = Peer {
@@ -99,6 +101,7 @@ impl Rules {
                 mtu: 8500,
                 mtu_reported: false,
                 idle: IdleTimeouts::GATEWAY,
+                resets: true,
                 ..near(0)
             });
         }
@@ -110,13 +113,14 @@ impl Rules {
                 hops.push(NAT_HOP);
                 Some(Action {
                     source: SourceRewrite::Port {
-                        gateway: NAT,
+                        gateway: NAT.into(),
                         private_address: NAT_HOP.into(),
                         visible_address: VISIBLE.into(),
                     },
                     hops,
                     mtu: OUTSIDE_MTU,
                     idle: IdleTimeouts::GATEWAY,
+                    resets: true,
                     ..near(2)
                 })
             }
@@ -149,6 +153,7 @@ impl Rules {
                 .chain((2..40).map(|slot| Stamp { slot, generation: 0 }))
                 .collect(),
             cut: [routes].into_iter().collect(),
+            choice: None,
         }
     }
 }
@@ -158,7 +163,7 @@ impl Decider for Rules {
         self.decision(flow, false)
     }
 
-    fn decide_again(&self, flow: &Flow, _: &[Stamp]) -> Decision {
+    fn decide_again(&self, flow: &Flow, _: Before<'_>) -> Decision {
         self.decision(flow, true)
     }
 

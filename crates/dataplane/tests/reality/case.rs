@@ -8,7 +8,7 @@ use postern_dataplane::forward::PortCounters;
 use postern_model::interface::{InterfaceChange, InterfaceKind};
 use postern_model::route::RouteTarget;
 use postern_model::{Mac, NetworkInterfaceId, State};
-use postern_path::{Action, DropReason, Flow, Plan, SourceRewrite, Transport, Uplink};
+use postern_path::{Action, DropReason, Flow, Outcome, Plan, Reply, SourceRewrite, Transport, Uplink};
 use postern_testkit::{Random, draw};
 
 use crate::expect::{Expect, Receiver, Taken, check_arrival, check_directory, expect, may_send, receiver};
@@ -155,7 +155,12 @@ fn draw_flows(world: &World, random: &mut Random, taken: &mut Taken, drawn: &mut
         if let Expect::Drop(reason, _) = expect {
             *refused.entry(reason).or_default() += 1;
         }
-        drawn.extend(coverage::of(&world.plan.decide(&flow)));
+        let decision = world.plan.decide(&flow);
+        drawn.extend(coverage::of(&decision));
+        let reset = matches!(decision.outcome, Outcome::Refuse(refusal) if refusal.reply == Reply::Reset);
+        if reset && matches!(flow.transport, Transport::Tcp { .. }) {
+            continue;
+        }
         all.push(Sent { at: Some(flow.entry), flow, expect });
         if all.len() == FLOWS {
             break;

@@ -40,7 +40,8 @@ pub fn expect(plan: &Plan, flow: &Flow, plugged: impl Fn(NetworkInterfaceId) -> 
     match plan.decide(flow).outcome {
         Outcome::Refuse(refusal) => {
             let says = match refusal.reply {
-                Reply::Silence => None,
+                // A reset names no packet that was sent: those that get one are not sent here.
+                Reply::Silence | Reply::Reset => None,
                 Reply::NetworkUnreachable(router) => Some(router),
             };
             Expect::Drop(refusal.reason, says)
@@ -85,7 +86,7 @@ fn answer_to(flow: &Flow, action: &Action) -> Option<Flow> {
         entry: receiver(action)?,
         source: arrives_for(flow, action).into(),
         destination: seen_as,
-        transport: flow.transport.reversed(),
+        transport: at_receiver(flow.transport, action).reversed(),
     })
 }
 
@@ -119,7 +120,7 @@ pub fn check_arrival(
 fn at_receiver(transport: Transport, action: &Action) -> Transport {
     let port = match action.deliver {
         Deliver::Door(door) => door.port(),
-        Deliver::Interface(_) => None,
+        Deliver::Interface(_) => action.balanced.map(|balanced| balanced.port),
     };
     match (transport, port) {
         (Transport::Tcp { source_port, .. }, Some(destination_port)) => {

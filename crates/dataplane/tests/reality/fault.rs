@@ -9,8 +9,8 @@ use postern_model::network_acl::AclEntry;
 use postern_model::security_group::Traffic;
 use postern_model::{IpNet, Ipv4Net, NetworkInterfaceId, State};
 use postern_path::{
-    Action, Decision, Deliver, Door, DropReason, Flow, Outcome, Peer, Plan, Reply, SourceRewrite, Stage,
-    Stamp, Through,
+    Action, Before, Decision, Deliver, Door, DropReason, Flow, Outcome, Peer, Plan, Reply, SourceRewrite,
+    Stage, Through,
 };
 
 use crate::case::{Run, one};
@@ -98,7 +98,8 @@ impl Decider for Faulty {
                 otherwise.into_iter().for_each(|outcome| decision.outcome = outcome);
             }
             Stage::EgressSecurityGroup | Stage::IngressSecurityGroup => {
-                let otherwise = self.ignored(&decision, self.plan.decide_again(flow, &[]));
+                let tracked = Before { cut: Some(&[]), present: None };
+                let otherwise = self.ignored(&decision, self.plan.decide_again(flow, tracked));
                 otherwise.into_iter().for_each(|outcome| decision.outcome = outcome);
             }
             Stage::Link => change(&mut decision, |action| {
@@ -133,6 +134,9 @@ impl Decider for Faulty {
                 Through::Endpoint(..) => Peer { through: Through::Link, ..peer },
                 Through::Internet(_) | Through::Link => peer,
             }),
+            Stage::LoadBalancer => change(&mut decision, |action| {
+                action.balanced.iter_mut().for_each(|balanced| balanced.port ^= 1);
+            }),
             Stage::Remote => {
                 Self::refused_otherwise(&mut decision, DropReason::NotTransitive, DropReason::NoRoute);
             }
@@ -145,7 +149,7 @@ impl Decider for Faulty {
         decision
     }
 
-    fn decide_again(&self, flow: &Flow, _: &[Stamp]) -> Decision {
+    fn decide_again(&self, flow: &Flow, _: Before<'_>) -> Decision {
         self.decide(flow)
     }
 

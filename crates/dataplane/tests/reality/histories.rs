@@ -17,7 +17,7 @@ use postern_dataplane::forward::{
 use postern_dataplane::host::VirtioNetHdr;
 use postern_model::interface::InterfaceKind;
 use postern_model::{Mac, NetworkInterfaceId};
-use postern_path::{Action, DropReason, Flow, Outcome, Plan, SourceRewrite, Stamp, Transport};
+use postern_path::{Action, Before, DropReason, Flow, Outcome, Plan, SourceRewrite, Stamp, Transport};
 use postern_testkit::{Random, World, draw};
 
 use crate::expect::{Receiver, arrives_for, may_send, receiver};
@@ -356,7 +356,8 @@ impl History {
         let changed =
             talk.cut.iter().any(|stamp| self.generations.get(&stamp.slot) != Some(&stamp.generation));
         if changed {
-            let again = self.plan.decide_again(&talk.flow, &talk.cut);
+            let before = Before { cut: Some(&talk.cut), present: talk.action.present() };
+            let again = self.plan.decide_again(&talk.flow, before);
             if again.outcome != Outcome::Forward(talk.action) {
                 return Err(format!("it was cut: {:?}", again.outcome));
             }

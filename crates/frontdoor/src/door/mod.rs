@@ -30,8 +30,10 @@ use crate::authenticate::authenticate;
 use crate::authorise::Authoriser;
 use crate::body::{CollectError, Collector, HttpService, RequestBody, Responding, ResponseBody, full, plain};
 use crate::caller::{Caller, Origin};
+use crate::evidence::Notes;
 use crate::host::{HostNames, bare};
 use crate::metrics::Metrics;
+use crate::others::OtherServices;
 use crate::pages::Pages;
 use crate::random::request_id;
 use crate::route::{Asked, Route, claim, is_cross_site, is_local_host, route, text};
@@ -54,9 +56,9 @@ pub struct Config {
     pub query_services: Vec<Arc<dyn QueryService>>,
     /// The services that answer HTTP themselves. One of them should be `s3`, which gets all that is nobody else's.
     pub http_services: Vec<Mount>,
-    /// The services that nobody serves here, by their names in credential scopes, each with its host names. Whoever asks
-    /// for one of them is told so, by TLS and in AWS's words.
-    pub unserved: Vec<(String, HostNames)>,
+    /// Services that come and go, and those that nobody serves here: whoever asks for one of these is told so, by TLS and
+    /// in AWS's words.
+    pub others: Arc<dyn OtherServices>,
     /// Further names: how this machine is called. Certificates are made for them and for S3's buckets under them, and
     /// Postern's own pages answer.
     pub names: Vec<String>,
@@ -129,26 +131,27 @@ impl FrontDoor {
             return Err(FrontDoorError::ServiceTwice(twice.first().copied().unwrap_or_default()));
         }
         let hosts = query.iter().map(|desk| &desk.hosts).chain(config.http_services.iter().map(|m| &m.hosts));
-        let unserved = config.unserved.iter().map(|(_, hosts)| hosts);
         let own_names = HostNames::new(&config.names);
         // Nothing is under an address, and clients take no wildcard for names under `localhost`.
         let has_names_below = |name: &&str| *name != "localhost" && name.parse::<IpAddr>().is_err();
         let under_own = own_names.iter().filter(has_names_below).map(|name| format!("*.{name}"));
         let under_own = HostNames::new(under_own.collect::<Vec<_>>());
         let certified = HostNames::new(
-            hosts
-                .chain(unserved)
-                .chain([&own_names, &under_own])
-                .flat_map(HostNames::iter)
-                .collect::<Vec<_>>(),
+            hosts.chain([&own_names, &under_own]).flat_map(HostNames::iter).collect::<Vec<_>>(),
         );
-        let tls = server_config(config.authority, certified, &own_names, &config.addresses)?;
+        let tls = server_config(
+            config.authority,
+            certified,
+            Arc::clone(&config.others),
+            &own_names,
+            &config.addresses,
+        )?;
         let hall = Hall {
             region: config.region,
             authoriser: config.authoriser,
             query,
             http: config.http_services,
-            unserved: config.unserved,
+            others: config.others,
             audit: config.audit,
             metrics: Arc::clone(&metrics),
             pages: config.pages,
@@ -218,7 +221,7 @@ struct Hall {
     authoriser: Arc<Authoriser>,
     query: Vec<Desk>,
     http: Vec<Mount>,
-    unserved: Vec<(String, HostNames)>,
+    others: Arc<dyn OtherServices>,
     audit: Audit,
     metrics: Arc<Metrics>,
     pages: Arc<dyn Pages>,
@@ -290,9 +293,12 @@ impl Hall {
     fn by_host(&self, host: &str) -> Option<String> {
         let query = self.query.iter().map(|desk| (desk.name, &desk.hosts));
         let http = self.http.iter().map(|mount| (mount.signing_name, &mount.hosts));
-        let unserved = self.unserved.iter().map(|(name, hosts)| (name.as_str(), hosts));
-        let mut all = query.chain(http).chain(unserved);
-        all.find(|(_, hosts)| hosts.contains(host)).map(|(name, _)| name.to_owned())
+        let mut all = query.chain(http);
+        let own = all.find(|(_, hosts)| hosts.contains(host)).map(|(name, _)| name.to_owned());
+        own.or_else(|| {
+            let others = self.others.hosts();
+            others.iter().find(|(_, hosts)| hosts.contains(host)).map(|(name, _)| name.clone())
+        })
     }
 
     /// Where what a URL asks for is served without a signature, at whatever host.
@@ -315,6 +321,9 @@ impl Hall {
         if let Some(mount) = self.http.iter().find(|mount| mount.signing_name == name) {
             return mount.service.call(Request::from_parts(parts, body)).await;
         }
+        if let Some(service) = self.others.service(name) {
+            return service.call(Request::from_parts(parts, body)).await;
+        }
         self.not_served(name, &parts, origin).await
     }
 
@@ -328,7 +337,7 @@ impl Hall {
         let started = Instant::now();
         let id = request_id();
         let style = desk.service.error_style();
-        let mut course = Course { operation: None, caller: None };
+        let mut course = Course::default();
         let span = tracing::error_span!("request", id = %id, service = desk.name);
         let answered = self.attempt(desk, &parts, body, origin, &id, &mut course).instrument(span).await;
         let answered = answered.map_err(|error| veiled(error, desk.name, &id));
@@ -360,6 +369,7 @@ impl Hall {
             error,
         };
         self.audit.record(Record::of(call)).await;
+        self.authoriser.remember(&id, course.notes);
         response
     }
 
@@ -413,7 +423,7 @@ impl Hall {
         }
         let mut permits = Vec::with_capacity(asks.len());
         for ask in &asks {
-            let permit = self.authoriser.authorise(caller, origin, ask);
+            let permit = self.authoriser.authorise(caller, origin, ask, &mut course.notes);
             permits.push(permit.map_err(|refusal| desk.service.refused(&refusal))?);
         }
         desk.service.serve(caller, origin, request, permits).await
@@ -431,9 +441,11 @@ fn veiled(error: AwsError, service: &str, id: &str) -> AwsError {
 }
 
 /// How far a request came.
+#[derive(Default)]
 struct Course {
     operation: Option<&'static str>,
     caller: Option<Caller>,
+    notes: Notes,
 }
 
 fn unreadable(error: &CollectError) -> AwsError {
@@ -446,16 +458,6 @@ fn unreadable(error: &CollectError) -> AwsError {
             let message = format!("The request did not come whole: {error}.");
             AwsError::new("RequestTimeout", message).with_status(408)
         }
-    }
-}
-
-/// The words for who says nothing about the service it wants: a JSON service's, if it looks like one.
-fn style_of(parts: &Parts) -> ErrorStyle {
-    let json = text(&parts.headers, CONTENT_TYPE.as_str()).is_some_and(|value| value.contains("amz-json"));
-    if json || parts.headers.contains_key("x-amz-target") {
-        ErrorStyle::Json { content_type: "application/x-amz-json-1.0" }
-    } else {
-        ErrorStyle::Query { xml_namespace: "http://webservices.amazon.com/AWSFault/2005-15-09" }
     }
 }
 

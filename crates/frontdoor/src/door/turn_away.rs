@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 use http::header::USER_AGENT;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use postern_wire::error::ErrorStyle;
 use postern_wire::query::{Form, Limits as FormLimits};
 use postern_wire::sigv4::CredentialError;
 use postern_wire::{AwsError, SERVICES};
 
-use super::{Hall, respond, style_of};
+use super::Hall;
 use crate::ambiguity::Ambiguity;
 use crate::audit::{Call, OWN_SERVICE, Record, UserIdentity};
 use crate::body::{RequestBody, ResponseBody, plain, plain_refusal};
 use crate::caller::Origin;
+use crate::dialect::Dialect;
 use crate::pages::{brief_health, page};
 use crate::random::request_id;
 use crate::route::{claim, is_cross_site, is_local_host, text};
@@ -134,9 +134,10 @@ impl Hall {
         parts: &Parts,
         origin: &Origin,
     ) -> Response<ResponseBody> {
-        let error = AwsError::new("ServiceUnavailable", format!("The service `{name}` is not served here."));
+        let dialect = Dialect::said_by(parts).or_else(|| self.others.dialect(name)).unwrap_or(Dialect::Xml);
+        let error = dialect.unavailable(format!("The service `{name}` is not served here."));
         let operation = target(parts).unwrap_or_else(|| "unknown".to_owned());
-        self.worded(parts, origin, (name, &operation), error.with_status(503)).await
+        self.worded(parts, origin, (name, &operation), dialect, error).await
     }
 
     /// A form that nobody signed, at a host that is no service's. What it asks for is known if it comes whole.
@@ -154,7 +155,8 @@ impl Hall {
         });
         let target = target(parts).unwrap_or_else(|| "unknown".to_owned());
         let wanted = known.unwrap_or(("unknown", &target));
-        self.worded(parts, origin, wanted, CredentialError::Missing.to_aws(style_of(parts))).await
+        let dialect = Dialect::said_by(parts).unwrap_or(Dialect::Xml);
+        self.worded(parts, origin, wanted, dialect, CredentialError::Missing.to_aws(dialect.style())).await
     }
 
     /// A refusal in AWS's words.
@@ -163,10 +165,11 @@ impl Hall {
         parts: &Parts,
         origin: &Origin,
         (service, operation): (&str, &str),
+        dialect: Dialect,
         error: AwsError,
     ) -> Response<ResponseBody> {
-        let (id, style): (String, ErrorStyle) = (request_id(), style_of(parts));
-        let response = respond(error.body(style, &id, None), &id);
+        let id = request_id();
+        let response = dialect.response(&error, &id);
         let end = End {
             service,
             operation,

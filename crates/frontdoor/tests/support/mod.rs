@@ -229,7 +229,7 @@ pub fn config(directory: Arc<TwoKeys>, limits: Limits, dev: bool) -> (Config, mp
         authoriser: Arc::new(Authoriser::new(directory).in_region("us-east-1")),
         authority: Arc::new(Authority::generate("us-east-1").unwrap()),
         query_services: vec![Arc::new(Echo)],
-        unserved: Vec::new(),
+        others: Arc::new(postern_frontdoor::NoOthers),
         http_services: vec![Mount {
             signing_name: "s3",
             hosts: HostNames::of_s3("us-east-1"),

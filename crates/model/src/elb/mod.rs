@@ -2,11 +2,12 @@
 //!
 //! Rules from the "Network Load Balancers" guide and the ELBv2 API reference. A load balancer is `provisioning` until
 //! the data plane reports that it knows it, then `active`. Whether a target is healthy is no part of the state: it is
-//! found out anew by whoever checks it, and nothing that is decided about packets may rest on it.
+//! found out anew by whoever checks it, and told to the plan that packets follow beside the state.
 
 mod attributes;
 mod listener;
 mod load_balancer;
+mod reach;
 mod target;
 mod target_group;
 

@@ -20,7 +20,8 @@ use crate::tag::Tags;
 pub struct Service {
     /// For example `com.amazonaws.us-east-1.s3`.
     pub name: String,
-    /// Its name in credential scopes, such as `s3`.
+    /// Its name in credential scopes, such as `s3`. Where services share one (`bedrock` and `bedrock-runtime`), a name of
+    /// each one's own: requests are told apart by it.
     #[serde(default)]
     pub signing_name: String,
     /// The public names that resolve to it; a leading `*.` stands for any labels.
@@ -79,10 +80,7 @@ pub(crate) fn catalogue(
                 vec![block(entry.third_octet, 22), block(entry.third_octet + 4, 22)],
                 [0, 4].map(|n| Ipv4Addr::new(198, 19, entry.third_octet + n, 10)).to_vec(),
             ),
-            None => (
-                vec![block(entry.third_octet, 24)],
-                (1..=2).map(|n| Ipv4Addr::new(198, 19, entry.third_octet, 10 * n)).collect(),
-            ),
+            None => (vec![block(entry.third_octet, 24)], public_addresses(entry.third_octet)),
         };
         let prefix_list = entry.prefix_list.map(|number| {
             let id = PrefixListId::from_number(prefix_list_number(&region.name, number));
@@ -129,8 +127,18 @@ fn entries(region: &str) -> Vec<Entry> {
         prefix_list: None,
         kinds: vec![Interface],
     };
+    let more = (FIRST_OF_MORE..).zip(MORE).map(|(third_octet, (short, signing_name, label))| {
+        let names = || vec![of_region(label)];
+        let label = *label;
+        Entry {
+            label,
+            dns_names: names(),
+            private_dns_names: names(),
+            ..plain(short, signing_name, third_octet, &[])
+        }
+    });
     let s3 = ["s3", "s3-accesspoint", "s3-control"].map(of_region);
-    vec![
+    let mut entries = vec![
         // The ids of us-east-1 are AWS's own.
         Entry {
             short: "s3",
@@ -169,8 +177,77 @@ fn entries(region: &str) -> Vec<Entry> {
             private_dns_names: vec![of_region("*.execute-api")],
             ..plain("execute-api", "execute-api", 135, &[])
         },
-    ]
+        // Each account's registry has a name of its own. Docker's protocol has no credential scopes.
+        Entry {
+            label: "dkr.ecr",
+            dns_names: vec![of_region("dkr.ecr"), of_region("*.dkr.ecr")],
+            private_dns_names: vec![of_region("dkr.ecr"), of_region("*.dkr.ecr")],
+            ..plain("ecr.dkr", "ecr-dkr", 136, &[])
+        },
+    ];
+    entries.extend(more);
+    entries
 }
+
+/// Where the addresses of [`MORE`] begin.
+const FIRST_OF_MORE: u8 = 137;
+/// Further services: the end of the name, the name in credential scopes, and what stands before the region in the name
+/// that private DNS takes over.
+const MORE: &[(&str, &str, &str)] = &[
+    ("access-analyzer", "access-analyzer", "access-analyzer"),
+    ("acm-pca", "acm-pca", "acm-pca"),
+    ("application-autoscaling", "application-autoscaling", "application-autoscaling"),
+    ("athena", "athena", "athena"),
+    ("autoscaling", "autoscaling", "autoscaling"),
+    ("backup", "backup", "backup"),
+    ("batch", "batch", "batch"),
+    ("bedrock", "bedrock", "bedrock"),
+    ("bedrock-runtime", "bedrock-runtime", "bedrock-runtime"),
+    ("cloudformation", "cloudformation", "cloudformation"),
+    ("cloudtrail", "cloudtrail", "cloudtrail"),
+    ("codebuild", "codebuild", "codebuild"),
+    ("codedeploy", "codedeploy", "codedeploy"),
+    ("codepipeline", "codepipeline", "codepipeline"),
+    ("config", "config", "config"),
+    ("datasync", "datasync", "datasync"),
+    ("ebs", "ebs", "ebs"),
+    ("ec2messages", "ec2messages", "ec2messages"),
+    ("ecr.api", "ecr", "api.ecr"),
+    ("ecs", "ecs", "ecs"),
+    ("ecs-agent", "ecs-agent", "ecs-a"),
+    ("ecs-telemetry", "ecs-telemetry", "ecs-t"),
+    ("eks", "eks", "eks"),
+    ("elasticache", "elasticache", "elasticache"),
+    ("elasticfilesystem", "elasticfilesystem", "elasticfilesystem"),
+    ("elasticmapreduce", "elasticmapreduce", "elasticmapreduce"),
+    ("events", "events", "events"),
+    ("fsx", "fsx", "fsx"),
+    ("glue", "glue", "glue"),
+    ("kinesis-firehose", "firehose", "firehose"),
+    ("kms", "kms", "kms"),
+    ("lakeformation", "lakeformation", "lakeformation"),
+    ("lambda", "lambda", "lambda"),
+    ("rds", "rds", "rds"),
+    ("rds-data", "rds-data", "rds-data"),
+    ("redshift", "redshift", "redshift"),
+    ("redshift-data", "redshift-data", "redshift-data"),
+    ("sagemaker.api", "sagemaker", "api.sagemaker"),
+    ("scheduler", "scheduler", "scheduler"),
+    ("secretsmanager", "secretsmanager", "secretsmanager"),
+    ("securityhub", "securityhub", "securityhub"),
+    ("servicediscovery", "servicediscovery", "servicediscovery"),
+    ("sns", "sns", "sns"),
+    ("sqs", "sqs", "sqs"),
+    ("ssm", "ssm", "ssm"),
+    ("ssmmessages", "ssmmessages", "ssmmessages"),
+    ("states", "states", "states"),
+    ("sync-states", "sync-states", "sync-states"),
+    ("synthetics", "synthetics", "synthetics"),
+    ("textract", "textract", "textract"),
+    ("transcribe", "transcribe", "transcribe"),
+    ("transfer", "transfer", "transfer"),
+    ("xray", "xray", "xray"),
+];
 
 fn managed_list(id: PrefixListId, name: &str, blocks: &[Ipv4Net]) -> PrefixList {
     PrefixList {
@@ -186,7 +263,12 @@ fn managed_list(id: PrefixListId, name: &str, blocks: &[Ipv4Net]) -> PrefixList 
     }
 }
 
-fn block(third_octet: u8, length: u8) -> Ipv4Net {
+/// The addresses of a service that only interface endpoints lead to.
+pub(super) fn public_addresses(third_octet: u8) -> Vec<Ipv4Addr> {
+    (1..=2).map(|n| Ipv4Addr::new(198, 19, third_octet, 10 * n)).collect()
+}
+
+pub(super) fn block(third_octet: u8, length: u8) -> Ipv4Net {
     Ipv4Net::new(Ipv4Addr::new(198, 19, third_octet, 0), length).unwrap_or_default()
 }
 

@@ -23,5 +23,6 @@ mod route;
 mod security_group;
 mod subnet;
 mod tag;
+mod upstream;
 mod vpc;
 mod world;

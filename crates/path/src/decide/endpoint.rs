@@ -2,7 +2,7 @@
 
 use postern_model::{SubnetId, VpcEndpointId, VpcId};
 
-use super::{ENDPOINT_MTU, Sender, Walk, Walked};
+use super::{Arrival, ENDPOINT_MTU, Sender, Walk, Walked};
 use crate::cover::End;
 use crate::decision::{Action, Deliver, Door, Hops, IdleTimeouts, SourceRewrite, Through, Why};
 use crate::flow::Transport;
@@ -49,6 +49,8 @@ impl<'a> Walk<'a> {
         }
         match self.flow.transport {
             Transport::Tcp { .. } => {}
+            // Services of users may take datagrams.
+            Transport::Udp { .. } if endpoint.balancers.is_some() => {}
             // AWS's services are spoken to over TCP, and nobody answers an echo there.
             Transport::Udp { .. } | Transport::Icmp { .. } | Transport::Other { .. } => {
                 return self.refuse(DropReason::EndpointProtocol, id.into());
@@ -70,8 +72,8 @@ impl<'a> Walk<'a> {
         Ok(Action { mtu_reported: false, ..to })
     }
 
-    /// To the load balancer of a user's service, in the service's own VPC, whose addresses may be those of the sender's: the
-    /// sender is one that stands for it. "The load balancer's security groups evaluate the client's address" unless they
+    /// To the load balancer of a user's service, in the service's own VPC, whose addresses may be those of the sender's:
+    /// targets see the load balancer, and the load balancer itself an address that stands for the sender. "The load balancer's security groups evaluate the client's address" unless they
     /// were told not to.
     fn reach_balancer(
         &mut self,
@@ -92,6 +94,16 @@ impl<'a> Walk<'a> {
         };
         if balancer.filters {
             self.ingress_groups(None, sender.address, target)?;
+        }
+        let front = plan.fronts.get(&target.id);
+        if let Some((front, listener)) = front.and_then(|front| Some((front, self.listener(front)?))) {
+            // The networks of both sides may have the same addresses: what the load balancer hands on is its own.
+            let arrival = Arrival { hops, source, destination: None, mtu: ENDPOINT_MTU };
+            return self.balance(sender, target, (front, listener), arrival, Some(id));
+        }
+        if let Transport::Udp { .. } = self.flow.transport {
+            // Nobody at the interface itself takes any.
+            return self.refuse(DropReason::EndpointProtocol, id.into());
         }
         let (deliver, idle) = (Deliver::Interface(target.id), IdleTimeouts::GATEWAY);
         let to = self.arrive(source, Some(address), deliver, hops, ENDPOINT_MTU, idle);

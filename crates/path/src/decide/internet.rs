@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use postern_model::{InternetGatewayId, Ipv4Net, NetworkInterfaceId};
 
-use super::{Arrival, INTERNET_MTU, Sender, Walk, Walked};
+use super::{Arrival, INTERNET_MTU, Seen, Sender, Walk, Walked};
 use crate::cover::End;
 use crate::decision::{Action, Deliver, Door, Hops, IdleTimeouts, Reply, SourceRewrite, Through, Why};
 use crate::flow::Transport;
@@ -112,7 +112,11 @@ impl<'a> Walk<'a> {
             through_nat => through_nat,
         };
         self.pass(Stage::Target, Some(target.id.into()), None, Why::DestinationBecomes(private.into()));
-        let from_outside = Sender { address: public, ..sender };
+        let seen = match sender.seen {
+            Seen::Own | Seen::Address => Seen::Address,
+            Seen::Port => Seen::Port,
+        };
+        let from_outside = Sender { address: public, seen, ..sender };
         let arrival = Arrival { hops, source, destination: Some(private), mtu: INTERNET_MTU };
         self.enter(from_outside, target, arrival)
     }

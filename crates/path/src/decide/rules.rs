@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use postern_model::network_acl::AclEntry;
 use postern_model::security_group::Traffic;
-use postern_model::{IpNet, SecurityGroupRuleId, SubnetId};
+use postern_model::{IpNet, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId};
 
 use super::{Walk, Walked};
 use crate::cover::{End, v4};
@@ -73,7 +73,7 @@ impl Direction {
 /// Ports that may be the packets' and that no entry has decided about yet: any of a NAT gateway's may be chosen.
 type Undecided = smallvec::SmallVec<[(u16, u16); 4]>;
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
     /// Asks an ACL of a subnet. Lowest number first, the first entry that matches decides, none means deny.
     pub(super) fn acl(&mut self, subnet: SubnetId, stage: Stage, direction: Direction) -> Walked<()> {
         let plan = self.plan;
@@ -131,7 +131,13 @@ impl Walk<'_> {
                 IpNet::V4(block) => block.contains(&address),
                 IpNet::V6(_) => false,
             },
-            None => self.cover.consult_block(direction.far_end(), entry.cidr),
+            None => match (direction.far_end(), self.toward(), entry.cidr) {
+                (End::Destination, Some(to), IpNet::V4(block)) => block.contains(to.ip()),
+                (End::Destination, Some(_), IpNet::V6(_)) => false,
+                (End::Source, _, _) | (End::Destination, None, _) => {
+                    self.cover.consult_block(direction.far_end(), entry.cidr)
+                }
+            },
         }
     }
 
@@ -155,10 +161,15 @@ impl Walk<'_> {
     fn traffic_matches(&mut self, traffic: Traffic, transport: Transport, answer: bool) -> bool {
         // The port that an answer goes to is the one that the flow came from.
         let end = if answer { End::Source } else { End::Destination };
+        // Toward a target it is not the flow's own.
+        let toward = self.toward().filter(|_| !answer);
         match (traffic, transport) {
             (Traffic::All, _) => true,
             (Traffic::Tcp(low, high), Transport::Tcp { .. })
-            | (Traffic::Udp(low, high), Transport::Udp { .. }) => self.cover.consult_ports(end, low, high),
+            | (Traffic::Udp(low, high), Transport::Udp { .. }) => match toward {
+                Some(to) => (low..=high).contains(&to.port()),
+                None => self.cover.consult_ports(end, low, high),
+            },
             (Traffic::Icmp(kind, code), Transport::Icmp { kind: k, code: c, .. }) => {
                 kind.is_none_or(|kind| kind == k) && code.is_none_or(|code| code == c)
             }
@@ -177,16 +188,15 @@ impl Walk<'_> {
             self.pass(Stage::EgressSecurityGroup, None, None, Why::NoGroups);
             return Ok(());
         }
-        let found = self.find_rule(interface, true, |walk, rule| {
-            walk.peer_matches(&rule.peer, End::Destination, v4(walk.flow.destination), |walk| {
-                let plan = walk.plan;
+        let found = self.find_rule(interface, true, |walk, rule| match walk.toward() {
+            Some(to) => walk.peer_at(&rule.peer, *to.ip(), |walk| walk.member_of(interface.vpc, *to.ip())),
+            None => {
                 let address = v4(walk.flow.destination);
-                walk.cover.pin(End::Destination);
-                if let Some(vpc) = plan.vpcs.get(&interface.vpc) {
-                    walk.depend(vpc.members);
-                }
-                plan.addresses.get(&(interface.vpc, address)).and_then(|id| plan.interface(*id))
-            })
+                walk.peer_matches(&rule.peer, End::Destination, address, |walk| {
+                    walk.cover.pin(End::Destination);
+                    walk.member_of(interface.vpc, address)
+                })
+            }
         });
         match found {
             Some((group, rule)) => {
@@ -225,29 +235,15 @@ impl Walk<'_> {
                     sender.filter(|sender| sender.vpc == target.vpc && sender.addresses.contains(&from))
                 })
             } else {
-                match &rule.peer {
-                    PeerPlan::Block(block) => block.contains(&from),
-                    PeerPlan::List(list) => list.find(u32::from(from)).value.is_some(),
-                    PeerPlan::Group(_) | PeerPlan::Never => false,
-                }
+                walk.peer_at(&rule.peer, from, |_| None)
             }
         });
-        match found {
-            Some((group, rule)) => {
-                let rule = Some(Rule::SecurityGroup(rule));
-                self.pass(Stage::IngressSecurityGroup, Some(group.into()), rule, Why::RuleAllows);
-                Ok(())
-            }
-            None => {
-                let resource = target.groups.first().map_or(target.id.into(), |group| (*group).into());
-                self.refuse(DropReason::IngressSecurityGroup, resource)
-            }
-        }
+        self.let_in(target, found)
     }
 
     /// Whether nothing filters an interface: "If you don't associate a security group with your Network Load Balancer …
     /// all clients can access" it. That never changes while it is there.
-    fn is_unfiltered(&mut self, interface: &InterfacePlan) -> bool {
+    pub(super) fn is_unfiltered(&mut self, interface: &InterfacePlan) -> bool {
         if interface.unfiltered {
             self.consult(interface.groups_stamp);
         }
@@ -255,18 +251,18 @@ impl Walk<'_> {
     }
 
     /// Whether the flow passed before and the interface's groups are not among what cuts it: then they track it.
-    fn is_tracked(&self, interface: &InterfacePlan) -> bool {
+    pub(super) fn is_tracked(&self, interface: &InterfacePlan) -> bool {
         let is_groups = |stamp: &Stamp| stamp.slot == interface.groups_stamp.slot;
         self.tracked.is_some_and(|cut| !cut.iter().any(is_groups))
     }
 
     /// The first rule of an interface's groups that allows the flow.
-    fn find_rule(
+    pub(super) fn find_rule(
         &mut self,
         interface: &InterfacePlan,
         egress: bool,
         mut peer_matches: impl FnMut(&mut Self, &RulePlan) -> bool,
-    ) -> Option<(postern_model::SecurityGroupId, SecurityGroupRuleId)> {
+    ) -> Option<(SecurityGroupId, SecurityGroupRuleId)> {
         let plan = self.plan;
         for id in &interface.groups {
             // A group that is not there allows nothing.
@@ -283,7 +279,7 @@ impl Walk<'_> {
     }
 
     /// Whether the address at one end is a rule's peer. `member` finds the interface that has the address.
-    fn peer_matches<'p>(
+    pub(super) fn peer_matches<'p>(
         &mut self,
         peer: &PeerPlan,
         end: End,
@@ -297,15 +293,44 @@ impl Walk<'_> {
                 self.cover.keep_interval(end, found.low, found.high);
                 found.value.is_some()
             }
-            PeerPlan::Group(id) => match member(self) {
-                Some(interface) => {
-                    self.depend(interface.stamp);
-                    interface.groups.contains(id)
-                }
-                None => false,
-            },
+            PeerPlan::Group(id) => self.is_member(*id, member),
             PeerPlan::Never => false,
         }
+    }
+
+    /// Who has an address in a VPC.
+    fn member_of(&mut self, vpc: VpcId, address: Ipv4Addr) -> Option<&'a InterfacePlan> {
+        let plan = self.plan;
+        if let Some(vpc) = plan.vpcs.get(&vpc) {
+            self.depend(vpc.members);
+        }
+        plan.addresses.get(&(vpc, address)).and_then(|id| plan.interface(*id))
+    }
+
+    /// Whether an address that is not the flow's own is a rule's peer: whatever the flow, it is the same one.
+    pub(super) fn peer_at<'p>(
+        &mut self,
+        peer: &PeerPlan,
+        address: Ipv4Addr,
+        member: impl FnOnce(&mut Self) -> Option<&'p InterfacePlan>,
+    ) -> bool {
+        match peer {
+            PeerPlan::Block(block) => block.contains(&address),
+            PeerPlan::List(list) => list.find(u32::from(address)).value.is_some(),
+            PeerPlan::Group(id) => self.is_member(*id, member),
+            PeerPlan::Never => false,
+        }
+    }
+
+    fn is_member<'p>(
+        &mut self,
+        group: SecurityGroupId,
+        member: impl FnOnce(&mut Self) -> Option<&'p InterfacePlan>,
+    ) -> bool {
+        member(self).is_some_and(|interface| {
+            self.depend(interface.stamp);
+            interface.groups.contains(&group)
+        })
     }
 
     /// Makes the groups of an interface cut the flow where they do not track it: TCP or UDP that a rule allows from or

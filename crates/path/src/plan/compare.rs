@@ -4,15 +4,15 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use super::{
-    AclPlan, EndpointPlan, GatewayPlan, GroupPlan, InterfacePlan, NatPlan, PeeringPlan, Plan, RouteTablePlan,
-    SubnetPlan, Table, VpcPlan,
+    AclPlan, EndpointPlan, FrontPlan, GatewayPlan, GroupPlan, GroupTargets, InterfacePlan, ListenerPlan,
+    NatPlan, PeeringPlan, Plan, RouteTablePlan, SubnetPlan, Table, VpcPlan,
 };
 use crate::decision::Stamp;
 
-const NO_STAMP: Stamp = Stamp { slot: 0, generation: 0 };
+pub(super) const NO_STAMP: Stamp = Stamp { slot: 0, generation: 0 };
 
 /// Something compiled, without its stamps.
-trait Unstamped: Clone + PartialEq {
+pub(super) trait Unstamped: Clone + PartialEq {
     fn unstamped(&self) -> Self;
 }
 
@@ -36,7 +36,27 @@ unstamped! {
     GatewayPlan { stamp }
     NatPlan { stamp }
     EndpointPlan { stamp }
+    ListenerPlan { stamp }
     PeeringPlan { stamp }
+}
+
+impl Unstamped for GroupTargets {
+    fn unstamped(&self) -> Self {
+        let mut all = Self { stamp: NO_STAMP, ..self.clone() };
+        all.targets.iter_mut().for_each(|target| target.stamp = NO_STAMP);
+        all
+    }
+}
+
+impl Unstamped for FrontPlan {
+    fn unstamped(&self) -> Self {
+        let mut all = Self { stamp: NO_STAMP, ..self.clone() };
+        for listener in &mut all.listeners {
+            listener.listener = listener.listener.unstamped();
+            listener.group = listener.group.unstamped();
+        }
+        all
+    }
 }
 
 impl<T: Unstamped> Unstamped for Arc<T> {
@@ -66,6 +86,9 @@ impl Plan {
             ("internet gateways", same(&self.internet_gateways, &other.internet_gateways)),
             ("NAT gateways", same(&self.nat_gateways, &other.nat_gateways)),
             ("endpoints", same(&self.endpoints, &other.endpoints)),
+            ("target groups", same(&self.target_groups, &other.target_groups)),
+            ("listeners", same(&self.listeners, &other.listeners)),
+            ("load balancers", same(&self.fronts, &other.fronts)),
             ("gateway endpoints of VPCs", self.gateway_endpoints == other.gateway_endpoints),
             ("peerings", same(&self.peerings, &other.peerings)),
             ("names over peerings", self.peer_names == other.peer_names),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
-use postern_model::elb::LoadBalancer;
+use postern_model::elb::{Listener, LoadBalancer, TargetGroup, TargetId, TargetKey};
 use postern_model::endpoint::{EndpointKind, VpcEndpoint};
 use postern_model::endpoint_service::{EndpointService, by_name};
 use postern_model::gateway::{Address, InternetGateway, NatGateway};
@@ -20,14 +20,15 @@ use postern_model::security_group::{Peer, SecurityGroup, SecurityGroupRule};
 use postern_model::subnet::Subnet;
 use postern_model::vpc::Vpc;
 use postern_model::{
-    InternetGatewayId, IpNet, Ipv4Net, NatGatewayId, NetworkAclId, NetworkInterfaceId, PrefixListId,
-    ResourceId, RouteTableId, SecurityGroupId, State, SubnetId, VpcEndpointId, VpcId, VpcPeeringConnectionId,
+    InstanceId, InternetGatewayId, IpNet, Ipv4Net, ListenerId, LoadBalancerId, NatGatewayId, NetworkAclId,
+    NetworkInterfaceId, PrefixListId, ResourceId, RouteTableId, SecurityGroupId, State, SubnetId,
+    TargetGroupId, VpcEndpointId, VpcId, VpcPeeringConnectionId,
 };
 
 use super::interval::IntervalMap;
 use super::slots::SlotKey;
 use super::{
-    AclPlan, BalancerPlan, EndpointPlan, GatewayPlan, GroupPlan, InterfacePlan, NatPlan, PeerPlan,
+    AclPlan, BalancerPlan, EndpointPlan, GatewayPlan, GroupPlan, Health, InterfacePlan, NatPlan, PeerPlan,
     PeeringPlan, Plan, RoutePlan, RouteTablePlan, RulePlan, SubnetPlan, Target, VpcPlan,
 };
 use crate::decision::Stamp;
@@ -69,6 +70,11 @@ struct Dirty {
     gateways: BTreeSet<InternetGatewayId>,
     nat_gateways: BTreeSet<NatGatewayId>,
     endpoints: BTreeSet<VpcEndpointId>,
+    target_groups: BTreeSet<TargetGroupId>,
+    listeners: BTreeSet<ListenerId>,
+    /// Load balancers, and interfaces that are or were theirs.
+    balancers: BTreeSet<LoadBalancerId>,
+    fronts: BTreeSet<NetworkInterfaceId>,
     /// VPCs whose gateway endpoints changed.
     gateway_endpoints: BTreeSet<VpcId>,
     peerings: BTreeSet<VpcPeeringConnectionId>,
@@ -101,6 +107,7 @@ impl Dirty {
         dirty.own_changes(old, new);
         dirty.follow_prefix_lists(new);
         dirty.follow_vpcs(old, new);
+        dirty.follow_balancers(old, new);
         dirty
     }
 
@@ -180,6 +187,53 @@ impl Dirty {
         let interfaces = new.network_interfaces.values();
         let follow = interfaces.filter(|x| plugged(x).is_some_and(|instance| moved.contains(&instance)));
         self.interfaces.extend(follow.map(|interface| interface.id));
+        self.follow_targets(new, &moved);
+    }
+
+    /// Target groups follow the state of their instances.
+    fn follow_targets(&mut self, new: &State, moved: &BTreeSet<InstanceId>) {
+        let has = |group: &&Arc<TargetGroup>| {
+            moved.iter().any(|id| {
+                let from = TargetKey { id: TargetId::Instance(*id), port: 0 };
+                group.targets.range(from..).next().is_some_and(|(key, _)| key.id == from.id)
+            })
+        };
+        self.target_groups.extend(new.target_groups.values().filter(has).map(|group| group.id));
+    }
+
+    /// Listeners follow their groups, and load balancers their listeners.
+    fn follow_balancers(&mut self, old: &State, new: &State) {
+        self.target_groups
+            .extend(changes::<_, TargetGroup>(&old.target_groups, &new.target_groups).map(|(id, _)| id));
+        for (id, change) in changes::<_, Listener>(&old.listeners, &new.listeners) {
+            self.listeners.insert(id);
+            self.balancers.extend([change.old, change.new].into_iter().flatten().map(|x| x.load_balancer));
+        }
+        for (id, change) in changes::<_, LoadBalancer>(&old.load_balancers, &new.load_balancers) {
+            self.balancers.insert(id);
+            let zones = change.old.into_iter().flat_map(|balancer| &balancer.zones);
+            self.fronts.extend(zones.map(|zone| zone.interface));
+        }
+        self.follow_groups_of_listeners(new);
+    }
+
+    fn follow_groups_of_listeners(&mut self, new: &State) {
+        if self.target_groups.is_empty() {
+            return;
+        }
+        let led = new.listeners.values().filter(|listener| self.target_groups.contains(&listener.group));
+        let led: Vec<_> = led.map(|listener| (listener.id, listener.load_balancer)).collect();
+        for (listener, balancer) in led {
+            self.listeners.insert(listener);
+            self.balancers.insert(balancer);
+        }
+    }
+
+    /// What follows these groups, whose targets were found to be otherwise than before.
+    fn of_groups(groups: BTreeSet<TargetGroupId>, state: &State) -> Self {
+        let mut dirty = Self { target_groups: groups, ..Self::default() };
+        dirty.follow_groups_of_listeners(state);
+        dirty
     }
 
     /// What names a list is compiled from it.
@@ -274,32 +328,73 @@ impl Plan {
         dirty.peerings.iter().for_each(|id| compiler.part(*id));
         dirty.peerings.iter().for_each(|id| compiler.peering(*id));
         compiler.interfaces(&dirty.interfaces);
-        let Compiler { plan, changed, diagnostics, state: _ } = compiler;
-        Compiled { plan, changed, diagnostics }
+        compiler.balancing(&dirty, None);
+        compiler.done()
+    }
+
+    /// The same plan where targets are found to be like this; none is known of the others. `state` is the plan's.
+    pub fn with_health(&self, state: &State, health: &Health) -> Compiled {
+        let before = self.health.clone();
+        let groups: BTreeSet<_> = before.diff(health).map(|item| item_group(&item)).collect();
+        let mut plan = self.clone();
+        plan.health = health.clone();
+        if groups.is_empty() {
+            return Compiled { plan, changed: Vec::new(), diagnostics: Vec::new() };
+        }
+        plan.generation += 1;
+        let dirty = Dirty::of_groups(groups, state);
+        let mut compiler = Compiler { plan, changed: Vec::new(), diagnostics: Vec::new(), state };
+        compiler.balancing(&dirty, Some(&before));
+        compiler.done()
     }
 }
 
-struct Compiler<'a> {
-    plan: Plan,
+fn item_group(item: &DiffItem<'_, '_, (TargetGroupId, TargetKey), bool>) -> TargetGroupId {
+    match item {
+        DiffItem::Add((group, _), _) | DiffItem::Remove((group, _), _) => *group,
+        DiffItem::Update { new: ((group, _), _), .. } => *group,
+    }
+}
+
+pub(super) struct Compiler<'a> {
+    pub(super) plan: Plan,
     changed: Vec<Stamp>,
     diagnostics: Vec<Diagnostic>,
-    state: &'a State,
+    pub(super) state: &'a State,
 }
 
 impl Compiler<'_> {
+    fn done(self) -> Compiled {
+        let Self { plan, changed, diagnostics, state: _ } = self;
+        Compiled { plan, changed, diagnostics }
+    }
+
+    /// Who gets the connections of load balancers. `before` is how targets were found to be before, if
+    /// that changed.
+    fn balancing(&mut self, dirty: &Dirty, before: Option<&Health>) {
+        dirty.target_groups.iter().for_each(|id| self.target_group(*id, before));
+        dirty.listeners.iter().for_each(|id| self.listener(*id));
+        let state = self.state;
+        let balancers = dirty.balancers.iter().filter_map(|id| state.load_balancers.get(id));
+        let there: BTreeSet<_> =
+            balancers.clone().flat_map(|balancer| balancer.zones.iter().map(|zone| zone.interface)).collect();
+        dirty.fronts.difference(&there).for_each(|gone| self.no_front(*gone));
+        balancers.for_each(|balancer| self.fronts(balancer));
+    }
+
     /// A new generation for a thing.
-    fn stamp(&mut self, key: SlotKey) -> Stamp {
+    pub(super) fn stamp(&mut self, key: SlotKey) -> Stamp {
         let stamp = self.plan.slots.bump(key, self.plan.generation);
         self.changed.push(stamp);
         stamp
     }
 
-    fn resource(&mut self, id: impl Into<ResourceId>) -> Stamp {
+    pub(super) fn resource(&mut self, id: impl Into<ResourceId>) -> Stamp {
         self.stamp(SlotKey::Resource(id.into()))
     }
 
     /// The thing is gone.
-    fn release(&mut self, key: SlotKey) {
+    pub(super) fn release(&mut self, key: SlotKey) {
         let stamp = self.plan.slots.release(key, self.plan.generation);
         self.changed.extend(stamp);
     }

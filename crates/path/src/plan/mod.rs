@@ -3,6 +3,7 @@
 //! A plan is a value like a state: the next one shares everything that did not change, so a change costs as much as
 //! it changes and not as much as there is ([`Plan::advance`]).
 
+mod balance;
 mod compare;
 mod compile;
 pub mod interval;
@@ -17,13 +18,15 @@ use imbl::shared_ptr::DefaultSharedPtr;
 use postern_model::network_acl::AclEntry;
 use postern_model::security_group::Traffic;
 use postern_model::{
-    AccountId, InstanceId, InternetGatewayId, Ipv4Net, Mac, NatGatewayId, NetworkAclId, NetworkInterfaceId,
-    PrefixListId, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcEndpointId, VpcId,
-    VpcPeeringConnectionId,
+    AccountId, InstanceId, InternetGatewayId, Ipv4Net, ListenerId, Mac, NatGatewayId, NetworkAclId,
+    NetworkInterfaceId, PrefixListId, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId,
+    TargetGroupId, VpcEndpointId, VpcId, VpcPeeringConnectionId,
 };
 use rustc_hash::FxBuildHasher;
 use smallvec::SmallVec;
 
+pub use balance::Health;
+pub(crate) use balance::{FrontListener, FrontPlan, GroupTargets, ListenerPlan};
 pub use compile::{Compiled, Diagnostic};
 use interval::IntervalMap;
 use slots::Slots;
@@ -58,6 +61,10 @@ pub struct Plan {
     /// Whether public names of the second VPC lead to private addresses in the first one.
     pub(crate) peer_names: Table<(VpcId, VpcId), bool>,
     pub(crate) endpoint_names: EndpointNames,
+    pub(crate) target_groups: Table<TargetGroupId, Arc<GroupTargets>>,
+    pub(crate) listeners: Table<ListenerId, Arc<ListenerPlan>>,
+    pub(crate) fronts: Table<NetworkInterfaceId, Arc<FrontPlan>>,
+    health: Health,
     pub(crate) services: Arc<IntervalMap<u16>>,
     pub(crate) names: Arc<Names>,
     pub(crate) uplink: Option<Uplink>,

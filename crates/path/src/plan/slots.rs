@@ -3,7 +3,8 @@
 //! INVARIANT: the number in a slot never goes down, and a slot that is used again starts above everything that was
 //! ever in it. So an old stamp can never look current.
 
-use postern_model::{NetworkInterfaceId, ResourceId, VpcId};
+use postern_model::elb::TargetKey;
+use postern_model::{NetworkInterfaceId, ResourceId, TargetGroupId, VpcId};
 
 use super::Table;
 use crate::decision::Stamp;
@@ -25,6 +26,10 @@ pub enum SlotKey {
     Services,
     /// How packets leave the region.
     Uplink,
+    /// What a load balancer's interface does with new connections.
+    Balancing(NetworkInterfaceId),
+    /// Where a target is, and how often it was found to fail. Its connections rest on it.
+    Target(TargetGroupId, TargetKey),
 }
 
 /// All slots.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use postern_model::State;
 use postern_path::{
-    Decision, Deliver, Door, DropReason, Flow, Outcome, Plan, SourceRewrite, Stage, Through, Uplink,
+    Decision, Deliver, Door, DropReason, Flow, Health, Outcome, Plan, SourceRewrite, Stage, Through, Uplink,
 };
 use postern_testkit::coverage;
 use postern_testkit::{Random, draw};
@@ -12,7 +12,7 @@ use postern_testkit::{Random, draw};
 use crate::oracle::{self, Answer, Way};
 use crate::seeds;
 
-const TOPOLOGIES: u64 = 400;
+const TOPOLOGIES: u64 = 800;
 const FLOWS: usize = 300;
 /// How often everything that can be said has to come up in the usual run.
 const LEAST: usize = 5;
@@ -30,12 +30,12 @@ pub fn said(decision: &Decision) -> Answer {
 /// Where the two do not say the same.
 pub fn disagreement(
     state: &State,
-    uplink: Option<Uplink>,
+    (uplink, health): (Option<Uplink>, &Health),
     plan: &Plan,
     flow: &Flow,
 ) -> Option<(Answer, Decision)> {
     let decision = plan.decide(flow);
-    let answer = oracle::answer(state, uplink, flow);
+    let answer = oracle::answer(state, uplink, health, flow);
     (said(&decision) != answer).then_some((answer, decision))
 }
 
@@ -46,7 +46,10 @@ struct Seen {
     ways: BTreeMap<&'static str, usize>,
 }
 
-const WAYS: [&str; 15] = [
+const WAYS: [&str; 18] = [
+    "balanced",
+    "balanced, with the client's address",
+    "balanced from the internet",
     "link",
     "endpoint",
     "endpoint behind NAT",
@@ -66,6 +69,14 @@ const WAYS: [&str; 15] = [
 
 fn way(way: &Way, decision: &Decision) -> &'static str {
     // Only interfaces have groups.
+    if let Some(balanced) = way.balanced {
+        let out = decision.steps.iter().any(|step| step.stage == Stage::InternetGateway);
+        return match balanced.preserves {
+            _ if out => "balanced from the internet",
+            true => "balanced, with the client's address",
+            false => "balanced",
+        };
+    }
     let by_interface = decision.steps.iter().any(|step| step.stage == Stage::IngressSecurityGroup);
     let peered = decision.steps.iter().any(|step| step.stage == Stage::Remote);
     match (way.source, way.destination.is_some()) {
@@ -94,11 +105,12 @@ fn way(way: &Way, decision: &Decision) -> &'static str {
 fn compare(random: &mut Random) -> Seen {
     let state = draw::topology(random).state;
     let uplink = draw::uplink(random);
-    let plan = Plan::compile_with_uplink(&state, uplink).plan;
+    let health = draw::health(random, &state);
+    let plan = Plan::compile_with_uplink(&state, uplink).plan.with_health(&state, &health).plan;
     let mut seen = Seen::default();
     for _ in 0..FLOWS {
         let Some(flow) = draw::flow(random, &state) else { continue };
-        if let Some((answer, decision)) = disagreement(&state, uplink, &plan, &flow) {
+        if let Some((answer, decision)) = disagreement(&state, (uplink, &health), &plan, &flow) {
             let words = postern_path::explain::explain(&flow, &decision);
             panic!("the oracle says {answer:#?}\nof\n{words}\n{:#?}", said(&decision));
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use postern_model::Ipv4Net;
-use postern_path::{Cover, Decision, Flow, Outcome, Plan, Stamp, Transport};
+use postern_path::{Before, Cover, Decision, Flow, Outcome, Plan, Stamp, Transport};
 use postern_testkit::{Random, World, draw};
 
 use crate::seeds;
@@ -114,8 +114,8 @@ fn check_box(random: &mut Random, plan: &Plan, flow: &Flow) {
     assert!(cover.contains(flow), "{flow} is outside its own cover {cover:?}");
     let points = corners(flow, &cover).into_iter().chain((0..6).map(|_| inside(random, flow, &cover)));
     for point in points.collect::<Vec<_>>() {
-        // ICMP and other protocols have no ports to be at the corners of.
-        if cover.contains(&point)
+        // ICMP and other protocols have no ports to be at the corners of, and others may have another target.
+        if decision.covers(&point)
             && let Some(differ) = difference(&decision, &plan.decide(&point))
         {
             panic!("{point} is in the cover of {flow}, {cover:?}, but is decided otherwise: {differ}");
@@ -125,7 +125,7 @@ fn check_box(random: &mut Random, plan: &Plan, flow: &Flow) {
         assert!(!cover.contains(&point), "{point} is just outside of {cover:?}");
         // A cover of a flow outside that reaches in again has to agree as well.
         let other = plan.decide(&point);
-        if other.cover.contains(flow)
+        if other.covers(flow)
             && let Some(differ) = difference(&decision, &other)
         {
             panic!(
@@ -141,6 +141,7 @@ fn inside_a_cover_everything_is_decided_the_same() {
     seeds::each(TOPOLOGIES, |_, random| {
         let state = draw::topology(random).state;
         let plan = Plan::compile_with_uplink(&state, draw::uplink(random)).plan;
+        let plan = plan.with_health(&state, &draw::health(random, &state)).plan;
         for _ in 0..FLOWS {
             if let Some(flow) = draw::flow(random, &state) {
                 check_box(random, &plan, &flow);
@@ -190,7 +191,7 @@ impl Kept {
         if now.hold(&self.template.consulted) {
             counts.kept += 1;
             let point = inside(random, &self.flow, &self.template.cover);
-            for flow in [self.flow, point].iter().filter(|flow| self.template.cover.contains(flow)) {
+            for flow in [self.flow, point].iter().filter(|flow| self.template.covers(flow)) {
                 if let Some(differ) = difference(&self.template, &plan.decide(flow)) {
                     panic!("{flow} is decided otherwise, and nothing that it rested on changed: {differ}");
                 }
@@ -201,7 +202,11 @@ impl Kept {
             self.template = decision;
         }
         let Some(tracked) = self.tracked.take() else { return };
-        let again = plan.decide_again(&self.flow, &tracked.cut);
+        let present = match &tracked.outcome {
+            Outcome::Forward(action) => action.present(),
+            Outcome::Refuse(_) => None,
+        };
+        let again = plan.decide_again(&self.flow, Before { cut: Some(&tracked.cut), present });
         if now.hold(&tracked.cut) {
             assert!(
                 again.outcome == tracked.outcome,
@@ -249,6 +254,11 @@ fn history(random: &mut Random, counts: &mut Counts) {
         let next = plan.advance(&before, &world.state);
         now.store(&next.changed);
         plan = next.plan;
+        if random.chance(10) {
+            let other = plan.with_health(&world.state, &draw::health(random, &world.state));
+            now.store(&other.changed);
+            plan = other.plan;
+        }
         if random.chance(10) {
             let other = plan.with_uplink(draw::uplink(random));
             now.store(&other.changed);

@@ -212,6 +212,16 @@ const FAULTS: &[Fault] = &[
         },
     },
     Fault {
+        stage: Stage::LoadBalancer,
+        what: "targets never see the client",
+        plant: |state, _| each(&mut state.target_groups, |x| x.attributes.preserve_client_ip = Some(false)),
+    },
+    Fault {
+        stage: Stage::LoadBalancer,
+        what: "a client address is taken to keep its target",
+        plant: |state, _| each(&mut state.target_groups, |x| x.attributes.stickiness = true),
+    },
+    Fault {
         stage: Stage::Delivered,
         what: "an interface is taken for another account's",
         plant: |state, _| {
@@ -240,10 +250,11 @@ fn is_caught(fault: &Fault, seed: u64) -> bool {
     let uplink = draw::uplink(random);
     let (mut broken, mut other) = (state.clone(), uplink);
     (fault.plant)(&mut broken, &mut other);
-    let plan = Plan::compile_with_uplink(&state, uplink).plan;
-    let faulty = Plan::compile_with_uplink(&broken, other).plan;
+    let health = draw::health(random, &state);
+    let plan = Plan::compile_with_uplink(&state, uplink).plan.with_health(&state, &health).plan;
+    let faulty = Plan::compile_with_uplink(&broken, other).plan.with_health(&broken, &health).plan;
     (0..FLOWS).filter_map(|_| draw::flow(random, &state)).any(|flow| {
-        let disagree = disagreement(&state, uplink, &faulty, &flow);
+        let disagree = disagreement(&state, (uplink, &health), &faulty, &flow);
         disagree.is_some_and(|(_, said)| parts_at(fault.stage, &plan.decide(&flow), &said))
     })
 }

@@ -1,6 +1,6 @@
 //! One change after the other: which decisions it voids, which flows it cuts, and what is decided about those again.
 
-use postern_path::{Decision, Flow, Outcome, Plan, Stamp, Verdict, Why};
+use postern_path::{Before, Decision, Flow, Outcome, Plan, Stamp, Verdict, Why};
 use postern_testkit::Topology;
 
 /// What a change does to a flow that was decided before it.
@@ -16,6 +16,15 @@ struct Change {
 
 fn is_changed(stamps: &[Stamp], changed: &[Stamp]) -> bool {
     stamps.iter().any(|old| changed.iter().any(|new| new.slot == old.slot))
+}
+
+/// What is known of a flow that this was decided about.
+fn known(before: &Decision) -> Before<'_> {
+    let present = match &before.outcome {
+        Outcome::Forward(action) => action.present(),
+        Outcome::Refuse(_) => None,
+    };
+    Before { cut: Some(&before.cut), present }
 }
 
 fn passes(decision: &Decision) -> bool {
@@ -36,7 +45,7 @@ impl Change {
             voids: is_changed(&before.consulted, &next.changed),
             cuts: is_changed(&before.cut, &next.changed),
             new: next.plan.decide(&flow),
-            again: next.plan.decide_again(&flow, &before.cut),
+            again: next.plan.decide_again(&flow, known(&before)),
             before,
         }
     }
@@ -280,7 +289,7 @@ uplink up0 echo
     let none = world.plan.with_uplink(None);
     assert!(is_changed(&before.consulted, &none.changed) && is_changed(&before.cut, &none.changed));
     assert!(!is_changed(&beside.consulted, &none.changed), "a service is reached without");
-    assert!(!passes(&none.plan.decide_again(&leaves, &before.cut)));
+    assert!(!passes(&none.plan.decide_again(&leaves, known(&before))));
     assert!(passes(&none.plan.decide(&stays)));
     // And back again: the refusal rests on it as well.
     let refused = none.plan.decide(&leaves);

@@ -6,6 +6,8 @@
 #![expect(clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod agreement;
+mod balanced;
+mod balancing;
 mod cover;
 mod faults;
 mod fixtures;

@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::balanced::Came;
 use postern_model::endpoint::{EndpointKind, EndpointState};
 use postern_model::gateway::{NatGateway, PUBLIC_POOL_BASE};
 use postern_model::instance::InstanceState;
@@ -21,7 +22,8 @@ use postern_model::{
     VpcId, VpcPeeringConnectionId,
 };
 use postern_path::{
-    Action, Deliver, Door, DropReason, Flow, Peer, SourceRewrite, Through, Transport, Uplink,
+    Action, Balanced, Deliver, Door, DropReason, Flow, Health, Peer, SourceRewrite, Through, Transport,
+    Uplink,
 };
 
 /// What becomes of a flow.
@@ -35,6 +37,7 @@ pub struct Way {
     pub deliver: Deliver,
     pub hops: Vec<Ipv4Addr>,
     pub mtu: u16,
+    pub balanced: Option<Balanced>,
 }
 
 impl From<&Action> for Way {
@@ -45,20 +48,21 @@ impl From<&Action> for Way {
             deliver: action.deliver,
             hops: action.hops.addresses.iter().flatten().copied().collect(),
             mtu: action.mtu,
+            balanced: action.balanced,
         }
     }
 }
 
 /// One packet, as rules see it. A port that nobody can know in advance is all that it may be.
 #[derive(Debug, Clone, Copy)]
-struct Packet {
-    from: Ipv4Addr,
-    to: Ipv4Addr,
-    kind: Kind,
+pub struct Packet {
+    pub from: Ipv4Addr,
+    pub to: Ipv4Addr,
+    pub kind: Kind,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+pub enum Kind {
     Tcp { from: Port, to: Port },
     Udp { from: Port, to: Port },
     Icmp(u8, u8),
@@ -66,7 +70,7 @@ enum Kind {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Port {
+pub enum Port {
     Is(u16),
     /// "NAT gateway basics": a NAT gateway uses ports 1024 to 65535.
     OfNat,
@@ -74,14 +78,14 @@ enum Port {
 
 /// Who is sending at this point of the way.
 #[derive(Clone, Copy)]
-struct Sender<'a> {
-    vpc: VpcId,
-    subnet: SubnetId,
-    packet: Packet,
-    nat: Option<&'a NatGateway>,
+pub struct Sender<'a> {
+    pub vpc: VpcId,
+    pub subnet: SubnetId,
+    pub packet: Packet,
+    pub nat: Option<&'a NatGateway>,
 }
 
-pub fn answer(state: &State, uplink: Option<Uplink>, flow: &Flow) -> Answer {
+pub fn answer(state: &State, uplink: Option<Uplink>, health: &Health, flow: &Flow) -> Answer {
     let (IpAddr::V4(from), IpAddr::V4(to)) = (flow.source, flow.destination) else { panic!("only IPv4") };
     let Some(own) = state.network_interfaces.values().find(|x| x.id == flow.entry) else {
         return Err((DropReason::UnknownPort, flow.entry.into()));
@@ -96,17 +100,18 @@ pub fn answer(state: &State, uplink: Option<Uplink>, flow: &Flow) -> Answer {
         Transport::Icmp { kind, code, identifier: _ } => Kind::Icmp(kind, code),
         Transport::Other { protocol } => Kind::Other(protocol),
     };
-    Oracle { state, uplink, own, packet: Packet { from, to, kind } }.answer()
+    Oracle { state, uplink, health, own, packet: Packet { from, to, kind } }.answer()
 }
 
-struct Oracle<'a> {
-    state: &'a State,
+pub struct Oracle<'a> {
+    pub state: &'a State,
     uplink: Option<Uplink>,
-    own: &'a NetworkInterface,
-    packet: Packet,
+    pub health: &'a Health,
+    pub own: &'a NetworkInterface,
+    pub packet: Packet,
 }
 
-fn has(interface: &NetworkInterface, address: Ipv4Addr) -> bool {
+pub fn has(interface: &NetworkInterface, address: Ipv4Addr) -> bool {
     interface.private_addresses.iter().any(|private| private.address == address)
 }
 
@@ -249,7 +254,7 @@ impl<'a> Oracle<'a> {
     fn at_link(&self, door: Door) -> Way {
         let source = self.identity(self.packet.from, Through::Link, None);
         let destination = Some(door.address().into());
-        Way { source, destination, deliver: Deliver::Door(door), hops: Vec::new(), mtu: 9001 }
+        Way { source, destination, deliver: Deliver::Door(door), hops: Vec::new(), mtu: 9001, balanced: None }
     }
 
     fn identity(&self, address: Ipv4Addr, through: Through, gateway: Option<NatGatewayId>) -> SourceRewrite {
@@ -260,11 +265,11 @@ impl<'a> Oracle<'a> {
     }
 
     /// Who in the VPC has the address.
-    fn holder(&self, vpc: VpcId, address: Ipv4Addr) -> Option<&'a NetworkInterface> {
+    pub fn holder(&self, vpc: VpcId, address: Ipv4Addr) -> Option<&'a NetworkInterface> {
         self.state.network_interfaces.values().find(|x| x.vpc == vpc && has(x, address)).map(AsRef::as_ref)
     }
 
-    fn runs(&self, interface: &NetworkInterface) -> bool {
+    pub fn runs(&self, interface: &NetworkInterface) -> bool {
         match interface.attachment.map(|attachment| attachment.instance) {
             None => false,
             Some(None) => true,
@@ -306,7 +311,11 @@ impl<'a> Oracle<'a> {
         };
         // "NAT gateway basics": 8500 bytes; "Network MTU": 9001 inside a VPC.
         let mtu = if sender.nat.is_some() { 8500 } else { 9001 };
-        Ok(Way { source, destination: None, deliver: Deliver::Interface(target.id), hops, mtu })
+        if let Some(listens) = self.listens(target, sender.packet) {
+            return self.balance(sender, target, listens, Came { source, hops, mtu, endpoint: None });
+        }
+        let deliver = Deliver::Interface(target.id);
+        Ok(Way { source, destination: None, deliver, hops, mtu, balanced: None })
     }
 
     /// Whether the subnet and the groups of an interface of the same VPC let the packet in.
@@ -378,7 +387,7 @@ impl<'a> Oracle<'a> {
 
     fn translated(&self, nat: &NatGateway, visible: Ipv4Addr) -> SourceRewrite {
         SourceRewrite::Port {
-            gateway: nat.id,
+            gateway: nat.id.into(),
             private_address: nat.private_address.into(),
             visible_address: visible.into(),
         }
@@ -457,7 +466,7 @@ impl<'a> Oracle<'a> {
     fn to_service(&self, sender: Sender<'a>, through: Through, hops: Vec<Ipv4Addr>, mtu: u16) -> Answer {
         let source = self.identity(sender.packet.from, through, sender.nat.map(|nat| nat.id));
         let destination = Some(Door::FrontDoor.address().into());
-        Ok(Way { source, destination, deliver: Deliver::Door(Door::FrontDoor), hops, mtu })
+        Ok(Way { source, destination, deliver: Deliver::Door(Door::FrontDoor), hops, mtu, balanced: None })
     }
 
     fn endpoint(&self, sender: Sender<'a>, through: Through, id: ResourceId, hops: Vec<Ipv4Addr>) -> Answer {
@@ -495,7 +504,8 @@ impl<'a> Oracle<'a> {
         let through = Through::Internet(public);
         let source = self.identity(sender.packet.from, through, sender.nat.map(|nat| nat.id));
         let destination = Some(Door::Uplink.address().into());
-        Ok(Way { source, destination, deliver: Deliver::Door(Door::Uplink), hops, mtu: 1500 })
+        let deliver = Deliver::Door(Door::Uplink);
+        Ok(Way { source, destination, deliver, hops, mtu: 1500, balanced: None })
     }
 
     /// "Internet gateways": one to one between a private address and the public one that stands for it.
@@ -557,8 +567,12 @@ impl<'a> Oracle<'a> {
                 return Err((DropReason::ReturnRoute, table.id.into()));
             }
         }
+        if let Some(listens) = self.listens(target, packet) {
+            let came = Came { source, hops, mtu: 1500, endpoint: None };
+            return self.balance(Sender { packet, ..sender }, target, listens, came);
+        }
         let (deliver, destination) = (Deliver::Interface(target.id), Some(private.into()));
-        Ok(Way { source, destination, deliver, hops, mtu: 1500 })
+        Ok(Way { source, destination, deliver, hops, mtu: 1500, balanced: None })
     }
 
     fn public_of(&self, interface: &NetworkInterface, private: Ipv4Addr) -> Option<Ipv4Addr> {
@@ -578,7 +592,7 @@ impl<'a> Oracle<'a> {
 
     // ---- rules
 
-    fn groups_allow(
+    pub fn groups_allow(
         &self,
         interface: &NetworkInterface,
         egress: bool,
@@ -616,7 +630,28 @@ impl<'a> Oracle<'a> {
         })
     }
 
-    fn return_acl(
+    /// Whether a target's groups let in what a load balancer hands it.
+    pub fn groups_allow_of(
+        &self,
+        target: &NetworkInterface,
+        packet: Packet,
+        balancer: &NetworkInterface,
+    ) -> bool {
+        let groups = target.groups.iter().filter_map(|id| self.state.security_groups.get(id));
+        let mut rules = groups.flat_map(|group| group.rules.values()).map(|rule| rule.permission);
+        rules.any(|rule| {
+            let peer = match rule.peer {
+                RulePeer::Cidr(block) => block.contains(&IpAddr::V4(packet.from)),
+                RulePeer::Group(group) => balancer.groups.contains(&group),
+                RulePeer::PrefixList(list) => self.state.prefix_lists.get(&list).is_some_and(|list| {
+                    list.entries.keys().any(|block| block.contains(&IpAddr::V4(packet.from)))
+                }),
+            };
+            !rule.egress && peer && matches_traffic(rule.traffic, packet.kind, 0)
+        })
+    }
+
+    pub fn return_acl(
         &self,
         subnet: SubnetId,
         egress: bool,
@@ -626,7 +661,7 @@ impl<'a> Oracle<'a> {
     }
 
     /// "Network ACLs": the lowest number that matches decides, and what none matches is denied.
-    fn acl(&self, subnet: SubnetId, egress: bool, packet: Packet) -> Result<(), NetworkAclId> {
+    pub fn acl(&self, subnet: SubnetId, egress: bool, packet: Packet) -> Result<(), NetworkAclId> {
         let id = self.subnet(subnet).network_acl;
         let acl = &self.state.network_acls[&id];
         let mut entries: Vec<&AclEntry> = acl.entries(egress).values().collect();
@@ -653,7 +688,7 @@ impl<'a> Oracle<'a> {
 
     /// "Route priority": the longest prefix; of equal ones the local route, then static ones, then prefix lists. An
     /// inner none is the local route.
-    fn best(&self, table: &'a RouteTable, to: Ipv4Addr) -> Option<(Option<&'a Route>, u8)> {
+    pub fn best(&self, table: &'a RouteTable, to: Ipv4Addr) -> Option<(Option<&'a Route>, u8)> {
         let mut all: Vec<(u8, u8, Option<&Route>)> = Vec::new();
         let contains = |block: &IpNet| block.contains(&IpAddr::V4(to));
         for block in &self.vpc(table.vpc).blocks {
@@ -680,14 +715,14 @@ impl<'a> Oracle<'a> {
         Some((first.2, first.0))
     }
 
-    fn table_of(&self, subnet: SubnetId) -> &'a RouteTable {
+    pub fn table_of(&self, subnet: SubnetId) -> &'a RouteTable {
         let subnet = self.subnet(subnet);
         let chosen = subnet.route_table.map(|(_, table)| table);
         let id = chosen.unwrap_or(self.vpc(subnet.vpc).main_route_table);
         &self.state.route_tables[&id]
     }
 
-    fn subnet(&self, id: SubnetId) -> &'a Subnet {
+    pub fn subnet(&self, id: SubnetId) -> &'a Subnet {
         &self.state.subnets[&id]
     }
 
@@ -696,12 +731,12 @@ impl<'a> Oracle<'a> {
     }
 }
 
-fn first_group(interface: &NetworkInterface) -> ResourceId {
+pub fn first_group(interface: &NetworkInterface) -> ResourceId {
     interface.groups.first().map_or(interface.id.into(), |group| (*group).into())
 }
 
 /// The answer to a packet; ICMP messages that are not questions have none.
-fn back(packet: Packet) -> Option<Packet> {
+pub fn back(packet: Packet) -> Option<Packet> {
     let kind = match packet.kind {
         Kind::Tcp { from, to } => Kind::Tcp { from: to, to: from },
         Kind::Udp { from, to } => Kind::Udp { from: to, to: from },

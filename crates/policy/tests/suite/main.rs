@@ -6,6 +6,7 @@ mod api;
 mod bad_input;
 mod documents;
 mod fixture;
+mod flips;
 mod organization;
 mod properties;
 mod rules;

@@ -7,7 +7,9 @@ mod doctor;
 mod env;
 mod exec;
 mod flows;
+mod judge;
 mod lab;
+mod service;
 mod status;
 mod trace;
 mod up;
@@ -34,10 +36,13 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status => status::run(&resolve()?, output),
         Command::Down => status::down(&resolve()?),
         Command::Account(command) => account::run(&resolve()?, command, output),
+        Command::Service(command) => service::run(&resolve()?, command, output),
         Command::Exec(args) => exec::passing_status(|| exec::exec(&resolve()?, args)),
         Command::Shell { instance } => exec::passing_status(|| exec::shell(&resolve()?, instance)),
         Command::Attach(args) => attach::run(&resolve()?, args, output),
         Command::Trace(args) => trace::run(&resolve()?, args, output),
+        Command::Simulate(args) => judge::simulate(&resolve()?, args, output),
+        Command::Why { request_id } => judge::why(&resolve()?, request_id, output),
         Command::Flows(args) => flows::run(&resolve()?, &args, output),
         Command::Doctor => doctor::run(resolve().ok().as_ref(), output),
         Command::Lab(command) => lab::run(command, output),

@@ -38,8 +38,15 @@ pub enum Request {
         /// Rows and columns, for a program on a terminal.
         terminal: Option<(u16, u16)>,
     },
-    /// Explain a flow.
+    /// Explain a flow, and what would become of a request on it.
     Trace(TraceRequest),
+    /// Explain what would become of a request.
+    Simulate(SimulateRequest),
+    /// Explain what became of a request.
+    Why {
+        /// What its answer is known by.
+        request_id: String,
+    },
     /// Show flows.
     Flows {
         /// Whether to go on.
@@ -65,6 +72,15 @@ pub enum Request {
         account: String,
         /// What to change.
         change: Option<QuotaChange>,
+    },
+    /// Put a service behind the doors.
+    AddService(NewService),
+    /// All services, and who answers for them.
+    ListServices,
+    /// Take a service away, or the one who answers for it.
+    RemoveService {
+        /// Its name: `logs`.
+        name: String,
     },
     /// What points clients at the region, with the first key of an account's root user.
     Environment {
@@ -96,12 +112,39 @@ pub enum Request {
 pub struct TraceRequest {
     /// From which instance or interface.
     pub from: String,
-    /// To which name or address, and port.
-    pub to: String,
+    /// To which name or address, and port; where the action's service is, if nothing is said.
+    pub to: Option<String>,
     /// With which protocol.
     pub protocol: Protocol,
     /// Whether to try it as well.
     pub probe: bool,
+    /// The request that would be made.
+    #[serde(default)]
+    pub wanted: Option<Wanted>,
+}
+
+/// A request that nobody has made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Such as `s3:GetObject`.
+    pub action: String,
+    /// An ARN, or `*`.
+    pub resource: String,
+    /// The ARN of whom; whom the programs of the instance are, if nothing is said.
+    pub principal: Option<String>,
+    /// Condition keys and their values, instead of those that it would have.
+    pub context: Vec<(String, String)>,
+}
+
+/// A request that nobody has made, and from where.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SimulateRequest {
+    /// What.
+    pub wanted: Wanted,
+    /// From which instance or interface; from outside of every VPC, if nothing is said.
+    pub from: Option<String>,
+    /// To which name or address, and port; where the action's service is, if nothing is said.
+    pub to: Option<String>,
 }
 
 /// What the region answers.
@@ -126,6 +169,8 @@ pub enum Reply {
     Exited(u8),
     /// The explanation.
     Trace(serde_json::Value),
+    /// The explanation of a request.
+    Judgement(serde_json::Value),
     /// One flow.
     Flow(serde_json::Value),
     /// Accounts.
@@ -134,6 +179,8 @@ pub enum Reply {
     Key(KeyInfo),
     /// The quotas of an account.
     Quotas(Vec<QuotaInfo>),
+    /// Services.
+    Services(Vec<ServiceInfo>),
     /// Variables.
     Environment(Vec<(String, String)>),
     /// What was recorded.
@@ -169,6 +216,56 @@ pub struct QuotaInfo {
     pub usual: usize,
     /// How far it can be raised.
     pub most: usize,
+}
+
+/// A service to be put behind the doors.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct NewService {
+    /// The end of its name: `logs`.
+    pub name: String,
+    /// Who answers for it.
+    pub upstream: String,
+    /// Its names of its own, if AWS does not have it.
+    pub private_dns: Vec<String>,
+    /// How clients speak to it; what AWS's of that name speaks, if nothing is said.
+    pub protocol: Option<String>,
+    /// Its name in credential scopes; as of AWS's, or its own.
+    pub signing_name: Option<String>,
+    /// The account of the partner whose service it is.
+    pub owner: Option<String>,
+    /// What requests are signed with anew: an access key's id and what signs.
+    pub key: Option<(String, String)>,
+    /// The region that they are signed for.
+    pub upstream_region: Option<String>,
+}
+
+impl std::fmt::Debug for NewService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // INVARIANT: a secret never reaches a log.
+        f.debug_struct("NewService")
+            .field("name", &self.name)
+            .field("upstream", &self.upstream)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A service, and who answers for it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ServiceInfo {
+    /// The end of its name: `logs`.
+    pub name: String,
+    /// What endpoints are made to: `com.amazonaws.us-east-1.logs`.
+    pub service_name: String,
+    /// Who answers: `postern`, a URL, or nobody.
+    pub served_by: Option<String>,
+    /// How clients speak to it, where somebody else answers.
+    pub protocol: Option<String>,
+    /// The names that lead to its endpoints.
+    pub private_dns: Vec<String>,
+    /// The access key that requests are signed with anew.
+    pub key_id: Option<String>,
+    /// The account of the partner whose service it is.
+    pub owner: Option<String>,
 }
 
 /// How a region is.

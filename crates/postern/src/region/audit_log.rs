@@ -42,6 +42,12 @@ impl AuditLog {
         Ok(log)
     }
 
+    /// The files that there are, the youngest first.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let older = (1..=self.rotation.kept.get()).map(|number| self.older(number));
+        std::iter::once(self.path.clone()).chain(older.filter(|path| path.exists())).collect()
+    }
+
     /// Appends whole lines, or nothing. Before a file gets too long it is put aside; where that fails the reason is
     /// the second value, and the file goes on.
     pub fn append(&mut self, lines: &[u8]) -> (io::Result<()>, io::Result<()>) {

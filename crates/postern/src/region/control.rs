@@ -6,17 +6,21 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use postern_dataplane::host::{Child, ProgramSpec, SpawnError, Stdio, WindowSize};
+use postern_frontdoor::{Caller as DoorCaller, Origin};
 use postern_model::iam::{KeyOwner, Secret};
-use postern_model::{AccountId, Action, VpcId};
+use postern_model::{AccountId, Action, InstanceId, VpcId};
 use postern_path::{NameSource, Resolution};
 use postern_services::commands::Commands;
 use postern_services::directory::session::{new_key_id, new_secret};
 
 use super::attach::{Guest, attach};
 use super::command::RegionCommands;
-use super::{Packets, Region, execute, trace};
+use super::{Packets, Region, execute, judge, trace};
+use crate::cli::Protocol;
 use crate::control::server::{Caller, Controlled};
-use crate::control::{AccountInfo, KeyInfo, Reply, Request, Status, TraceRequest, exit_code};
+use crate::control::{
+    AccountInfo, KeyInfo, Reply, Request, SimulateRequest, Status, TraceRequest, Wanted, exit_code,
+};
 
 /// How long a program whose caller has gone has to end by itself.
 const CALLER_GRACE: Duration = Duration::from_secs(2);
@@ -55,6 +59,8 @@ impl Controlled for Control {
                 self.exec(region.packets()?, &instance, argv, terminal, fds, caller)
             }
             Request::Trace(request) => region.trace(&self.runtime, &request).map(Reply::Trace),
+            Request::Simulate(request) => region.simulate(&self.runtime, request).map(Reply::Judgement),
+            Request::Why { request_id } => region.why(&request_id).map(Reply::Judgement),
             Request::Flows { follow } => super::flows::send(&region, follow, caller),
             Request::CreateAccount { name, id } => {
                 let id = id.map(|id| id.parse::<AccountId>()).transpose()?;
@@ -73,6 +79,17 @@ impl Controlled for Control {
             }
             Request::Quotas { account, change } => {
                 self.runtime.block_on(super::quotas::quotas(commands, &account, change)).map(Reply::Quotas)
+            }
+            Request::AddService(new) => {
+                let added = super::services::add(commands, &region.upstreams, new);
+                self.runtime.block_on(added).map(Reply::Services)
+            }
+            Request::ListServices => {
+                Ok(Reply::Services(super::services::list(&commands.state(), &region.upstreams)))
+            }
+            Request::RemoveService { name } => {
+                self.runtime.block_on(super::services::remove(commands, &name))?;
+                Ok(Reply::Done)
             }
             Request::Environment { account } => {
                 region.environment(account.as_deref()).map(Reply::Environment)
@@ -287,8 +304,13 @@ impl Region {
         request: &TraceRequest,
     ) -> anyhow::Result<serde_json::Value> {
         let planned = self.planner.current();
+        let to = match (&request.to, &request.wanted) {
+            (Some(to), _) => to.clone(),
+            (None, Some(wanted)) => format!("{}:443", judge::host_of(&planned.state, &wanted.action)?),
+            (None, None) => bail!("--to says where to"),
+        };
         let look_up = |vpc, name: &str| self.look_up(runtime, vpc, name);
-        let (explanation, flow) = trace::trace(&planned, request, look_up)?;
+        let (explanation, flow) = trace::trace(&planned, &request.from, &to, request.protocol, look_up)?;
         let probe = match flow.filter(|_| request.probe) {
             None => None,
             Some(flow) => {
@@ -304,11 +326,110 @@ impl Region {
                 Some(trace::probe(&network, &flow, &explanation, drops)?)
             }
         };
-        let text = trace::text(&explanation, probe.as_ref());
+        let mut text = trace::text(&explanation, probe.as_ref());
+        let judgement = match &request.wanted {
+            None => None,
+            Some(wanted) => {
+                let origin = flow.and_then(|flow| judge::origin_of(&planned.plan.decide(&flow)));
+                let Some(origin) = origin else {
+                    text.push_str("=> no service is reached, so no policy is asked\n");
+                    let mut value = serde_json::to_value(trace::Trace { explanation, probe })?;
+                    with_text(&mut value, &text);
+                    return Ok(value);
+                };
+                let caller = self.caller(wanted, Some(&request.from))?;
+                Some(self.judge(&caller, &origin, wanted)?)
+            }
+        };
         let mut value = serde_json::to_value(trace::Trace { explanation, probe })?;
-        if let Some(object) = value.as_object_mut() {
-            object.insert("text".to_owned(), text.into());
+        if let (Some(judgement), Some(object)) = (&judgement, value.as_object_mut()) {
+            text.push_str(&judgement.text());
+            object.insert("request".to_owned(), serde_json::to_value(judgement)?);
         }
+        with_text(&mut value, &text);
         Ok(value)
+    }
+
+    fn simulate(
+        &self,
+        runtime: &tokio::runtime::Handle,
+        request: SimulateRequest,
+    ) -> anyhow::Result<serde_json::Value> {
+        let SimulateRequest { wanted, from, to } = request;
+        let origin = match &from {
+            None => judge::outside(),
+            Some(from) => {
+                let planned = self.planner.current();
+                let to = match to {
+                    Some(to) => to,
+                    None => format!("{}:443", judge::host_of(&planned.state, &wanted.action)?),
+                };
+                let look_up = |vpc, name: &str| self.look_up(runtime, vpc, name);
+                let (_, flow) = trace::trace(&planned, from, &to, Protocol::Tcp, look_up)?;
+                let decision = flow.map(|flow| planned.plan.decide(&flow));
+                let origin = decision.as_ref().and_then(judge::origin_of);
+                origin.with_context(|| {
+                    format!("nothing from `{from}` reaches a service at `{to}`: `postern trace` says why")
+                })?
+            }
+        };
+        let caller = self.caller(&wanted, from.as_deref())?;
+        shown(&self.judge(&caller, &origin, &wanted)?)
+    }
+
+    fn judge(
+        &self,
+        caller: &DoorCaller,
+        origin: &Origin,
+        wanted: &Wanted,
+    ) -> anyhow::Result<judge::Judgement> {
+        let Wanted { action, resource, context, .. } = wanted;
+        let supposed = judge::Supposed { caller, origin, action, resource, context };
+        Ok(judge::judge(&judge::suppose(&self.authoriser, &self.s3, &supposed)?))
+    }
+
+    /// Who would ask: who was named, or whom the programs of the instance are.
+    fn caller(&self, wanted: &Wanted, from: Option<&str>) -> anyhow::Result<DoorCaller> {
+        if let Some(arn) = &wanted.principal {
+            return self.directory.caller_of(arn).map_err(anyhow::Error::msg);
+        }
+        let from = from.context("--principal says who asks, or --from an instance with a role")?;
+        let state = self.commands.state();
+        let instance = from.parse::<InstanceId>().ok().and_then(|id| state.instances.get(&id).cloned());
+        let caller = instance.and_then(|instance| self.directory.caller_on(&instance));
+        caller.with_context(|| format!("`{from}` is no instance with a role: --principal says who asks"))
+    }
+
+    fn why(&self, request_id: &str) -> anyhow::Result<serde_json::Value> {
+        let record = self.recorder.find(request_id);
+        let Some(evidence) = self.authoriser.recall(request_id) else {
+            match record {
+                Some(record) => bail!(
+                    "`{request_id}` was {} {}, and nothing is known any more of what was decided: that is kept of the \
+                     last {} requests since the start that came as far as policies",
+                    record["eventSource"].as_str().unwrap_or_default(),
+                    record["eventName"].as_str().unwrap_or_default(),
+                    postern_frontdoor::evidence::REQUESTS_KEPT
+                ),
+                None => bail!("there is no request `{request_id}` among those that were recorded"),
+            }
+        };
+        let judgements: Vec<judge::Judgement> = evidence.iter().map(judge::judge).collect();
+        let text: String = judgements.iter().map(judge::Judgement::text).collect();
+        let mut value = serde_json::json!({ "requests": judgements, "record": record });
+        with_text(&mut value, &text);
+        Ok(value)
+    }
+}
+
+fn shown(judgement: &judge::Judgement) -> anyhow::Result<serde_json::Value> {
+    let mut value = serde_json::to_value(judgement)?;
+    with_text(&mut value, &judgement.text());
+    Ok(value)
+}
+
+fn with_text(value: &mut serde_json::Value, text: &str) {
+    if let Some(object) = value.as_object_mut() {
+        object.insert("text".to_owned(), text.into());
     }
 }

@@ -13,8 +13,7 @@ use postern_frontdoor::{
     Audit, Authoriser, Authority, Config, FrontDoor, HostNames, HttpService, JsonDoor, Limits, Metrics,
     Mount, OriginSource, QueryService, Server, audit,
 };
-use postern_model::endpoint::Service;
-use postern_model::{InstanceId, State};
+use postern_model::InstanceId;
 use postern_path::Door;
 use postern_path::decide::VPC_MTU;
 use postern_services::commands::Commands;
@@ -33,6 +32,7 @@ use postern_services::s3_gate::{self, S3Door, S3Gate};
 use postern_services::service_quotas::QuotasService;
 use postern_services::sns::SnsService;
 use postern_services::sts::StsService;
+use postern_services::upstream::Upstreams;
 
 use super::Options;
 use super::ailments::Ailments;
@@ -79,7 +79,7 @@ pub struct Parts<'a> {
 }
 
 /// The front door with everything behind it.
-pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
+pub fn front_door(parts: Parts<'_>) -> anyhow::Result<(FrontDoor, Arc<Upstreams>)> {
     let region = parts.options.region.name.clone();
     let metrics = Arc::clone(parts.metrics);
     let (audit, records) = Audit::channel(AUDIT_QUEUE, Arc::clone(&metrics));
@@ -124,11 +124,18 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
         .map(|service| service.signing_name())
         .chain(["s3", "dynamodb", "organizations", "servicequotas"])
         .collect::<Vec<_>>();
-    Ok(FrontDoor::new(Config {
+    let upstreams = Arc::new(Upstreams::new(
+        Arc::clone(parts.commands),
+        Arc::clone(parts.authoriser),
+        audit.clone(),
+        Arc::clone(&metrics),
+        served,
+    ));
+    let front_door = FrontDoor::new(Config {
         region: region.clone(),
         authoriser: Arc::clone(parts.authoriser),
         authority: Arc::clone(parts.authority),
-        unserved: unserved(&parts.commands.state(), &served),
+        others: Arc::clone(&upstreams) as _,
         query_services,
         http_services: vec![
             Mount { signing_name: "s3", hosts: HostNames::of_s3(&region), service: Arc::new(s3) },
@@ -158,17 +165,8 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<FrontDoor> {
         pages: parts.pages,
         dev: parts.options.dev,
         limits: limits(),
-    })?)
-}
-
-/// The region's services that have no backend here, and their names.
-fn unserved(state: &State, served: &[&str]) -> Vec<(String, HostNames)> {
-    let services = state.services.values().filter(|service| !served.contains(&service.signing_name.as_str()));
-    let names = |service: &Service| {
-        let endpoints = format!("*.{}.{}.vpce.amazonaws.com", service.endpoint_label, state.region.name);
-        HostNames::new(service.dns_names.iter().chain([&endpoints]))
-    };
-    services.map(|service| (service.signing_name.clone(), names(service))).collect()
+    })?;
+    Ok((front_door, upstreams))
 }
 
 /// As many connections as this process has descriptors for.

@@ -19,6 +19,7 @@ mod console;
 mod control;
 mod doors;
 mod flows;
+mod judge;
 mod machines;
 mod metrics;
 mod pages;
@@ -27,6 +28,7 @@ mod quotas;
 mod reconcile;
 mod recorder;
 mod sandbox;
+mod services;
 mod sns;
 mod trace;
 mod uplink;
@@ -53,6 +55,7 @@ use postern_services::dynamodb;
 use postern_services::imds::identity::{self, IdentitySigner};
 use postern_services::s3::storage::Store;
 use postern_services::sns::envelope::Signer;
+use postern_services::upstream::Upstreams;
 use postern_store::{Ledger, Sources};
 use tokio::sync::{Notify, watch};
 
@@ -126,6 +129,9 @@ pub struct Region {
     packets: Result<Packets, String>,
     uplink: Option<Way>,
     front_door: FrontDoor,
+    upstreams: Arc<Upstreams>,
+    authoriser: Arc<Authoriser>,
+    directory: Arc<RegionDirectory>,
     recorder: Recorder,
     ailments: Arc<Ailments>,
     posts: Posts,
@@ -216,7 +222,7 @@ impl Region {
         let tables = dynamodb::Store::open(&dynamodb_directory(&options)?)?;
         tokio::spawn(delete_expired(tables.clone()));
         let pages = Arc::new(pages::RegionPages::default());
-        let front_door = doors::front_door(doors::Parts {
+        let (front_door, upstreams) = doors::front_door(doors::Parts {
             options: &options,
             commands: &as_commands,
             authoriser: &authoriser,
@@ -268,8 +274,13 @@ impl Region {
                 let inheritor = Arc::clone(&machines);
                 tokio::task::spawn_blocking(move || inheritor.inherit()).await?;
                 let peers = forwarder.peers();
-                let balancers =
-                    Balancers::new(Arc::clone(&machines), Arc::clone(&as_commands), checks, peers);
+                let balancers = Balancers::new(
+                    Arc::clone(&machines),
+                    Arc::clone(&as_commands),
+                    Arc::clone(&planner),
+                    checks,
+                    peers,
+                );
                 let reconcilers = [
                     tokio::spawn(Arc::clone(&machines).reconcile(as_commands, changed)).abort_handle(),
                     tokio::spawn(balancers.run()).abort_handle(),
@@ -291,6 +302,9 @@ impl Region {
             packets,
             uplink: way,
             front_door,
+            upstreams,
+            authoriser,
+            directory,
             recorder,
             ailments,
             posts,

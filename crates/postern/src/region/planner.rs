@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use postern_dataplane::forward::{Forwarder, Stopped};
 use postern_dns::Views;
 use postern_model::State;
-use postern_path::{Plan, Uplink};
+use postern_path::{Health, Plan, Uplink};
 
 /// A state and its plan.
 #[derive(Debug)]
@@ -48,6 +48,25 @@ impl Planner {
         if let Some(forwarder) = &self.forwarder {
             forwarder.publish(Arc::clone(&planned.plan) as _, compiled.changed).wait()?;
             forwarder.note_state(state.revision);
+        }
+        self.current.store(Arc::new(planned));
+        Ok(())
+    }
+
+    /// Makes packets follow what checks found of targets.
+    ///
+    /// # Errors
+    /// Where the forwarder has stopped: packets, and what is explained, stay as they were.
+    pub fn follow_health(&self, health: &Health) -> Result<(), Stopped> {
+        // Nothing in here panics half way.
+        let _guard = self.advancing.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current.load_full();
+        let compiled = current.plan.with_health(&current.state, health);
+        let planned = Planned { state: Arc::clone(&current.state), plan: Arc::new(compiled.plan) };
+        if let Some(forwarder) = &self.forwarder
+            && !compiled.changed.is_empty()
+        {
+            forwarder.publish(Arc::clone(&planned.plan) as _, compiled.changed).wait()?;
         }
         self.current.store(Arc::new(planned));
         Ok(())

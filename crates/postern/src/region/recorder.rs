@@ -1,7 +1,8 @@
 //! What the front door recorded: the audit log on disk, and its last lines in memory for labs and `postern`.
 
 use std::collections::VecDeque;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -54,6 +55,25 @@ impl Recorder {
             .collect()
     }
 
+    /// The record of a request: one of the last, or from the files that are kept.
+    pub fn find(&self, request_id: &str) -> Option<serde_json::Value> {
+        let of_request = |record: &serde_json::Value| record["requestID"] == request_id;
+        let records = self.lock();
+        let recent = records.kept.iter().rev().map(|(_, record)| record).find(|record| of_request(record));
+        if let Some(record) = recent {
+            return Some(record.clone());
+        }
+        let files = records.log.as_ref().map(AuditLog::files).unwrap_or_default();
+        // Reading what may be long must not hold anybody's records up.
+        drop(records);
+        let lines = files
+            .iter()
+            .filter_map(|path| File::open(path).ok())
+            .flat_map(|file| BufReader::new(file).lines());
+        let named = lines.map_while(Result::ok).filter(|line| line.contains(request_id));
+        named.filter_map(|line| serde_json::from_str(&line).ok()).find(of_request)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Records> {
         // Nothing in here panics half way.
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
@@ -92,6 +112,21 @@ impl Log for Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_is_found_in_what_was_put_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.log");
+        std::fs::write(directory.path().join("audit.log.1"), "half a line\n{\"requestID\":\"old\"}\n")
+            .unwrap();
+        let two = |n: u64| std::num::NonZeroU64::new(n).unwrap();
+        let rotation = Rotation { bytes: two(1 << 20), kept: std::num::NonZeroU32::new(2).unwrap() };
+        let mut recorder = Recorder::appending(&path, rotation, Arc::default()).unwrap();
+        recorder.append("{\"requestID\":\"new\",\"a\":1}\n").unwrap();
+        assert_eq!(recorder.find("new").unwrap()["a"], 1);
+        assert!(recorder.find("old").is_some());
+        assert!(recorder.find("none").is_none());
+    }
 
     #[test]
     fn records_are_numbered() {

@@ -14,7 +14,6 @@ use serde::Serialize;
 
 use super::planner::Planned;
 use crate::cli::Protocol;
-use crate::control::TraceRequest;
 
 /// How long a probe waits for an answer.
 const PROBE_PATIENCE: Duration = Duration::from_secs(3);
@@ -49,12 +48,14 @@ pub struct Probe {
 /// Explains a flow. `look_up` asks the host's resolvers, as the VPC's resolver does for names that are not the region's.
 pub fn trace(
     planned: &Planned,
-    request: &TraceRequest,
+    from: &str,
+    to: &str,
+    protocol: Protocol,
     look_up: impl FnOnce(VpcId, &str) -> Resolution,
 ) -> anyhow::Result<(Explanation, Option<Flow>)> {
     let plan = &planned.plan;
-    let source = find_source(planned, &request.from)?;
-    let (host, port) = split_target(&request.to, request.protocol)?;
+    let source = find_source(planned, from)?;
+    let (host, port) = split_target(to, protocol)?;
     let mut stages = Vec::new();
     let destination = match host.parse::<Ipv4Addr>() {
         Ok(address) => address,
@@ -79,13 +80,13 @@ pub fn trace(
             }
         }
     };
-    let from = source.addresses.first().copied().context("the interface has no address")?;
-    let transport = match request.protocol {
+    let address = source.addresses.first().copied().context("the interface has no address")?;
+    let transport = match protocol {
         Protocol::Tcp => Transport::Tcp { source_port: SOURCE_PORT, destination_port: port },
         Protocol::Udp => Transport::Udp { source_port: SOURCE_PORT, destination_port: port },
         Protocol::Icmp => Transport::Icmp { kind: 8, code: 0, identifier: 1 },
     };
-    let flow = Flow { entry: source.id, source: from.into(), destination: destination.into(), transport };
+    let flow = Flow { entry: source.id, source: address.into(), destination: destination.into(), transport };
     let explained = explain(&flow, &plan.decide(&flow));
     stages.extend(explained.stages);
     Ok((Explanation { flow: explained.flow, arrives: explained.arrives, stages }, Some(flow)))

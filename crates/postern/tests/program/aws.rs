@@ -141,8 +141,9 @@ impl Aws {
         format!("{path}?{query}")
     }
 
+    /// A signed request; none if there is no whole answer.
     #[expect(clippy::too_many_arguments, reason = "these are the parts of a request")]
-    fn request(
+    pub fn request(
         &self,
         service: &str,
         method: &str,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::aws::Aws;
-use crate::harness::{World, eventually};
+use crate::harness::{Talk, World, eventually};
 use crate::network::{Network, private_address, text};
 
 crate::both_ways!(
@@ -67,14 +67,16 @@ for line in sys.stdin:
     verb, address, *rest = line.split()
     try:
         if verb == "get":
-            asked = http.client.HTTPConnection(address, 80, timeout=5)
+            host, _, port = address.partition(":")
+            asked = http.client.HTTPConnection(host, int(port or 80), timeout=5)
             asked.request("GET", rest[0], headers={"User-Agent": "me"})
             print(asked.getresponse().status, flush=True)
         elif verb == "hold":
             held = socket.create_connection((address, 80), timeout=5)
             print("held", flush=True)
         elif verb == "end":
-            held.settimeout(40)
+            held.settimeout(10)
+            held.sendall(b"G")
             print("closed" if held.recv(1) == b"" else "data", flush=True)
     except OSError as error:
         print(type(error).__name__, flush=True)
@@ -128,10 +130,11 @@ fn checks_and_connections_come_from_the_load_balancer_and_pass_what_anybody_must
     assert_eq!(client.ask(&format!("get {own} /hello")), "200");
     let seen = server.ask("seen");
     assert!(seen.contains(&format!("('{own}', '/hello', 'me')")), "{seen}");
+    keeps_the_clients_address(&aws, &network, (&arn, &instance), &mut client, (&own, &mut server));
     assert_eq!(client.ask(&format!("hold {own}")), "held");
     assert_eq!(server.ask("500"), "told");
     becomes(&aws, &group, "unhealthy", "Target.ResponseCodeMismatch");
-    // Connections of a target that fails are reset, not ended as if all had been said.
+    // Who goes on with a connection of a target that failed hears that it is no more.
     assert_eq!(client.ask(&format!("end {own}")), "ConnectionResetError");
 
     let at_once = json!([{ "Key": "deregistration_delay.timeout_seconds", "Value": "0" }]);
@@ -141,6 +144,40 @@ fn checks_and_connections_come_from_the_load_balancer_and_pass_what_anybody_must
     elb(&aws, "DeleteLoadBalancer", json!({ "LoadBalancerArn": arn }));
     elb(&aws, "DeleteTargetGroup", json!({ "TargetGroupArn": group }));
     region.down();
+}
+
+/// A group as AWS makes it: targets see who asks.
+fn keeps_the_clients_address(
+    aws: &Aws,
+    network: &Network,
+    (balancer, target): (&str, &str),
+    client: &mut Talk,
+    (own, server): (&str, &mut Talk),
+) {
+    let group = json!({
+        "Name": "kept", "Protocol": "TCP", "Port": 8080, "VpcId": network.vpc, "HealthCheckIntervalSeconds": 5,
+        "HealthCheckTimeoutSeconds": 2,
+    });
+    let group = text(&elb(aws, "CreateTargetGroup", group)["TargetGroups"][0]["TargetGroupArn"]);
+    elb(aws, "RegisterTargets", json!({ "TargetGroupArn": group, "Targets": [{ "Id": target }] }));
+    let forward = json!([{ "Type": "forward", "TargetGroupArn": group }]);
+    let listener =
+        json!({ "LoadBalancerArn": balancer, "Protocol": "TCP", "Port": 82, "DefaultActions": forward });
+    let listener = text(&elb(aws, "CreateListener", listener)["Listeners"][0]["ListenerArn"]);
+    becomes(aws, &group, "healthy", "");
+    // Its security group is asked about the client, and lets its own members' addresses in by none of its rules.
+    assert_eq!(client.ask(&format!("get {own}:82 /refused")), "TimeoutError");
+    let rule = json!({ "GroupId": network.group, "IpPermissions": [{
+        "IpProtocol": "tcp", "FromPort": 8080, "ToPort": 8080, "IpRanges": [{ "CidrIp": "0.0.0.0/0" }] }] });
+    aws.ec2("AuthorizeSecurityGroupIngress", rule.clone());
+    assert_eq!(client.ask(&format!("get {own}:82 /kept")), "200");
+    let seen = server.ask("seen");
+    let kept = seen.split("(").find(|part| part.contains("'/kept'")).unwrap_or_default().to_owned();
+    assert!(!kept.contains(own) && kept.starts_with("'"), "{seen}");
+    assert!(!seen.contains("/refused"), "{seen}");
+    aws.ec2("RevokeSecurityGroupIngress", rule);
+    elb(aws, "DeleteListener", json!({ "ListenerArn": listener }));
+    elb(aws, "DeleteTargetGroup", json!({ "TargetGroupArn": group }));
 }
 
 /// A server that says what each connection began with, as far as it came at once, and answers with two letters.

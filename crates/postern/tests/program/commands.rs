@@ -78,6 +78,11 @@ fn json_has_the_same_fields_always(world: &World) {
         &["account", "quota", made["account"].as_str().unwrap()],
         &["limit", "most", "name", "usual"],
     );
+    check(
+        "service",
+        &["service", "list"],
+        &["key_id", "name", "owner", "private_dns", "protocol", "served_by", "service_name"],
+    );
     check("lab", &["lab", "list"], &["name", "title"]);
     let doctor = region.run(&["--output", "json", "doctor"]);
     fields(&serde_json::from_str(&doctor.stdout).unwrap(), &["detail", "name", "ok", "remedy", "required"]);
@@ -85,6 +90,28 @@ fn json_has_the_same_fields_always(world: &World) {
     let trace =
         check("trace", &["trace", "--from", &instance, "--to", &to], &["arrives", "flow", "stages", "text"]);
     fields(&trace["stages"], &["passed", "remedy", "resource", "rule", "stage", "why"]);
+    const JUDGEMENT: [&str; 9] = [
+        "action",
+        "allowed",
+        "context",
+        "message",
+        "principal",
+        "resource",
+        "smallest_changes",
+        "statements",
+        "text",
+    ];
+    let root = aws.call("sts", "GetCallerIdentity", json!({}))["Arn"].as_str().unwrap().to_owned();
+    let simulate = ["simulate", "--principal", &root, "--action", "ec2:DescribeVpcs"];
+    let judgement = check("simulate", &simulate, &JUDGEMENT);
+    const STATEMENT: [&str; 8] =
+        ["conditions", "decisive", "finding", "place", "policy", "policy_type", "sid", "statement"];
+    fields(&judgement["statements"], &STATEMENT);
+    let request = crate::harness::eventually("a request is recorded", 10, || {
+        let mut records = crate::network::audit(&region).into_iter();
+        records.find(|record| record["eventName"] == "DescribeImages")
+    });
+    check("why", &["why", request["requestID"].as_str().unwrap()], &["record", "requests", "text"]);
     let probed = ["trace", "--from", &instance, "--to", &to, "--probe"];
     let probed = check("trace", &probed, &["arrives", "flow", "probe", "stages", "text"]);
     fields(&probed["probe"], &["agrees", "answered", "dropped", "saw"]);

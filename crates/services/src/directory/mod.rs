@@ -18,7 +18,8 @@ use postern_frontdoor::{
     Caller, Credential, CredentialError, Directory, EndpointPolicy, SessionPolicy, Traits,
 };
 use postern_model::endpoint::EndpointKind;
-use postern_model::iam::{Group, Iam, IdentityPolicies, KeyOwner, Role, User, find_key};
+use postern_model::iam::{Group, Iam, IdentityPolicies, KeyOwner, Role, User, find_key, profile};
+use postern_model::instance::Instance;
 use postern_model::{AccountId, Action, ModelError, State, Tags, VpcEndpointId};
 use postern_policy::{Arn, Kind, NamedPolicy, PolicyDocument, PolicySet, Principal};
 use postern_wire::Timestamp;
@@ -59,6 +60,45 @@ impl RegionDirectory {
     /// Why it is not a document of this kind.
     pub fn document(&self, kind: Kind, text: &str) -> Result<PolicyDocument, postern_policy::ParseError> {
         self.policies.document(kind, text)
+    }
+
+    /// Whom an ARN means, as if they were asking: an account's root user, a user, a role or a session of a role.
+    ///
+    /// # Errors
+    /// Why it means nobody here.
+    pub fn caller_of(&self, arn: &str) -> Result<Caller, String> {
+        let state = self.commands.state();
+        let nobody = || {
+            format!("`{arn}` is nobody here: a root user, user, role or session of a role of the region's")
+        };
+        let parsed = Arn::parse(arn).map_err(|_| nobody())?;
+        let account: AccountId = parsed.account().parse().map_err(|_| nobody())?;
+        let iam = state.iam.get(&account).ok_or_else(nobody)?;
+        let found = match (parsed.service(), parsed.resource().split_once('/')) {
+            ("iam", None) if parsed.resource() == "root" => root(account, None),
+            ("iam", Some(("user", _))) => {
+                let user = iam.users.values().find(|user| user_arn(account, user) == arn);
+                user.and_then(|user| user_caller(account, user, "", Vec::new()))
+            }
+            ("iam", Some(("role", _))) => {
+                let role = iam.roles.values().find(|role| role_arn(account, role) == arn);
+                role.and_then(|role| role_caller(account, role, "simulated"))
+            }
+            ("sts", Some(("assumed-role", names))) => names
+                .split_once('/')
+                .and_then(|(name, session)| role_caller(account, iam.roles.get(name)?, session)),
+            _ => None,
+        };
+        found.ok_or_else(nobody)
+    }
+
+    /// Whom the programs of an instance are, if its profile has a role.
+    pub fn caller_on(&self, instance: &Instance) -> Option<Caller> {
+        let state = self.commands.state();
+        let (_, name) = instance.profile.as_ref()?;
+        let profile = profile(&state, instance.owner, name).ok()?;
+        let role = state.iam.get(&instance.owner)?.roles.get(profile.role.as_ref()?)?;
+        role_caller(instance.owner, role, &instance.id.to_string())
     }
 
     fn session(&self, key: &str, token: &str) -> Result<Credential, CredentialError> {
@@ -217,7 +257,7 @@ impl Directory for RegionDirectory {
     fn endpoint_service(&self, endpoint: VpcEndpointId) -> Option<String> {
         let state = self.commands.state();
         let found = state.vpc_endpoints.get(&endpoint).filter(|found| found.state.passes())?;
-        Some(state.services.get(&found.service_name)?.signing_name.clone())
+        Some(state.route_of(state.services.get(&found.service_name)?).to_owned())
     }
 
     fn checks_signatures(&self) -> bool {
@@ -271,6 +311,24 @@ fn user_caller(
         identity: Identity::User(user.name.clone()),
         session_policies,
         traits: Traits { tags: user.tags.clone(), ..Traits::default() },
+    })
+}
+
+/// A session of a role, without a key.
+fn role_caller(account: AccountId, role: &Role, session: &str) -> Option<Caller> {
+    let principal = Principal::AssumedRole {
+        role_arn: Arn::parse(&role_arn(account, role)).ok()?,
+        session_arn: Arn::parse(&session_arn(account, &role.name, session)).ok()?,
+    };
+    Some(Caller {
+        principal,
+        account: Some(account),
+        // What temporary credentials have in common, and no more.
+        access_key: Some(session::KEY_PREFIX.to_owned()),
+        user_id: Some(format!("{}:{session}", role.unique_id)),
+        identity: Identity::Role(role.name.clone()),
+        session_policies: Vec::new(),
+        traits: Traits { tags: role.tags.clone(), ..Traits::default() },
     })
 }
 

@@ -56,7 +56,11 @@ fn private_names(service: &Service, kind: EndpointKind) -> &[String] {
     }
 }
 
-fn show(region: &Region, service: &Service, kind: EndpointKind) -> ec2::ServiceDetail {
+/// A service of AWS's or of the operator's; the latter may be a partner's.
+fn show(state: &State, service: &Service, kind: EndpointKind) -> ec2::ServiceDetail {
+    let region = &state.region;
+    let upstream = state.upstreams.get(&service.name);
+    let partner = upstream.and_then(|upstream| upstream.own.as_ref()?.owner);
     let private = private_names(service, kind);
     let named = |name: &String| ec2::PrivateDnsDetails { private_dns_name: some(name) };
     ec2::ServiceDetail {
@@ -65,7 +69,7 @@ fn show(region: &Region, service: &Service, kind: EndpointKind) -> ec2::ServiceD
         availability_zones: Some(region.zones.iter().map(|zone| zone.name.clone()).collect()),
         base_endpoint_dns_names: Some(base_names(region, service, kind)),
         manages_vpc_endpoints: Some(false),
-        owner: some("amazon"),
+        owner: partner.map(|partner| partner.to_string()).or_else(|| some("amazon")),
         private_dns_name: private.first().cloned(),
         private_dns_name_verification_state: private.first().and_then(|_| some("verified")),
         private_dns_names: (!private.is_empty()).then(|| private.iter().map(named).collect()),
@@ -160,7 +164,7 @@ fn describe(
     };
     // A service that has several kinds of endpoints is listed once for each.
     let each = |service: &Service| {
-        service.endpoint_kinds.iter().map(|kind| show(&state.region, service, *kind)).collect::<Vec<_>>()
+        service.endpoint_kinds.iter().map(|kind| show(state, service, *kind)).collect::<Vec<_>>()
     };
     let is_wanted = |name: &String| request.service_names.is_empty() || request.service_names.contains(name);
     let own = admitting(call).map(|service| show_own(state, service));

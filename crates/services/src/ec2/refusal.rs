@@ -541,8 +541,15 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
         | ModelError::OutOfRange { .. } => internal(&refusal.to_string()),
         ModelError::Limit { what, limit: most } => limit(what, most),
         ModelError::Quota { quota: reached, limit } => quota(operation, reached, limit),
-        // No operation of this API sets a quota.
-        ModelError::QuotaTooHigh { .. } | ModelError::QuotasTooHigh { .. } => internal(&refusal.to_string()),
+        // No operation of this API sets a quota, or who answers for a service.
+        ModelError::QuotaTooHigh { .. }
+        | ModelError::QuotasTooHigh { .. }
+        | ModelError::UpstreamValue { .. }
+        | ModelError::UpstreamExists { .. }
+        | ModelError::UpstreamNotFound { .. }
+        | ModelError::UpstreamOfAws { .. }
+        | ModelError::UpstreamNameTaken { .. }
+        | ModelError::UpstreamInUse { .. } => internal(&refusal.to_string()),
         ModelError::DefaultVpcExists(_) => AwsError::new(
             "DefaultVpcAlreadyExists",
             "A Default VPC already exists for this account in this region.",

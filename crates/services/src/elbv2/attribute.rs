@@ -211,8 +211,9 @@ impl Call<'_> {
             set_of_target_group(&group, &mut attributes, &key, &value.unwrap_or_default())?;
         }
         let in_use = self.state.listeners.values().any(|listener| listener.group == group.id);
-        if in_use && attributes.preserve_client_ip == Some(true) {
-            return Err(super::listener::preserving(&super::arn::target_group(&self.state, &group)));
+        if in_use {
+            let changed = TargetGroup { attributes: attributes.clone(), ..(*group).clone() };
+            super::listener::with_header(&changed, &super::arn::target_group(&self.state, &group))?;
         }
         self.execute(ElbAction::ModifyTargetGroupAttributes { group: group.id, attributes }).await?;
         let found = self.state.get::<TargetGroup>(self.account, group.id);

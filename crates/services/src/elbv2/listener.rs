@@ -30,11 +30,13 @@ fn show(state: &State, listener: &Listener) -> shape::Listener {
     }
 }
 
-/// A listener's protocol. UDP is not carried yet. Those of application load balancers are AWS's own refusal; TLS needs a certificate of a
-/// certificate manager, which this region has not, so none that a request names is there.
+/// A listener's protocol. Those of application load balancers are AWS's own refusal; TLS needs a certificate of a certificate
+/// manager, which this region has not, so none that a request names is there.
 fn protocol(text: &str, certificates: &[shape::Certificate]) -> Outcome<ListenerProtocol> {
     match text {
         "TCP" => Ok(ListenerProtocol::Tcp),
+        "UDP" => Ok(ListenerProtocol::Udp),
+        "TCP_UDP" => Ok(ListenerProtocol::TcpUdp),
         "TLS" => {
             Err(match certificates.first().and_then(|certificate| certificate.certificate_arn.as_ref()) {
                 None => error::validation("A certificate must be specified for TLS listeners"),
@@ -55,12 +57,28 @@ pub(super) fn port(given: i64) -> Outcome<u16> {
     read.ok_or_else(|| error::validation(format!("Port '{given}' must be between 1 and 65535 inclusive")))
 }
 
-/// Targets that are to see the client's address, which they cannot yet.
-pub(super) fn preserving(group: &str) -> AwsError {
-    error::invalid_configuration(format!(
-        "Client IP preservation is not supported by this endpoint yet: set the attribute 'preserve_client_ip.enabled' of \
-         the target group '{group}' to 'false'."
-    ))
+/// A PROXY protocol header where it cannot be had yet: with the client's address on the packets too, or with UDP.
+pub(super) fn with_header(group: &TargetGroup, text: &str) -> Outcome<()> {
+    if !group.attributes.proxy_protocol_v2 {
+        return Ok(());
+    }
+    let udp = match group.protocol {
+        GroupProtocol::Udp | GroupProtocol::TcpUdp => true,
+        GroupProtocol::Tcp | GroupProtocol::Tls => false,
+    };
+    if udp {
+        return Err(error::invalid_configuration(format!(
+            "Proxy protocol v2 with UDP is not supported by this endpoint yet: set the attribute \
+             'proxy_protocol_v2.enabled' of the target group '{text}' to 'false'."
+        )));
+    }
+    if group.preserves_client_address() {
+        return Err(error::invalid_configuration(format!(
+            "Proxy protocol v2 together with client IP preservation is not supported by this endpoint yet: set the \
+             attribute 'preserve_client_ip.enabled' of the target group '{text}' to 'false'."
+        )));
+    }
+    Ok(())
 }
 
 /// What belongs to TLS alone.
@@ -105,10 +123,7 @@ impl Call<'_> {
             (None, None) => return Err(error::validation("A target group ARN must be specified")),
         };
         let group = arn::read_target_group(&self.state, self.account, &text)?;
-        // A connection is carried from the load balancer's own address.
-        if group.preserves_client_address() {
-            return Err(preserving(&text));
-        }
+        with_header(&group, &text)?;
         Ok(group.id)
     }
 

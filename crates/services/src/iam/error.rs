@@ -236,6 +236,12 @@ fn of_model(error: &ModelError) -> AwsError {
         | ModelError::Quota { .. }
         | ModelError::QuotaTooHigh { .. }
         | ModelError::QuotasTooHigh { .. }
+        | ModelError::UpstreamValue { .. }
+        | ModelError::UpstreamExists { .. }
+        | ModelError::UpstreamNotFound { .. }
+        | ModelError::UpstreamOfAws { .. }
+        | ModelError::UpstreamNameTaken { .. }
+        | ModelError::UpstreamInUse { .. }
         | ModelError::KeyPairExists(..)
         | ModelError::KeyPairNotFound(..)
         | ModelError::InstanceCount { .. }

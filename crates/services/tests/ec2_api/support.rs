@@ -237,7 +237,7 @@ impl Api {
             .iter()
             .map(|ask| {
                 self.authoriser
-                    .authorise(caller, &origin, ask)
+                    .authorise(caller, &origin, ask, &mut postern_frontdoor::Notes::default())
                     .map_err(|refusal| self.service.refused(&refusal))
             })
             .collect();

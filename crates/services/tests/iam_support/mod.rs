@@ -203,7 +203,8 @@ impl World {
         assert!(!begun.asks.is_empty());
         let mut permits = Vec::new();
         for ask in &begun.asks {
-            let permit = self.authoriser.authorise(caller, &outside(), ask);
+            let permit =
+                self.authoriser.authorise(caller, &outside(), ask, &mut postern_frontdoor::Notes::default());
             permits.push(permit.map_err(|refusal| told(service.refused(&refusal)))?);
         }
         let answer = (begun.serve)(permits).await.map_err(told)?;
@@ -228,7 +229,8 @@ impl World {
         assert!(!asks.is_empty() || service.needs_no_permission(operation));
         let mut permits = Vec::new();
         for ask in &asks {
-            let permit = self.authoriser.authorise(caller, &origin, ask);
+            let permit =
+                self.authoriser.authorise(caller, &origin, ask, &mut postern_frontdoor::Notes::default());
             permits.push(permit.map_err(|refusal| service.refused(&refusal))?);
         }
         let answer = service.serve(caller, &origin, request, permits).await?;
@@ -321,7 +323,7 @@ pub async fn front_door_to(
             Arc::clone(&world.sts) as _,
             Arc::clone(&world.elb) as _,
         ],
-        unserved: Vec::new(),
+        others: Arc::new(postern_frontdoor::NoOthers),
         http_services,
         names: Vec::new(),
         addresses: vec![address.ip()],

@@ -273,7 +273,8 @@ fn next_state(state: &State, instance: InstanceId) -> Option<InstanceState> {
 }
 
 fn edge(random: &mut Random, state: &State, vpc: VpcId, account: AccountId) -> Option<Action> {
-    Some(match random.below(19) {
+    Some(match random.below(22) {
+        19..22 => balancer::change(random, state, vpc)?,
         17 => balancer::new(random, state, vpc)?,
         18 => balancer::delete(random, state, vpc)?,
         0 => Action::AttachInternetGateway { gateway: random.of(&own_gateways(state, account))?, vpc },

@@ -119,6 +119,11 @@ fn private_address(random: &mut Random, state: &State, vpc: VpcId) -> Option<Ipv
             state.network_interfaces.get(id).is_some_and(|x| matches!(x.kind, InterfaceKind::VpcEndpoint(_)))
         };
         interfaces.retain(is_of_endpoint);
+    } else if random.chance(25) {
+        let is_of_balancer = |id: &NetworkInterfaceId| {
+            state.network_interfaces.get(id).is_some_and(|x| x.kind == InterfaceKind::LoadBalancer)
+        };
+        interfaces.retain(is_of_balancer);
     }
     let interface = random.of(&interfaces)?;
     let all = &state.network_interfaces.get(&interface)?.private_addresses;
@@ -144,6 +149,14 @@ fn service_address(random: &mut Random, state: &State) -> Option<Ipv4Addr> {
 }
 
 fn public_address(random: &mut Random, state: &State) -> Option<Ipv4Addr> {
+    if random.chance(60) {
+        // Those of load balancers, which are less numerous than they matter.
+        let own = state.network_interfaces.values().filter(|x| x.kind == InterfaceKind::LoadBalancer);
+        let own: Vec<_> = own.filter_map(|x| x.automatic_public_address).collect();
+        if let Some(address) = random.of(&own) {
+            return Some(address);
+        }
+    }
     let all: Vec<_> = state.public_addresses.keys().copied().collect();
     random.of(&all)
 }

@@ -20,6 +20,7 @@ use postern_model::{
     NetworkInterfaceId, PrefixListId, ResourceId, RouteTableId, SecurityGroupId, State, SubnetId, VpcId,
 };
 
+pub use balancer::health;
 pub use command::command;
 pub use flow::{flow, flow_between, uplink};
 
@@ -148,8 +149,8 @@ fn edge(world: &mut World, random: &mut Random, account: AccountId, vpc: VpcId) 
         let nat = Action::CreateNatGateway { subnet, allocation, private_address: None, tags: Vec::new() };
         let _ = world.run(account, nat);
     }
-    if let (Some(new), true) = (balancer::new(random, &world.state, vpc), random.chance(40)) {
-        let _ = world.run(account, new);
+    if random.chance(60) {
+        balancer::furnish(world, random, account, vpc);
     }
     if let (Some(allocation), Some(interface)) =
         (random.of(&addresses(&world.state, account, false)), random.of(&interfaces_of(&world.state, vpc)))

@@ -173,6 +173,7 @@ fn outcome_words(decision: &Decision) -> String {
             let reply = match refusal.reply {
                 Reply::Silence => String::new(),
                 Reply::NetworkUnreachable(from) => format!(", answered by {from}"),
+                Reply::Reset => ", answered by a reset".to_owned(),
             };
             return format!("dropped: {}{by}{reply}", refusal.reason.name());
         }

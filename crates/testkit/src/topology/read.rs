@@ -17,12 +17,12 @@ use postern_model::{
     AccountId, Action, IpNet, NetworkInterfaceId, PrefixListId, ResourceId, SecurityGroupId, SubnetId,
     VpcEndpointId, VpcId, VpcPeeringConnectionId,
 };
-use postern_path::{Plan, Uplink};
+use postern_path::{Health, Plan, Uplink};
 
 use super::{Topology, TopologyError};
 use crate::world::{World, accounts};
 
-type Read<T> = Result<T, String>;
+pub(super) type Read<T> = Result<T, String>;
 type Pass = fn(&mut Reader, &Statement<'_>) -> Result<(), TopologyError>;
 
 struct Line<'t> {
@@ -36,12 +36,13 @@ struct Statement<'t> {
     body: Vec<Line<'t>>,
 }
 
-struct Reader {
-    world: World,
+pub(super) struct Reader {
+    pub(super) world: World,
     account: AccountId,
     uplink: Option<Uplink>,
+    pub(super) health: Health,
     ids: BTreeMap<String, ResourceId>,
-    words: Vec<(String, String)>,
+    pub(super) words: Vec<(String, String)>,
 }
 
 pub(super) fn read(text: &str) -> Result<Topology, TopologyError> {
@@ -50,6 +51,7 @@ pub(super) fn read(text: &str) -> Result<Topology, TopologyError> {
         world: World::new(7),
         account: accounts()[0],
         uplink: None,
+        health: Health::new(),
         ids: BTreeMap::new(),
         words: vec![
             ("pl-63a5400a".to_owned(), "pl:s3".to_owned()),
@@ -71,6 +73,7 @@ pub(super) fn read(text: &str) -> Result<Topology, TopologyError> {
     // Longer ids first, so that none is found inside another.
     reader.words.sort_by_key(|(id, _)| std::cmp::Reverse(id.len()));
     let plan = Plan::compile_with_uplink(&reader.world.state, reader.uplink).plan;
+    let plan = plan.with_health(&reader.world.state, &reader.health).plan;
     Ok(Topology { state: reader.world.state, plan, ids: reader.ids, words: reader.words })
 }
 
@@ -97,11 +100,11 @@ fn at<T>(line: &Line<'_>, result: Read<T>) -> Result<T, TopologyError> {
 }
 
 /// The value of `key=value` among the words.
-fn option<'t>(words: &[&'t str], key: &str) -> Option<&'t str> {
+pub(super) fn option<'t>(words: &[&'t str], key: &str) -> Option<&'t str> {
     words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
 }
 
-fn parse<T: std::str::FromStr>(text: &str) -> Read<T> {
+pub(super) fn parse<T: std::str::FromStr>(text: &str) -> Read<T> {
     text.parse().map_err(|_| format!("`{text}` is not what is wanted here"))
 }
 
@@ -112,24 +115,24 @@ fn qualified(scope: &str, name: &str) -> String {
 }
 
 impl Reader {
-    fn create(&mut self, name: &str, action: Action) -> Read<ResourceId> {
+    pub(super) fn create(&mut self, name: &str, action: Action) -> Read<ResourceId> {
         let created = self.world.create(self.account, action).map_err(|error| error.to_string())?;
         let id = created.ok_or("nothing was created")?;
         self.name(name, id);
         Ok(id)
     }
 
-    fn run(&mut self, action: Action) -> Read<()> {
+    pub(super) fn run(&mut self, action: Action) -> Read<()> {
         self.world.run(self.account, action).map(|_| ()).map_err(|error| error.to_string())
     }
 
-    fn name(&mut self, name: &str, id: impl Into<ResourceId>) {
+    pub(super) fn name(&mut self, name: &str, id: impl Into<ResourceId>) {
         let id = id.into();
         self.ids.insert(name.to_owned(), id);
         self.words.push((id.to_string(), name.to_owned()));
     }
 
-    fn find(&self, name: &str) -> Read<ResourceId> {
+    pub(super) fn find(&self, name: &str) -> Read<ResourceId> {
         self.ids.get(name).copied().ok_or_else(|| format!("there is no `{name}`"))
     }
 
@@ -140,7 +143,7 @@ impl Reader {
         }
     }
 
-    fn subnet(&self, scope: &str, name: &str) -> Read<SubnetId> {
+    pub(super) fn subnet(&self, scope: &str, name: &str) -> Read<SubnetId> {
         match self.find(&qualified(scope, name))? {
             ResourceId::Subnet(id) => Ok(id),
             other => Err(format!("{other} is not a subnet")),
@@ -197,6 +200,7 @@ impl Reader {
             ["nat", name, "in", subnet, options @ ..] => self.new_nat(name, subnet, options),
             ["table", name, options @ ..] => self.new_table(name, options),
             ["endpoint", name, service, options @ ..] => self.new_endpoint(name, service, options),
+            ["balancer", name, "in", subnets, options @ ..] => self.new_balancer(name, subnets, options),
             ["peering", name, one, other, options @ ..] => self.new_peering(name, (one, other), options),
             ["uplink", link, options @ ..] => parse(link).map(|link| {
                 self.uplink = Some(Uplink { link, echo: options.contains(&"echo") });
@@ -314,7 +318,7 @@ impl Reader {
         Ok(())
     }
 
-    fn groups(&self, scope: &str, options: &[&str]) -> Read<Option<Vec<SecurityGroupId>>> {
+    pub(super) fn groups(&self, scope: &str, options: &[&str]) -> Read<Option<Vec<SecurityGroupId>>> {
         let Some(list) = option(options, "groups") else { return Ok(None) };
         list.split(',').map(|name| self.group(scope, name)).collect::<Read<Vec<_>>>().map(Some)
     }
@@ -502,6 +506,9 @@ impl Reader {
             ["group", name] => self.group_body(name, statement),
             ["acl", name, ..] => self.acl_body(name, statement),
             ["table", name, ..] => self.table_body(name, statement),
+            ["balancer", name, ..] => {
+                statement.body.iter().try_for_each(|line| at(line, self.listen(name, &line.words)))
+            }
             _ => match statement.body.first() {
                 None => Ok(()),
                 Some(line) => at(line, Err("nothing can be in this".to_owned())),
@@ -605,6 +612,9 @@ impl Reader {
 
     fn then(&mut self, statement: &Statement<'_>) -> Result<(), TopologyError> {
         let result = match statement.head.words.as_slice() {
+            ["then", "up", target] => self.found_to_be(target, true),
+            ["then", "down", target] => self.found_to_be(target, false),
+            ["then", "deregister", target] => self.deregister(target),
             ["then", "stop", name] => self.stop(name),
             ["then", "accept", name] => self.accept(name),
             ["then", "delete", name] => self.delete(name),
@@ -705,6 +715,7 @@ impl Reader {
             ResourceId::VpcPeeringConnection(peering) => Action::Peering(PeeringAction::Delete { peering }),
             ResourceId::NetworkInterface(interface) => Action::DeleteNetworkInterface { interface },
             ResourceId::InternetGateway(gateway) => Action::DeleteInternetGateway { gateway },
+            ResourceId::LoadBalancer(balancer) => return self.delete_balancer(balancer),
             other => return Err(format!("{other} cannot be deleted here")),
         };
         self.run(action)

@@ -32,8 +32,26 @@ pub fn install(workspace: &Workspace) -> anyhow::Result<PathBuf> {
 
 /// Reads one service's model.
 pub fn load(data: &Path, served: &Served) -> anyhow::Result<serde_json::Value> {
-    let path = data.join(served.name).join(served.api_version).join("service-2.json.gz");
-    let file = std::fs::File::open(&path).with_context(|| format!("open `{}`", path.display()))?;
+    read(&data.join(served.name).join(served.api_version).join("service-2.json.gz"))
+}
+
+/// Reads the newest model of a folder, if it is one of a service.
+pub fn newest(data: &Path, name: &str) -> anyhow::Result<Option<serde_json::Value>> {
+    let folder = data.join(name);
+    let mut models = Vec::new();
+    for version in std::fs::read_dir(&folder).with_context(|| format!("read `{}`", folder.display()))? {
+        let model = version?.path().join("service-2.json.gz");
+        if model.is_file() {
+            models.push(model);
+        }
+    }
+    // They are called by their dates.
+    models.sort();
+    models.pop().map(|path| read(&path)).transpose()
+}
+
+fn read(path: &Path) -> anyhow::Result<serde_json::Value> {
+    let file = std::fs::File::open(path).with_context(|| format!("open `{}`", path.display()))?;
     let mut text = String::new();
     GzDecoder::new(file)
         .take(MODEL_BYTES_MAX)

@@ -9,6 +9,7 @@
 mod botocore;
 mod emit;
 mod names;
+mod protocols;
 mod served;
 mod service;
 
@@ -33,6 +34,7 @@ pub fn run(workspace: &Workspace, check: bool) -> anyhow::Result<()> {
             service::read(&document, served).with_context(|| format!("service `{}`", served.name))?;
         files.push((format!("{}.rs", served.name), emit::service(&service, botocore::VERSION)));
     }
+    files.push(("protocols.txt".to_owned(), protocols::text(&data)?));
     let folder = root.join("crates/wire/src/generated");
     for (name, content) in &files {
         let path = folder.join(name);

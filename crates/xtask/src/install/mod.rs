@@ -108,6 +108,7 @@ pub fn run(workspace: &Workspace, purpose: Purpose) -> anyhow::Result<()> {
     println!("Client programs, in {}:", tools.display());
     let _lock = lock(&tools)?;
     python::install(&tools)?;
+    python::install_moto(&tools)?;
     let mut programs: Vec<&Program> = LAB_PROGRAMS.iter().collect();
     match purpose {
         Purpose::Demo => {}

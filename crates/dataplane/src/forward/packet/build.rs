@@ -9,7 +9,7 @@ use postern_model::Mac;
 use super::bytes::{array, put_u16};
 use super::ipv4::{HEADER_BYTES, Ipv4};
 use super::tcp::{Flags, Tcp};
-use super::{checksum, ethernet, protocol, tcp};
+use super::{Tuple, checksum, ethernet, protocol, tcp};
 
 /// The most bytes of IP in an ICMP error (RFC 1812, 4.3.2.3).
 const ERROR_BYTES: usize = 576;
@@ -78,6 +78,24 @@ pub fn reset(frame: &[u8], packet: &Ipv4, segment: &Tcp) -> Option<Vec<u8>> {
     let sum = !checksum::fold(pseudo + checksum::sum(&reset));
     put_u16(&mut reset, tcp::CHECKSUM_AT, sum)?;
     ipv4_frame(Mac(array(frame, 6)?), packet.destination, packet.source, protocol::TCP, &reset)
+}
+
+/// A reset that ends the connection of a segment at its receiver, who sees it as `to` says: as its sender would send it who
+/// has said all that came before. None about a reset.
+pub fn reset_receiver(segment: &Tcp, to: &Tuple, receiver: Mac) -> Option<Vec<u8>> {
+    if segment.flags.has(Flags::RST) {
+        return None;
+    }
+    let mut reset = Vec::with_capacity(tcp::HEADER_BYTES);
+    reset.extend_from_slice(&to.source_port.to_be_bytes());
+    reset.extend_from_slice(&to.destination_port.to_be_bytes());
+    reset.extend_from_slice(&segment.sequence.to_be_bytes());
+    reset.extend_from_slice(&[0; 4]);
+    reset.extend_from_slice(&[5 << 4, Flags::RST, 0, 0, 0, 0, 0, 0]);
+    let pseudo = checksum::pseudo_header(to.source, to.destination, protocol::TCP, 20);
+    let sum = !checksum::fold(pseudo + checksum::sum(&reset));
+    put_u16(&mut reset, tcp::CHECKSUM_AT, sum)?;
+    ipv4_frame(receiver, to.source, to.destination, protocol::TCP, &reset)
 }
 
 /// A frame from the router with one whole packet.

@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use postern_path::{Action, DropReason, Outcome, Refusal, Reply, Transport};
+use postern_path::{Action, Before, DropReason, Outcome, Refusal, Reply, Transport};
 
 use super::{Context, Dropped, Fate, is_large, opening};
 use crate::forward::flow::FlowId;
 use crate::forward::fragment::FragmentKey;
 use crate::forward::key::{FlowKey, PortNumber};
-use crate::forward::packet::build::Notice;
+use crate::forward::packet::build::{self, Notice};
 use crate::forward::packet::tcp::Flags;
 use crate::forward::packet::{
     Content, Fragment, Ipv4, ROUTER_MAC, Tuple, ethernet, fragment, mss, protocol, rewrite,
 };
 use crate::forward::phase::{Direction, Phase};
 use crate::forward::tables::{self, NewFlow, Tables};
-use crate::forward::template::Installed;
+use crate::forward::template::{Found, Installed};
 use crate::forward::verdict::Verdict;
 
 /// The IP and TCP headers that a segment size does not count.
@@ -151,7 +151,13 @@ fn decide_again(
     let Some(flow) = tables.flows.get(id) else { return Err(DropReason::NoFlow.into()) };
     let (entry, before) = (flow.forward.port, Arc::clone(&flow.verdict));
     let begun = flow.forward.flow(flow.interface);
-    let verdict = match same_by_template(tables, entry, &begun, &before, context.now) {
+    // What a load balancer would choose now says nothing about a flow that has its target.
+    let present = before.action().and_then(Action::present);
+    let known = match present {
+        None => same_by_template(tables, entry, &begun, &before, context.now),
+        Some(_) => None,
+    };
+    let verdict = match known {
         Some(verdict) => verdict,
         None => {
             let asker = tables.ports.get_mut(entry).ok_or(DropReason::UnknownPort)?;
@@ -159,7 +165,8 @@ fn decide_again(
                 return Err(DropReason::RateLimited.into());
             }
             asker.counters.upcalls += 1;
-            Arc::new(Verdict::from(&context.decider.decide_again(&begun, &before.cut)))
+            let known = Before { cut: Some(&before.cut), present };
+            Arc::new(Verdict::from(&context.decider.decide_again(&begun, known)))
         }
     };
     if verdict.outcome == before.outcome {
@@ -170,12 +177,27 @@ fn decide_again(
         Outcome::Refuse(refusal) => (refusal.reason, refusal.resource),
         Outcome::Forward(_) => (DropReason::Cut, before.action().and_then(tables::through)),
     };
+    if present.is_some() {
+        reset_other_end(tables, context, packet, id);
+    }
     tables.end(id, context.now);
     context.log_refusal(tables, &begun, reason, resource);
-    if before.action().is_some_and(tables::tells) {
+    if before.action().is_some_and(|action| action.resets) {
         context.reset(tables, frame, packet);
     }
     Err(Dropped { reason: DropReason::Cut, resource })
+}
+
+/// Tells the other end of a connection by a load balancer that it is over: it may be the one that waits.
+fn reset_other_end(tables: &mut Tables, context: &mut Context<'_>, packet: &Ipv4, id: FlowId) {
+    let (Content::Tcp(segment), Some(flow)) = (packet.content, tables.flows.get(id)) else { return };
+    let sent_as = (packet.source.into(), segment.source_port);
+    let forward =
+        flow.forward.port == context.port && (flow.forward.source, flow.forward.source_port) == sent_as;
+    let direction = if forward { Direction::Forward } else { Direction::Reverse };
+    let (to, exit) = (flow.rewritten(direction), flow.exit(direction));
+    let Some(receiver) = tables.ports.fresh(exit, context.decider).map(|port| port.mac) else { return };
+    context.reply_at(tables, exit, build::reset_receiver(&segment, &to, receiver));
 }
 
 /// What a template says about a flow, if it says the same as before.
@@ -189,7 +211,7 @@ fn same_by_template(
     let port = tables.ports.get_mut(entry)?;
     let found = port.templates.find(entry, begun, &tables.generations, now);
     tables.retire_templates(entry, now);
-    let (verdict, _) = found?;
+    let verdict = found?.verdict;
     (verdict.outcome == before.outcome).then_some(verdict)
 }
 
@@ -216,7 +238,7 @@ fn begin(
     check_ttl(tables, context, frame, packet, action, Direction::Forward)?;
     check_size(tables, context, frame, packet, action, Direction::Forward)?;
     if key.protocol == protocol::TCP && !flags(packet).begins() {
-        if tables::tells(action) {
+        if action.resets {
             context.reset(tables, frame, packet);
         }
         let refusal =
@@ -239,8 +261,8 @@ fn decided(
 ) -> Result<(Arc<Verdict>, Option<u32>), Dropped> {
     let decided = verdict(tables, context, flow);
     tables.retire_templates(context.port, context.now);
-    let (verdict, at) = decided?;
-    let template = at.and_then(|at| tables.share_template(context.port, at, context.now));
+    let (verdict, found) = decided?;
+    let template = found.and_then(|found| tables.share_template(context.port, &found, context.now));
     Ok((verdict, template))
 }
 
@@ -249,12 +271,12 @@ fn verdict(
     tables: &mut Tables,
     context: &mut Context<'_>,
     flow: &postern_path::Flow,
-) -> Result<(Arc<Verdict>, Option<usize>), Dropped> {
+) -> Result<(Arc<Verdict>, Option<Found>), Dropped> {
     let generations = Arc::clone(&tables.generations);
     let port = tables.ports.get_mut(context.port).ok_or(DropReason::UnknownPort)?;
-    if let Some((verdict, at)) = port.templates.find(context.port, flow, &generations, context.now) {
+    if let Some(found) = port.templates.find(context.port, flow, &generations, context.now) {
         port.counters.template_hits += 1;
-        return Ok((verdict, Some(at)));
+        return Ok((Arc::clone(&found.verdict), Some(found)));
     }
     if !port.upcalls.take(context.now) {
         return Err(context.refused(DropReason::RateLimited));
@@ -265,13 +287,13 @@ fn verdict(
     // Where it cannot be kept, the next flow is decided on its own.
     let kernel = tables.kernel.as_ref();
     let used = |place| kernel.map_or(0, |kernel| kernel.template_used(place));
-    let decided = (&decision.cover, &verdict);
+    let decided = (&decision.cover, &verdict, decision.choice.as_deref());
     let installed = port.templates.install(context.port, flow, decided, &generations, used, context.now);
-    let at = match installed {
+    let found = match installed {
         Installed::Yes => port.templates.find(context.port, flow, &generations, context.now),
         Installed::NoMask | Installed::NoRoom | Installed::Void => None,
     };
-    Ok((verdict, at.map(|(_, at)| at)))
+    Ok((verdict, found))
 }
 
 /// Where a packet of a flow goes, and how it then looks.

@@ -252,11 +252,15 @@ impl Context<'_> {
 
     /// Sends a frame back to where this one came from, unless too many were.
     fn reply(&mut self, tables: &mut Tables, frame: Option<Vec<u8>>) {
-        let Some(port) = tables.ports.get_mut(self.port) else { return };
-        let Some(frame) = frame else { return };
+        self.reply_at(tables, self.port, frame);
+    }
+
+    /// Sends a frame out by another port, because of this one, unless too many were.
+    fn reply_at(&mut self, tables: &mut Tables, at: PortNumber, frame: Option<Vec<u8>>) {
+        let (Some(port), Some(frame)) = (tables.ports.get_mut(at), frame) else { return };
         if port.replies.take(self.now) {
             port.counters.replies += 1;
-            self.emitted.push((self.port, frame));
+            self.emitted.push((at, frame));
         } else {
             port.counters.replies_suppressed += 1;
         }
@@ -292,6 +296,7 @@ impl Context<'_> {
             Reply::NetworkUnreachable(router) => {
                 self.report(tables, frame, packet, Notice::NetworkUnreachable, router);
             }
+            Reply::Reset => self.reset(tables, frame, packet),
         }
         Dropped { reason: refusal.reason, resource: refusal.resource }
     }

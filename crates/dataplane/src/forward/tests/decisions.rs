@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::script::eni;
 use crate::forward::generation::Generations;
 use crate::forward::key::{KeyHash, PortNumber};
-use crate::forward::template::{Installed, MOST_MASKS, Templates};
+use crate::forward::template::{Found, Installed, MOST_MASKS, Templates};
 use crate::forward::verdict::Verdict;
 
 /// A flow in a small world, so that boxes are met again.
@@ -72,6 +72,7 @@ fn verdict(number: u64, slot: u32, generation: u64) -> Arc<Verdict> {
         }),
         consulted: [Stamp { slot, generation }].into_iter().collect(),
         cut: Default::default(),
+        before_choice: 0,
     })
 }
 
@@ -113,7 +114,7 @@ proptest! {
                 Event::Decide(flow, predicates, slot) => {
                     let cover = cover(&flow, &predicates);
                     let verdict = verdict(decided.len() as u64, slot, current[slot as usize]);
-                    let installed = templates.install(port, &flow, (&cover, &verdict), &generations, |_| 0, now);
+                    let installed = templates.install(port, &flow, (&cover, &verdict, None), &generations, |_| 0, now);
                     decided.push((Arc::clone(&verdict), cover));
                     match installed {
                         Installed::Yes => prop_assert!(templates.find(port, &flow, &generations, now).is_some()),
@@ -130,7 +131,7 @@ proptest! {
             }
             prop_assert!(templates.len() <= most);
             for flow in &asked {
-                if let Some((found, _)) = templates.find(port, flow, &generations, now) {
+                if let Some(Found { verdict: found, .. }) = templates.find(port, flow, &generations, now) {
                     let (_, cover) = decided.iter().find(|(verdict, _)| Arc::ptr_eq(verdict, &found)).unwrap();
                     prop_assert!(cover.contains(flow), "{flow} is not in {cover:?}");
                     let stamp = found.consulted[0];
@@ -157,7 +158,7 @@ fn shapes_are_few_and_a_finer_one_serves_as_well() {
         let mut cover = Cover::everything(&flow);
         let block = format!("10.0.1.0/{length}").parse::<IpNet>().unwrap().trunc();
         assert!(cover.consult_block(End::Destination, block));
-        templates.install(PortNumber(1), &flow, (&cover, &verdict(0, 0, 1)), &generations, |_| 0, 0)
+        templates.install(PortNumber(1), &flow, (&cover, &verdict(0, 0, 1), None), &generations, |_| 0, 0)
     };
     let coarse_to_fine: Vec<Installed> = (20..30).map(&mut install).collect();
     let kept = coarse_to_fine.iter().filter(|result| **result == Installed::Yes).count();

@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
+use postern_model::elb::{TargetId, TargetKey};
 use postern_model::{
-    AccountId, Mac, NatGatewayId, NetworkInterfaceId, ResourceId, SubnetId, VpcEndpointId, VpcId,
+    AccountId, LoadBalancerId, Mac, NatGatewayId, NetworkInterfaceId, ResourceId, SubnetId, VpcEndpointId,
+    VpcId,
 };
 use postern_path::{
-    Action, Cover, Decision, Deliver, Door, DropReason, End, Flow, Hops, IdleTimeouts, Outcome, Peer,
-    Refusal, Reply, SourceRewrite, Stamp, Through,
+    Action, Balanced, Before, Choice, Cover, Decision, Deliver, Door, DropReason, End, Flow, Hops,
+    IdleTimeouts, Outcome, Peer, Refusal, Reply, SourceRewrite, Stamp, Table, Through,
 };
 
 use super::frames::Packet;
@@ -56,6 +59,16 @@ pub fn endpoint(number: u64) -> VpcEndpointId {
     VpcEndpointId::from_number((1 << 40) | (number / 4))
 }
 
+/// A load balancer in the first VPC, at its port 80, and the interfaces of its targets, which take connections at 8080.
+pub const BALANCER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 66);
+pub const TARGETS: [u64; 3] = [1, 2, 3];
+pub const BALANCER_ID: LoadBalancerId = LoadBalancerId::from_number(77);
+
+/// Slot of a target, which changes when it fails.
+pub const fn target_slot(target: u64) -> u32 {
+    200 + target as u32
+}
+
 /// Slot of the policy ("security group") of each interface; then of its routes; then of all else.
 pub const GROUP_SLOTS: u32 = 0;
 pub const ROUTE_SLOTS: u32 = 100;
@@ -72,11 +85,15 @@ pub struct Script {
     pub mtu_reported: bool,
     pub source_dest_check: bool,
     pub idle: IdleTimeouts,
+    /// Of the load balancer's targets, those that get new connections.
+    pub healthy: Vec<u64>,
+    pub preserves: bool,
 }
 
 impl Default for Script {
     fn default() -> Self {
         let slots = (0..9).flat_map(|number| [GROUP_SLOTS + number, ROUTE_SLOTS + number]);
+        let slots = slots.chain(TARGETS.map(target_slot));
         Self {
             refused: BTreeSet::new(),
             unrouted: BTreeSet::new(),
@@ -85,6 +102,8 @@ impl Default for Script {
             mtu_reported: true,
             source_dest_check: true,
             idle: IdleTimeouts::INTERFACE,
+            healthy: TARGETS.to_vec(),
+            preserves: false,
         }
     }
 }
@@ -124,6 +143,8 @@ impl Script {
             mtu: self.mtu,
             mtu_reported: self.mtu_reported,
             idle: self.idle,
+            resets: false,
+            balanced: None,
         };
         let peer = |through| Peer {
             account: AccountId::from_number(1).unwrap(),
@@ -138,20 +159,25 @@ impl Script {
             destination: Some(door.address().into()),
             deliver: Deliver::Door(door),
             idle: IdleTimeouts::GATEWAY,
+            resets: true,
             ..near
         };
+        if let Some((_, target)) = self.chosen(flow) {
+            return self.balanced(flow, target);
+        }
         if entry < 8 && destination == OUTSIDE {
             let mut hops = Hops::NONE;
             hops.push(NAT_HOP);
             return Some(Action {
                 source: SourceRewrite::Port {
-                    gateway: GATEWAY_ID,
+                    gateway: GATEWAY_ID.into(),
                     private_address: NAT_HOP.into(),
                     visible_address: VISIBLE.into(),
                 },
                 deliver: Deliver::Interface(eni(8)),
                 hops,
                 idle: IdleTimeouts::GATEWAY,
+                resets: true,
                 ..near
             });
         }
@@ -167,6 +193,53 @@ impl Script {
         }
         let target = (0..8).find(|number| vpc(*number) == vpc(entry) && address(*number) == destination)?;
         Some(Action { deliver: Deliver::Interface(eni(target)), ..near })
+    }
+
+    fn table(&self) -> Arc<Table> {
+        let key = |target: &u64| TargetKey { id: TargetId::Address(address(*target)), port: 8_080 };
+        Arc::new(Table::new(&self.healthy.iter().map(key).collect::<Vec<_>>(), false))
+    }
+
+    /// Whether a flow is for the load balancer.
+    fn is_balanced(flow: &Flow) -> bool {
+        flow.destination == BALANCER && flow.transport.ports().1 == 80 && Self::number(flow.entry) < 4
+    }
+
+    /// The target of a new flow, by its number among those that are healthy.
+    fn chosen(&self, flow: &Flow) -> Option<(u16, u64)> {
+        let number = self.table().choose(flow).filter(|_| Self::is_balanced(flow))?;
+        Some((number, self.healthy[usize::from(number)]))
+    }
+
+    fn cut_of(&self, flow: &Flow) -> Vec<Stamp> {
+        let routes = self.stamp(ROUTE_SLOTS + Self::number(flow.entry) as u32);
+        let target = self.chosen(flow).map(|(_, target)| self.stamp(target_slot(target)));
+        [routes].into_iter().chain(target).collect()
+    }
+
+    fn choice(&self, flow: &Flow, cover: Cover) -> Option<Box<Choice>> {
+        let (chosen, _) = self.chosen(flow)?;
+        Some(Box::new(Choice { table: self.table(), chosen, cover, consulted: 1 }))
+    }
+
+    /// What is done with a flow that has this target.
+    fn balanced(&self, flow: &Flow, target: u64) -> Option<Action> {
+        let port = SourceRewrite::Port {
+            gateway: BALANCER_ID.into(),
+            private_address: BALANCER.into(),
+            visible_address: BALANCER.into(),
+        };
+        Self::is_balanced(flow).then_some(Action {
+            source: if self.preserves { SourceRewrite::Keep } else { port },
+            destination: Some(address(target).into()),
+            deliver: Deliver::Interface(eni(target)),
+            hops: Hops::NONE,
+            mtu: self.mtu,
+            mtu_reported: self.mtu_reported,
+            idle: IdleTimeouts::GATEWAY,
+            resets: true,
+            balanced: Some(Balanced { load_balancer: BALANCER_ID, port: 8_080, preserves: self.preserves }),
+        })
     }
 
     /// Whether the policy lets a new flow pass.
@@ -191,6 +264,9 @@ impl Decider for Script {
         cover.pin(End::Source);
         cover.pin(End::Destination);
         cover.consult_ports(End::Source, 1000, 65535);
+        if flow.destination == BALANCER {
+            cover.consult_ports(End::Destination, 80, 80);
+        }
         let outcome = match self.allows(flow) {
             Ok(action) => Outcome::Forward(action),
             Err(reason) => Outcome::Refuse(Refusal {
@@ -203,17 +279,27 @@ impl Decider for Script {
             steps: Default::default(),
             outcome,
             cover,
-            consulted: [self.stamp(GROUP_SLOTS + entry), self.stamp(ROUTE_SLOTS + entry)]
-                .into_iter()
-                .collect(),
-            cut: [self.stamp(ROUTE_SLOTS + entry)].into_iter().collect(),
+            consulted: [self.stamp(GROUP_SLOTS + entry)].into_iter().chain(self.cut_of(flow)).collect(),
+            cut: self.cut_of(flow).into_iter().collect(),
+            choice: self.choice(flow, cover),
         }
     }
 
     /// As tracked: groups are not asked.
-    fn decide_again(&self, flow: &Flow, cut: &[Stamp]) -> Decision {
+    fn decide_again(&self, flow: &Flow, before: Before<'_>) -> Decision {
+        let cut = before.cut.unwrap_or_default();
         assert!(!cut.is_empty());
-        Script { refused: BTreeSet::new(), ..self.clone() }.decide(flow)
+        let tracked = Script { refused: BTreeSet::new(), ..self.clone() };
+        let Some(present) = before.present else { return tracked.decide(flow) };
+        let target = TARGETS.into_iter().find(|target| address(*target) == *present.to.ip()).unwrap();
+        let failed =
+            cut.iter().any(|stamp| stamp.slot == target_slot(target) && *stamp != self.stamp(stamp.slot));
+        let gone = Refusal { reason: DropReason::TargetGone, resource: None, reply: Reply::Silence };
+        let outcome = match self.balanced(flow, target) {
+            Some(action) if !failed => Outcome::Forward(action),
+            Some(_) | None => Outcome::Refuse(gone),
+        };
+        Decision { outcome, choice: None, ..tracked.decide(flow) }
     }
 
     fn interface(&self, id: NetworkInterfaceId) -> Option<InterfaceInfo> {

@@ -1,5 +1,6 @@
 //! Accounts and identities.
 
+use postern_model::endpoint::{NewUpstream, UpstreamProtocol};
 use postern_model::iam::{Bounded, IamAction, Identity, KeyOwner, Secret, Tagged};
 use postern_model::*;
 
@@ -25,8 +26,30 @@ impl Draw<'_> {
                 let (code, id) = ("L-00000000".to_owned(), self.random.next().to_string());
                 Action::RequestQuotaIncrease { quota, code, id, desired, requester: String::new() }
             }
+            "AddService" => Action::AddService(self.new_upstream()),
+            "RemoveService" => Action::RemoveService { name: self.upstream_name() },
             _ => return None,
         })
+    }
+
+    fn upstream_name(&mut self) -> String {
+        self.random.of(&["logs", "kinesis-streams", "partner", "partner.two", "none"]).to_owned()
+    }
+
+    fn new_upstream(&mut self) -> NewUpstream {
+        let name = self.upstream_name();
+        let own = name.starts_with("partner");
+        let private = [vec![], vec!["api.partner.example".to_owned()], vec!["*.partner.example".to_owned()]];
+        NewUpstream {
+            name,
+            url: self.random.of(&["http://127.0.0.1:1", "https://partner.example", "partner"]).to_owned(),
+            protocol: self.random.of(&UpstreamProtocol::ALL),
+            signing_name: "partner".to_owned(),
+            action_prefix: "partner".to_owned(),
+            key: None,
+            private_dns_names: if own { self.random.of(&private) } else { Vec::new() },
+            owner: (own && self.random.chance(20)).then_some(self.account),
+        }
     }
 
     pub(super) fn identity(&mut self) -> Identity {
@@ -175,7 +198,27 @@ impl Draw<'_> {
                 IamAction::DeleteInlinePolicy { identity, policy }
             }
             "AttachPolicy" => IamAction::AttachPolicy { identity: self.identity(), arn: self.policy_arn() },
-            "DetachPolicy" => IamAction::DetachPolicy { identity: self.identity(), arn: self.policy_arn() },
+            "DetachPolicy" => {
+                // Mostly one that is attached, for the same reason.
+                let iam = self.state.iam.get(&self.account).cloned().unwrap_or_default();
+                let users =
+                    iam.users.values().map(|user| (Identity::User(user.name.clone()), &user.policies));
+                let groups = iam.groups.values();
+                let groups = groups.map(|group| (Identity::Group(group.name.clone()), &group.policies));
+                let roles =
+                    iam.roles.values().map(|role| (Identity::Role(role.name.clone()), &role.policies));
+                let attached: Vec<_> = users
+                    .chain(groups)
+                    .chain(roles)
+                    .flat_map(|(of, policies)| {
+                        policies.attached.iter().map(move |arn| (of.clone(), arn.clone()))
+                    })
+                    .collect();
+                let fits = !attached.is_empty() && self.random.chance(70);
+                let drawn = (self.identity(), self.policy_arn());
+                let (identity, arn) = if fits { self.random.of(&attached) } else { drawn };
+                IamAction::DetachPolicy { identity, arn }
+            }
             "CreatePolicy" => IamAction::CreatePolicy {
                 name,
                 path: self.random.of(&["/", "/a/"]).to_owned(),

@@ -28,6 +28,8 @@ kinds! {
     Action::CreateRootKey { .. } => "CreateRootKey",
     Action::SetQuota { .. } => "SetQuota",
     Action::RequestQuotaIncrease { .. } => "RequestQuotaIncrease",
+    Action::AddService(_) => "AddService",
+    Action::RemoveService { .. } => "RemoveService",
     Action::Batch(_) => "Batch",
     Action::Iam(IamAction::CreateUser { .. }) => "Iam.CreateUser",
     Action::Iam(IamAction::DeleteUser { .. }) => "Iam.DeleteUser",

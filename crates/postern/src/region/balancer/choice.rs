@@ -1,4 +1,4 @@
-//! Which target gets a connection.
+//! Which target gets a connection that begins with a PROXY protocol header.
 //!
 //! By rendezvous hashing: each target's rank follows from the flow and the target alone, so one that comes or goes moves the
 //! flows that become or were its own, and no others. Health and zones only say who may be chosen.
@@ -6,10 +6,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{SocketAddr, SocketAddrV4};
 
-use postern_model::elb::{
-    CrossZone, Listener, LoadBalancer, Target, TargetGroup, TargetId, TargetKey, TargetZone,
-};
-use postern_model::instance::{Instance, InstanceState};
+use postern_model::elb::{Listener, LoadBalancer, TargetGroup, TargetKey};
 use postern_model::{ListenerId, State};
 use postern_services::elbv2::health::Seen;
 
@@ -22,8 +19,6 @@ pub struct Choice {
     pub id: Id,
     /// Where it is.
     pub to: SocketAddrV4,
-    /// Whether the connection begins with a PROXY protocol header.
-    pub proxy_protocol: bool,
     /// How long it may be idle.
     pub idle_timeout_seconds: u32,
 }
@@ -48,7 +43,6 @@ pub fn choose(
     best.map(|(key, to)| Choice {
         id: (group.id, *key),
         to: *to,
-        proxy_protocol: group.attributes.proxy_protocol_v2,
         idle_timeout_seconds: listener.tcp_idle_timeout_seconds,
     })
 }
@@ -69,31 +63,8 @@ fn reachable<'a>(
     group: &'a TargetGroup,
     zone: &'a str,
 ) -> impl Iterator<Item = (TargetKey, SocketAddrV4)> + 'a {
-    let cross_zone = match group.attributes.cross_zone {
-        CrossZone::On => true,
-        CrossZone::Off => false,
-        CrossZone::AsLoadBalancer => balancer.attributes.cross_zone,
-    };
-    let fits = move |target: &Target| match &target.zone {
-        TargetZone::All => true,
-        TargetZone::Zone(own) if own == zone => true,
-        TargetZone::Zone(own) => cross_zone && balancer.zones.iter().any(|known| known.zone == *own),
-    };
-    group
-        .targets
-        .iter()
-        .filter(move |(_, target)| target.deregistered_at.is_none() && fits(target))
-        .filter_map(|(key, _)| {
-            let address = match key.id {
-                TargetId::Address(address) => address,
-                TargetId::Instance(id) => {
-                    let instance = state.get::<Instance>(group.owner, id).ok()?;
-                    let running = instance.state == InstanceState::Running;
-                    instance.primary_interface(state).filter(|_| running)?.primary_address()
-                }
-            };
-            Some((*key, SocketAddrV4::new(address, key.port)))
-        })
+    let offered = group.targets.iter().filter(move |(_, target)| group.is_offered_in(balancer, zone, target));
+    offered.filter_map(|(key, _)| Some((*key, group.place_of(state, *key)?)))
 }
 
 #[cfg(test)]

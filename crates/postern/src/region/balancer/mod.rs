@@ -1,5 +1,6 @@
-//! Load balancers' interfaces, what carries their connections, the health checks that go out by them, and what becomes of
-//! targets that leave.
+//! Load balancers' interfaces, the health checks that go out by them, what becomes of targets that leave, and what carries
+//! the connections that packets alone cannot hand on: those that begin with a PROXY protocol header. All others the plan
+//! hands on, which is told here what checks find.
 //!
 //! Each interface of a load balancer has a network namespace of its own behind a port of the fabric, as an instance's has:
 //! what is sent from there passes security groups, ACLs and routes like anybody's packets. Checks are bounded in number;
@@ -15,10 +16,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use postern_dataplane::forward::OWN_PORTS;
 use postern_dataplane::host::Namespace;
 use postern_model::elb::TargetKey;
 use postern_model::{AccountId, Action, NetworkInterfaceId, State, TargetGroupId, Timestamp};
-use postern_path::PeerLookup;
+use postern_path::{Health as Found, PeerLookup};
 use postern_services::commands::Commands;
 use postern_services::elbv2::health::{Health, Seen};
 use tokio::sync::{Semaphore, mpsc};
@@ -28,6 +30,7 @@ use self::relay::Carrier;
 use self::wanted::{Wanted, wanted};
 use super::attach::Guest;
 use super::machines::Machines;
+use super::planner::Planner;
 
 /// How many checks may be under way at once.
 const MOST_CHECKS: usize = 256;
@@ -50,6 +53,18 @@ impl Checks {
     }
 }
 
+impl Checks {
+    /// What checks found of targets, as the plan is told.
+    fn found(&self) -> Found {
+        let is_healthy = |seen| match seen {
+            Seen::Healthy => Some(true),
+            Seen::Unhealthy(_) => Some(false),
+            Seen::Nothing | Seen::Beginning => None,
+        };
+        self.table().iter().filter_map(|(id, record)| Some((*id, is_healthy(record.seen())?))).collect()
+    }
+}
+
 impl Health for Checks {
     fn seen(&self, group: TargetGroupId, target: TargetKey) -> Seen {
         self.table().get(&(group, target)).map_or(Seen::Nothing, Record::seen)
@@ -63,7 +78,10 @@ type Ended = (Id, Wanted, Instant, Outcome);
 pub struct Balancers {
     machines: Arc<Machines>,
     commands: Arc<dyn Commands>,
+    planner: Arc<Planner>,
     checks: Arc<Checks>,
+    /// What the plan was told last.
+    told: Found,
     plugged: BTreeSet<NetworkInterfaceId>,
     wanted: BTreeMap<Id, Wanted>,
     due: BTreeSet<(Instant, Id)>,
@@ -81,6 +99,7 @@ impl Balancers {
     pub fn new(
         machines: Arc<Machines>,
         commands: Arc<dyn Commands>,
+        planner: Arc<Planner>,
         checks: Arc<Checks>,
         peers: Arc<dyn PeerLookup>,
     ) -> Self {
@@ -88,7 +107,9 @@ impl Balancers {
         Self {
             machines,
             commands,
+            planner,
             checks,
+            told: Found::new(),
             plugged: BTreeSet::new(),
             wanted: BTreeMap::new(),
             due: BTreeSet::new(),
@@ -121,6 +142,7 @@ impl Balancers {
                 }
                 let_go.into_iter().for_each(|target| self.carrier.cut(target));
             }
+            self.tell().await;
             self.begin_due();
             let next =
                 self.due.first().map_or(PERIOD, |(at, _)| at.saturating_duration_since(Instant::now()));
@@ -131,6 +153,7 @@ impl Balancers {
                 while let Ok(ended) = self.ended.1.try_recv() {
                     self.note(ended);
                 }
+                self.tell().await;
             }
         }
     }
@@ -210,6 +233,20 @@ impl Balancers {
         }
     }
 
+    /// Tells the plan what checks found, if it is news.
+    async fn tell(&mut self) {
+        let found = self.checks.found();
+        if found == self.told {
+            return;
+        }
+        let (planner, news) = (Arc::clone(&self.planner), found.clone());
+        match tokio::task::spawn_blocking(move || planner.follow_health(&news)).await {
+            Ok(Ok(())) => self.told = found,
+            Ok(Err(stopped)) => tracing::error!(%stopped, "packets do not follow what health checks find"),
+            Err(error) => tracing::error!(%error, "packets do not follow what health checks find"),
+        }
+    }
+
     fn begin_due(&mut self) {
         let now = Instant::now();
         while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
@@ -279,11 +316,14 @@ impl Drop for Task {
     }
 }
 
-/// Every place where the state has a TCP listener whose connections can be carried.
+/// Every place where the state has a TCP listener whose connections begin with a PROXY protocol header.
 fn listening(state: &State) -> impl Iterator<Item = Listening> + '_ {
     let carried = state.listeners.values().filter(|listener| {
         let group = state.target_groups.get(&listener.group);
-        listener.protocol.takes_tcp() && group.is_some_and(|group| !group.preserves_client_address())
+        let introduces = |group: &std::sync::Arc<postern_model::elb::TargetGroup>| {
+            group.attributes.proxy_protocol_v2 && !group.preserves_client_address()
+        };
+        listener.protocol.takes_tcp() && group.is_some_and(introduces)
     });
     carried
         .filter_map(|listener| Some((listener, state.load_balancers.get(&listener.load_balancer)?)))
@@ -318,6 +358,10 @@ fn interfaces(state: &State) -> impl Iterator<Item = NetworkInterfaceId> {
 fn plug(machines: &Machines, state: &State, interface: NetworkInterfaceId) -> bool {
     let made = Namespace::create(&interface.to_string()).map_err(anyhow::Error::from);
     let plugged = made.and_then(|network| {
+        // The other ports of its address are for the connections that are handed on packet by packet.
+        let (first, last) = OWN_PORTS;
+        let range = format!("{first} {last}");
+        network.run(|| std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", range))??;
         machines.attach(state, interface, Guest::Namespace(network, INSIDE_NAME.to_owned()))
     });
     if let Err(error) = &plugged {

@@ -1,8 +1,8 @@
-//! What carries a TCP listener's connections: from a load balancer's own address to a target that was chosen, by way of a
-//! socket on each side in the load balancer's network.
+//! What carries a TCP listener's connections that begin with a PROXY protocol header: from a load balancer's own address
+//! to a target that was chosen, by way of a socket on each side in the load balancer's network.
 //!
-//! Targets see the load balancer's address. A group that preserves the client's is not carried, nor is UDP: the API
-//! refuses listeners of both by name.
+//! Targets see the load balancer's address, and the client's in the header. A group that preserves the client's address
+//! besides is not carried, nor is UDP with a header: the API refuses listeners of both by name.
 //!
 //! INVARIANT: a connection that is cut (its target is no longer healthy, or was let go, or it was idle for too long) ends
 //! with a reset on both sides, never as if all had been said.
@@ -113,7 +113,7 @@ impl Carrier {
         let cut = self.hear(choice.id);
         let Some(mut target) = connect(network, choice.to).await else { return reset(&client) };
         let peer = self.peers.peer(from.ip());
-        if choice.proxy_protocol && !introduce(&mut target, from, client.local_addr().ok(), peer).await {
+        if !introduce(&mut target, from, client.local_addr().ok(), peer).await {
             return reset(&client);
         }
         let idle = Duration::from_secs(choice.idle_timeout_seconds.into());

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
-use postern_model::elb::{HealthCheck, LoadBalancer, Target, TargetGroup, TargetId, TargetKey, TargetZone};
-use postern_model::instance::{Instance, InstanceState};
+use postern_model::elb::{HealthCheck, LoadBalancer, Target, TargetGroup, TargetKey, TargetZone};
 use postern_model::{NetworkInterfaceId, State};
 use postern_services::elbv2::health::balancer_of;
 
@@ -49,17 +48,8 @@ fn of_target(
         TargetZone::Zone(zone) => balancer.zones.iter().find(|known| known.zone == *zone)?,
         TargetZone::All => balancer.zones.first()?,
     };
-    let address = match key.id {
-        TargetId::Address(address) => address,
-        TargetId::Instance(id) => {
-            let instance = state.get::<Instance>(group.owner, id).ok()?;
-            if instance.state != InstanceState::Running {
-                return None;
-            }
-            instance.primary_interface(state)?.primary_address()
-        }
-    };
+    let place = group.place_of(state, key)?;
     let check = group.health_check.clone();
-    let to = SocketAddrV4::new(address, check.port.of(key.port));
+    let to = SocketAddrV4::new(*place.ip(), check.port.of(key.port));
     Some(Wanted { from: from.interface, to, check })
 }
