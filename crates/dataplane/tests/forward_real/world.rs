@@ -163,8 +163,8 @@ impl Decider for Rules {
         self.decision(flow, false)
     }
 
-    fn decide_again(&self, flow: &Flow, _: Before<'_>) -> Decision {
-        self.decision(flow, true)
+    fn decide_again(&self, flow: &Flow, before: Before<'_>) -> Decision {
+        self.decision(flow, before.cut.is_some())
     }
 
     fn interface(&self, id: NetworkInterfaceId) -> Option<InterfaceInfo> {

@@ -39,8 +39,10 @@ impl Draw<'_> {
             }
             "DisassociateVpcCidrBlock" => {
                 let account = self.account;
+                // The first block of a VPC stays as long as that does.
+                let first = usize::from(self.random.chance(90));
                 let blocks = self.state.vpcs.values().flat_map(|vpc| {
-                    vpc.blocks.iter().map(move |block| (vpc.owner == account, block.association))
+                    vpc.blocks.iter().skip(first).map(move |block| (vpc.owner == account, block.association))
                 });
                 let blocks: Vec<_> = blocks.collect();
                 let association = self.choose(&blocks, VpcCidrAssociationId::from_number);
