@@ -28,6 +28,7 @@ mod metadata;
 mod network;
 mod notifications;
 mod paths;
+mod policy_check;
 mod private_names;
 mod programs;
 mod records;
