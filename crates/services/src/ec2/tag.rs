@@ -242,6 +242,7 @@ fn rows(call: &Call<'_>) -> Vec<ec2::TagDescription> {
     of::<postern_model::network_acl::NetworkAcl>(call, &mut rows);
     of::<postern_model::prefix_list::PrefixList>(call, &mut rows);
     of::<postern_model::endpoint::VpcEndpoint>(call, &mut rows);
+    of::<postern_model::endpoint_service::EndpointService>(call, &mut rows);
     of::<Instance>(call, &mut rows);
     of::<KeyPair>(call, &mut rows);
     for peering in call.state.visible::<VpcPeeringConnection>(call.account) {
