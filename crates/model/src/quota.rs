@@ -60,6 +60,12 @@ quotas! {
     PeeringsPerVpc: "active-vpc-peering-connections-per-vpc", 50, 125;
     /// Peering connections that an account asked for and nobody has answered.
     PendingPeerings: "outstanding-vpc-peering-connection-requests", 25, 1_000;
+    /// Customer gateways ("Site-to-Site VPN quotas").
+    CustomerGateways: "customer-gateways-per-region", 50, 1_000;
+    /// Virtual private gateways.
+    VpnGateways: "virtual-private-gateways-per-region", 5, 1_000;
+    /// VPN connections.
+    VpnConnections: "vpn-connections-per-region", 50, 1_000;
     /// Route tables of a VPC, its main one included.
     RouteTables: "route-tables-per-vpc", 200, 1_000;
     /// Routes of a route table. A prefix list counts with its size.
@@ -185,6 +191,9 @@ fn factor_of(quota: Quota) -> Option<Quota> {
         | Quota::RouteTables
         | Quota::PeeringsPerVpc
         | Quota::PendingPeerings
+        | Quota::CustomerGateways
+        | Quota::VpnGateways
+        | Quota::VpnConnections
         | Quota::Routes
         | Quota::PrefixLists
         | Quota::NetworkAcls

@@ -28,6 +28,7 @@ use crate::security_group::SecurityGroup;
 use crate::sns::Topic;
 use crate::subnet::Subnet;
 use crate::vpc::{DhcpOptions, Vpc};
+use crate::vpn::{CustomerGateway, VpnConnection, VpnGateway};
 
 /// A region: a name and its zones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +110,12 @@ pub struct State {
     pub nat_gateways: OrdMap<NatGatewayId, Arc<NatGateway>>,
     #[serde(default)]
     pub vpc_peering_connections: OrdMap<VpcPeeringConnectionId, Arc<VpcPeeringConnection>>,
+    #[serde(default)]
+    pub customer_gateways: OrdMap<CustomerGatewayId, Arc<CustomerGateway>>,
+    #[serde(default)]
+    pub vpn_gateways: OrdMap<VpnGatewayId, Arc<VpnGateway>>,
+    #[serde(default)]
+    pub vpn_connections: OrdMap<VpnConnectionId, Arc<VpnConnection>>,
     pub addresses: OrdMap<AllocationId, Arc<Address>>,
     pub network_interfaces: OrdMap<NetworkInterfaceId, Arc<NetworkInterface>>,
     pub security_groups: OrdMap<SecurityGroupId, Arc<SecurityGroup>>,
@@ -190,6 +197,9 @@ resources! {
     RouteTable(RouteTableId) in route_tables;
     InternetGateway(InternetGatewayId) in internet_gateways;
     NatGateway(NatGatewayId) in nat_gateways;
+    CustomerGateway(CustomerGatewayId) in customer_gateways;
+    VpnGateway(VpnGatewayId) in vpn_gateways;
+    VpnConnection(VpnConnectionId) in vpn_connections;
     Address(AllocationId) in addresses;
     NetworkInterface(NetworkInterfaceId) in network_interfaces;
     SecurityGroup(SecurityGroupId) in security_groups;
@@ -266,6 +276,9 @@ impl State {
             internet_gateways: OrdMap::new(),
             nat_gateways: OrdMap::new(),
             vpc_peering_connections: OrdMap::new(),
+            customer_gateways: OrdMap::new(),
+            vpn_gateways: OrdMap::new(),
+            vpn_connections: OrdMap::new(),
             addresses: OrdMap::new(),
             network_interfaces: OrdMap::new(),
             security_groups: OrdMap::new(),

@@ -336,8 +336,15 @@ pub struct AttachArgs {
     #[arg(long, value_name = "NAME")]
     pub tap: Option<String>,
     /// The subnet: subnet-….
-    #[arg(long, value_name = "SUBNET")]
-    pub subnet: String,
+    #[arg(long, value_name = "SUBNET", required_unless_present = "vpn", conflicts_with = "vpn")]
+    pub subnet: Option<String>,
+    /// In the place of a subnet: the VPN connection whose network on premises it is, vpn-….
+    #[arg(long, value_name = "CONNECTION", conflicts_with = "groups")]
+    pub vpn: Option<String>,
+    /// With --vpn: an address that the interface gets, with its length: 192.168.0.10/24. May be given several times; the
+    /// tunnel's own inside address if none is named.
+    #[arg(long = "address", value_name = "ADDRESS", requires = "vpn")]
+    pub addresses: Vec<String>,
     /// A security group; may be given several times. The VPC's default one if none is named.
     #[arg(long = "group", value_name = "GROUP")]
     pub groups: Vec<String>,

@@ -14,6 +14,7 @@ use postern_services::commands::Commands;
 use postern_services::directory::session::{new_key_id, new_secret};
 
 use super::attach::{Guest, attach};
+use super::attach_vpn::attach_vpn;
 use super::command::RegionCommands;
 use super::{Packets, Region, execute, judge, trace};
 use crate::cli::Protocol;
@@ -98,6 +99,10 @@ impl Controlled for Control {
             Request::Attach { tap, subnet, groups, interface_name } => {
                 let guest = Guest::find(tap, &interface_name, fds)?;
                 self.runtime.block_on(attach(&region, guest, &subnet, &groups))
+            }
+            Request::AttachVpn { tap, connection, addresses, interface_name } => {
+                let guest = Guest::find(tap, &interface_name, fds)?;
+                self.runtime.block_on(attach_vpn(&region, guest, &connection, &addresses))
             }
             Request::Backup => {
                 let file = fds.into_iter().next().context("no file came with the request")?;

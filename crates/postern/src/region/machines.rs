@@ -13,12 +13,14 @@ use postern_dataplane::host::{
 };
 use postern_model::instance::{Instance, InstanceState};
 use postern_model::interface::NetworkInterface;
+use postern_model::vpn::VpnConnection;
 use postern_model::{Action, InstanceId, NetworkInterfaceId, State, Timestamp};
-use postern_path::decide::VPC_MTU;
+use postern_path::decide::{VPC_MTU, VPN_MTU};
 use postern_services::commands::Commands;
 use tokio::task::JoinSet;
 
 use super::attach::Guest;
+use super::attach_vpn::Ends;
 use super::console::Consoles;
 use super::reconcile::{Actual, Task, difference, reads_alike};
 use super::sandbox::{self, Furnishings};
@@ -140,6 +142,10 @@ impl Machines {
             }
         }
         self.there().failed.retain(|id, _| state.instances.contains_key(id));
+        let (machines, seen) = (Arc::clone(self), Arc::clone(state));
+        if let Err(error) = tokio::task::spawn_blocking(move || machines.detach_gone_links(&seen)).await {
+            tracing::error!(%error, "unplugging what is gone ended early");
+        }
         let tasks = difference(state, &self.actual(), true, Timestamp(commands.now_milliseconds()));
         self.work_off(commands, state, tasks).await
     }
@@ -407,13 +413,23 @@ impl Machines {
             neighbours: Vec::new(),
             routes: Vec::new(),
         };
-        let port = self.host.create_port(&spec)?;
-        let kept = self.host.keep_port(&interface.id.to_string(), &port, into);
-        let handed = kept.map_err(anyhow::Error::from).and_then(|()| self.hand_over(interface.id, &port));
+        self.make_port(interface.id, &spec, into)
+    }
+
+    /// A port with the forwarder at its end.
+    fn make_port(
+        &self,
+        interface: NetworkInterfaceId,
+        spec: &PortSpec,
+        into: &host::Into,
+    ) -> anyhow::Result<Port> {
+        let port = self.host.create_port(spec)?;
+        let kept = self.host.keep_port(&interface.to_string(), &port, into);
+        let handed = kept.map_err(anyhow::Error::from).and_then(|()| self.hand_over(interface, &port));
         if let Err(error) = handed {
             // Nobody would know of it, and it would stand in the way of the next one.
             if let Err(error) = self.host.delete_port(&port) {
-                tracing::warn!(interface = %interface.id, %error, "a port could not be deleted");
+                tracing::warn!(%interface, %error, "a port could not be deleted");
             }
             return Err(error);
         }
@@ -469,6 +485,42 @@ impl Machines {
             }
         }
         Ok(())
+    }
+
+    /// Plugs somebody else's network namespace or tap into the tunnel of a VPN connection.
+    pub fn attach_link(&self, connection: &VpnConnection, guest: Guest, ends: Ends) -> anyhow::Result<()> {
+        let link = connection.link;
+        match guest {
+            Guest::Namespace(target, name) => {
+                let spec = PortSpec {
+                    target: target.clone(),
+                    inside_name: name,
+                    mac: host::Mac(link.mac.0),
+                    mtu: u32::from(VPN_MTU),
+                    addresses: ends.addresses,
+                    gateway: None,
+                    neighbours: Vec::new(),
+                    routes: ends.routes,
+                };
+                let port = self.make_port(link.port, &spec, &host::Into::Guest(target.clone()))?;
+                self.there().attached.insert(link.port, (port, target));
+            }
+            Guest::Tap(name) => {
+                let socket = PacketSocket::open(&Namespace::current()?, &name)?;
+                self.forwarder.add_port(link.port, socket).wait()??;
+            }
+        }
+        Ok(())
+    }
+
+    /// Unplugs what is plugged into tunnels of connections that are gone.
+    fn detach_gone_links(&self, state: &State) {
+        let links = || state.vpn_connections.values().map(|connection| connection.link.port);
+        let known = |port: &NetworkInterfaceId| {
+            state.network_interfaces.contains_key(port) || links().any(|link| link == *port)
+        };
+        let attached: Vec<_> = self.there().attached.keys().copied().collect();
+        attached.into_iter().filter(|port| !known(port)).for_each(|port| self.detach(port));
     }
 
     /// Takes an attached namespace's port away.

@@ -27,6 +27,7 @@ mod listening;
 mod metadata;
 mod network;
 mod notifications;
+mod on_premises;
 mod paths;
 mod private_names;
 mod programs;
