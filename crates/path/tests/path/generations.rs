@@ -390,7 +390,10 @@ fn a_flow_over_a_vpn_rests_on_its_gateway_its_routes_and_its_tunnel() {
 
 #[test]
 fn a_tunnel_that_comes_up_voids_what_was_refused_before() {
-    let change =
-        Change::new(&format!("{ON_PREMISES}then unplug site\n"), "w1 -> 192.168.7.7:80 tcp", "then plug site");
+    let change = Change::new(
+        &format!("{ON_PREMISES}then unplug site\n"),
+        "w1 -> 192.168.7.7:80 tcp",
+        "then plug site",
+    );
     assert!(!passes(&change.before) && change.voids && passes(&change.new));
 }

@@ -24,7 +24,11 @@ pub fn flow(random: &mut Random, state: &State) -> Option<Flow> {
     {
         let source = vpn::address(random, &connection);
         let any = state.vpcs.keys().next().copied()?;
-        return Some(flow_of(random, state, vpc.unwrap_or(any), connection.link.port, source));
+        let (vpc, port) = (vpc.unwrap_or(any), connection.link.port);
+        return match balancer_address(random, state, vpc) {
+            Some(balancer) if random.chance(30) => Some(flow_between(random, state, port, source, balancer)),
+            Some(_) | None => Some(flow_of(random, state, vpc, port, source)),
+        };
     }
     let mut entry = random.of(&all)?;
     let mut found = state.network_interfaces.get(&entry)?;
@@ -140,6 +144,13 @@ fn private_address(random: &mut Random, state: &State, vpc: VpcId) -> Option<Ipv
     let interface = random.of(&interfaces)?;
     let all = &state.network_interfaces.get(&interface)?.private_addresses;
     random.of(all).map(|private| private.address)
+}
+
+fn balancer_address(random: &mut Random, state: &State, vpc: VpcId) -> Option<Ipv4Addr> {
+    let in_vpc = state.network_interfaces.values().filter(|found| found.vpc == vpc);
+    let own = in_vpc.filter(|found| found.kind == InterfaceKind::LoadBalancer);
+    let all: Vec<_> = own.flat_map(|found| &found.private_addresses).map(|one| one.address).collect();
+    random.of(&all)
 }
 
 fn block_edge(random: &mut Random, state: &State, vpc: VpcId) -> Option<Ipv4Addr> {
