@@ -150,7 +150,7 @@ impl<'a> Walk<'a> {
         self.source_check(interface)?;
         let destination = v4(self.flow.destination);
         if let Some(remote) = interface.remote {
-            return self.from_premises(remote, destination);
+            return self.come_from_premises(remote, destination);
         }
         if let Some(door) = self.link_service(interface, destination)? {
             return Ok(self.deliver_at_link(interface, door));
@@ -377,7 +377,7 @@ impl<'a> Walk<'a> {
                     return gone(self);
                 };
                 self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
-                self.to_premises(sender, id, gateway, destination, hops)
+                self.go_to_premises(sender, id, gateway, destination, hops)
             }
         }
     }

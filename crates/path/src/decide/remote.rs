@@ -68,7 +68,7 @@ impl<'a> Walk<'a> {
     }
 
     /// In from a network on premises, to the VPC that the VPN's gateway is attached to.
-    pub(super) fn from_premises(&mut self, remote: RemotePlan, destination: Ipv4Addr) -> Walked<Action> {
+    pub(super) fn come_from_premises(&mut self, remote: RemotePlan, destination: Ipv4Addr) -> Walked<Action> {
         let plan = self.plan;
         let id = remote.gateway;
         let Some(gateway) = plan.vpn_gateways.get(&id) else {
@@ -98,7 +98,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Out to a network on premises, by the connection whose static route is the longest that matches.
-    pub(super) fn to_premises(
+    pub(super) fn go_to_premises(
         &mut self,
         sender: Sender<'a>,
         id: VpnGatewayId,
