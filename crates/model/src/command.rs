@@ -78,6 +78,17 @@ pub enum Action {
         quota: Quota,
         limit: Option<usize>,
     },
+    /// More than there are now. It is decided at once.
+    RequestQuotaIncrease {
+        quota: Quota,
+        /// AWS's code of it.
+        code: String,
+        /// What the request is called.
+        id: String,
+        desired: usize,
+        /// Who asks, in AWS's JSON.
+        requester: String,
+    },
     /// Postern's own: a service of AWS's gets somebody who answers for it, or there is one that AWS does not have.
     AddService(NewUpstream),
     RemoveService {
@@ -448,6 +459,9 @@ fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> 
         }
         Action::CreateRootKey { id, secret } => account::create_root_key(txn, (id, secret.0)),
         Action::SetQuota { quota, limit } => quota::set(txn, quota, limit),
+        Action::RequestQuotaIncrease { quota, code, id, desired, requester } => {
+            quota::request(txn, quota, (code, id), desired, requester)
+        }
         Action::AddService(new) => endpoint::add_service(txn, new),
         Action::RemoveService { name } => endpoint::remove_service(txn, &name),
         Action::Iam(action) => iam::apply(txn, action),

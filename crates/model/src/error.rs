@@ -228,6 +228,8 @@ pub enum ModelError {
     Limit { what: &'static str, limit: usize },
     #[error("quota `{quota}` is {limit}")]
     Quota { quota: Quota, limit: usize },
+    #[error("quota `{quota}` is {there}, which `{given}` is not more than")]
+    QuotaNotRaised { quota: Quota, given: usize, there: usize },
     #[error("quota `{quota}` can be {most} at most, not `{given}`")]
     QuotaTooHigh { quota: Quota, given: usize, most: usize },
     #[error(

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
-use crate::id::AccountId;
+use crate::id::{AccountId, Timestamp};
 use crate::state::State;
 use crate::txn::Txn;
 
@@ -113,6 +113,28 @@ pub const MAX_RULES_OF_AN_INTERFACE: usize = 1_000;
 /// What the operator made of the quotas of an account; what is not here is as usual.
 pub type Quotas = BTreeMap<Quota, usize>;
 
+/// How many requests for more are remembered of an account; the oldest go.
+pub const MAX_REQUESTS: usize = 100;
+
+/// A request for more of a quota, and what was decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaRequest {
+    /// Its id.
+    pub id: String,
+    /// AWS's code of the quota.
+    pub code: String,
+    /// What it is about.
+    pub quota: Quota,
+    /// How many were asked for.
+    pub desired: usize,
+    /// Whether there are as many now.
+    pub approved: bool,
+    /// When.
+    pub at: Timestamp,
+    /// Who asked, in AWS's JSON.
+    pub requester: String,
+}
+
 /// There is no quota of this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a quota")]
@@ -154,6 +176,35 @@ pub(crate) fn set(txn: &mut Txn, quota: Quota, limit: Option<usize>) -> Result<(
         None => own.remove(&quota),
     };
     txn.state.quotas.insert(txn.account, quotas);
+    txn.events.push(crate::Event::IdentityChanged);
+    Ok(())
+}
+
+/// Asks for more of a quota. It is decided at once, by how far the quota can be raised, and remembered either way.
+pub(crate) fn request(
+    txn: &mut Txn,
+    quota: Quota,
+    (code, id): (String, String),
+    desired: usize,
+    requester: String,
+) -> Result<(), ModelError> {
+    let there = limit(&txn.state, txn.account, quota);
+    if desired <= there {
+        return Err(ModelError::QuotaNotRaised { quota, given: desired, there });
+    }
+    let approved = check(txn, quota, desired).is_ok();
+    if approved {
+        let mut quotas = txn.state.quotas.get(&txn.account).cloned().unwrap_or_default();
+        Arc::make_mut(&mut quotas).insert(quota, desired);
+        txn.state.quotas.insert(txn.account, quotas);
+    }
+    let mut requests = txn.state.quota_requests.get(&txn.account).cloned().unwrap_or_default();
+    let known = Arc::make_mut(&mut requests);
+    known.push(QuotaRequest { id, code, quota, desired, approved, at: txn.at, requester });
+    if known.len() > MAX_REQUESTS {
+        known.remove(0);
+    }
+    txn.state.quota_requests.insert(txn.account, requests);
     txn.events.push(crate::Event::IdentityChanged);
     Ok(())
 }

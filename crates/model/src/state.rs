@@ -22,7 +22,7 @@ use crate::network_acl::NetworkAcl;
 use crate::organization::Organization;
 use crate::peering::{PeeringState, VpcPeeringConnection};
 use crate::prefix_list::PrefixList;
-use crate::quota::Quotas;
+use crate::quota::{QuotaRequest, Quotas};
 use crate::route::RouteTable;
 use crate::security_group::SecurityGroup;
 use crate::sns::Topic;
@@ -145,6 +145,9 @@ pub struct State {
     /// What the operator made of an account's quotas.
     #[serde(default)]
     pub quotas: OrdMap<AccountId, Arc<Quotas>>,
+    /// What an account asked for of its quotas, the latest last.
+    #[serde(default)]
+    pub quota_requests: OrdMap<AccountId, Arc<Vec<QuotaRequest>>>,
     /// Organizations, by their management accounts.
     #[serde(default)]
     pub organizations: OrdMap<AccountId, Arc<Organization>>,
@@ -296,6 +299,7 @@ impl State {
             instances: OrdMap::new(),
             key_pairs: OrdMap::new(),
             quotas: OrdMap::new(),
+            quota_requests: OrdMap::new(),
             organizations: OrdMap::new(),
             client_tokens: OrdMap::new(),
             private_addresses: OrdMap::new(),

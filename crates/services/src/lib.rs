@@ -10,6 +10,7 @@ pub mod imds;
 pub mod organizations;
 pub mod s3;
 pub mod s3_gate;
+pub mod service_quotas;
 pub mod sns;
 pub mod sts;
 pub mod upstream;

@@ -3,11 +3,11 @@
 //! The link takes the place of the IPsec tunnel. While something is plugged in, the tunnel is up.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use postern_dataplane::host::{PortRoute, Prefix};
+use postern_dataplane::host::{self, PortRoute, Prefix};
 use postern_model::vpn::{VpnAction, VpnConnection};
 use postern_model::{AccountId, Action, Ipv4Net, NetworkInterfaceId, State, VpnConnectionId};
 use postern_services::commands::Commands;
@@ -49,6 +49,45 @@ pub async fn attach_vpn(
         return Err(error);
     }
     Ok(Reply::Attached { interface: found.link.port.to_string(), address, mac: found.link.mac.to_string() })
+}
+
+/// The host on premises at the end of a connection, for programs: made and plugged in unless it is there. Everything that is
+/// not its own network goes over the VPN.
+pub async fn host_on_premises(region: &Region, connection: &str) -> anyhow::Result<Arc<host::Instance>> {
+    let packets = region.packets()?;
+    let id: VpnConnectionId = connection.parse()?;
+    let state = region.commands.state();
+    let found = state.vpn_connections.get(&id).with_context(|| format!("there is no `{connection}`"))?;
+    if let Some(known) = packets.machines.host_on_premises(id) {
+        return Ok(known);
+    }
+    // One that ended by itself was plugged in, too.
+    if found.link.up && !packets.machines.had_on_premises(id) {
+        bail!("somebody else's network is plugged into `{connection}`");
+    }
+    let (block, address) = on_premises(found).with_context(|| {
+        format!("`{connection}` has no static route, so nobody on premises has an address")
+    })?;
+    let own = Prefix { address: IpAddr::V4(address), length: block.prefix_len() };
+    let everything = Prefix { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), length: 0 };
+    let routes = vec![PortRoute { destination: everything, via: None }];
+    let ends = Ends { addresses: vec![own], routes };
+    let (machines, found) = (Arc::clone(&packets.machines), Arc::clone(found));
+    let (owner, port) = (found.owner, found.link.port);
+    let sandbox =
+        tokio::task::spawn_blocking(move || machines.build_on_premises(&state, &found, ends)).await??;
+    if let Err(error) = report(&region.commands, owner, id, true).await {
+        packets.machines.detach(port);
+        packets.machines.destroy_on_premises(id);
+        return Err(error);
+    }
+    Ok(sandbox)
+}
+
+/// The first address of the first block on premises, with the block: a host's there.
+pub fn on_premises(connection: &VpnConnection) -> Option<(Ipv4Net, Ipv4Addr)> {
+    let block = *connection.routes.first()?;
+    Some((block, block.hosts().next()?))
 }
 
 /// The addresses that were asked for, with routes to the blocks of the VPC, which is behind the link as if it were there;

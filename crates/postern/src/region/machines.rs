@@ -1,5 +1,7 @@
 //! The sandboxes and ports that stand for instances, and the reconciler that keeps them as the state says.
 
+mod premises;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -14,7 +16,7 @@ use postern_dataplane::host::{
 use postern_model::instance::{Instance, InstanceState};
 use postern_model::interface::NetworkInterface;
 use postern_model::vpn::VpnConnection;
-use postern_model::{Action, InstanceId, NetworkInterfaceId, State, Timestamp};
+use postern_model::{Action, InstanceId, NetworkInterfaceId, State, Timestamp, VpnConnectionId};
 use postern_path::decide::{VPC_MTU, VPN_MTU};
 use postern_services::commands::Commands;
 use tokio::task::JoinSet;
@@ -47,6 +49,8 @@ struct There {
     machines: BTreeMap<InstanceId, Machine>,
     /// Ports of somebody else's namespaces.
     attached: BTreeMap<NetworkInterfaceId, (Port, Namespace)>,
+    /// Hosts on premises, whose ports are among those.
+    premises: BTreeMap<VpnConnectionId, Arc<host::Instance>>,
     /// Instances that could not be built, and at which start, so that each failure is told once.
     failed: BTreeMap<InstanceId, Timestamp>,
 }
@@ -301,7 +305,13 @@ impl Machines {
         let Some(host::Inheritance { instances, ports }) = self.host.inheritance() else { return };
         let mut inherited = 0;
         for host::InheritedInstance { instance, console } in instances {
-            let Ok(id) = instance.name().parse::<InstanceId>() else { continue };
+            let Ok(id) = instance.name().parse::<InstanceId>() else {
+                // A host on premises is made anew when it is asked for.
+                if let Err(error) = self.host.destroy_instance(instance.name(), GRACE) {
+                    tracing::warn!(name = instance.name(), %error, "it could not be taken down");
+                }
+                continue;
+            };
             self.there().machines.insert(id, Machine { instance, ports: BTreeMap::new() });
             inherited += 1;
             if let Some((printed, reader)) = console {
@@ -521,6 +531,8 @@ impl Machines {
         };
         let attached: Vec<_> = self.there().attached.keys().copied().collect();
         attached.into_iter().filter(|port| !known(port)).for_each(|port| self.detach(port));
+        let gone = self.gone_on_premises(|id| state.vpn_connections.contains_key(&id));
+        gone.into_iter().for_each(|id| self.destroy_on_premises(id));
     }
 
     /// Takes an attached namespace's port away.
@@ -535,6 +547,8 @@ impl Machines {
     pub fn clear(&self) {
         let ids: Vec<_> = self.there().machines.keys().copied().collect();
         ids.into_iter().for_each(|id| self.destroy(id));
+        let premises: Vec<_> = self.there().premises.keys().copied().collect();
+        premises.into_iter().for_each(|id| self.destroy_on_premises(id));
         let attached = std::mem::take(&mut self.there().attached);
         for (interface, (port, _)) in &attached {
             self.disconnect(*interface, port);

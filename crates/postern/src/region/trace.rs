@@ -60,9 +60,12 @@ pub fn trace(
     let destination = match host.parse::<Ipv4Addr>() {
         Ok(address) => address,
         Err(_) => {
-            let resolution = match plan.resolve(source.vpc, host, Question::Address) {
-                Resolution::Elsewhere => look_up(source.vpc, host),
-                known => known,
+            let resolution = match source.remote {
+                Some(_) => plan.resolve_outside(host),
+                None => match plan.resolve(source.vpc, host, Question::Address) {
+                    Resolution::Elsewhere => look_up(source.vpc, host),
+                    known => known,
+                },
             };
             stages.push(name_line(host, &resolution));
             match resolution {
@@ -93,10 +96,10 @@ pub fn trace(
     Ok((Explanation { flow: explained.flow, arrives: explained.arrives, stages }, Some(flow)))
 }
 
-/// An address of the network on premises, for the end of a VPN: the first of the first of its routes.
+/// An address of the network on premises, for the end of a VPN.
 fn on_premises(planned: &Planned, source: &InterfacePlan) -> Option<Ipv4Addr> {
     let connection = planned.state.vpn_connections.get(&source.remote?.connection)?;
-    connection.routes.first()?.hosts().next()
+    super::attach_vpn::on_premises(connection).map(|(_, address)| address)
 }
 
 fn find_source<'a>(planned: &'a Planned, from: &str) -> anyhow::Result<&'a InterfacePlan> {

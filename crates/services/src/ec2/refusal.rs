@@ -549,6 +549,8 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             "InvalidParameter",
             format!("Invalid principal: '{principal}'. Specify the ARN of an account, a user or a role without a path, or *."),
         ),
+        // Service Quotas has words of its own for it.
+        ModelError::QuotaNotRaised { .. } => invalid(refusal.to_string()),
         ModelError::NoConnectionEvents => parameters::missing("ConnectionEvents"),
         ModelError::TopicNotFound(topic) => AwsError::new(
             "InvalidParameter",

@@ -220,6 +220,7 @@ fn of_model(error: &ModelError) -> AwsError {
         | ModelError::NoPrivateDnsName(..)
         | ModelError::Principal(..)
         | ModelError::NoConnectionEvents
+        | ModelError::QuotaNotRaised { .. }
         | ModelError::TopicNotFound(..)
         | ModelError::TopicName(..)
         | ModelError::TopicDiffers(..)

@@ -28,6 +28,7 @@ kinds! {
     Action::CreateAccount { .. } => "CreateAccount",
     Action::CreateRootKey { .. } => "CreateRootKey",
     Action::SetQuota { .. } => "SetQuota",
+    Action::RequestQuotaIncrease { .. } => "RequestQuotaIncrease",
     Action::AddService(_) => "AddService",
     Action::RemoveService { .. } => "RemoveService",
     Action::Batch(_) => "Batch",
