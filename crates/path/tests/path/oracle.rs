@@ -109,7 +109,7 @@ pub fn answer(state: &State, uplink: Option<Uplink>, health: &Health, flow: &Flo
     let oracle = |own| Oracle { state, uplink, health, entry: flow.entry, own, packet };
     match (own, connection) {
         (Some(own), _) => oracle(Some(own.as_ref())).answer(own),
-        (None, Some(connection)) => oracle(None).from_premises(connection),
+        (None, Some(connection)) => oracle(None).come_from_premises(connection),
         (None, None) => Err((DropReason::UnknownPort, flow.entry.into())),
     }
 }
@@ -201,7 +201,7 @@ impl<'a> Oracle<'a> {
             RouteTarget::VpnGateway(id) => {
                 let attached = self.state.vpn_gateways.values().find(|x| x.id == id);
                 if attached.is_some_and(|x| x.vpc == Some(sender.vpc)) {
-                    self.to_premises(sender, id, hops)
+                    self.go_to_premises(sender, id, hops)
                 } else {
                     gone
                 }
@@ -230,7 +230,7 @@ impl<'a> Oracle<'a> {
         if sender.nat.is_none() && !self.has_block(sender.vpc, sender.packet.from) {
             return Err((DropReason::NotTransitive, id.into()));
         }
-        self.into_vpc(sender, far, id.into(), hops)
+        self.enter_vpc(sender, far, id.into(), hops)
     }
 
     fn has_block(&self, vpc: VpcId, address: Ipv4Addr) -> bool {
@@ -238,7 +238,7 @@ impl<'a> Oracle<'a> {
     }
 
     /// Into a VPC from elsewhere: to its addresses and no farther.
-    fn into_vpc(&self, sender: Sender<'a>, far: VpcId, way: ResourceId, hops: Vec<Ipv4Addr>) -> Answer {
+    fn enter_vpc(&self, sender: Sender<'a>, far: VpcId, way: ResourceId, hops: Vec<Ipv4Addr>) -> Answer {
         let to = sender.packet.to;
         if self.has_block(far, to) {
             return self.neighbour_in(far, sender, hops);
@@ -267,7 +267,7 @@ impl<'a> Oracle<'a> {
     }
 
     /// "How AWS Site-to-Site VPN works": into the VPC that the gateway is attached to, and out of it by static routes.
-    fn from_premises(&self, connection: &'a VpnConnection) -> Answer {
+    fn come_from_premises(&self, connection: &'a VpnConnection) -> Answer {
         let gateway = connection.vpn_gateway;
         let found = self.state.vpn_gateways.values().find(|x| x.id == gateway);
         let Some(vpc) = found.and_then(|x| x.vpc) else {
@@ -275,11 +275,11 @@ impl<'a> Oracle<'a> {
         };
         let (packet, subnet) = (self.packet, SubnetId::from_number(0));
         let sender = Sender { vpc, subnet, packet, nat: None, on_premises: Some(connection) };
-        let way = self.into_vpc(sender, vpc, gateway.into(), Vec::new())?;
+        let way = self.enter_vpc(sender, vpc, gateway.into(), Vec::new())?;
         Ok(Way { mtu: 1446, ..way })
     }
 
-    fn to_premises(&self, sender: Sender<'a>, gateway: VpnGatewayId, hops: Vec<Ipv4Addr>) -> Answer {
+    fn go_to_premises(&self, sender: Sender<'a>, gateway: VpnGatewayId, hops: Vec<Ipv4Addr>) -> Answer {
         let from = sender.packet.from;
         if sender.nat.is_none() && !self.has_block(sender.vpc, from) {
             return Err((DropReason::NotTransitive, gateway.into()));
@@ -366,7 +366,7 @@ impl<'a> Oracle<'a> {
             link.map(|x| (x.owner, x.link.port, None))
         };
         let of_own = self.own.map(|own| (own.owner, own.id, own.attachment.and_then(|a| a.instance)));
-        let (account, interface, instance) = of_own.or_else(of_link).unwrap();
+        let (account, interface, instance) = of_own.or_else(of_link).expect("the flow came in somewhere");
         let peer = Peer { account, vpc, interface, instance, address, through };
         SourceRewrite::Identity { peer, gateway }
     }
