@@ -54,6 +54,7 @@ pub fn name_line(name: &str, resolution: &Resolution) -> Line {
                     format!("a private name, which leads to {endpoint}")
                 }
                 NameSource::Endpoint { endpoint, private: false } => format!("a name of {endpoint}"),
+                NameSource::LoadBalancer(id) => format!("a name of {id}"),
                 NameSource::Outside => "what the host's resolvers say".to_owned(),
             };
             (true, format!("`{name}` is {list}: {source}"), None)

@@ -95,6 +95,7 @@ impl Plan {
             ("peerings", same(&self.peerings, &other.peerings)),
             ("names over peerings", self.peer_names == other.peer_names),
             ("names of endpoints", self.endpoint_names == other.endpoint_names),
+            ("names of load balancers", self.balancer_names == other.balancer_names),
             ("services", self.services == other.services),
             ("names", self.names == other.names),
             ("uplink", self.uplink == other.uplink),

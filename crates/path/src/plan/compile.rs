@@ -420,6 +420,7 @@ impl Compiler<'_> {
             balancers.clone().flat_map(|balancer| balancer.zones.iter().map(|zone| zone.interface)).collect();
         dirty.fronts.difference(&there).for_each(|gone| self.no_front(*gone));
         balancers.for_each(|balancer| self.fronts(balancer));
+        dirty.balancers.iter().for_each(|id| self.balancer_names(*id));
     }
 
     /// A new generation for a thing.
@@ -507,7 +508,13 @@ impl Compiler<'_> {
         let route_table = subnet.effective_route_table(vpc);
         self.plan.subnets.insert(
             id,
-            Arc::new(SubnetPlan { stamp, cidr: subnet.cidr, route_table, acl: subnet.network_acl }),
+            Arc::new(SubnetPlan {
+                stamp,
+                zone: subnet.zone.clone(),
+                cidr: subnet.cidr,
+                route_table,
+                acl: subnet.network_acl,
+            }),
         );
     }
 

@@ -18,9 +18,9 @@ use imbl::shared_ptr::DefaultSharedPtr;
 use postern_model::network_acl::AclEntry;
 use postern_model::security_group::Traffic;
 use postern_model::{
-    AccountId, InstanceId, InternetGatewayId, Ipv4Net, ListenerId, Mac, NatGatewayId, NetworkAclId,
-    NetworkInterfaceId, PrefixListId, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId,
-    TargetGroupId, VpcEndpointId, VpcId, VpcPeeringConnectionId, VpnConnectionId, VpnGatewayId,
+    AccountId, InstanceId, InternetGatewayId, Ipv4Net, ListenerId, LoadBalancerId, Mac, NatGatewayId,
+    NetworkAclId, NetworkInterfaceId, PrefixListId, RouteTableId, SecurityGroupId, SecurityGroupRuleId,
+    SubnetId, TargetGroupId, VpcEndpointId, VpcId, VpcPeeringConnectionId, VpnConnectionId, VpnGatewayId,
 };
 use rustc_hash::FxBuildHasher;
 use smallvec::SmallVec;
@@ -31,6 +31,7 @@ pub use compile::{Compiled, Diagnostic};
 use interval::IntervalMap;
 use slots::Slots;
 
+use crate::balancer_name::NamedBalancer;
 use crate::decision::Stamp;
 use crate::endpoint_name::{EndpointNames, NamesOfEndpoint};
 use crate::name::Names;
@@ -65,6 +66,7 @@ pub struct Plan {
     pub(crate) target_groups: Table<TargetGroupId, Arc<GroupTargets>>,
     pub(crate) listeners: Table<ListenerId, Arc<ListenerPlan>>,
     pub(crate) fronts: Table<NetworkInterfaceId, Arc<FrontPlan>>,
+    pub(crate) balancer_names: Table<LoadBalancerId, Arc<NamedBalancer>>,
     health: Health,
     pub(crate) services: Arc<IntervalMap<u16>>,
     pub(crate) names: Arc<Names>,
@@ -141,6 +143,8 @@ pub(crate) struct VpcPlan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SubnetPlan {
     pub stamp: Stamp,
+    /// The zone's name.
+    pub zone: String,
     pub cidr: Ipv4Net,
     pub route_table: RouteTableId,
     pub acl: NetworkAclId,

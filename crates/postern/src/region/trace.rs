@@ -9,7 +9,7 @@ use postern_dataplane::forward::Drops;
 use postern_dataplane::host::Namespace;
 use postern_model::{InstanceId, NetworkInterfaceId, VpcId, VpnConnectionId};
 use postern_path::explain::{Explanation, explain, name_line};
-use postern_path::{DropReason, Flow, InterfacePlan, Plan, Question, Resolution, Transport};
+use postern_path::{DropReason, Flow, InterfacePlan, Plan, Question, Resolution, Transport, Viewer};
 use serde::Serialize;
 
 use super::planner::Planned;
@@ -60,9 +60,10 @@ pub fn trace(
     let destination = match host.parse::<Ipv4Addr>() {
         Ok(address) => address,
         Err(_) => {
+            let viewer = Some(Viewer { interface: source.id, number: 0 });
             let resolution = match source.remote {
                 Some(_) => plan.resolve_outside(host),
-                None => match plan.resolve(source.vpc, host, Question::Address) {
+                None => match plan.resolve_for(source.vpc, viewer, host, Question::Address) {
                     Resolution::Elsewhere => look_up(source.vpc, host),
                     known => known,
                 },
