@@ -10,7 +10,7 @@ use crate::harness::{Region, World};
 use crate::network::{Network, private_address, text};
 use crate::paths::container;
 
-crate::both_ways!(a_network_on_premises_is_plugged_into_a_vpn);
+crate::both_ways!(a_network_on_premises_is_plugged_into_a_vpn, programs_run_on_premises);
 
 /// Gives back what comes to port 7, and connects to what it is told.
 const SITE: &str = r#"
@@ -30,6 +30,16 @@ for line in sys.stdin:
         print("connected", flush=True)
     except OSError as error:
         print(type(error).__name__, flush=True)
+"#;
+
+/// Says what comes of a connection, as `Site::connect` does.
+const CONNECT: &str = r#"
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), 5).close()
+    print("connected")
+except OSError as error:
+    print(type(error).__name__)
 "#;
 
 /// The host on premises.
@@ -157,5 +167,41 @@ fn a_network_on_premises_is_plugged_into_a_vpn(world: &World) {
         assert!(gone.elapsed().as_secs() < 60, "the link is still there");
     }
     drop(site);
+    region.down();
+}
+
+fn programs_run_on_premises(world: &World) {
+    let region = world.up(&[]);
+    let aws = region.aws();
+    let network = Network::new(&aws);
+    let permissions = json!([{ "IpProtocol": "tcp", "FromPort": 0, "ToPort": 65_535,
+        "IpRanges": [{ "CidrIp": "192.168.0.0/16" }] }]);
+    let allow = json!({ "GroupId": network.group, "IpPermissions": permissions });
+    aws.ec2("AuthorizeSecurityGroupIngress", allow);
+    let door = json!({ "VpcId": network.vpc, "VpcEndpointType": "Interface", "SubnetIds": [network.subnet],
+        "ServiceName": "com.amazonaws.us-east-1.ec2", "PrivateDnsEnabled": false });
+    let door = aws.ec2("CreateVpcEndpoint", door);
+    let name = text(&door["VpcEndpoint"]["DnsEntries"][0]["DnsName"]);
+    let instance = network.run(&aws, json!({}));
+    let address = private_address(&aws, &instance);
+    let vpn = vpn(&aws, &network);
+    let connect = |host: &str, port: &str| {
+        region.exec(&vpn, &["/usr/bin/python3", "-c", CONNECT, host, port]).stdout.trim().to_owned()
+    };
+
+    // Nobody listens on port 9, and the instance says so; the endpoint is there by its own name, which everybody knows.
+    assert_eq!(connect(&address, "9"), "ConnectionRefusedError");
+    assert_eq!(connect(&name, "443"), "connected");
+    // The service's public addresses are behind the VPN for nobody.
+    assert_eq!(connect("198.19.0.10", "443"), "TimeoutError");
+    let shown = aws.ec2("DescribeVpnConnections", json!({ "VpnConnectionIds": [vpn] }));
+    assert_eq!(shown["VpnConnections"][0]["VgwTelemetry"][0]["Status"], "UP");
+    let trace = region.json(&["trace", "--from", &vpn, "--to", &format!("{name}:443"), "--probe"]);
+    assert_eq!((&trace["arrives"], &trace["probe"]["agrees"]), (&json!(true), &json!(true)));
+
+    // It goes with its connection.
+    aws.ec2("DeleteVpnConnection", json!({ "VpnConnectionId": vpn }));
+    let gone = region.run(&["exec", &vpn, "--", "/bin/true"]);
+    assert!(gone.failure().contains("there is no"), "{gone:?}");
     region.down();
 }
