@@ -7,6 +7,7 @@ pub mod ec2;
 pub mod elbv2;
 pub mod iam;
 pub mod imds;
+pub mod monitoring;
 pub mod organizations;
 pub mod s3;
 pub mod s3_gate;

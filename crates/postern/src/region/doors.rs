@@ -24,6 +24,7 @@ use postern_services::elbv2::ElbService;
 use postern_services::iam::IamService;
 use postern_services::imds::Imds;
 use postern_services::imds::identity::IdentitySigner;
+use postern_services::monitoring::{Monitoring, MonitoringDoor};
 use postern_services::organizations::OrganizationsService;
 use postern_services::s3::host::Hosts;
 use postern_services::s3::storage::Store;
@@ -64,6 +65,8 @@ pub struct Parts<'a> {
     pub consoles: &'a Consoles,
     /// What is known of load balancers' targets.
     pub checks: &'a Arc<Checks>,
+    /// What was measured.
+    pub monitoring: &'a Arc<Monitoring>,
     /// What takes messages to subscribers.
     pub posts: &'a Posts,
     /// Where calls are recorded.
@@ -108,6 +111,14 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<(FrontDoor, Arc<Upstreams>
         Arc::clone(&metrics),
         limits().stall,
     );
+    let monitoring = MonitoringDoor::new(
+        Arc::clone(parts.monitoring),
+        Arc::clone(parts.authoriser),
+        &region,
+        audit.clone(),
+        Arc::clone(&metrics),
+        limits().stall,
+    );
     let s3 = s3(parts.s3, parts.authoriser, &region, &parts.options.listen_names, &audit, &metrics);
     let query_services: Vec<Arc<dyn QueryService>> = vec![
         Arc::new(
@@ -122,7 +133,7 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<(FrontDoor, Arc<Upstreams>
     let served = query_services
         .iter()
         .map(|service| service.signing_name())
-        .chain(["s3", "dynamodb", "organizations", "servicequotas"])
+        .chain(["s3", "dynamodb", "organizations", "monitoring", "servicequotas"])
         .collect::<Vec<_>>();
     let upstreams = Arc::new(Upstreams::new(
         Arc::clone(parts.commands),
@@ -143,6 +154,11 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<(FrontDoor, Arc<Upstreams>
                 signing_name: "dynamodb",
                 hosts: HostNames::of_dynamodb(&region),
                 service: Arc::new(dynamodb),
+            },
+            Mount {
+                signing_name: "monitoring",
+                hosts: HostNames::of_service("monitoring", &region),
+                service: Arc::new(monitoring),
             },
             Mount {
                 signing_name: "servicequotas",

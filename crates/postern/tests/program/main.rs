@@ -24,6 +24,7 @@ mod labs;
 mod life;
 mod limits;
 mod listening;
+mod measures;
 mod metadata;
 mod network;
 mod notifications;

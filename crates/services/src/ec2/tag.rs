@@ -251,6 +251,7 @@ fn rows(call: &Call<'_>) -> Vec<ec2::TagDescription> {
     of::<postern_model::vpn::CustomerGateway>(call, &mut rows);
     of::<postern_model::vpn::VpnGateway>(call, &mut rows);
     of::<postern_model::vpn::VpnConnection>(call, &mut rows);
+    of::<postern_model::endpoint_service::EndpointService>(call, &mut rows);
     of::<Instance>(call, &mut rows);
     of::<KeyPair>(call, &mut rows);
     for peering in call.state.visible::<VpcPeeringConnection>(call.account) {
