@@ -12,6 +12,7 @@ pub mod monitoring;
 pub mod organizations;
 pub mod s3;
 pub mod s3_gate;
+pub mod service_quotas;
 pub mod sns;
 pub mod sts;
 pub mod upstream;

@@ -31,6 +31,7 @@ use postern_services::s3::host::Hosts;
 use postern_services::s3::storage::Store;
 use postern_services::s3::{self, S3Service};
 use postern_services::s3_gate::{self, S3Door, S3Gate};
+use postern_services::service_quotas::QuotasService;
 use postern_services::sns::SnsService;
 use postern_services::sts::StsService;
 use postern_services::upstream::Upstreams;
@@ -95,6 +96,14 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<(FrontDoor, Arc<Upstreams>
         Arc::clone(&metrics),
         limits().stall,
     );
+    let quotas = JsonDoor::new(
+        Arc::new(QuotasService::new(Arc::clone(parts.commands))),
+        Arc::clone(parts.authoriser),
+        &region,
+        audit.clone(),
+        Arc::clone(&metrics),
+        limits().stall,
+    );
     let organizations = JsonDoor::new(
         Arc::new(OrganizationsService::new(Arc::clone(parts.commands))),
         Arc::clone(parts.authoriser),
@@ -133,10 +142,7 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<(FrontDoor, Arc<Upstreams>
     let served = query_services
         .iter()
         .map(|service| service.signing_name())
-<<<<<<< HEAD
-        .chain(["s3", "dynamodb", "organizations", "access-analyzer"])
-=======
-        .chain(["s3", "dynamodb", "organizations", "monitoring"])
+        .chain(["s3", "dynamodb", "organizations", "monitoring", "servicequotas", "access-analyzer"])
         .collect::<Vec<_>>();
     let upstreams = Arc::new(Upstreams::new(
         Arc::clone(parts.commands),
@@ -162,6 +168,11 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<(FrontDoor, Arc<Upstreams>
                 signing_name: "monitoring",
                 hosts: HostNames::of_service("monitoring", &region),
                 service: Arc::new(monitoring),
+            },
+            Mount {
+                signing_name: "servicequotas",
+                hosts: HostNames::of_service("servicequotas", &region),
+                service: Arc::new(quotas),
             },
             Mount {
                 signing_name: "organizations",

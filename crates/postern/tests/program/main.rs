@@ -28,6 +28,7 @@ mod measures;
 mod metadata;
 mod network;
 mod notifications;
+mod on_premises;
 mod paths;
 mod policy_check;
 mod private_names;
