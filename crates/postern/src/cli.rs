@@ -75,6 +75,9 @@ pub enum Command {
     /// Exit status: the program's own (128 and the signal's number if a signal ended it); 125 if Postern itself failed,
     /// 126 if the program cannot be executed, 127 if there is no such program. What the program left running in the
     /// background goes on in the instance.
+    ///
+    /// With vpn-…, it runs on a host on premises at the end of that VPN, which is made if nothing is plugged in there:
+    /// its address is the first one of the connection's first static route, and everything goes over the VPN.
     Exec(ExecArgs),
     /// Open a shell in an instance.
     ///
@@ -318,7 +321,7 @@ fn quota_limit(text: &str) -> Result<QuotaLimit, String> {
 /// What to run in an instance.
 #[derive(Debug, Args)]
 pub struct ExecArgs {
-    /// The instance: i-….
+    /// The instance: i-…; or a VPN: vpn-…, for a host on premises.
     pub instance: String,
     /// The program and its arguments, after `--`.
     #[arg(last = true, required = true, value_name = "COMMAND")]
@@ -336,8 +339,15 @@ pub struct AttachArgs {
     #[arg(long, value_name = "NAME")]
     pub tap: Option<String>,
     /// The subnet: subnet-….
-    #[arg(long, value_name = "SUBNET")]
-    pub subnet: String,
+    #[arg(long, value_name = "SUBNET", required_unless_present = "vpn", conflicts_with = "vpn")]
+    pub subnet: Option<String>,
+    /// In the place of a subnet: the VPN connection whose network on premises it is, vpn-….
+    #[arg(long, value_name = "CONNECTION", conflicts_with = "groups")]
+    pub vpn: Option<String>,
+    /// With --vpn: an address that the interface gets, with its length: 192.168.0.10/24. May be given several times; the
+    /// tunnel's own inside address if none is named.
+    #[arg(long = "address", value_name = "ADDRESS", requires = "vpn")]
+    pub addresses: Vec<String>,
     /// A security group; may be given several times. The VPC's default one if none is named.
     #[arg(long = "group", value_name = "GROUP")]
     pub groups: Vec<String>,

@@ -24,11 +24,13 @@ use postern_services::elbv2::ElbService;
 use postern_services::iam::IamService;
 use postern_services::imds::Imds;
 use postern_services::imds::identity::IdentitySigner;
+use postern_services::monitoring::{Monitoring, MonitoringDoor};
 use postern_services::organizations::OrganizationsService;
 use postern_services::s3::host::Hosts;
 use postern_services::s3::storage::Store;
 use postern_services::s3::{self, S3Service};
 use postern_services::s3_gate::{self, S3Door, S3Gate};
+use postern_services::service_quotas::QuotasService;
 use postern_services::sns::SnsService;
 use postern_services::sts::StsService;
 use postern_services::upstream::Upstreams;
@@ -63,6 +65,8 @@ pub struct Parts<'a> {
     pub consoles: &'a Consoles,
     /// What is known of load balancers' targets.
     pub checks: &'a Arc<Checks>,
+    /// What was measured.
+    pub monitoring: &'a Arc<Monitoring>,
     /// What takes messages to subscribers.
     pub posts: &'a Posts,
     /// Where calls are recorded.
@@ -91,8 +95,24 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<(FrontDoor, Arc<Upstreams>
         Arc::clone(&metrics),
         limits().stall,
     );
+    let quotas = JsonDoor::new(
+        Arc::new(QuotasService::new(Arc::clone(parts.commands))),
+        Arc::clone(parts.authoriser),
+        &region,
+        audit.clone(),
+        Arc::clone(&metrics),
+        limits().stall,
+    );
     let organizations = JsonDoor::new(
         Arc::new(OrganizationsService::new(Arc::clone(parts.commands))),
+        Arc::clone(parts.authoriser),
+        &region,
+        audit.clone(),
+        Arc::clone(&metrics),
+        limits().stall,
+    );
+    let monitoring = MonitoringDoor::new(
+        Arc::clone(parts.monitoring),
         Arc::clone(parts.authoriser),
         &region,
         audit.clone(),
@@ -113,7 +133,7 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<(FrontDoor, Arc<Upstreams>
     let served = query_services
         .iter()
         .map(|service| service.signing_name())
-        .chain(["s3", "dynamodb", "organizations"])
+        .chain(["s3", "dynamodb", "organizations", "monitoring", "servicequotas"])
         .collect::<Vec<_>>();
     let upstreams = Arc::new(Upstreams::new(
         Arc::clone(parts.commands),
@@ -134,6 +154,16 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<(FrontDoor, Arc<Upstreams>
                 signing_name: "dynamodb",
                 hosts: HostNames::of_dynamodb(&region),
                 service: Arc::new(dynamodb),
+            },
+            Mount {
+                signing_name: "monitoring",
+                hosts: HostNames::of_service("monitoring", &region),
+                service: Arc::new(monitoring),
+            },
+            Mount {
+                signing_name: "servicequotas",
+                hosts: HostNames::of_service("servicequotas", &region),
+                service: Arc::new(quotas),
             },
             Mount {
                 signing_name: "organizations",

@@ -34,7 +34,8 @@ for line in sys.stdin:
         print("told", flush=True)
 "#;
 
-fn elb(aws: &Aws, operation: &str, parameters: Value) -> Value {
+/// Calls an operation of load balancers that must work.
+pub fn elb(aws: &Aws, operation: &str, parameters: Value) -> Value {
     aws.call("elasticloadbalancing", operation, parameters)
 }
 
@@ -45,8 +46,9 @@ fn health(aws: &Aws, group: &str) -> Option<(String, String)> {
     Some((text(&health["State"]), health["Reason"].as_str().unwrap_or_default().to_owned()))
 }
 
+/// Waits until the one target of a group is like this.
 #[track_caller]
-fn becomes(aws: &Aws, group: &str, state: &str, reason: &str) {
+pub fn becomes(aws: &Aws, group: &str, state: &str, reason: &str) {
     let mut seen = None;
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(40);
     while std::time::Instant::now() < deadline {
