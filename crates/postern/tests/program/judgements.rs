@@ -9,8 +9,7 @@ use crate::harness::{Region, World, eventually};
 use crate::network::{Network, audit, role, text};
 
 crate::both_ways!(a_refusal_is_explained_and_its_remedy_works);
-crate::one_way!(what_cannot_be_judged_is_said);
-crate::one_way!(what_is_supposed_meets_the_policies_of_topics_and_roles);
+crate::one_way!(what_cannot_be_judged_is_said, what_is_supposed_meets_the_policies_of_topics_and_roles);
 
 const BUCKET: &str = "judged";
 
