@@ -107,6 +107,9 @@ pub enum Command {
         #[arg(value_name = "REQUEST-ID")]
         request_id: String,
     },
+    /// Look a policy document over before anybody relies on it.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// List the flows that live now, or show each flow as it is decided (--follow).
     Flows(FlowsArgs),
     /// Look at this machine: what the kernel can do, which tools are there, and what to do about what is not.
@@ -420,6 +423,52 @@ pub enum Protocol {
     Udp,
     /// ICMP echo.
     Icmp,
+}
+
+/// What to do with policy documents.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Say why a document would be refused, and what in it is accepted and almost surely a mistake, with line and column.
+    ///
+    /// It is read by what reads the documents of a region, and needs none to run. Exit status: 0 if the document would be
+    /// accepted, 1 if not; with --strict also 1 where there is a warning.
+    Check(PolicyCheckArgs),
+}
+
+/// Which document to look over, and as what.
+#[derive(Debug, Args)]
+pub struct PolicyCheckArgs {
+    /// The file with the document; `-` is standard input.
+    pub file: PathBuf,
+    /// What it is to be attached to, which decides what it may contain.
+    #[arg(long, value_enum, default_value_t = PolicyKind::Identity)]
+    pub kind: PolicyKind,
+    /// Fail for warnings, too.
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// What a policy is attached to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PolicyKind {
+    /// A user, group or role.
+    Identity,
+    /// A resource, such as a bucket.
+    Resource,
+    /// A role, to say who may assume it.
+    Trust,
+    /// An interface endpoint.
+    Endpoint,
+    /// A gateway endpoint.
+    GatewayEndpoint,
+    /// A user or role, as permissions boundary.
+    Boundary,
+    /// A session.
+    Session,
+    /// An organization, over principals.
+    ServiceControl,
+    /// An organization, over resources.
+    ResourceControl,
 }
 
 /// Which flows to show.

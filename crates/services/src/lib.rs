@@ -1,5 +1,6 @@
 //! What stands behind the front door, a folder for each service.
 
+pub mod access_analyzer;
 pub mod commands;
 pub mod directory;
 pub mod dynamodb;

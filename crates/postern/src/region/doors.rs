@@ -16,6 +16,7 @@ use postern_frontdoor::{
 use postern_model::InstanceId;
 use postern_path::Door;
 use postern_path::decide::VPC_MTU;
+use postern_services::access_analyzer::AccessAnalyzerService;
 use postern_services::commands::Commands;
 use postern_services::directory::session::SessionKeys;
 use postern_services::dynamodb::{self, DynamoDbService};
@@ -111,6 +112,14 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<(FrontDoor, Arc<Upstreams>
         Arc::clone(&metrics),
         limits().stall,
     );
+    let access_analyzer = JsonDoor::new(
+        Arc::new(AccessAnalyzerService),
+        Arc::clone(parts.authoriser),
+        &region,
+        audit.clone(),
+        Arc::clone(&metrics),
+        limits().stall,
+    );
     let monitoring = MonitoringDoor::new(
         Arc::clone(parts.monitoring),
         Arc::clone(parts.authoriser),
@@ -133,7 +142,7 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<(FrontDoor, Arc<Upstreams>
     let served = query_services
         .iter()
         .map(|service| service.signing_name())
-        .chain(["s3", "dynamodb", "organizations", "monitoring", "servicequotas"])
+        .chain(["s3", "dynamodb", "organizations", "monitoring", "servicequotas", "access-analyzer"])
         .collect::<Vec<_>>();
     let upstreams = Arc::new(Upstreams::new(
         Arc::clone(parts.commands),
@@ -172,6 +181,11 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<(FrontDoor, Arc<Upstreams>
                     "organizations.amazonaws.com",
                 ]),
                 service: Arc::new(organizations),
+            },
+            Mount {
+                signing_name: "access-analyzer",
+                hosts: HostNames::of_service("access-analyzer", &region),
+                service: Arc::new(access_analyzer),
             },
         ],
         names: [&["localhost".to_owned()], &parts.options.listen_names[..]].concat(),

@@ -30,6 +30,7 @@ mod network;
 mod notifications;
 mod on_premises;
 mod paths;
+mod policy_check;
 mod private_names;
 mod programs;
 mod records;
