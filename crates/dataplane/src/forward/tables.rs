@@ -36,7 +36,7 @@ pub(super) const CLOSED_AGE: u64 = SECOND;
 /// Under pressure a NAT gateway's half-open flow gives way after so long.
 const HALF_OPEN_AGE: u64 = 10 * SECOND;
 /// Ports that are looked at for one to take away.
-const PORT_CANDIDATES: usize = 256;
+pub(super) const PORT_CANDIDATES: usize = 256;
 /// Addresses that one peer may have: service addresses that it uses the same port to.
 const MOST_VARIANTS: Variant = 64;
 /// How often a flow is begun anew with a way back of which the kernel program has a key at the same moment.
