@@ -3,9 +3,9 @@
 use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType, rdata};
 use hickory_proto::serialize::binary::{BinDecodable, BinEncodable};
-use postern_model::VpcId;
+use postern_model::{NetworkInterfaceId, VpcId};
 use postern_path::name::TTL_SECONDS;
-use postern_path::{Plan, Question, Resolution};
+use postern_path::{Plan, Question, Resolution, Viewer};
 
 use crate::further::{Further, UDP_BYTES};
 use crate::metrics::QueryResult;
@@ -15,6 +15,8 @@ use crate::metrics::QueryResult;
 pub struct Asker {
     /// Whose view is answered.
     pub vpc: VpcId,
+    /// Whose query it is, if that is known: some names answer with what is near.
+    pub interface: Option<NetworkInterfaceId>,
     /// How many bytes the answer may have: 512 over UDP unless the query says more, 65,535 over TCP.
     pub max_bytes: u16,
     /// Turns the order of addresses, so that clients spread over them.
@@ -56,7 +58,7 @@ pub fn answer(plan: &Plan, asker: Asker, query: &[u8]) -> Answer {
         (OpCode::Query, [question]) => {
             reply.add_query(question.clone());
             let resolution = if question.query_class() == DNSClass::IN {
-                resolve(plan, asker.vpc, question.name(), question.query_type())
+                resolve(plan, asker, question.name(), question.query_type())
             } else {
                 Resolution::Unknown
             };
@@ -81,13 +83,14 @@ pub fn answer(plan: &Plan, asker: Asker, query: &[u8]) -> Answer {
     }
 }
 
-fn resolve(plan: &Plan, vpc: VpcId, name: &Name, record_type: RecordType) -> Resolution {
+fn resolve(plan: &Plan, asker: Asker, name: &Name, record_type: RecordType) -> Resolution {
     let question = match record_type {
         RecordType::A => Question::Address,
         RecordType::PTR => Question::Pointer,
         _ => Question::Other,
     };
-    plan.resolve(vpc, &name.to_ascii(), question)
+    let viewer = asker.interface.map(|interface| Viewer { interface, number: asker.rotation });
+    plan.resolve_for(asker.vpc, viewer, &name.to_ascii(), question)
 }
 
 /// Puts what was found into the reply.

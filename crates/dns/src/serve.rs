@@ -151,12 +151,13 @@ impl Resolver {
     }
 
     fn next(&self, from: SocketAddr, query: &[u8], max_bytes: u16) -> Next {
-        let Some(vpc) = self.peers.peer(from.ip()).map(|peer| peer.vpc) else {
+        let Some(peer) = self.peers.peer(from.ip()) else {
             self.metrics.count(QueryResult::NobodyKnown);
             return Next::Silence;
         };
         let rotation = self.rotation.fetch_add(1, Ordering::Relaxed);
-        match answer(&self.views.plan(), Asker { vpc, max_bytes, rotation }, query) {
+        let (vpc, interface) = (peer.vpc, Some(peer.interface));
+        match answer(&self.views.plan(), Asker { vpc, interface, max_bytes, rotation }, query) {
             Answer::Silence(result) => {
                 self.metrics.count(result);
                 Next::Silence

@@ -623,15 +623,23 @@ fn apply_to(iam: &mut Iam, txn: &mut Txn, action: IamAction) -> Result<(), Model
             Ok(())
         }
         IamAction::TagRole { role, tags } => {
-            edit("role", &mut iam.roles, &role, |role| tag::put(&mut role.tags, &tags))
+            edit("role", &mut iam.roles, &role, |role| tag::put_in_any_case(&mut role.tags, &tags))
         }
         IamAction::UntagRole { role, keys } => edit("role", &mut iam.roles, &role, |role| {
-            role.tags.retain(|key, _| !keys.contains(key));
+            tag::remove_in_any_case(&mut role.tags, &keys);
             Ok(())
         }),
-        IamAction::Tag { what, tags } => edit_tags(iam, &what, |existing| tag::put(existing, &tags)),
+        IamAction::Tag { what, tags } => edit_tags(iam, &what, |existing| match &what {
+            Tagged::User(_) => tag::put_in_any_case(existing, &tags),
+            Tagged::Policy(_) | Tagged::InstanceProfile(_) => tag::put(existing, &tags),
+        }),
         IamAction::Untag { what, keys } => edit_tags(iam, &what, |existing| {
-            existing.retain(|key, _| !keys.contains(key));
+            match &what {
+                Tagged::User(_) => tag::remove_in_any_case(existing, &keys),
+                Tagged::Policy(_) | Tagged::InstanceProfile(_) => {
+                    existing.retain(|key, _| !keys.contains(key));
+                }
+            }
             Ok(())
         }),
     }

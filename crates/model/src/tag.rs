@@ -32,6 +32,21 @@ pub fn put(tags: &mut Tags, new: &[(String, String)]) -> Result<(), ModelError> 
     if tags.len() > MAX_TAGS { Err(ModelError::TooManyTags { limit: MAX_TAGS }) } else { Ok(()) }
 }
 
+/// The same on a user or a role, whose keys are the same in any case: "if you have tagged a user with the
+/// `Department=finance` tag and you add the `department=hr` tag, it replaces the first tag" ("Tags for AWS Identity and
+/// Access Management resources").
+pub fn put_in_any_case(tags: &mut Tags, new: &[(String, String)]) -> Result<(), ModelError> {
+    for (key, _) in new {
+        tags.retain(|known, _| !known.eq_ignore_ascii_case(key));
+    }
+    put(tags, new)
+}
+
+/// Takes tags off a user or a role.
+pub fn remove_in_any_case(tags: &mut Tags, keys: &[String]) {
+    tags.retain(|known, _| !keys.iter().any(|key| key.eq_ignore_ascii_case(known)));
+}
+
 /// The tags of a new resource.
 pub fn collect(new: &[(String, String)]) -> Result<Tags, ModelError> {
     let mut tags = Tags::new();

@@ -11,6 +11,7 @@
 //! **Must never know.** How packets are parsed or moved, AWS's wire formats, policies.
 
 pub mod balance;
+mod balancer_name;
 pub mod cover;
 pub mod decide;
 pub mod decision;
@@ -23,10 +24,11 @@ pub mod stage;
 pub mod uplink;
 
 pub use balance::{Choice, Table};
+pub use balancer_name::Viewer;
 pub use cover::{Cover, End};
 pub use decision::*;
 pub use flow::{Flow, Transport};
 pub use name::{NameSource, Question, Resolution};
-pub use plan::{Compiled, Diagnostic, Health, InterfacePlan, Plan};
+pub use plan::{Compiled, Diagnostic, Health, InterfacePlan, Plan, RemotePlan};
 pub use stage::{DropReason, Stage};
 pub use uplink::{LinkName, Uplink};

@@ -5,8 +5,9 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use postern_model::{VpcEndpointId, VpcId};
+use postern_model::{LoadBalancerId, VpcEndpointId, VpcId};
 
+use crate::balancer_name::Viewer;
 use crate::plan::Plan;
 use crate::uplink::is_carried;
 
@@ -72,16 +73,19 @@ pub enum NameSource {
         /// Whether the name is the service's own.
         private: bool,
     },
+    /// They are those of a load balancer.
+    LoadBalancer(LoadBalancerId),
     /// The host's resolvers said so.
     Outside,
 }
 
 impl NameSource {
-    /// How long an answer may be kept, in seconds. AWS says 60 for names of endpoints.
+    /// How long an answer may be kept, in seconds. AWS says 60 for names of endpoints, and of
+    /// load balancers.
     pub const fn ttl_seconds(&self) -> u32 {
         match self {
             Self::Service(_) | Self::PrivateName | Self::PublicName | Self::Outside => TTL_SECONDS,
-            Self::Endpoint { .. } => ENDPOINT_TTL_SECONDS,
+            Self::Endpoint { .. } | Self::LoadBalancer(_) => ENDPOINT_TTL_SECONDS,
         }
     }
 }
@@ -122,8 +126,19 @@ impl Plan {
         &self.names.private_domain
     }
 
-    /// What the resolver of `vpc` says about `name`.
+    /// What the resolver of `vpc` says about `name`, to nobody in particular.
     pub fn resolve(&self, vpc: VpcId, name: &str, question: Question) -> Resolution {
+        self.resolve_for(vpc, None, name, question)
+    }
+
+    /// What it says to this viewer, whose zone counts for some names.
+    pub fn resolve_for(
+        &self,
+        vpc: VpcId,
+        viewer: Option<Viewer>,
+        name: &str,
+        question: Question,
+    ) -> Resolution {
         let Some(vpc_plan) = self.vpcs.get(&vpc) else { return Resolution::Off };
         if !vpc_plan.dns_support {
             return Resolution::Off;
@@ -138,6 +153,7 @@ impl Plan {
             }
             Question::Address | Question::Other => self
                 .endpoint_name(vpc, &name)
+                .or_else(|| self.balancer_name(&name, viewer))
                 .or_else(|| self.service_addresses(&name))
                 .or_else(|| self.private_name(vpc, &name))
                 .or_else(|| self.public_name(vpc, &name)),
@@ -147,6 +163,17 @@ impl Plan {
             (Some(_), Question::Other | Question::Pointer) => Resolution::NoData,
             (None, _) => self.nobodys(&name),
         }
+    }
+
+    /// What everybody's resolvers say about a name, outside VPCs: where services are, and load balancers and interface
+    /// endpoints by their own names, which "resolve to the private IP addresses" from anywhere.
+    pub fn resolve_outside(&self, name: &str) -> Resolution {
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let found = self
+            .own_endpoint_name(&name)
+            .or_else(|| self.balancer_name(&name, None))
+            .or_else(|| self.service_addresses(&name));
+        found.unwrap_or(Resolution::Unknown)
     }
 
     /// What is said of a name that nobody in the region has.

@@ -340,6 +340,36 @@ async fn tags_are_put_shown_and_removed() {
     }
 }
 
+/// "If you have tagged a user with the `Department=finance` tag and you add the `department=hr` tag, it replaces the first
+/// tag" ("Tags for AWS Identity and Access Management resources"): were both there, a condition on it would see either.
+#[tokio::test]
+async fn the_tags_of_users_and_roles_have_keys_in_any_case() {
+    let world = World::new();
+    let root = world.root();
+    let call =
+        async |operation: &str, parameters: Json| world.iam(&root, operation, parameters).await.unwrap();
+    let finance = json!([{ "Key": "Department", "Value": "finance" }]);
+    call("CreateUser", json!({ "UserName": "ana", "Tags": finance })).await;
+    let trusted = trust(EC2, "{}");
+    call("CreateRole", json!({ "RoleName": "app", "AssumeRolePolicyDocument": trusted, "Tags": finance }))
+        .await;
+    call("CreateInstanceProfile", json!({ "InstanceProfileName": "ip", "Tags": finance })).await;
+    let hr = json!([{ "Key": "department", "Value": "hr" }]);
+    for (kind, member, name) in [("User", "UserName", "ana"), ("Role", "RoleName", "app")] {
+        call(&format!("Tag{kind}"), json!({ member: name, "Tags": hr })).await;
+        assert_eq!(call(&format!("List{kind}Tags"), json!({ member: name })).await["Tags"], hr, "{kind}");
+        call(&format!("Untag{kind}"), json!({ member: name, "TagKeys": ["DEPARTMENT"] })).await;
+        assert_eq!(
+            call(&format!("List{kind}Tags"), json!({ member: name })).await["Tags"],
+            json!([]),
+            "{kind}"
+        );
+    }
+    call("TagInstanceProfile", json!({ "InstanceProfileName": "ip", "Tags": hr })).await;
+    let both = call("ListInstanceProfileTags", json!({ "InstanceProfileName": "ip" })).await;
+    assert_eq!(both["Tags"].as_array().unwrap().len(), 2, "those of others are as they are written");
+}
+
 /// A user, two roles, a policy, two profiles, all with something in them.
 async fn prepare(world: &World) {
     let root = world.root();

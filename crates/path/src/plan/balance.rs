@@ -15,6 +15,7 @@ use super::compare::{NO_STAMP, Unstamped};
 use super::compile::Compiler;
 use super::slots::SlotKey;
 use crate::balance::Table;
+use crate::balancer_name::NamedBalancer;
 use crate::decision::{IdleTimeouts, Stamp};
 
 /// How targets were found to be: whether they are healthy. Nothing is known of those that are not here.
@@ -163,6 +164,34 @@ impl Compiler<'_> {
             }
             let stamp = self.stamp(SlotKey::Balancing(zone.interface));
             self.plan.fronts.insert(zone.interface, Arc::new(FrontPlan { stamp, ..compiled }));
+        }
+    }
+
+    /// Where a load balancer's names lead. "If any target group does not have a healthy target in an enabled Availability Zone,
+    /// we remove the IP address for the corresponding subnet from DNS".
+    pub(super) fn balancer_names(&mut self, id: LoadBalancerId) {
+        let state = self.state;
+        let named = state.load_balancers.get(&id).and_then(|balancer| {
+            let groups: Vec<_> = balancer
+                .listeners(state)
+                .filter_map(|listener| {
+                    let group = state.target_groups.get(&listener.group)?;
+                    Some((group, Arc::clone(self.plan.target_groups.get(&group.id)?)))
+                })
+                .collect();
+            NamedBalancer::new(balancer, &state.region.name, |zone| {
+                groups.iter().all(|(group, targets)| {
+                    let offered = |key: &TargetKey| {
+                        let found = group.targets.get(key);
+                        found.is_some_and(|target| group.is_offered_in(balancer, &zone.zone, target))
+                    };
+                    targets.has_healthy(offered)
+                })
+            })
+        });
+        match named {
+            Some(named) => drop(self.plan.balancer_names.insert(id, Arc::new(named))),
+            None => drop(self.plan.balancer_names.remove(&id)),
         }
     }
 

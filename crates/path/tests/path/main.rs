@@ -7,6 +7,7 @@
 
 mod agreement;
 mod balanced;
+mod balancer_names;
 mod balancing;
 mod cover;
 mod faults;

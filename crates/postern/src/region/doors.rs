@@ -16,6 +16,7 @@ use postern_frontdoor::{
 use postern_model::InstanceId;
 use postern_path::Door;
 use postern_path::decide::VPC_MTU;
+use postern_services::access_analyzer::AccessAnalyzerService;
 use postern_services::commands::Commands;
 use postern_services::directory::session::SessionKeys;
 use postern_services::dynamodb::{self, DynamoDbService};
@@ -24,11 +25,13 @@ use postern_services::elbv2::ElbService;
 use postern_services::iam::IamService;
 use postern_services::imds::Imds;
 use postern_services::imds::identity::IdentitySigner;
+use postern_services::monitoring::{Monitoring, MonitoringDoor};
 use postern_services::organizations::OrganizationsService;
 use postern_services::s3::host::Hosts;
 use postern_services::s3::storage::Store;
 use postern_services::s3::{self, S3Service};
 use postern_services::s3_gate::{self, S3Door, S3Gate};
+use postern_services::service_quotas::QuotasService;
 use postern_services::sns::SnsService;
 use postern_services::sts::StsService;
 use postern_services::upstream::Upstreams;
@@ -63,6 +66,8 @@ pub struct Parts<'a> {
     pub consoles: &'a Consoles,
     /// What is known of load balancers' targets.
     pub checks: &'a Arc<Checks>,
+    /// What was measured.
+    pub monitoring: &'a Arc<Monitoring>,
     /// What takes messages to subscribers.
     pub posts: &'a Posts,
     /// Where calls are recorded.
@@ -91,8 +96,32 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<(FrontDoor, Arc<Upstreams>
         Arc::clone(&metrics),
         limits().stall,
     );
+    let quotas = JsonDoor::new(
+        Arc::new(QuotasService::new(Arc::clone(parts.commands))),
+        Arc::clone(parts.authoriser),
+        &region,
+        audit.clone(),
+        Arc::clone(&metrics),
+        limits().stall,
+    );
     let organizations = JsonDoor::new(
         Arc::new(OrganizationsService::new(Arc::clone(parts.commands))),
+        Arc::clone(parts.authoriser),
+        &region,
+        audit.clone(),
+        Arc::clone(&metrics),
+        limits().stall,
+    );
+    let access_analyzer = JsonDoor::new(
+        Arc::new(AccessAnalyzerService),
+        Arc::clone(parts.authoriser),
+        &region,
+        audit.clone(),
+        Arc::clone(&metrics),
+        limits().stall,
+    );
+    let monitoring = MonitoringDoor::new(
+        Arc::clone(parts.monitoring),
         Arc::clone(parts.authoriser),
         &region,
         audit.clone(),
@@ -113,7 +142,7 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<(FrontDoor, Arc<Upstreams>
     let served = query_services
         .iter()
         .map(|service| service.signing_name())
-        .chain(["s3", "dynamodb", "organizations"])
+        .chain(["s3", "dynamodb", "organizations", "monitoring", "servicequotas", "access-analyzer"])
         .collect::<Vec<_>>();
     let upstreams = Arc::new(Upstreams::new(
         Arc::clone(parts.commands),
@@ -136,12 +165,27 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<(FrontDoor, Arc<Upstreams>
                 service: Arc::new(dynamodb),
             },
             Mount {
+                signing_name: "monitoring",
+                hosts: HostNames::of_service("monitoring", &region),
+                service: Arc::new(monitoring),
+            },
+            Mount {
+                signing_name: "servicequotas",
+                hosts: HostNames::of_service("servicequotas", &region),
+                service: Arc::new(quotas),
+            },
+            Mount {
                 signing_name: "organizations",
                 hosts: HostNames::new([
                     "organizations.us-east-1.amazonaws.com",
                     "organizations.amazonaws.com",
                 ]),
                 service: Arc::new(organizations),
+            },
+            Mount {
+                signing_name: "access-analyzer",
+                hosts: HostNames::of_service("access-analyzer", &region),
+                service: Arc::new(access_analyzer),
             },
         ],
         names: [&["localhost".to_owned()], &parts.options.listen_names[..]].concat(),

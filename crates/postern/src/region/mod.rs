@@ -10,6 +10,7 @@
 
 mod ailments;
 mod attach;
+mod attach_vpn;
 mod audit_log;
 pub mod backup;
 mod balancer;
@@ -21,6 +22,7 @@ mod doors;
 mod flows;
 mod judge;
 mod machines;
+mod meters;
 mod metrics;
 mod pages;
 mod planner;
@@ -53,6 +55,7 @@ use postern_services::directory::RegionDirectory;
 use postern_services::directory::session::SessionKeys;
 use postern_services::dynamodb;
 use postern_services::imds::identity::{self, IdentitySigner};
+use postern_services::monitoring::Monitoring;
 use postern_services::s3::storage::Store;
 use postern_services::sns::envelope::Signer;
 use postern_services::upstream::Upstreams;
@@ -137,6 +140,8 @@ pub struct Region {
     posts: Posts,
     s3: Store,
     tables: dynamodb::Store,
+    monitoring: Arc<Monitoring>,
+    measuring: tokio::task::AbortHandle,
     stop: watch::Sender<bool>,
     /// INVARIANT: no other region has the state directory.
     _taken: Taken,
@@ -204,6 +209,7 @@ impl Region {
         ensure_account(&commands, options.dev).await?;
         let kept = host.as_ref().map(|host| attach::kept_guests(host)).unwrap_or_default();
         attach::forget_guests(&commands, &kept).await;
+        attach_vpn::forget_links(&commands, &kept).await;
 
         let as_commands: Arc<dyn Commands> = Arc::clone(&commands) as _;
         let sessions = Arc::new(session_keys(&commands)?);
@@ -222,6 +228,10 @@ impl Region {
         let tables = dynamodb::Store::open(&dynamodb_directory(&options)?)?;
         tokio::spawn(delete_expired(tables.clone()));
         let pages = Arc::new(pages::RegionPages::default());
+        let meters =
+            meters::RegionMeters::new(Arc::clone(&as_commands), Arc::clone(&checks), forwarder.clone());
+        let monitoring = Arc::new(Monitoring::new(Arc::new(meters)));
+        let measuring = tokio::spawn(meters::measure_on(Arc::clone(&monitoring))).abort_handle();
         let (front_door, upstreams) = doors::front_door(doors::Parts {
             options: &options,
             commands: &as_commands,
@@ -230,6 +240,7 @@ impl Region {
             sessions: &sessions,
             consoles: &consoles,
             checks: &checks,
+            monitoring: &monitoring,
             posts: &posts,
             recorder: &recorder,
             pages: Arc::clone(&pages) as _,
@@ -310,6 +321,8 @@ impl Region {
             posts,
             s3,
             tables,
+            monitoring,
+            measuring,
             stop: watch::Sender::new(false),
             _taken: taken,
         });
@@ -360,6 +373,7 @@ impl Region {
     /// Takes everything down.
     pub async fn shutdown(&self) -> anyhow::Result<()> {
         self.front_door.close();
+        self.measuring.abort();
         let outcome = match &self.packets {
             Ok(packets) => {
                 // Nothing is to be mended from here on.
@@ -411,6 +425,7 @@ impl Region {
         }
         self.s3.clear().await?;
         self.tables.clear().await?;
+        self.monitoring.clear();
         ensure_account(&self.commands, self.options.dev).await
     }
 }

@@ -34,7 +34,8 @@ for line in sys.stdin:
         print("told", flush=True)
 "#;
 
-fn elb(aws: &Aws, operation: &str, parameters: Value) -> Value {
+/// Calls an operation of load balancers that must work.
+pub fn elb(aws: &Aws, operation: &str, parameters: Value) -> Value {
     aws.call("elasticloadbalancing", operation, parameters)
 }
 
@@ -45,8 +46,9 @@ fn health(aws: &Aws, group: &str) -> Option<(String, String)> {
     Some((text(&health["State"]), health["Reason"].as_str().unwrap_or_default().to_owned()))
 }
 
+/// Waits until the one target of a group is like this.
 #[track_caller]
-fn becomes(aws: &Aws, group: &str, state: &str, reason: &str) {
+pub fn becomes(aws: &Aws, group: &str, state: &str, reason: &str) {
     let mut seen = None;
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(40);
     while std::time::Instant::now() < deadline {
@@ -94,6 +96,7 @@ fn checks_and_connections_come_from_the_load_balancer_and_pass_what_anybody_must
     let balancer = elb(&aws, "CreateLoadBalancer", new)["LoadBalancers"][0].clone();
     let arn = text(&balancer["LoadBalancerArn"]);
     let own = text(&balancer["AvailabilityZones"][0]["LoadBalancerAddresses"][0]["PrivateIPv4Address"]);
+    let name = text(&balancer["DNSName"]);
     eventually("the load balancer is active", 15, || {
         let found = elb(&aws, "DescribeLoadBalancers", json!({ "LoadBalancerArns": [arn] }));
         (found["LoadBalancers"][0]["State"]["Code"] == "active").then_some(())
@@ -124,10 +127,13 @@ fn checks_and_connections_come_from_the_load_balancer_and_pass_what_anybody_must
     becomes(&aws, &group, "healthy", "");
     assert_eq!(server.ask("seen"), format!("[('{own}', '/up', 'ELB-HealthChecker/2.0')]"));
     assert_ne!(own, private_address(&aws, &instance));
-    // A client in the VPC is carried there, and the target sees the load balancer.
+    // A client in the VPC that knows the load balancer by its name, or a zone's, is carried there, and the target sees the
+    // load balancer.
     let other = network.run(&aws, json!({}));
     let mut client = region.talk(&other, &["/usr/bin/python3", "-u", "-c", CLIENT]);
-    assert_eq!(client.ask(&format!("get {own} /hello")), "200");
+    assert_eq!(client.ask(&format!("get {name} /hello")), "200");
+    assert_eq!(client.ask(&format!("get us-east-1a.{name} /hello")), "200");
+    assert_eq!(client.ask(&format!("get us-east-1c.{name} /hello")), "gaierror");
     let seen = server.ask("seen");
     assert!(seen.contains(&format!("('{own}', '/hello', 'me')")), "{seen}");
     keeps_the_clients_address(&aws, &network, (&arn, &instance), &mut client, (&own, &mut server));

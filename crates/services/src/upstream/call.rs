@@ -82,7 +82,7 @@ fn rpc(upstream: &Upstream, parts: &Parts, body: &[u8], dialect: Dialect) -> Res
                 return Err(unknown(dialect));
             }
             let members = json_members(body)?;
-            Ok(known_members(upstream, operation, members, dialect))
+            known_members(upstream, operation, members, dialect)
         }
         Dialect::Cbor if !targeted && !acted && parts.method == Method::POST => {
             let operation = parts.uri.path().rsplit_once("/operation/").map(|(_, operation)| operation);
@@ -99,7 +99,7 @@ fn rpc(upstream: &Upstream, parts: &Parts, body: &[u8], dialect: Dialect) -> Res
             let operation = operation_named(&form.action, dialect)?;
             let members =
                 form.parameters.into_iter().map(|(name, value)| (list_name(&name), value)).collect();
-            Ok(known_members(upstream, operation, members, dialect))
+            known_members(upstream, operation, members, dialect)
         }
         _ => Err(unknown(dialect)),
     }
@@ -134,20 +134,29 @@ fn rest(upstream: &Upstream, parts: &Parts, body: &[u8], dialect: Dialect) -> Re
     let operation = found.name.to_owned();
     match upstream.protocol {
         UpstreamProtocol::RestXml => Ok(Call { operation, members, dialect }),
-        _ => Ok(known_members(upstream, operation, members, dialect)),
+        _ => known_members(upstream, operation, members, dialect),
     }
 }
 
 /// Leaves of the members those that the operation takes. One that is not known has none, and is asked for as a whole.
+///
+/// INVARIANT: a member that differs in case alone from one that counts refuses the request: some readers take it for that
+/// one.
 fn known_members(
     upstream: &Upstream,
     operation: String,
     mut members: Vec<(String, String)>,
     dialect: Dialect,
-) -> Call {
+) -> Result<Call, AwsError> {
     let takes = taken(&upstream.signing_name, &operation).unwrap_or_default();
-    members.retain(|(name, _)| takes.contains(&name.as_str()));
-    Call { operation, members, dialect }
+    let taken = |name: &str| takes.contains(&name);
+    let is_variant = |name: &str| !taken(name) && takes.iter().any(|known| known.eq_ignore_ascii_case(name));
+    if let Some((name, _)) = members.iter().find(|(name, _)| is_variant(name)) {
+        let why = format!("The member `{name}` is spelt otherwise than the operation has it.");
+        return Err(AwsError::new("SerializationException", why));
+    }
+    members.retain(|(name, _)| taken(name));
+    Ok(Call { operation, members, dialect })
 }
 
 /// A path that nobody could take for another: without empty, `.` or `..` segments, encoded or not.
@@ -350,6 +359,8 @@ pub(super) mod tests {
             ("/", &[("content-type", "text/plain"), PUT], "{}", "UnknownOperationException"),
             ("/", &[JSON, PUT, ("smithy-protocol", "rpc-v2-cbor")], "{}", "UnknownOperationException"),
             ("/", &[JSON, PUT], r#"{"logGroupName": "a", "logGroupName": "b"}"#, "SerializationException"),
+            ("/", &[JSON, PUT], r#"{"logGroupName": "a", "LogGroupName": "b"}"#, "SerializationException"),
+            ("/", &[JSON, PUT], r#"{"LOGGROUPNAME": "b"}"#, "SerializationException"),
             ("/", &[JSON, PUT], "[]", "SerializationException"),
             ("/", &[JSON, ("x-amz-target", "Logs_20140328.Put/Log")], "{}", "UnknownOperationException"),
             ("/", &[JSON], "{}", "UnknownOperationException"),

@@ -59,7 +59,7 @@ const RULES: &[Rule] = &[
 /// Everything that a call asks for. Never empty.
 pub(super) fn asks(upstream: &Upstream, call: &Call, place: &Place<'_>) -> Result<Vec<Ask>, AwsError> {
     let action = format!("{}:{}", upstream.action_prefix, action(upstream, call, place));
-    let mut resources = resources(upstream, call, place);
+    let mut resources = resources(upstream, call, place)?;
     resources.sort();
     resources.dedup();
     if resources.is_empty() {
@@ -90,13 +90,13 @@ fn action(upstream: &Upstream, call: &Call, place: &Place<'_>) -> String {
     renamed.to_owned()
 }
 
-fn resources(upstream: &Upstream, call: &Call, place: &Place<'_>) -> Vec<String> {
+fn resources(upstream: &Upstream, call: &Call, place: &Place<'_>) -> Result<Vec<String>, AwsError> {
     let prefix = upstream.action_prefix.as_str();
     let arn = |resource: &str| format!("arn:aws:{prefix}:{}:{}:{resource}", place.region, place.account);
     match (upstream.protocol, upstream.signing_name.as_str()) {
-        (UpstreamProtocol::ExecuteApi, _) => return vec![arn(&invoked(place))],
-        (_, "apigateway") => return vec![format!("arn:aws:apigateway:{}::{}", place.region, place.path)],
-        (_, "logs") => return logs(call, arn),
+        (UpstreamProtocol::ExecuteApi, _) => return Ok(vec![arn(&invoked(place))]),
+        (_, "apigateway") => return Ok(vec![format!("arn:aws:apigateway:{}::{}", place.region, place.path)]),
+        (_, "logs") => return Ok(logs(call, arn)),
         (_, _) => {}
     }
     // A resource that is named by its ARN is whose the ARN says.
@@ -104,13 +104,21 @@ fn resources(upstream: &Upstream, call: &Call, place: &Place<'_>) -> Vec<String>
     let rules = RULES.iter().filter(|rule| rule.prefix == prefix && call.operation.contains(rule.of));
     let by_name = rules.flat_map(|rule| {
         let names = call.values(rule.member).filter(|value| !value.starts_with("arn:"));
-        names.map(move |name| format!("{}{}", rule.kind, name.strip_prefix('/').unwrap_or(name)))
+        names.map(move |name| match rule.member {
+            "FunctionName" => function(name, place),
+            _ => arn(&format!("{}{}", rule.kind, name.strip_prefix('/').unwrap_or(name))),
+        })
     });
-    let mut found: Vec<String> = named.chain(by_name.map(|resource| arn(&resource))).collect();
-    if prefix == "sqs" {
-        found.extend(call.values("QueueUrl").filter_map(|url| queue(url, place)));
+    let mut found: Vec<String> = named.chain(by_name).collect();
+    match prefix {
+        "sqs" => {
+            let queues = call.values("QueueUrl").map(|url| queue(url, place));
+            found.extend(queues.collect::<Result<Vec<_>, _>>()?);
+        }
+        "ssm" => found.iter_mut().for_each(without_selector),
+        _ => {}
     }
-    found
+    Ok(found)
 }
 
 /// Whether a text is the ARN of something of this service's.
@@ -145,12 +153,45 @@ fn logs(call: &Call, arn: impl Fn(&str) -> String) -> Vec<String> {
     found
 }
 
-/// `arn:aws:sqs:region:account:name` of `http://host/account/name`.
-fn queue(url: &str, place: &Place<'_>) -> Option<String> {
+/// `arn:aws:sqs:region:account:name` of `http://host/account/name`. Emulators find a queue by the name alone, so where no
+/// account stands before it, it is the caller's own; what has no name of a queue in it is refused.
+fn queue(url: &str, place: &Place<'_>) -> Result<String, AwsError> {
     let mut segments = url.trim_end_matches('/').rsplit('/');
-    let (name, account) = (segments.next()?, segments.next()?);
-    let account: AccountId = account.parse().ok()?;
-    Some(format!("arn:aws:sqs:{}:{account}:{name}", place.region))
+    let name = segments.next().unwrap_or_default();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    if name.is_empty() || !name.bytes().all(plain) {
+        return Err(AwsError::new(
+            "InvalidAddress",
+            format!("The address {url} is not valid for this endpoint."),
+        ));
+    }
+    let account = segments.next().and_then(|account| account.parse().ok()).unwrap_or(place.account);
+    Ok(format!("arn:aws:sqs:{}:{account}:{name}", place.region))
+}
+
+/// The ARN of a function: "Function name – `MyFunction`; Partial ARN – `123456789012:function:MyFunction`", with a version
+/// or alias behind it or not ("Invoke" in the Lambda API reference, whose pattern has a region before it too).
+fn function(name: &str, place: &Place<'_>) -> String {
+    let (mut account, mut rest) = (place.account, name);
+    while let Some((first, behind)) = rest.split_once(':') {
+        match first.parse::<AccountId>() {
+            Ok(given) => account = given,
+            Err(_) if first == "function" || first == place.region => {}
+            Err(_) => break,
+        }
+        rest = behind;
+    }
+    format!("arn:aws:lambda:{}:{account}:function:{rest}", place.region)
+}
+
+/// Takes the version or label off a parameter: `name:3` names the parameter `name` ("GetParameter" in the Systems Manager
+/// API reference), whose names have no colon.
+fn without_selector(arn: &mut String) {
+    let Some(at) = arn.find(":parameter/") else { return };
+    let behind = arn.get(at + 1..).and_then(|resource| resource.find(':'));
+    if let Some(length) = behind {
+        arn.truncate(at + 1 + length);
+    }
 }
 
 /// `api/stage/VERB/path`, of a request to `api.execute-api.…/stage/path`.
@@ -247,10 +288,62 @@ mod tests {
                 arn("sqs:us-east-1:111122223333:q"),
             ),
             ("ssm", "GetParameter", r#"{"Name": "/a/b"}"#, arn("ssm:us-east-1:111122223333:parameter/a/b")),
+            (
+                "sqs",
+                "SendMessage",
+                r#"{"QueueUrl": "http://127.0.0.1:9324/queue/q/"}"#,
+                arn("sqs:us-east-1:111122223333:q"),
+            ),
+            ("sqs", "SendMessage", r#"{"QueueUrl": "q"}"#, arn("sqs:us-east-1:111122223333:q")),
+            (
+                "ssm",
+                "GetParameters",
+                r#"{"Names": ["a:3", "/b:prod", "arn:aws:ssm:us-east-1:111122223333:parameter/c:1"]}"#,
+                [
+                    arn("ssm:us-east-1:111122223333:parameter/a"),
+                    arn("ssm:us-east-1:111122223333:parameter/b"),
+                    arn("ssm:us-east-1:111122223333:parameter/c"),
+                ]
+                .join(" "),
+            ),
             ("ssm", "GetDocument", r#"{"Name": "d"}"#, "*".to_owned()),
             ("glue", "GetTable", r#"{"Name": "t"}"#, "*".to_owned()),
         ] {
             assert_eq!(json(&of(service), operation, body), format!("{service}:{operation} {expected}"));
+        }
+    }
+
+    #[test]
+    fn a_queue_that_has_no_name_is_refused() {
+        let sqs = upstream("sqs", UpstreamProtocol::Json);
+        for url in ["", "/", "http://host/111122223333/q?x", "http://host/111122223333/%71"] {
+            let headers =
+                [("content-type", "application/x-amz-json-1.0"), ("x-amz-target", "AmazonSQS.SendMessage")];
+            let body = format!(r#"{{"QueueUrl": "{url}"}}"#);
+            let call = asked(&sqs, "POST", "/", &headers, &body).unwrap();
+            let account = AccountId::from_number(111_122_223_333).unwrap();
+            let place = Place { region: "us-east-1", account, host: "", method: &Method::POST, path: "/" };
+            assert_eq!(asks(&sqs, &call, &place).unwrap_err().code, "InvalidAddress", "{url}");
+        }
+    }
+
+    #[test]
+    fn every_way_to_name_a_function_is_the_same_one() {
+        let lambda = upstream("lambda", UpstreamProtocol::RestJson);
+        let own = "arn:aws:lambda:us-east-1:111122223333:function:f";
+        let others = "arn:aws:lambda:us-east-1:444455556666:function:f (of 444455556666)";
+        for (name, resource) in [
+            ("f", own),
+            ("function:f", own),
+            ("111122223333:function:f", own),
+            ("us-east-1:111122223333:function:f", own),
+            ("111122223333:f", own),
+            ("444455556666:function:f", others),
+            ("f:PROD", "arn:aws:lambda:us-east-1:111122223333:function:f:PROD"),
+        ] {
+            let target = format!("/2015-03-31/functions/{name}/invocations");
+            let expected = format!("lambda:InvokeFunction {resource}");
+            assert_eq!(told(&lambda, "POST", &target, &[], ""), expected, "{name}");
         }
     }
 

@@ -82,6 +82,7 @@ fn all_tags_are_listed_with_their_kinds() {
     let kinds: std::collections::BTreeSet<String> =
         texts(&listed, "Tags", "ResourceType").into_iter().collect();
     let expected = [
+        "customer-gateway",
         "dhcp-options",
         "elastic-ip",
         "instance",
@@ -97,7 +98,10 @@ fn all_tags_are_listed_with_their_kinds() {
         "subnet",
         "vpc",
         "vpc-endpoint",
+        "vpc-endpoint-service",
         "vpc-peering-connection",
+        "vpn-connection",
+        "vpn-gateway",
     ];
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), expected);
     let of = |name: &str, value: &str| {
@@ -105,4 +109,21 @@ fn all_tags_are_listed_with_their_kinds() {
     };
     assert_eq!(text(&of("resource-id", &ids["vpc"]), "Tags.0.Value"), "the vpc");
     assert_eq!(text(&of("tag:Name", "the vpc"), "Tags.0.ResourceId"), ids["vpc"]);
+}
+
+/// Deleting all tags of something rests on the same list.
+#[test]
+fn the_tags_of_an_endpoint_service_are_listed_and_all_deleted() {
+    let (api, ids) = built();
+    let tags = json!([{ "ResourceType": "vpc-endpoint-service", "Tags": [{ "Key": "a", "Value": "b" }] }]);
+    let new = json!({ "NetworkLoadBalancerArns": [ids["nlb"]], "TagSpecifications": tags });
+    let made = api.call("CreateVpcEndpointServiceConfiguration", new);
+    let id = text(&made, "ServiceConfiguration.ServiceId");
+    let listed =
+        || api.call("DescribeTags", json!({ "Filters": [{ "Name": "resource-id", "Values": [id] }] }));
+    assert_eq!(text(&listed(), "Tags.0.ResourceType"), "vpc-endpoint-service");
+    api.call("DeleteTags", json!({ "Resources": [id] }));
+    assert!(texts(&listed(), "Tags", "Key").is_empty());
+    let shown = api.call("DescribeVpcEndpointServiceConfigurations", json!({ "ServiceIds": [id] }));
+    assert!(texts(&shown, "ServiceConfigurations.0.Tags", "Key").is_empty());
 }

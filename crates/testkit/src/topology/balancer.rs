@@ -21,9 +21,18 @@ impl Reader {
         };
         let id = self.create(name, Action::Elb(ElbAction::CreateLoadBalancer(new)))?;
         let ResourceId::LoadBalancer(id) = id else { return Err("not a load balancer".to_owned()) };
-        if options.contains(&"cross-zone") {
-            let attributes = LoadBalancerAttributes { cross_zone: true, ..LoadBalancerAttributes::default() };
-            let load_balancer = id;
+        let load_balancer = id;
+        self.run(Action::Elb(ElbAction::ReportLoadBalancerActive { load_balancer }))?;
+        let client_routing = match option(options, "routing") {
+            Some("zone") => DnsRecordClientRouting::ZoneAffinity,
+            Some("partial") => DnsRecordClientRouting::PartialZoneAffinity,
+            Some(other) => return Err(format!("`{other}` is no routing of clients")),
+            None => DnsRecordClientRouting::AnyZone,
+        };
+        let cross_zone = options.contains(&"cross-zone");
+        if cross_zone || client_routing != DnsRecordClientRouting::AnyZone {
+            let attributes =
+                LoadBalancerAttributes { cross_zone, client_routing, ..LoadBalancerAttributes::default() };
             self.run(Action::Elb(ElbAction::ModifyLoadBalancerAttributes { load_balancer, attributes }))?;
         }
         let zones = self.world.state.load_balancers.get(&id).map(|x| x.zones.clone()).unwrap_or_default();
