@@ -1,9 +1,10 @@
-//! Services that speak AWS's JSON protocol: the operation in the header `x-amz-target`, one JSON object each way.
+//! Services that speak AWS's JSON protocols: one JSON object each way, and the operation in the header `x-amz-target`, or in
+//! method and path.
 //!
 //! INVARIANT: a service serves only what it asked for and got a [`Permit`] for; a request that asks for nothing is
 //! refused.
 //! INVARIANT: what a service says of a failure of its own stays in the program's log, by the request's id.
-//! Source: "AWS JSON 1.0 protocol" of Smithy, and "DynamoDB low-level API" for what DynamoDB adds to it.
+//! Source: "AWS JSON 1.0 protocol" and "AWS restJson1 protocol" of Smithy, and "DynamoDB low-level API" for what DynamoDB adds to it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -37,8 +38,21 @@ const COMMON: &str = "com.amazon.coral.service";
 pub struct JsonRequest {
     /// Such as `GetItem`, as [`JsonService::operation`] knows it.
     pub operation: &'static str,
+    /// What stands behind the path's question mark, as it came.
+    pub query: String,
     /// The JSON document, as it came.
     pub body: Vec<u8>,
+}
+
+/// An operation that is known by method and path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestOperation {
+    /// Such as `POST`.
+    pub method: &'static str,
+    /// The whole path.
+    pub path: &'static str,
+    /// Its name.
+    pub name: &'static str,
 }
 
 /// An error of a JSON protocol.
@@ -68,6 +82,13 @@ impl JsonError {
             _ => serde_json::json!({ "__type": kind, "message": message }),
         };
         Self { code: code.to_owned(), message, status: 400, body: body.to_string() }
+    }
+
+    /// An error of a service that speaks REST: the code goes into a header, beside the document.
+    pub fn rest(code: &str, message: impl Into<String>, status: u16) -> Self {
+        let message = message.into();
+        let body = serde_json::json!({ "message": message }).to_string();
+        Self { code: code.to_owned(), message, status, body }
     }
 
     /// A failure of the service's own; the message is for the log.
@@ -103,6 +124,11 @@ pub trait JsonService: Send + Sync {
 
     /// What stands before the operation in `x-amz-target`: `DynamoDB_20120810`.
     fn target_prefix(&self) -> &'static str;
+
+    /// Of a service whose operations are known by method and path, all of them; others have none.
+    fn rest_operations(&self) -> &'static [RestOperation] {
+        &[]
+    }
 
     /// The protocol's version: `application/x-amz-json-1.0`.
     fn content_type(&self) -> &'static str;
@@ -169,12 +195,17 @@ impl JsonDoor {
             Ok(document) => (200, document, None),
             Err(error) => (error.status, error.body, Some((error.code, error.message))),
         };
+        let named = error.as_ref().map(|(code, _)| code.clone()).filter(|_| self.is_rest());
         let code = error.as_ref().map_or("OK", |(code, _)| code.as_str());
         let operation = course.operation.unwrap_or("unknown");
         self.metrics.request(self.service.signing_name(), operation, code, started.elapsed());
         self.record(&parts, &origin, &id, &course, (status, error)).await;
         self.authoriser.remember(&id, course.notes);
-        self.respond(status, document, &id)
+        let mut response = self.respond(status, document, &id);
+        if let Some(code) = named.and_then(|code| HeaderValue::try_from(code).ok()) {
+            response.headers_mut().insert(HeaderName::from_static("x-amzn-errortype"), code);
+        }
+        response
     }
 
     async fn record(
@@ -214,8 +245,8 @@ impl JsonDoor {
         origin: &Origin,
         course: &mut Course,
     ) -> Result<String, JsonError> {
-        course.operation = Some(self.operation(parts)?);
-        let body = self.bodies.collect(body).await.map_err(|error| unreadable(&error))?;
+        course.operation = Some(self.operation(parts).map_err(|error| self.worded(error))?);
+        let body = self.bodies.collect(body).await.map_err(|error| self.worded(unreadable(&error)))?;
         let directory = self.authoriser.directory().as_ref();
         let regions = [self.region.as_str(), "us-east-1"];
         let regions = if self.service.is_global() { &regions[..] } else { &regions[..1] };
@@ -223,13 +254,15 @@ impl JsonDoor {
         let style = ErrorStyle::Json { content_type: self.service.content_type() };
         let caller = authenticate(directory, parts, &body, &rules, style);
         course.refused = caller.is_err();
-        let caller = &*course.caller.insert(caller?);
+        let caller = &*course.caller.insert(caller.map_err(|error| self.unknown_caller(error))?);
         directory
             .welcome(caller)
             .await
             .map_err(|reason| JsonError::internal(format!("a caller could not be welcomed: {reason}")))?;
         let operation = course.operation.unwrap_or("unknown");
-        let Begun { asks, serve } = self.service.begin(caller, JsonRequest { operation, body }).await?;
+        let query = parts.uri.query().unwrap_or_default().to_owned();
+        let request = JsonRequest { operation, query, body };
+        let Begun { asks, serve } = self.service.begin(caller, request).await?;
         if asks.is_empty() {
             return Err(JsonError::internal("the service asks for nothing"));
         }
@@ -249,6 +282,16 @@ impl JsonDoor {
     /// Which operation a request names. What is not one of this service's is answered as DynamoDB answers it, before
     /// anybody is authenticated.
     fn operation(&self, parts: &Parts) -> Result<&'static str, JsonError> {
+        if self.is_rest() {
+            let mut all = self.service.rest_operations().iter();
+            let asked =
+                |it: &&RestOperation| it.method == parts.method.as_str() && it.path == parts.uri.path();
+            let unknown = || {
+                let error = JsonError::common("UnknownOperationException", "");
+                JsonError { status: 404, ..error }
+            };
+            return all.find(asked).map(|it| it.name).ok_or_else(unknown);
+        }
         let content_type = text(&parts.headers, CONTENT_TYPE.as_str()).unwrap_or_default();
         let content_type = content_type.split(';').next().unwrap_or_default().trim();
         let speaks = content_type.eq_ignore_ascii_case(self.service.content_type());
@@ -261,6 +304,22 @@ impl JsonDoor {
             .filter(|(prefix, _)| *prefix == self.service.target_prefix())
             .and_then(|(_, operation)| self.service.operation(operation));
         operation.ok_or_else(|| JsonError::common("UnknownOperationException", ""))
+    }
+
+    fn is_rest(&self) -> bool {
+        !self.service.rest_operations().is_empty()
+    }
+
+    /// An error of the door's own, in the form of the service's protocol.
+    fn worded(&self, error: JsonError) -> JsonError {
+        if self.is_rest() { JsonError::rest(&error.code, error.message, error.status) } else { error }
+    }
+
+    /// Who is not known is answered 403 where the status says what happened ("Common errors" of AWS's REST services).
+    fn unknown_caller(&self, error: AwsError) -> JsonError {
+        let error = JsonError::from(error);
+        let status = if self.is_rest() && error.status == 400 { 403 } else { error.status };
+        self.worded(JsonError { status, ..error })
     }
 
     /// A failure of the service's own, as its caller may know it: the rest goes into the log.
@@ -276,7 +335,7 @@ impl JsonDoor {
             error = error.message,
             "a request failed"
         );
-        JsonError::internal(format!("An internal error has occurred. Request ID: {id}"))
+        self.worded(JsonError::internal(format!("An internal error has occurred. Request ID: {id}")))
     }
 
     fn respond(&self, status: u16, document: String, id: &str) -> Response<ResponseBody> {

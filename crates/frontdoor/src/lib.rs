@@ -43,7 +43,7 @@ pub use dialect::Dialect;
 pub use door::{Config, FrontDoor, FrontDoorError, Mount};
 pub use evidence::{Evidence, Notes};
 pub use host::HostNames;
-pub use json::{JsonDoor, JsonError, JsonRequest, JsonService};
+pub use json::{JsonDoor, JsonError, JsonRequest, JsonService, RestOperation};
 pub use metrics::{Counter, Metrics};
 pub use others::{NoOthers, OtherServices};
 pub use pages::{Health, Pages};

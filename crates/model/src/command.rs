@@ -28,6 +28,7 @@ use crate::sns::SnsAction;
 use crate::state::{Resource, State};
 use crate::tag::{self, TagSet};
 use crate::txn::{Admission, Txn};
+use crate::vpn::VpnAction;
 
 /// How many client tokens of an account are remembered. AWS keeps them for a day; the oldest go first here.
 const MAX_CLIENT_TOKENS: usize = 2_000;
@@ -77,6 +78,17 @@ pub enum Action {
         quota: Quota,
         limit: Option<usize>,
     },
+    /// More than there are now. It is decided at once.
+    RequestQuotaIncrease {
+        quota: Quota,
+        /// AWS's code of it.
+        code: String,
+        /// What the request is called.
+        id: String,
+        desired: usize,
+        /// Who asks, in AWS's JSON.
+        requester: String,
+    },
     /// Postern's own: a service of AWS's gets somebody who answers for it, or there is one that AWS does not have.
     AddService(NewUpstream),
     RemoveService {
@@ -90,6 +102,7 @@ pub enum Action {
     ConnectionNotification(ConnectionNotificationAction),
     Sns(SnsAction),
     Peering(PeeringAction),
+    Vpn(VpnAction),
     /// All of these in this order, or none of them: what one request changes at several places.
     Batch(Vec<Action>),
 
@@ -439,13 +452,16 @@ fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> 
         account, connection_notification, default_vpc, elb, endpoint, endpoint_service, gateway, iam,
         instance, interface, network_acl, peering, prefix_list,
     };
-    use crate::{quota, route, security_group, sns, subnet, vpc};
+    use crate::{quota, route, security_group, sns, subnet, vpc, vpn};
     match action {
         Action::CreateAccount { name, root_key } => {
             account::create(txn, name, root_key.map(|(id, s)| (id, s.0)))
         }
         Action::CreateRootKey { id, secret } => account::create_root_key(txn, (id, secret.0)),
         Action::SetQuota { quota, limit } => quota::set(txn, quota, limit),
+        Action::RequestQuotaIncrease { quota, code, id, desired, requester } => {
+            quota::request(txn, quota, (code, id), desired, requester)
+        }
         Action::AddService(new) => endpoint::add_service(txn, new),
         Action::RemoveService { name } => endpoint::remove_service(txn, &name),
         Action::Iam(action) => iam::apply(txn, action),
@@ -455,6 +471,7 @@ fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> 
         Action::ConnectionNotification(action) => connection_notification::apply(txn, action),
         Action::Sns(action) => sns::apply(txn, action),
         Action::Peering(action) => peering::apply(txn, action),
+        Action::Vpn(action) => vpn::apply(txn, action),
         Action::Batch(actions) => batch(txn, actions, seed),
 
         Action::CreateVpc { cidr, tags } => vpc::create(txn, cidr, &tags).map(|_| ()),
@@ -611,6 +628,9 @@ fn edit_tags(
         ResourceId::InternetGateway(id) => edit::<crate::gateway::InternetGateway>(txn, id, change),
         ResourceId::NatGateway(id) => edit::<crate::gateway::NatGateway>(txn, id, change),
         ResourceId::VpcPeeringConnection(id) => edit_peering_tags(txn, id, change),
+        ResourceId::CustomerGateway(id) => edit::<crate::vpn::CustomerGateway>(txn, id, change),
+        ResourceId::VpnGateway(id) => edit::<crate::vpn::VpnGateway>(txn, id, change),
+        ResourceId::VpnConnection(id) => edit::<crate::vpn::VpnConnection>(txn, id, change),
         ResourceId::Address(id) => edit::<crate::gateway::Address>(txn, id, change),
         ResourceId::NetworkInterface(id) => edit::<crate::interface::NetworkInterface>(txn, id, change),
         ResourceId::SecurityGroup(id) => edit::<crate::security_group::SecurityGroup>(txn, id, change),

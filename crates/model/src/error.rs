@@ -80,6 +80,14 @@ pub enum ModelError {
     PeeringNotYours { peering: VpcPeeringConnectionId, account: AccountId, verb: &'static str },
     #[error("`{peering}` is `{from}` and cannot become `{to}`")]
     PeeringTransition { peering: VpcPeeringConnectionId, from: &'static str, to: &'static str },
+    #[error("`{gateway}` is attached to `{vpc}`")]
+    VpnGatewayAttached { gateway: VpnGatewayId, vpc: VpcId },
+    #[error("`{gateway}` is not attached to `{vpc}`")]
+    VpnGatewayNotAttached { gateway: VpnGatewayId, vpc: VpcId },
+    #[error("`{vpc}` has the virtual private gateway `{gateway}` already")]
+    VpcHasVpnGateway { vpc: VpcId, gateway: VpnGatewayId },
+    #[error("`{connection}` has no route to `{block}`")]
+    VpnRouteNotFound { connection: VpnConnectionId, block: Ipv4Net },
     #[error("`{table}` has a route to `{destination}` already")]
     RouteExists { table: RouteTableId, destination: RouteDestination },
     #[error("`{table}` has no route to `{destination}`")]
@@ -220,6 +228,8 @@ pub enum ModelError {
     Limit { what: &'static str, limit: usize },
     #[error("quota `{quota}` is {limit}")]
     Quota { quota: Quota, limit: usize },
+    #[error("quota `{quota}` is {there}, which `{given}` is not more than")]
+    QuotaNotRaised { quota: Quota, given: usize, there: usize },
     #[error("quota `{quota}` can be {most} at most, not `{given}`")]
     QuotaTooHigh { quota: Quota, given: usize, most: usize },
     #[error(

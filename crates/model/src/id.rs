@@ -95,6 +95,12 @@ ids! {
     AllocationId = "eipalloc";
     /// A peering connection of two VPCs, or the request for one.
     VpcPeeringConnectionId = "pcx";
+    /// The end of a VPN on premises.
+    CustomerGatewayId = "cgw";
+    /// A VPC's end of VPNs.
+    VpnGatewayId = "vgw";
+    /// A VPN.
+    VpnConnectionId = "vpn";
     /// The link of an Elastic IP address to a private address.
     AddressAssociationId = "eipassoc";
     /// A network interface.
@@ -279,6 +285,9 @@ resource_ids! {
     InternetGateway(InternetGatewayId),
     NatGateway(NatGatewayId),
     VpcPeeringConnection(VpcPeeringConnectionId),
+    CustomerGateway(CustomerGatewayId),
+    VpnGateway(VpnGatewayId),
+    VpnConnection(VpnConnectionId),
     Address(AllocationId),
     NetworkInterface(NetworkInterfaceId),
     SecurityGroup(SecurityGroupId),

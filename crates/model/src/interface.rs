@@ -183,7 +183,7 @@ fn check_address_count(count: usize) -> Result<(), ModelError> {
 }
 
 /// A locally administered unicast address, starting `02` as AWS's do.
-fn mac_of(txn: &mut Txn) -> Mac {
+pub(crate) fn mac_of(txn: &mut Txn) -> Mac {
     let [a, b, c, d, e, ..] = txn.next_random().to_le_bytes();
     Mac([0x02, a, b, c, d, e])
 }

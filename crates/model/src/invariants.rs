@@ -50,6 +50,7 @@ const INVARIANTS: &[(&str, Check)] = &[
     ("targets of kinds that fit their groups are there", targets),
     ("an endpoint service has a load balancer of its owner's", endpoint_services),
     ("organizations have members of their own, in trees", organizations),
+    ("a virtual private gateway serves one VPC and a VPC has one, and VPNs have both ends", vpns),
     ("a connection notification is about something of its owner's, and tells something", notifications),
     ("a topic is where its ARN says", topics),
     ("VPCs that are peered are there, do not overlap, and are so once", peerings),
@@ -219,7 +220,8 @@ fn endpoints(state: &State) -> Vec<String> {
                 RouteTarget::InternetGateway(_)
                 | RouteTarget::NatGateway(_)
                 | RouteTarget::NetworkInterface(_)
-                | RouteTarget::VpcPeering(_) => None,
+                | RouteTarget::VpcPeering(_)
+                | RouteTarget::VpnGateway(_) => None,
             })
         })
         .collect();
@@ -304,6 +306,29 @@ fn endpoint_services(state: &State) -> Vec<String> {
         service.load_balancers.is_empty() || !service.load_balancers.iter().all(own)
     });
     broken.map(|service| service.id.to_string()).collect()
+}
+
+fn vpns(state: &State) -> Vec<String> {
+    let (mut broken, mut served, mut ports) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    for gateway in state.vpn_gateways.values() {
+        let Some(vpc) = gateway.vpc else { continue };
+        let own = state.vpcs.get(&vpc).is_some_and(|vpc| vpc.owner == gateway.owner);
+        if !own || !served.insert(vpc) {
+            broken.push(gateway.id.to_string());
+        }
+    }
+    for connection in state.vpn_connections.values() {
+        let near = state.vpn_gateways.get(&connection.vpn_gateway);
+        let far = state.customer_gateways.get(&connection.customer_gateway);
+        let ends = near
+            .zip(far)
+            .is_some_and(|(near, far)| (near.owner, far.owner) == (connection.owner, connection.owner));
+        let port = connection.link.port;
+        if !ends || !ports.insert(port) || state.network_interfaces.contains_key(&port) {
+            broken.push(connection.id.to_string());
+        }
+    }
+    broken
 }
 
 fn notifications(state: &State) -> Vec<String> {

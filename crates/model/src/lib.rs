@@ -40,6 +40,7 @@ pub mod state;
 pub mod subnet;
 pub mod tag;
 pub mod vpc;
+pub mod vpn;
 
 mod txn;
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
-use crate::id::AccountId;
+use crate::id::{AccountId, Timestamp};
 use crate::state::State;
 use crate::txn::Txn;
 
@@ -60,6 +60,12 @@ quotas! {
     PeeringsPerVpc: "active-vpc-peering-connections-per-vpc", 50, 125;
     /// Peering connections that an account asked for and nobody has answered.
     PendingPeerings: "outstanding-vpc-peering-connection-requests", 25, 1_000;
+    /// Customer gateways ("Site-to-Site VPN quotas").
+    CustomerGateways: "customer-gateways-per-region", 50, 1_000;
+    /// Virtual private gateways.
+    VpnGateways: "virtual-private-gateways-per-region", 5, 1_000;
+    /// VPN connections.
+    VpnConnections: "vpn-connections-per-region", 50, 1_000;
     /// Route tables of a VPC, its main one included.
     RouteTables: "route-tables-per-vpc", 200, 1_000;
     /// Routes of a route table. A prefix list counts with its size.
@@ -107,6 +113,28 @@ pub const MAX_RULES_OF_AN_INTERFACE: usize = 1_000;
 /// What the operator made of the quotas of an account; what is not here is as usual.
 pub type Quotas = BTreeMap<Quota, usize>;
 
+/// How many requests for more are remembered of an account; the oldest go.
+pub const MAX_REQUESTS: usize = 100;
+
+/// A request for more of a quota, and what was decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaRequest {
+    /// Its id.
+    pub id: String,
+    /// AWS's code of the quota.
+    pub code: String,
+    /// What it is about.
+    pub quota: Quota,
+    /// How many were asked for.
+    pub desired: usize,
+    /// Whether there are as many now.
+    pub approved: bool,
+    /// When.
+    pub at: Timestamp,
+    /// Who asked, in AWS's JSON.
+    pub requester: String,
+}
+
 /// There is no quota of this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a quota")]
@@ -152,6 +180,35 @@ pub(crate) fn set(txn: &mut Txn, quota: Quota, limit: Option<usize>) -> Result<(
     Ok(())
 }
 
+/// Asks for more of a quota. It is decided at once, by how far the quota can be raised, and remembered either way.
+pub(crate) fn request(
+    txn: &mut Txn,
+    quota: Quota,
+    (code, id): (String, String),
+    desired: usize,
+    requester: String,
+) -> Result<(), ModelError> {
+    let there = limit(&txn.state, txn.account, quota);
+    if desired <= there {
+        return Err(ModelError::QuotaNotRaised { quota, given: desired, there });
+    }
+    let approved = check(txn, quota, desired).is_ok();
+    if approved {
+        let mut quotas = txn.state.quotas.get(&txn.account).cloned().unwrap_or_default();
+        Arc::make_mut(&mut quotas).insert(quota, desired);
+        txn.state.quotas.insert(txn.account, quotas);
+    }
+    let mut requests = txn.state.quota_requests.get(&txn.account).cloned().unwrap_or_default();
+    let known = Arc::make_mut(&mut requests);
+    known.push(QuotaRequest { id, code, quota, desired, approved, at: txn.at, requester });
+    if known.len() > MAX_REQUESTS {
+        known.remove(0);
+    }
+    txn.state.quota_requests.insert(txn.account, requests);
+    txn.events.push(crate::Event::IdentityChanged);
+    Ok(())
+}
+
 /// Refuses a quota that is too high by itself or together with another one.
 fn check(txn: &Txn, quota: Quota, given: usize) -> Result<(), ModelError> {
     let most = quota.most();
@@ -185,6 +242,9 @@ fn factor_of(quota: Quota) -> Option<Quota> {
         | Quota::RouteTables
         | Quota::PeeringsPerVpc
         | Quota::PendingPeerings
+        | Quota::CustomerGateways
+        | Quota::VpnGateways
+        | Quota::VpnConnections
         | Quota::Routes
         | Quota::PrefixLists
         | Quota::NetworkAcls

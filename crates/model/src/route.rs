@@ -3,6 +3,7 @@
 //! Rules from "Configure route tables" in the VPC user guide. Whether a route is a black hole is not stored: it
 //! follows from whether its target is there ([`Route::is_blackhole`]).
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use imbl::OrdMap;
@@ -23,6 +24,7 @@ use crate::subnet::Subnet;
 use crate::tag::{self, TagSet, Tags};
 use crate::txn::Txn;
 use crate::vpc::Vpc;
+use crate::vpn::VpnGateway;
 
 /// A route table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +38,9 @@ pub struct RouteTable {
     /// What people, and gateway endpoints, put in it. The local routes of the VPC's blocks are implied.
     #[serde(with = "routes_as_list")]
     pub routes: OrdMap<RouteDestination, Route>,
+    /// The virtual private gateways whose connections' routes are in it too ([`crate::vpn::propagated`]).
+    #[serde(default)]
+    pub propagating: BTreeSet<VpnGatewayId>,
     /// What people wrote on it.
     pub tags: Tags,
 }
@@ -71,6 +76,8 @@ pub enum RouteTarget {
     VpcEndpoint(VpcEndpointId),
     /// The VPC at the other side of a peering.
     VpcPeering(VpcPeeringConnectionId),
+    /// The networks on premises that a virtual private gateway leads to.
+    VpnGateway(VpnGatewayId),
 }
 
 impl RouteTarget {
@@ -82,6 +89,7 @@ impl RouteTarget {
             Self::NetworkInterface(id) => id.into(),
             Self::VpcEndpoint(id) => id.into(),
             Self::VpcPeering(id) => id.into(),
+            Self::VpnGateway(id) => id.into(),
         }
     }
 }
@@ -109,6 +117,9 @@ impl Route {
             RouteTarget::VpcEndpoint(id) => !state.vpc_endpoints.contains_key(&id),
             RouteTarget::VpcPeering(id) => {
                 state.vpc_peering_connections.get(&id).is_none_or(|peering| !peering.state.passes())
+            }
+            RouteTarget::VpnGateway(id) => {
+                state.vpn_gateways.get(&id).is_none_or(|gateway| gateway.vpc != Some(vpc))
             }
         }
     }
@@ -168,7 +179,14 @@ pub(crate) fn insert_table(
     txn.within(Quota::RouteTables, |txn| {
         txn.state.route_tables.values().filter(|table| table.vpc == vpc).count() + 1
     })?;
-    txn.insert(RouteTable { id, owner: txn.account, vpc, routes: OrdMap::new(), tags });
+    txn.insert(RouteTable {
+        id,
+        owner: txn.account,
+        vpc,
+        routes: OrdMap::new(),
+        propagating: BTreeSet::new(),
+        tags,
+    });
     Ok(())
 }
 
@@ -252,6 +270,10 @@ fn resolve_target(
             }
             peering.sides().map(|side| side.vpc).into_iter().find(|vpc| *vpc == table.vpc)
         }
+        RouteTarget::VpnGateway(gateway) => {
+            let attached = txn.get::<VpnGateway>(gateway)?.vpc;
+            Some(attached.ok_or(ModelError::VpnGatewayNotAttached { gateway, vpc: table.vpc })?)
+        }
     };
     if vpc_of_target == Some(table.vpc) {
         Ok(target)
@@ -270,7 +292,7 @@ fn local_block_around(txn: &Txn, table: &RouteTable, cidr: IpNet) -> Result<Opti
     Ok(vpc.blocks.iter().map(|block| block.cidr).find(|block| IpNet::V4(*block).contains(&cidr)))
 }
 
-/// Refuses an internet gateway or a peering as the target of a route inside the VPC: "The target must be a NAT gateway, network
+/// Refuses an internet gateway, a peering or a virtual private gateway as the target of a route inside the VPC: "The target must be a NAT gateway, network
 /// interface, or Gateway Load Balancer endpoint."
 fn check_target(
     txn: &Txn,
@@ -281,7 +303,9 @@ fn check_target(
     match (destination, target) {
         (
             RouteDestination::Cidr(cidr),
-            target @ (RouteTarget::InternetGateway(_) | RouteTarget::VpcPeering(_)),
+            target @ (RouteTarget::InternetGateway(_)
+            | RouteTarget::VpcPeering(_)
+            | RouteTarget::VpnGateway(_)),
         ) => {
             let inside = local_block_around(txn, table, cidr)?.is_some();
             if inside { Err(ModelError::RouteTargetUnsupported(target.resource())) } else { Ok(()) }
@@ -292,7 +316,8 @@ fn check_target(
             | RouteTarget::NatGateway(_)
             | RouteTarget::NetworkInterface(_)
             | RouteTarget::VpcEndpoint(_)
-            | RouteTarget::VpcPeering(_),
+            | RouteTarget::VpcPeering(_)
+            | RouteTarget::VpnGateway(_),
         ) => Ok(()),
     }
 }
@@ -372,7 +397,8 @@ fn changeable_route(table: &RouteTable, destination: RouteDestination) -> Result
         RouteTarget::InternetGateway(_)
         | RouteTarget::NatGateway(_)
         | RouteTarget::NetworkInterface(_)
-        | RouteTarget::VpcPeering(_) => Ok(()),
+        | RouteTarget::VpcPeering(_)
+        | RouteTarget::VpnGateway(_) => Ok(()),
     }
 }
 

@@ -22,12 +22,13 @@ use crate::network_acl::NetworkAcl;
 use crate::organization::Organization;
 use crate::peering::{PeeringState, VpcPeeringConnection};
 use crate::prefix_list::PrefixList;
-use crate::quota::Quotas;
+use crate::quota::{QuotaRequest, Quotas};
 use crate::route::RouteTable;
 use crate::security_group::SecurityGroup;
 use crate::sns::Topic;
 use crate::subnet::Subnet;
 use crate::vpc::{DhcpOptions, Vpc};
+use crate::vpn::{CustomerGateway, VpnConnection, VpnGateway};
 
 /// A region: a name and its zones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +110,12 @@ pub struct State {
     pub nat_gateways: OrdMap<NatGatewayId, Arc<NatGateway>>,
     #[serde(default)]
     pub vpc_peering_connections: OrdMap<VpcPeeringConnectionId, Arc<VpcPeeringConnection>>,
+    #[serde(default)]
+    pub customer_gateways: OrdMap<CustomerGatewayId, Arc<CustomerGateway>>,
+    #[serde(default)]
+    pub vpn_gateways: OrdMap<VpnGatewayId, Arc<VpnGateway>>,
+    #[serde(default)]
+    pub vpn_connections: OrdMap<VpnConnectionId, Arc<VpnConnection>>,
     pub addresses: OrdMap<AllocationId, Arc<Address>>,
     pub network_interfaces: OrdMap<NetworkInterfaceId, Arc<NetworkInterface>>,
     pub security_groups: OrdMap<SecurityGroupId, Arc<SecurityGroup>>,
@@ -138,6 +145,9 @@ pub struct State {
     /// What the operator made of an account's quotas.
     #[serde(default)]
     pub quotas: OrdMap<AccountId, Arc<Quotas>>,
+    /// What an account asked for of its quotas, the latest last.
+    #[serde(default)]
+    pub quota_requests: OrdMap<AccountId, Arc<Vec<QuotaRequest>>>,
     /// Organizations, by their management accounts.
     #[serde(default)]
     pub organizations: OrdMap<AccountId, Arc<Organization>>,
@@ -190,6 +200,9 @@ resources! {
     RouteTable(RouteTableId) in route_tables;
     InternetGateway(InternetGatewayId) in internet_gateways;
     NatGateway(NatGatewayId) in nat_gateways;
+    CustomerGateway(CustomerGatewayId) in customer_gateways;
+    VpnGateway(VpnGatewayId) in vpn_gateways;
+    VpnConnection(VpnConnectionId) in vpn_connections;
     Address(AllocationId) in addresses;
     NetworkInterface(NetworkInterfaceId) in network_interfaces;
     SecurityGroup(SecurityGroupId) in security_groups;
@@ -266,6 +279,9 @@ impl State {
             internet_gateways: OrdMap::new(),
             nat_gateways: OrdMap::new(),
             vpc_peering_connections: OrdMap::new(),
+            customer_gateways: OrdMap::new(),
+            vpn_gateways: OrdMap::new(),
+            vpn_connections: OrdMap::new(),
             addresses: OrdMap::new(),
             network_interfaces: OrdMap::new(),
             security_groups: OrdMap::new(),
@@ -283,6 +299,7 @@ impl State {
             instances: OrdMap::new(),
             key_pairs: OrdMap::new(),
             quotas: OrdMap::new(),
+            quota_requests: OrdMap::new(),
             organizations: OrdMap::new(),
             client_tokens: OrdMap::new(),
             private_addresses: OrdMap::new(),

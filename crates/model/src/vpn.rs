@@ -286,16 +286,7 @@ fn create_connection(
     let (link, tags) = (new_link(txn)?, tag::collect(tags)?);
     let (owner, created_at) = (txn.account, txn.at);
     let routes = BTreeSet::new();
-    txn.insert(VpnConnection {
-        id,
-        owner,
-        customer_gateway,
-        vpn_gateway,
-        routes,
-        link,
-        created_at,
-        tags,
-    });
+    txn.insert(VpnConnection { id, owner, customer_gateway, vpn_gateway, routes, link, created_at, tags });
     Ok(())
 }
 
@@ -358,7 +349,11 @@ fn set_propagation(
         return Err(ModelError::VpnGatewayNotAttached { gateway, vpc });
     }
     txn.update::<RouteTable>(table, |table| {
-        if on { table.propagating.insert(gateway) } else { table.propagating.remove(&gateway) };
+        if on {
+            table.propagating.insert(gateway)
+        } else {
+            table.propagating.remove(&gateway)
+        };
     })
 }
 
@@ -378,7 +373,7 @@ fn report_link(txn: &mut Txn, id: VpnConnectionId, up: bool) -> Result<(), Model
 pub fn propagated(state: &State, table: &RouteTable) -> BTreeMap<Ipv4Net, VpnGatewayId> {
     let local = state.vpcs.get(&table.vpc).map(|vpc| vpc.blocks.as_slice()).unwrap_or_default();
     let attached = |id: &&VpnGatewayId| {
-        state.vpn_gateways.get(id).is_some_and(|gateway| gateway.vpc == Some(table.vpc))
+        state.vpn_gateways.get(*id).is_some_and(|gateway| gateway.vpc == Some(table.vpc))
     };
     let gateways = table.propagating.iter().filter(attached);
     let all = gateways.flat_map(|gateway| {

@@ -19,7 +19,7 @@ use crate::cover::{Cover, End, v4};
 use crate::decision::*;
 use crate::flow::{Flow, Transport};
 use crate::plan::slots::SlotKey;
-use crate::plan::{InterfacePlan, NatPlan, Plan, RoutePlan, Target};
+use crate::plan::{InterfacePlan, NatPlan, Plan, RemotePlan, RoutePlan, Target, VpnGatewayPlan};
 use crate::stage::{DropReason, Stage};
 
 use balance::Balancing;
@@ -29,6 +29,8 @@ use rules::Direction;
 pub const VPC_MTU: u16 = 9001;
 /// The largest packet over an internet gateway.
 pub const INTERNET_MTU: u16 = 1500;
+/// The largest packet over a VPN ("Customer gateway device best practices"): one that is larger is not told of.
+pub const VPN_MTU: u16 = 1446;
 /// The largest packet through a VPC endpoint.
 pub const ENDPOINT_MTU: u16 = 8500;
 /// The largest packet through a NAT gateway that stays inside the VPC ("NAT gateway basics").
@@ -116,6 +118,9 @@ struct Sender<'a> {
     seen: Seen,
     /// The interface whose groups count; none behind a gateway.
     interface: Option<&'a InterfacePlan>,
+    /// The way in from a network on premises, whose address this is then; the VPC is the one that it leads to, and the
+    /// subnet nobody's.
+    remote: Option<(RemotePlan, &'a VpnGatewayPlan)>,
     /// The NAT gateway that the packets came through.
     nat: Option<(postern_model::NatGatewayId, &'a NatPlan)>,
 }
@@ -144,6 +149,9 @@ impl<'a> Walk<'a> {
         self.consult(interface.stamp);
         self.source_check(interface)?;
         let destination = v4(self.flow.destination);
+        if let Some(remote) = interface.remote {
+            return self.come_from_premises(remote, destination);
+        }
         if let Some(door) = self.link_service(interface, destination)? {
             return Ok(self.deliver_at_link(interface, door));
         }
@@ -154,6 +162,7 @@ impl<'a> Walk<'a> {
             address: v4(self.flow.source),
             seen: Seen::Own,
             interface: Some(interface),
+            remote: None,
             nat: None,
         };
         self.leave(sender, interface.cidr, destination, Hops::NONE)
@@ -316,6 +325,7 @@ impl<'a> Walk<'a> {
             | Target::NatGateway(_)
             | Target::VpcEndpoint(_)
             | Target::Peering(_)
+            | Target::VpnGateway(_)
                 if self.balancing.is_some() =>
             {
                 gone(self)
@@ -359,6 +369,15 @@ impl<'a> Walk<'a> {
                 let Some(far) = self.peering_from(id, sender.vpc) else { return gone(self) };
                 self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
                 self.over_peering(sender, id, far, destination, hops)
+            }
+            Target::VpnGateway(id) => {
+                let found = plan.vpn_gateways.get(&id);
+                found.iter().for_each(|gateway| self.consult(gateway.stamp));
+                let Some(gateway) = found.filter(|gateway| gateway.vpc == Some(sender.vpc)) else {
+                    return gone(self);
+                };
+                self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
+                self.go_to_premises(sender, id, gateway, destination, hops)
             }
         }
     }
@@ -434,6 +453,7 @@ impl<'a> Walk<'a> {
             address: nat.private,
             seen: Seen::Port,
             interface: None,
+            remote: None,
             nat: Some((id, nat)),
         };
         let Some(subnet) = self.plan.subnets.get(&nat.subnet) else {
@@ -451,7 +471,8 @@ impl<'a> Walk<'a> {
         }
         match self.plan.interface(self.flow.entry) {
             Some(entry) => SourceRewrite::Identity {
-                peer: self.peer(entry, sender.address, through),
+                // From on premises, it is the VPC that they came into.
+                peer: Peer { vpc: sender.vpc, ..self.peer(entry, sender.address, through) },
                 gateway: sender.nat.map(|(id, _)| id),
             },
             // The walk began at this interface, so it is there.
@@ -476,6 +497,9 @@ impl<'a> Walk<'a> {
 
     /// The answer from outside the VPC enters the sender's subnet.
     fn answer_into(&mut self, sender: Sender<'a>) -> Walked<()> {
+        if sender.remote.is_some() {
+            return Ok(());
+        }
         let direction = seen_as(sender, Direction::answer(false));
         self.acl(sender.subnet, Stage::ReturnNetworkAcl, direction)
     }
@@ -523,7 +547,11 @@ impl<'a> Walk<'a> {
     /// Packets that came by private addresses alone.
     fn arrival_inside(&self, sender: Sender<'_>, hops: Hops) -> Arrival {
         let source = self.nat_source(sender, |nat| nat.private);
-        let mtu = if sender.nat.is_some() { NAT_MTU } else { VPC_MTU };
+        let mtu = match (sender.nat, sender.remote) {
+            (Some(_), _) => NAT_MTU,
+            (None, Some(_)) => VPN_MTU,
+            (None, None) => VPC_MTU,
+        };
         Arrival { hops, source, destination: None, mtu }
     }
 
@@ -541,8 +569,8 @@ impl<'a> Walk<'a> {
             return self.balance(sender, target, (front, listener), arrival, None);
         }
         // "Automatically tracked connections": those through a NAT gateway are.
-        if let Some(interface) = sender.interface {
-            self.untracked_cuts(interface, true);
+        if sender.nat.is_none() {
+            sender.interface.iter().for_each(|interface| self.untracked_cuts(interface, true));
             self.untracked_cuts(target, false);
         }
         let idle = if sender.nat.is_some() { IdleTimeouts::GATEWAY } else { IdleTimeouts::INTERFACE };
@@ -613,6 +641,7 @@ fn route_rule(route: &RoutePlan) -> Rule {
         | Target::NatGateway(_)
         | Target::NetworkInterface(_)
         | Target::VpcEndpoint(_)
-        | Target::Peering(_) => Rule::Route(route.block.into(), route.list),
+        | Target::Peering(_)
+        | Target::VpnGateway(_) => Rule::Route(route.block.into(), route.list),
     }
 }

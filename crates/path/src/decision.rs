@@ -385,6 +385,8 @@ pub enum Why {
     ServiceAddress,
     /// The other side is this VPC.
     LeadsTo(VpcId),
+    /// The connection leads to it, on premises.
+    OnPremises,
     /// Nobody in the region has the address, and this interface of the host's leads on.
     LeavesBy(LinkName),
     /// The endpoint is available; requests carry it as `aws:SourceVpce`.

@@ -23,6 +23,13 @@ pub(crate) struct Led {
     below: bool,
 }
 
+impl Led {
+    fn says(&self, private: bool) -> Resolution {
+        let source = NameSource::Endpoint { endpoint: self.endpoint, private };
+        Resolution::Addresses { addresses: self.addresses.clone(), source }
+    }
+}
+
 /// All of these names.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct EndpointNames {
@@ -107,14 +114,15 @@ impl Plan {
         // "To use private DNS, you must set enableDnsHostnames and enableDnsSupport"; the resolver is off without the latter.
         let private = self.vpcs.get(&vpc).filter(|vpc| vpc.dns_hostnames);
         let private = private.and_then(|_| self.endpoint_names.private(vpc, name));
-        let found = |led: &Led, private| Resolution::Addresses {
-            addresses: led.addresses.clone(),
-            source: NameSource::Endpoint { endpoint: led.endpoint, private },
-        };
-        if let Some(led) = private {
-            return Some(found(led, true));
+        match private {
+            Some(led) => Some(led.says(true)),
+            None => self.own_endpoint_name(name),
         }
+    }
+
+    /// What an endpoint's own name says, to everybody.
+    pub(crate) fn own_endpoint_name(&self, name: &str) -> Option<Resolution> {
         let own = self.endpoint_names.own(name, &self.names.endpoint_domain)?;
-        Some(own.map_or(Resolution::NoData, |led| found(led, false)))
+        Some(own.map_or(Resolution::NoData, |led| led.says(false)))
     }
 }

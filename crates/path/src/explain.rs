@@ -138,6 +138,7 @@ fn pass_words(why: Why) -> String {
         Why::InterfaceHas(id) => format!("{id} has the address"),
         Why::ServiceAddress => "a public address of an AWS service".to_owned(),
         Why::LeadsTo(vpc) => format!("its other side is {vpc}"),
+        Why::OnPremises => "the connection leads to the network on premises".to_owned(),
         Why::LeavesBy(link) => {
             format!("leaves the region by {link}; outside, the source is the host's own address there")
         }
@@ -186,6 +187,9 @@ fn lost_answer(flow: &Flow, by: Option<ResourceId>) -> (String, String) {
             | ResourceId::InternetGateway(_)
             | ResourceId::NatGateway(_)
             | ResourceId::VpcPeeringConnection(_)
+            | ResourceId::CustomerGateway(_)
+            | ResourceId::VpnGateway(_)
+            | ResourceId::VpnConnection(_)
             | ResourceId::Address(_)
             | ResourceId::NetworkInterface(_)
             | ResourceId::SecurityGroup(_)
@@ -249,9 +253,12 @@ fn refusal_words(flow: &Flow, reason: DropReason) -> String {
         DropReason::TargetGone => "the target of the connection has failed or was let go of".to_owned(),
         DropReason::Hairpin => "the target is the client itself, and would see its own address".to_owned(),
         DropReason::NotTransitive => format!(
-            "a peering takes what is from an address of its one VPC and for one of its other: {source} to \
+            "it takes what is from an address of the one network and for one of the other: {source} to \
              {destination} is not"
         ),
+        DropReason::NoNetworkBehind => {
+            format!("no VPC or network on premises is behind it that has {destination}")
+        }
         DropReason::RemoteToGatewayEndpoint => {
             "a gateway endpoint serves its own VPC only, and this comes from elsewhere".to_owned()
         }
@@ -295,7 +302,9 @@ fn remedy(flow: &Flow, reason: DropReason) -> Option<String> {
             format!("add a route for {destination}, or associate a gateway endpoint with the route table")
         }
         DropReason::Blackhole => "replace or delete the route".to_owned(),
-        DropReason::TargetDown => "start the instance".to_owned(),
+        DropReason::TargetDown => {
+            "start the instance, or plug in what is at the other end (postern attach)".to_owned()
+        }
         DropReason::NoPublicAddress => {
             "associate an Elastic IP address, or route through a NAT gateway".to_owned()
         }
@@ -313,7 +322,10 @@ fn remedy(flow: &Flow, reason: DropReason) -> Option<String> {
         }
         DropReason::NoUplink => "start the region with an uplink (postern up --uplink IFACE)".to_owned(),
         DropReason::NotTransitive => {
-            "peer the two VPCs themselves: peerings do not pass anything on to a third network".to_owned()
+            "join the two networks themselves: neither peerings nor VPNs pass anything on to a third one".to_owned()
+        }
+        DropReason::NoNetworkBehind => {
+            "attach the virtual private gateway to the VPC, and add a static route to the VPN connection".to_owned()
         }
         DropReason::RemoteToGatewayEndpoint => {
             "create a gateway endpoint in the sender's own VPC, or an interface endpoint, which serves others too"

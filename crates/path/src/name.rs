@@ -165,6 +165,17 @@ impl Plan {
         }
     }
 
+    /// What everybody's resolvers say about a name, outside VPCs: where services are, and load balancers and interface
+    /// endpoints by their own names, which "resolve to the private IP addresses" from anywhere.
+    pub fn resolve_outside(&self, name: &str) -> Resolution {
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let found = self
+            .own_endpoint_name(&name)
+            .or_else(|| self.balancer_name(&name, None))
+            .or_else(|| self.service_addresses(&name));
+        found.unwrap_or(Resolution::Unknown)
+    }
+
     /// What is said of a name that nobody in the region has.
     fn nobodys(&self, name: &str) -> Resolution {
         if self.uplink.is_none() || self.is_own_name(name) {

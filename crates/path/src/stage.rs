@@ -38,7 +38,7 @@ stages! {
     NatGateway = "NAT gateway",
     /// The internet gateway takes it.
     InternetGateway = "internet gateway",
-    /// A peering takes it to another VPC.
+    /// A peering takes it to another VPC, or a VPN from or to a network on premises.
     Remote = "remote network",
     /// The host's uplink takes it.
     Uplink = "uplink",
@@ -171,6 +171,8 @@ reasons! {
     Hairpin = 42, "hairpin";
     /// What comes over a peering is neither from nor for an address of the two VPCs.
     NotTransitive = 40, "not-transitive";
+    /// The virtual private gateway leads to no VPC, or to no such network on premises.
+    NoNetworkBehind = 43, "no-network-behind";
     /// A gateway endpoint serves its own VPC alone.
     RemoteToGatewayEndpoint = 41, "remote-to-gateway-endpoint";
 }
@@ -206,7 +208,7 @@ impl DropReason {
             Self::EndpointNotAvailable | Self::EndpointProtocol | Self::RemoteToGatewayEndpoint => {
                 Stage::Endpoint
             }
-            Self::NotTransitive => Stage::Remote,
+            Self::NotTransitive | Self::NoNetworkBehind => Stage::Remote,
             Self::NoFlow | Self::Cut | Self::TtlExpired | Self::TooBig | Self::UnrelatedIcmp => {
                 Stage::Delivered
             }

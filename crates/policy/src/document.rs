@@ -248,6 +248,24 @@ impl PolicyDocument {
         self.version.unwrap_or(Version::V2008)
     }
 
+    /// Whether it says which version it is in.
+    #[must_use]
+    pub fn names_version(&self) -> bool {
+        self.version.is_some()
+    }
+
+    /// Whether a statement allows, or denies.
+    #[must_use]
+    pub fn effect(&self, statement: usize) -> Option<Effect> {
+        self.statements.get(statement).map(|statement| statement.effect)
+    }
+
+    /// The actions of a statement as they are written, of `NotAction` too, and where each stands.
+    pub fn actions(&self, statement: usize) -> impl Iterator<Item = (&str, Place)> {
+        let patterns = self.statements.get(statement).map(|statement| statement.actions.patterns.as_slice());
+        patterns.unwrap_or_default().iter().map(|pattern| (pattern.text.as_str(), pattern.at.0))
+    }
+
     /// Its `Id`.
     #[must_use]
     pub fn id(&self) -> Option<&str> {

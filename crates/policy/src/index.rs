@@ -7,7 +7,7 @@
 //! INVARIANT: the index only leaves out statements that do not apply; it decides nothing.
 
 use crate::condition::{Condition, Quantifier, Test};
-use crate::hash::{BASIS, hash, hash_more};
+use crate::hash::{BASIS, Beginnings, PART_BYTES, hash, hash_more, part_hash};
 use crate::key::Key;
 use crate::pattern::Pattern;
 use crate::principal::{AwsName, Principal, PrincipalClause};
@@ -41,6 +41,8 @@ struct Large {
     gates: Box<[Gate]>,
     /// The keys that gates ask about.
     keys: Vec<AskedKey>,
+    /// The keys of the variables that gates put into the beginning of a resource.
+    variables: Vec<Key>,
 }
 
 #[derive(Debug)]
@@ -65,6 +67,30 @@ struct Gate {
     value_bytes: u8,
     /// The condition's key among the document's.
     key: Option<u8>,
+    /// The key among the document's of the variable that stands behind the beginning of the resource.
+    variable: Option<u8>,
+    /// How much text stands behind that variable.
+    after_bytes: u8,
+    /// What that text hashes to.
+    after: u64,
+}
+
+/// What a request has in a variable's place.
+#[derive(Debug, Clone, Copy)]
+enum Put {
+    /// No value: nothing fits the pattern.
+    Nothing,
+    Text {
+        hash: u64,
+        bytes: usize,
+    },
+}
+
+/// What stands in a resource behind its beginning.
+struct Behind {
+    variable: u8,
+    after: u64,
+    after_bytes: u8,
 }
 
 /// What gates ask of a request, worked out once for all documents.
@@ -73,6 +99,8 @@ pub(crate) struct Probe {
     /// What the beginnings of the resource hash to, by their length.
     prefixes: [u64; PREFIX_BYTES + 1],
     resource_bytes: usize,
+    /// For the hashes of what stands further on in it.
+    beginnings: Beginnings,
     principals: u64,
 }
 
@@ -108,12 +136,13 @@ impl Index {
             Some(large) => {
                 let probe = probe.get_or_insert_with(|| Probe::new(facts));
                 let values = large.request_values(facts);
+                let put = large.put(facts);
                 let action = facts.request.action.hashes();
                 let filed = large.under(action.whole).iter().chain(large.under(action.service));
                 let numbers =
                     filed.map(|(_, number)| number).chain(&large.any).map(|number| *number as usize);
                 for number in numbers {
-                    if large.gates[number].lets(probe, &values) {
+                    if large.gates[number].lets(probe, &values, &put) {
                         look(number);
                     }
                 }
@@ -124,7 +153,8 @@ impl Index {
 
 impl Large {
     fn new(statements: &[Statement]) -> Self {
-        let (mut by_hash, mut any, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut by_hash, mut any) = (Vec::new(), Vec::new());
+        let (mut keys, mut variables) = (Vec::new(), Vec::new());
         // A document is far too short for more statements than 32 bits count.
         for (number, statement) in (0_u32..).zip(statements) {
             let shelves: Vec<Shelf> = if statement.actions.negated {
@@ -143,8 +173,9 @@ impl Large {
         }
         by_hash.sort_unstable();
         by_hash.dedup();
-        let gates = statements.iter().map(|statement| Gate::of(statement, &mut keys)).collect();
-        Self { by_hash: by_hash.into(), any: any.into(), gates, keys }
+        let gates =
+            statements.iter().map(|statement| Gate::of(statement, &mut keys, &mut variables)).collect();
+        Self { by_hash: by_hash.into(), any: any.into(), gates, keys, variables }
     }
 
     fn under(&self, wanted: u64) -> &[(u64, u32)] {
@@ -152,6 +183,20 @@ impl Large {
         let found = &self.by_hash[start..];
         let end = found.partition_point(|(hash, _)| *hash == wanted);
         &found[..end]
+    }
+
+    /// What the request has in the place of each variable.
+    fn put(&self, facts: &Facts<'_>) -> [Put; GATE_KEYS] {
+        let mut all = [Put::Nothing; GATE_KEYS];
+        for (put, key) in all.iter_mut().zip(&self.variables) {
+            // As the pattern itself takes it: a multivalued key cannot be put into a text.
+            let found = facts.lookup(key).filter(|found| !found.multivalued());
+            if let Some(value) = found.and_then(|found| found.values().next()) {
+                *put =
+                    value.with_text(|text| Put::Text { hash: part_hash(text.as_bytes()), bytes: text.len() });
+            }
+        }
+        all
     }
 
     /// What the request has of each of the document's keys.
@@ -204,8 +249,9 @@ struct Asked {
 }
 
 impl Gate {
-    fn of(statement: &Statement, keys: &mut Vec<AskedKey>) -> Self {
+    fn of(statement: &Statement, keys: &mut Vec<AskedKey>, variables: &mut Vec<Key>) -> Self {
         let prefix = common_prefix(&statement.resources);
+        let behind = Behind::of(&statement.resources, prefix, variables);
         let asked = statement.conditions.iter().find_map(|condition| Asked::of(condition, keys));
         Self {
             prefix: hash(prefix),
@@ -214,10 +260,28 @@ impl Gate {
             values: asked.as_ref().map_or(0, |asked| asked.values),
             value_bytes: asked.as_ref().map_or(0, |asked| asked.value_bytes),
             key: asked.map(|asked| asked.key),
+            variable: behind.as_ref().map(|behind| behind.variable),
+            after_bytes: behind.as_ref().map_or(0, |behind| behind.after_bytes),
+            after: behind.as_ref().map_or(0, |behind| behind.after),
         }
     }
 
-    fn lets(&self, probe: &Probe, values: &[ValueBits; GATE_KEYS]) -> bool {
+    /// Whether the variable's value stands in the resource behind the gate's beginning, and then what stands behind the
+    /// variable. What is beyond the hashes is let through.
+    fn lets_behind(&self, variable: u8, probe: &Probe, put: &[Put; GATE_KEYS]) -> bool {
+        let Put::Text { hash, bytes } = put[usize::from(variable)] else { return false };
+        let from = usize::from(self.prefix_bytes);
+        let after_bytes = usize::from(self.after_bytes);
+        let end = from.saturating_add(bytes).saturating_add(after_bytes);
+        if end > probe.resource_bytes {
+            return false;
+        }
+        end > PART_BYTES
+            || (probe.beginnings.part(from + bytes, after_bytes) == Some(self.after)
+                && probe.beginnings.part(from, bytes) == Some(hash))
+    }
+
+    fn lets(&self, probe: &Probe, values: &[ValueBits; GATE_KEYS], put: &[Put; GATE_KEYS]) -> bool {
         let length = usize::from(self.prefix_bytes);
         let resource = length <= probe.resource_bytes && probe.prefixes[length] == self.prefix;
         resource
@@ -230,6 +294,31 @@ impl Gate {
                 };
                 self.values & bits != 0
             })
+            && self.variable.is_none_or(|variable| self.lets_behind(variable, probe, put))
+    }
+}
+
+impl Behind {
+    /// Of a statement about one resource whose beginning is followed by a variable.
+    fn of(resources: &Resources, prefix: &str, variables: &mut Vec<Key>) -> Option<Self> {
+        let [resource] = resources.patterns.as_slice() else { return None };
+        let (before_bytes, key, after) = resource.pattern.opening().filter(|_| !resources.negated)?;
+        // A beginning that was cut short has something else behind it.
+        if before_bytes != prefix.len() {
+            return None;
+        }
+        let known = variables.iter().position(|known| known.lower_case() == key.lower_case());
+        let number = match known {
+            Some(number) => number,
+            None if variables.len() < GATE_KEYS => {
+                variables.push(key.clone());
+                variables.len() - 1
+            }
+            None => return None,
+        };
+        let after = &after.as_bytes()[..after.len().min(PREFIX_BYTES)];
+        let after_bytes = u8::try_from(after.len()).ok()?;
+        Some(Self { variable: u8::try_from(number).ok()?, after: part_hash(after), after_bytes })
     }
 }
 
@@ -351,6 +440,7 @@ impl Probe {
             }
             Principal::Federated { provider: name } | Principal::Service { name } => bit(name),
         };
-        Self { prefixes, resource_bytes: resource.len(), principals: account | own }
+        let beginnings = Beginnings::of(resource);
+        Self { prefixes, resource_bytes: resource.len(), beginnings, principals: account | own }
     }
 }

@@ -75,6 +75,9 @@ pub enum Command {
     /// Exit status: the program's own (128 and the signal's number if a signal ended it); 125 if Postern itself failed,
     /// 126 if the program cannot be executed, 127 if there is no such program. What the program left running in the
     /// background goes on in the instance.
+    ///
+    /// With vpn-…, it runs on a host on premises at the end of that VPN, which is made if nothing is plugged in there:
+    /// its address is the first one of the connection's first static route, and everything goes over the VPN.
     Exec(ExecArgs),
     /// Open a shell in an instance.
     ///
@@ -104,6 +107,9 @@ pub enum Command {
         #[arg(value_name = "REQUEST-ID")]
         request_id: String,
     },
+    /// Look a policy document over before anybody relies on it.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// List the flows that live now, or show each flow as it is decided (--follow).
     Flows(FlowsArgs),
     /// Look at this machine: what the kernel can do, which tools are there, and what to do about what is not.
@@ -318,7 +324,7 @@ fn quota_limit(text: &str) -> Result<QuotaLimit, String> {
 /// What to run in an instance.
 #[derive(Debug, Args)]
 pub struct ExecArgs {
-    /// The instance: i-….
+    /// The instance: i-…; or a VPN: vpn-…, for a host on premises.
     pub instance: String,
     /// The program and its arguments, after `--`.
     #[arg(last = true, required = true, value_name = "COMMAND")]
@@ -336,8 +342,15 @@ pub struct AttachArgs {
     #[arg(long, value_name = "NAME")]
     pub tap: Option<String>,
     /// The subnet: subnet-….
-    #[arg(long, value_name = "SUBNET")]
-    pub subnet: String,
+    #[arg(long, value_name = "SUBNET", required_unless_present = "vpn", conflicts_with = "vpn")]
+    pub subnet: Option<String>,
+    /// In the place of a subnet: the VPN connection whose network on premises it is, vpn-….
+    #[arg(long, value_name = "CONNECTION", conflicts_with = "groups")]
+    pub vpn: Option<String>,
+    /// With --vpn: an address that the interface gets, with its length: 192.168.0.10/24. May be given several times; the
+    /// tunnel's own inside address if none is named.
+    #[arg(long = "address", value_name = "ADDRESS", requires = "vpn")]
+    pub addresses: Vec<String>,
     /// A security group; may be given several times. The VPC's default one if none is named.
     #[arg(long = "group", value_name = "GROUP")]
     pub groups: Vec<String>,
@@ -410,6 +423,52 @@ pub enum Protocol {
     Udp,
     /// ICMP echo.
     Icmp,
+}
+
+/// What to do with policy documents.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Say why a document would be refused, and what in it is accepted and almost surely a mistake, with line and column.
+    ///
+    /// It is read by what reads the documents of a region, and needs none to run. Exit status: 0 if the document would be
+    /// accepted, 1 if not; with --strict also 1 where there is a warning.
+    Check(PolicyCheckArgs),
+}
+
+/// Which document to look over, and as what.
+#[derive(Debug, Args)]
+pub struct PolicyCheckArgs {
+    /// The file with the document; `-` is standard input.
+    pub file: PathBuf,
+    /// What it is to be attached to, which decides what it may contain.
+    #[arg(long, value_enum, default_value_t = PolicyKind::Identity)]
+    pub kind: PolicyKind,
+    /// Fail for warnings, too.
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// What a policy is attached to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PolicyKind {
+    /// A user, group or role.
+    Identity,
+    /// A resource, such as a bucket.
+    Resource,
+    /// A role, to say who may assume it.
+    Trust,
+    /// An interface endpoint.
+    Endpoint,
+    /// A gateway endpoint.
+    GatewayEndpoint,
+    /// A user or role, as permissions boundary.
+    Boundary,
+    /// A session.
+    Session,
+    /// An organization, over principals.
+    ServiceControl,
+    /// An organization, over resources.
+    ResourceControl,
 }
 
 /// Which flows to show.

@@ -1,5 +1,6 @@
 //! What stands behind the front door, a folder for each service.
 
+pub mod access_analyzer;
 pub mod commands;
 pub mod directory;
 pub mod dynamodb;
@@ -11,6 +12,7 @@ pub mod monitoring;
 pub mod organizations;
 pub mod s3;
 pub mod s3_gate;
+pub mod service_quotas;
 pub mod sns;
 pub mod sts;
 pub mod upstream;

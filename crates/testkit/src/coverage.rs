@@ -41,6 +41,7 @@ pub const fn is_decided(reason: DropReason) -> bool {
         | DropReason::NoTarget
         | DropReason::Hairpin
         | DropReason::NotTransitive
+        | DropReason::NoNetworkBehind
         | DropReason::RemoteToGatewayEndpoint
         | DropReason::UnknownPort => true,
         // Instance metadata answers for itself that it is turned off; an endpoint that packets do not pass has no

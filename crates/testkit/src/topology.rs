@@ -35,8 +35,9 @@
 //!
 //! A load balancer's interface in `a.pub` is `a.lb.pub`. A listener is followed by the port and the targets of its group, which
 //! are instances or addresses, and by `preserve` or `hide` (of the client's address), `sticky`, `proxy` or `terminate` (when
-//! a target is let go of). `then up i1` and `then down i1` say how a target is found to be. `routing=zone` and
-//! `routing=partial` say to whom the load balancer's name gives the address of the asker's own zone.
+//! a target is let go of). `then up i1` and `then down i1` say how a target is found to be, `then plug v1` and
+//! `then unplug v1` whether something is plugged into a VPN. `routing=zone` and `routing=partial` say to whom the load
+//! balancer's name gives the address of the asker's own zone.
 //!
 //! A VPC comes with `a.main`, `a.default` and `a.acl`, as AWS's do. A group without `out` lines keeps the rule that
 //! lets everything out; one with them has only those. An ACL made here has only its own entries. Rules of groups and

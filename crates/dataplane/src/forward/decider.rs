@@ -52,6 +52,8 @@ pub struct InterfaceInfo {
     pub addresses: SmallVec<[Ipv4Addr; 2]>,
     /// Whether packets must be from or for itself.
     pub source_dest_check: bool,
+    /// Whether the router answers for every address, and to every asker: at the end of a VPN.
+    pub proxies: bool,
     /// The subnet router's address.
     pub gateway: Ipv4Addr,
     /// The subnet's block.
@@ -70,6 +72,7 @@ impl From<&InterfacePlan> for InterfaceInfo {
             mac: plan.mac,
             addresses: plan.addresses.clone(),
             source_dest_check: plan.source_dest_check,
+            proxies: plan.remote.is_some(),
             gateway: plan.gateway,
             cidr: plan.cidr,
             resolver: plan.resolver,

@@ -173,6 +173,7 @@ impl Decider for Rules {
             mac: postern_model::Mac(mac(number)),
             addresses: [address(number)].into_iter().collect(),
             source_dest_check: true,
+            proxies: false,
             gateway: if number == 2 { Ipv4Addr::new(198, 51, 100, 1) } else { GATEWAY },
             cidr: if number == 2 { "198.51.100.0/24" } else { "10.0.0.0/24" }.parse().unwrap(),
             resolver: Ipv4Addr::new(10, 0, 0, 2),

@@ -106,7 +106,8 @@ fn change(random: &mut Random, topology: &mut postern_testkit::World) {
             RouteTarget::InternetGateway(_)
             | RouteTarget::NatGateway(_)
             | RouteTarget::VpcEndpoint(_)
-            | RouteTarget::VpcPeering(_) => None,
+            | RouteTarget::VpcPeering(_)
+            | RouteTarget::VpnGateway(_) => None,
         })
         .collect();
     for (owner, interface) in routers {
@@ -135,7 +136,10 @@ fn interfaces(plan: &Plan, state: &State) -> Vec<NetworkInterfaceId> {
     let all = state.network_interfaces.values().filter(|found| found.kind == InterfaceKind::Interface);
     let attached =
         all.map(|found| found.id).filter(|id| plan.interface(*id).is_some_and(|plan| plan.attached));
-    attached.take(INTERFACES - 1).chain([UNKNOWN]).collect()
+    // The ends of VPNs among them.
+    let up = state.vpn_connections.values().filter(|connection| connection.link.up);
+    let links: Vec<_> = up.map(|connection| connection.link.port).take(3).collect();
+    attached.take(INTERFACES - 1 - links.len()).chain(links.iter().copied()).chain([UNKNOWN]).collect()
 }
 
 fn draw_flows(world: &World, random: &mut Random, taken: &mut Taken, drawn: &mut Drawn) -> Vec<Sent> {

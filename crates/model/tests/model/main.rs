@@ -25,4 +25,5 @@ mod subnet;
 mod tag;
 mod upstream;
 mod vpc;
+mod vpn;
 mod world;

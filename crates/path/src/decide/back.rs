@@ -48,6 +48,9 @@ impl<'a> Walk<'a> {
         if !self.has_answers() {
             return Ok(());
         }
+        if let Some((_, gateway)) = sender.remote {
+            return self.back_to_premises(sender, gateway, subnet);
+        }
         let plan = self.plan;
         let is_somebodys = self.is_somebodys(sender);
         let nobody = |walk: &mut Self| walk.refuse(DropReason::ReturnRoute, sender.vpc.into());
@@ -79,7 +82,8 @@ impl<'a> Walk<'a> {
                 Target::InternetGateway(_)
                 | Target::NatGateway(_)
                 | Target::VpcEndpoint(_)
-                | Target::Peering(_),
+                | Target::Peering(_)
+                | Target::VpnGateway(_),
             )
             | None => {
                 return self.refuse_by(DropReason::ReturnRoute, table.into(), rule, Reply::Silence);
@@ -104,7 +108,8 @@ impl<'a> Walk<'a> {
                 | Target::NatGateway(_)
                 | Target::NetworkInterface(_)
                 | Target::VpcEndpoint(_)
-                | Target::Peering(_),
+                | Target::Peering(_)
+                | Target::VpnGateway(_),
             )
             | None => None,
         };

@@ -104,14 +104,15 @@ impl<'a> Walk<'a> {
             (None, None) => ResourceId::from(id),
         };
         let (source, from) = if preserves {
-            (arrival.source, Sender { vpc: balancer.vpc, subnet: balancer.subnet, interface: None, ..sender })
+            let (vpc, subnet) = (balancer.vpc, balancer.subnet);
+            (arrival.source, Sender { vpc, subnet, interface: None, remote: None, ..sender })
         } else {
             self.pass(Stage::LoadBalancer, Some(id.into()), None, Why::SourceBecomes(own.into()));
             let (gateway, address) = (counted, own.into());
             let source = SourceRewrite::Port { gateway, private_address: address, visible_address: address };
             let (vpc, subnet) = (balancer.vpc, balancer.subnet);
             let (address, seen) = (own, Seen::Port);
-            (source, Sender { vpc, subnet, address, seen, interface: None, nat: None })
+            (source, Sender { vpc, subnet, address, seen, interface: None, remote: None, nat: None })
         };
         self.balancing = Some(Balancing {
             balancer,

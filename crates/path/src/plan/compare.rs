@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     AclPlan, EndpointPlan, FrontPlan, GatewayPlan, GroupPlan, GroupTargets, InterfacePlan, ListenerPlan,
-    NatPlan, PeeringPlan, Plan, RouteTablePlan, SubnetPlan, Table, VpcPlan,
+    NatPlan, PeeringPlan, Plan, RouteTablePlan, SubnetPlan, Table, VpcPlan, VpnGatewayPlan,
 };
 use crate::decision::Stamp;
 
@@ -38,6 +38,7 @@ unstamped! {
     EndpointPlan { stamp }
     ListenerPlan { stamp }
     PeeringPlan { stamp }
+    VpnGatewayPlan { stamp }
 }
 
 impl Unstamped for GroupTargets {
@@ -90,6 +91,7 @@ impl Plan {
             ("listeners", same(&self.listeners, &other.listeners)),
             ("load balancers", same(&self.fronts, &other.fronts)),
             ("gateway endpoints of VPCs", self.gateway_endpoints == other.gateway_endpoints),
+            ("virtual private gateways", same(&self.vpn_gateways, &other.vpn_gateways)),
             ("peerings", same(&self.peerings, &other.peerings)),
             ("names over peerings", self.peer_names == other.peer_names),
             ("names of endpoints", self.endpoint_names == other.endpoint_names),

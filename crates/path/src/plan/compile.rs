@@ -19,17 +19,19 @@ use postern_model::route::{RouteDestination, RouteTable, RouteTarget, interface_
 use postern_model::security_group::{Peer, SecurityGroup, SecurityGroupRule};
 use postern_model::subnet::Subnet;
 use postern_model::vpc::Vpc;
+use postern_model::vpn::{self, VpnConnection, VpnGateway};
 use postern_model::{
     InstanceId, InternetGatewayId, IpNet, Ipv4Net, ListenerId, LoadBalancerId, NatGatewayId, NetworkAclId,
     NetworkInterfaceId, PrefixListId, ResourceId, RouteTableId, SecurityGroupId, State, SubnetId,
-    TargetGroupId, VpcEndpointId, VpcId, VpcPeeringConnectionId,
+    TargetGroupId, VpcEndpointId, VpcId, VpcPeeringConnectionId, VpnConnectionId, VpnGatewayId,
 };
 
 use super::interval::IntervalMap;
 use super::slots::SlotKey;
 use super::{
     AclPlan, BalancerPlan, EndpointPlan, GatewayPlan, GroupPlan, Health, InterfacePlan, NatPlan, PeerPlan,
-    PeeringPlan, Plan, RoutePlan, RouteTablePlan, RulePlan, SubnetPlan, Target, VpcPlan,
+    PeeringPlan, Plan, RemotePlan, RoutePlan, RouteTablePlan, RulePlan, SubnetPlan, Target, VpcPlan,
+    VpnGatewayPlan,
 };
 use crate::decision::Stamp;
 use crate::endpoint_name::NamesOfEndpoint;
@@ -78,6 +80,10 @@ struct Dirty {
     /// VPCs whose gateway endpoints changed.
     gateway_endpoints: BTreeSet<VpcId>,
     peerings: BTreeSet<VpcPeeringConnectionId>,
+    vpn_gateways: BTreeSet<VpnGatewayId>,
+    vpn_connections: BTreeSet<VpnConnectionId>,
+    /// The ports of connections that are gone.
+    gone_links: BTreeSet<NetworkInterfaceId>,
     services: bool,
 }
 
@@ -108,6 +114,7 @@ impl Dirty {
         dirty.follow_prefix_lists(new);
         dirty.follow_vpcs(old, new);
         dirty.follow_balancers(old, new);
+        dirty.follow_vpns(old, new);
         dirty
     }
 
@@ -258,6 +265,36 @@ impl Dirty {
         }
     }
 
+    /// Gateways follow their connections, and tables the gateways whose routes are in them.
+    fn follow_vpns(&mut self, old: &State, new: &State) {
+        // Those whose routes in tables are others than before.
+        let mut rerouted = BTreeSet::new();
+        for (id, change) in changes::<_, VpnGateway>(&old.vpn_gateways, &new.vpn_gateways) {
+            self.vpn_gateways.insert(id);
+            if change.old.map(|gateway| gateway.vpc) != change.new.map(|gateway| gateway.vpc) {
+                rerouted.insert(id);
+            }
+        }
+        for (id, change) in changes::<_, VpnConnection>(&old.vpn_connections, &new.vpn_connections) {
+            self.vpn_connections.insert(id);
+            let gateway = change.old.or(change.new).map(|connection| connection.vpn_gateway);
+            self.vpn_gateways.extend(gateway);
+            if change.old.map(|connection| &connection.routes)
+                != change.new.map(|connection| &connection.routes)
+            {
+                rerouted.extend(gateway);
+            }
+            if change.new.is_none() {
+                self.gone_links.extend(change.old.map(|connection| connection.link.port));
+            }
+        }
+        if rerouted.is_empty() {
+            return;
+        }
+        let follows = |table: &&Arc<RouteTable>| !table.propagating.is_disjoint(&rerouted);
+        self.tables.extend(new.route_tables.values().filter(follows).map(|table| table.id));
+    }
+
     /// Subnets follow their VPC's main table, tables its blocks.
     fn follow_vpcs(&mut self, old: &State, new: &State) {
         for id in &self.vpcs {
@@ -324,6 +361,9 @@ impl Plan {
         dirty.nat_gateways.iter().for_each(|id| compiler.nat_gateway(*id));
         dirty.endpoints.iter().for_each(|id| compiler.endpoint(*id));
         dirty.gateway_endpoints.iter().for_each(|vpc| compiler.gateway_endpoints(*vpc));
+        dirty.vpn_gateways.iter().for_each(|id| compiler.vpn_gateway(*id));
+        dirty.gone_links.iter().for_each(|port| compiler.drop_interface(*port));
+        dirty.vpn_connections.iter().for_each(|id| compiler.link(*id));
         // Those that let go of two VPCs come before those that join them.
         dirty.peerings.iter().for_each(|id| compiler.part(*id));
         dirty.peerings.iter().for_each(|id| compiler.peering(*id));
@@ -503,6 +543,7 @@ impl Compiler<'_> {
                 RouteTarget::NetworkInterface(id) => Target::NetworkInterface(id),
                 RouteTarget::VpcEndpoint(id) => Target::VpcEndpoint(id),
                 RouteTarget::VpcPeering(id) => Target::Peering(id),
+                RouteTarget::VpnGateway(id) => Target::VpnGateway(id),
             };
             match route.destination {
                 RouteDestination::Cidr(cidr) => {
@@ -518,8 +559,15 @@ impl Compiler<'_> {
                 },
             }
         }
-        // INVARIANT: of equal blocks the first wins: local, then static, then prefix lists ("Route priority").
+        // INVARIANT: of equal blocks the first wins: local, then static, then prefix lists, then propagated routes
+        // ("Route priority").
         routes.extend(by_list);
+        let propagated = vpn::propagated(self.state, table).into_iter();
+        routes.extend(propagated.map(|(block, gateway)| RoutePlan {
+            block,
+            list: None,
+            target: Target::VpnGateway(gateway),
+        }));
         let intervals = IntervalMap::new(routes.iter().map(|route| route.block).zip(0u32..));
         self.plan.route_tables.insert(id, Arc::new(RouteTablePlan { stamp, intervals, routes }));
     }
@@ -631,6 +679,73 @@ impl Compiler<'_> {
         }
     }
 
+    fn vpn_gateway(&mut self, id: VpnGatewayId) {
+        let Some(gateway) = self.state.vpn_gateways.get(&id) else {
+            self.plan.vpn_gateways.remove(&id);
+            return self.release(SlotKey::Resource(id.into()));
+        };
+        let connections: Vec<_> = vpn::connections_of(self.state, id).collect();
+        let routes = connections.iter().zip(0u32..);
+        let routes =
+            routes.flat_map(|(connection, n)| connection.routes.iter().map(move |block| (*block, n)));
+        let compiled = |stamp| VpnGatewayPlan {
+            stamp,
+            vpc: gateway.vpc,
+            routes: IntervalMap::new(routes.clone()),
+            links: connections.iter().map(|connection| connection.link.port).collect(),
+        };
+        let old = self.plan.vpn_gateways.get(&id).map(|old| old.stamp);
+        let same =
+            old.filter(|stamp| self.plan.vpn_gateways.get(&id).is_some_and(|x| **x == compiled(*stamp)));
+        let stamp = same.unwrap_or_else(|| self.resource(id));
+        self.plan.vpn_gateways.insert(id, Arc::new(compiled(stamp)));
+    }
+
+    /// The end of a connection: an interface of no VPC.
+    fn link(&mut self, id: VpnConnectionId) {
+        let Some(connection) = self.state.vpn_connections.get(&id) else { return };
+        let link = connection.link;
+        let key = SlotKey::Groups(link.port);
+        let compiled = InterfacePlan {
+            id: link.port,
+            stamp: Stamp { slot: 0, generation: 0 },
+            account: connection.owner,
+            vpc: VpcId::from_number(0),
+            subnet: SubnetId::from_number(0),
+            mac: link.mac,
+            groups: smallvec::SmallVec::new(),
+            groups_stamp: self.keep(key),
+            addresses: smallvec::smallvec![link.far()],
+            public_addresses: smallvec::smallvec![None],
+            source_dest_check: false,
+            unfiltered: false,
+            nat_gateway: false,
+            endpoint: None,
+            attached: link.up,
+            instance: None,
+            remote: Some(RemotePlan { connection: id, gateway: connection.vpn_gateway }),
+            gateway: link.near(),
+            cidr: link.inside,
+            resolver: link.near(),
+        };
+        self.keep_interface(compiled);
+    }
+
+    /// Puts an interface into the plan, with a new generation if it is not what it was.
+    fn keep_interface(&mut self, compiled: InterfacePlan) {
+        let id = compiled.id;
+        let old = self.plan.interfaces.get(&id).cloned();
+        let unchanged = old.filter(|old| **old == InterfacePlan { stamp: old.stamp, ..compiled.clone() });
+        let stamp = unchanged.map(|old| old.stamp).unwrap_or_else(|| self.resource(id));
+        self.plan.interfaces.insert(id, Arc::new(InterfacePlan { stamp, ..compiled }));
+    }
+
+    fn drop_interface(&mut self, id: NetworkInterfaceId) {
+        self.plan.interfaces.remove(&id);
+        self.release(SlotKey::Resource(id.into()));
+        self.release(SlotKey::Groups(id));
+    }
+
     /// Takes out what a peering put among the names.
     fn part(&mut self, id: VpcPeeringConnectionId) {
         let known = self.plan.peerings.get(&id).filter(|known| known.passes).map(|known| known.vpcs);
@@ -692,10 +807,7 @@ impl Compiler<'_> {
     /// Compiles one interface.
     fn interface(&mut self, id: NetworkInterfaceId) {
         let Some(interface) = self.state.network_interfaces.get(&id) else {
-            self.plan.interfaces.remove(&id);
-            self.release(SlotKey::Resource(id.into()));
-            self.release(SlotKey::Groups(id));
-            return;
+            return self.drop_interface(id);
         };
         let subnet = self.state.subnets.get(&interface.subnet);
         let vpc = self.state.vpcs.get(&interface.vpc);
@@ -722,19 +834,18 @@ impl Compiler<'_> {
             endpoint: endpoint_of(interface.kind),
             attached: interface_can_route(self.state, id),
             instance: interface.attachment.and_then(|attachment| attachment.instance),
+            remote: None,
             gateway: subnet.gateway(),
             cidr: subnet.cidr,
             resolver: vpc.resolver(),
         };
-        let unchanged = old.filter(|old| **old == InterfacePlan { stamp: old.stamp, ..compiled.clone() });
-        let stamp = unchanged.map(|old| old.stamp).unwrap_or_else(|| self.resource(id));
         for (address, public) in compiled.addresses.iter().zip(&compiled.public_addresses) {
             self.plan.addresses.insert((compiled.vpc, *address), id);
             if let Some(public) = public {
                 self.plan.public.insert(*public, (id, *address));
             }
         }
-        self.plan.interfaces.insert(id, Arc::new(InterfacePlan { stamp, ..compiled }));
+        self.keep_interface(compiled);
     }
 
     /// The public address of each private one.

@@ -20,7 +20,7 @@ use postern_model::security_group::Traffic;
 use postern_model::{
     AccountId, InstanceId, InternetGatewayId, Ipv4Net, ListenerId, LoadBalancerId, Mac, NatGatewayId,
     NetworkAclId, NetworkInterfaceId, PrefixListId, RouteTableId, SecurityGroupId, SecurityGroupRuleId,
-    SubnetId, TargetGroupId, VpcEndpointId, VpcId, VpcPeeringConnectionId,
+    SubnetId, TargetGroupId, VpcEndpointId, VpcId, VpcPeeringConnectionId, VpnConnectionId, VpnGatewayId,
 };
 use rustc_hash::FxBuildHasher;
 use smallvec::SmallVec;
@@ -58,6 +58,7 @@ pub struct Plan {
     pub(crate) nat_gateways: Table<NatGatewayId, Arc<NatPlan>>,
     pub(crate) endpoints: Table<VpcEndpointId, Arc<EndpointPlan>>,
     pub(crate) gateway_endpoints: Table<VpcId, GatewayEndpoints>,
+    pub(crate) vpn_gateways: Table<VpnGatewayId, Arc<VpnGatewayPlan>>,
     pub(crate) peerings: Table<VpcPeeringConnectionId, Arc<PeeringPlan>>,
     /// Whether public names of the second VPC lead to private addresses in the first one.
     pub(crate) peer_names: Table<(VpcId, VpcId), bool>,
@@ -100,6 +101,8 @@ pub struct InterfacePlan {
     /// Whether it is plugged into something that runs.
     pub attached: bool,
     pub instance: Option<InstanceId>,
+    /// For the end of a VPN: what it leads to. Its VPC is nobody's, and so is its subnet.
+    pub remote: Option<RemotePlan>,
     /// The subnet router's address.
     pub gateway: Ipv4Addr,
     /// The subnet's block.
@@ -114,6 +117,15 @@ impl InterfacePlan {
         let at = self.addresses.iter().position(|address| *address == private)?;
         self.public_addresses.get(at).copied().flatten()
     }
+}
+
+/// The end of a VPN: what comes from a network on premises comes in here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RemotePlan {
+    /// The connection.
+    pub connection: VpnConnectionId,
+    /// The VPC's end of it.
+    pub gateway: VpnGatewayId,
 }
 
 /// A VPC.
@@ -163,6 +175,7 @@ pub(crate) enum Target {
     NetworkInterface(NetworkInterfaceId),
     VpcEndpoint(VpcEndpointId),
     Peering(VpcPeeringConnectionId),
+    VpnGateway(VpnGatewayId),
 }
 
 /// A security group.
@@ -217,6 +230,17 @@ pub(crate) struct NatPlan {
 
 /// The gateway endpoints of a VPC, with the blocks of their services.
 pub(crate) type GatewayEndpoints = Arc<Vec<(VpcEndpointId, Arc<IntervalMap<()>>)>>;
+
+/// A virtual private gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct VpnGatewayPlan {
+    pub stamp: Stamp,
+    pub vpc: Option<VpcId>,
+    /// Which of the links leads to what on premises.
+    pub routes: IntervalMap<u32>,
+    /// The ends of its connections.
+    pub links: Vec<NetworkInterfaceId>,
+}
 
 /// A peering.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use postern_model::State;
+use postern_model::{ResourceId, State};
 use postern_path::{
     Decision, Deliver, Door, DropReason, Flow, Health, Outcome, Plan, SourceRewrite, Stage, Through, Uplink,
+    Verdict, Why,
 };
 use postern_testkit::coverage;
 use postern_testkit::{Random, draw};
@@ -46,10 +47,11 @@ struct Seen {
     ways: BTreeMap<&'static str, usize>,
 }
 
-const WAYS: [&str; 18] = [
+const WAYS: [&str; 22] = [
     "balanced",
     "balanced, with the client's address",
     "balanced from the internet",
+    "balanced from on premises",
     "link",
     "endpoint",
     "endpoint behind NAT",
@@ -59,6 +61,9 @@ const WAYS: [&str; 18] = [
     "internet to a service behind NAT",
     "inside",
     "over a peering",
+    "over a VPN to on premises",
+    "over a VPN from on premises",
+    "over a VPN to an interface endpoint",
     "over a peering behind NAT",
     "over a peering to an interface endpoint",
     "inside behind NAT",
@@ -68,18 +73,25 @@ const WAYS: [&str; 18] = [
 ];
 
 fn way(way: &Way, decision: &Decision) -> &'static str {
-    // Only interfaces have groups.
+    let over_vpn =
+        decision.steps.iter().any(|step| matches!(step.resource, Some(ResourceId::VpnConnection(_))));
     if let Some(balanced) = way.balanced {
         let out = decision.steps.iter().any(|step| step.stage == Stage::InternetGateway);
         return match balanced.preserves {
             _ if out => "balanced from the internet",
+            _ if over_vpn => "balanced from on premises",
             true => "balanced, with the client's address",
             false => "balanced",
         };
     }
+    // Only interfaces have groups.
     let by_interface = decision.steps.iter().any(|step| step.stage == Stage::IngressSecurityGroup);
     let peered = decision.steps.iter().any(|step| step.stage == Stage::Remote);
+    let outward = decision.steps.iter().any(|step| step.verdict == Verdict::Pass(Why::OnPremises));
     match (way.source, way.destination.is_some()) {
+        _ if outward => "over a VPN to on premises",
+        (SourceRewrite::Identity { .. }, _) if over_vpn => "over a VPN to an interface endpoint",
+        _ if over_vpn => "over a VPN from on premises",
         (SourceRewrite::Keep, _) if peered => "over a peering",
         (SourceRewrite::Port { .. }, false) if peered => "over a peering behind NAT",
         (SourceRewrite::Identity { .. }, _) if peered => "over a peering to an interface endpoint",

@@ -188,11 +188,12 @@ impl<'a> Oracle<'a> {
             return Err((DropReason::NoRoute, table.id.into()));
         };
         let Some(route) = route else { return at_target() };
-        let router = match route.target {
+        let router = match route {
             RouteTarget::NetworkInterface(id) => self.state.network_interfaces.values().find(|x| x.id == id),
             RouteTarget::InternetGateway(_)
             | RouteTarget::NatGateway(_)
             | RouteTarget::VpcPeering(_)
+            | RouteTarget::VpnGateway(_)
             | RouteTarget::VpcEndpoint(_) => None,
         };
         match router.filter(|x| self.runs(x)) {
@@ -209,7 +210,7 @@ impl<'a> Oracle<'a> {
         packet: Packet,
     ) -> Result<(), (DropReason, ResourceId)> {
         // "NAT loopback, also known as hairpinning, is not supported when client IP preservation is enabled."
-        if hand.preserves && target.id == self.own.id {
+        if hand.preserves && target.id == self.entry {
             return Err((DropReason::Hairpin, hand.balancer.into()));
         }
         let crossing = hand.own.subnet != target.subnet;
@@ -238,15 +239,16 @@ impl<'a> Oracle<'a> {
         let lost = Err((DropReason::ReturnRoute, table.id.into()));
         match self.best(table, to) {
             Some((None, _)) => Ok(()),
-            Some((Some(route), _)) => match route.target {
+            Some((Some(route), _)) => match route {
                 RouteTarget::NetworkInterface(id) => {
                     let found = self.state.network_interfaces.values().find(|x| x.id == id);
                     let passes_on = found.is_some_and(|x| self.runs(x) && !x.source_dest_check);
-                    if id == self.own.id || passes_on { Ok(()) } else { lost }
+                    if id == self.entry || passes_on { Ok(()) } else { lost }
                 }
                 RouteTarget::InternetGateway(_)
                 | RouteTarget::NatGateway(_)
                 | RouteTarget::VpcPeering(_)
+                | RouteTarget::VpnGateway(_)
                 | RouteTarget::VpcEndpoint(_) => lost,
             },
             None => lost,

@@ -359,3 +359,41 @@ fn what_refuses_beyond_a_peering_rests_on_the_gateway_endpoints_there() {
     assert!(change.voids);
     assert_eq!(reason(&change.new), postern_path::DropReason::RemoteToGatewayEndpoint);
 }
+
+const ON_PREMISES: &str = "
+vpc a 10.0.0.0/16
+subnet a.one 10.0.1.0/24
+group a.in
+  in tcp 443 from 192.168.0.0/16
+instance w1 in a.one groups=in ip=10.0.1.10
+endpoint a.api ec2 subnets=one groups=in ip=10.0.1.99
+vpn site a 192.168.0.0/16
+vpn other a 172.16.0.0/16
+table a.main
+  propagate
+";
+
+#[test]
+fn a_flow_over_a_vpn_rests_on_its_gateway_its_routes_and_its_tunnel() {
+    for flow in
+        ["site.link -> w1:443 tcp from=192.168.7.7", "site.link -> a.api.one:443 tcp from=192.168.7.7"]
+    {
+        Change::new(ON_PREMISES, flow, "then detach a.vgw").ends();
+        Change::new(ON_PREMISES, flow, "then forget-route site 192.168.0.0/16").ends();
+    }
+    let outward = "w1 -> 192.168.7.7:80 tcp";
+    Change::new(ON_PREMISES, outward, "then unplug site").ends();
+    Change::new(ON_PREMISES, outward, "then delete site").ends();
+    Change::new(ON_PREMISES, outward, "then detach a.vgw").ends();
+    Change::new(ON_PREMISES, outward, "then unplug other").leaves_alone();
+}
+
+#[test]
+fn a_tunnel_that_comes_up_voids_what_was_refused_before() {
+    let change = Change::new(
+        &format!("{ON_PREMISES}then unplug site\n"),
+        "w1 -> 192.168.7.7:80 tcp",
+        "then plug site",
+    );
+    assert!(!passes(&change.before) && change.voids && passes(&change.new));
+}

@@ -13,13 +13,14 @@ use postern_model::instance::InstanceState;
 use postern_model::interface::{InterfaceKind, NetworkInterface};
 use postern_model::network_acl::AclEntry;
 use postern_model::peering::PeeringState;
-use postern_model::route::{Route, RouteDestination, RouteTable, RouteTarget};
+use postern_model::route::{RouteDestination, RouteTable, RouteTarget};
 use postern_model::security_group::{Peer as RulePeer, Traffic};
 use postern_model::subnet::Subnet;
 use postern_model::vpc::Vpc;
+use postern_model::vpn::VpnConnection;
 use postern_model::{
-    IpNet, Ipv4Net, NatGatewayId, NetworkAclId, ResourceId, SecurityGroupId, State, SubnetId, VpcEndpointId,
-    VpcId, VpcPeeringConnectionId,
+    IpNet, Ipv4Net, NatGatewayId, NetworkAclId, NetworkInterfaceId, ResourceId, SecurityGroupId, State,
+    SubnetId, VpcEndpointId, VpcId, VpcPeeringConnectionId, VpnGatewayId,
 };
 use postern_path::{
     Action, Balanced, Deliver, Door, DropReason, Flow, Health, Peer, SourceRewrite, Through, Transport,
@@ -83,13 +84,17 @@ pub struct Sender<'a> {
     pub subnet: SubnetId,
     pub packet: Packet,
     pub nat: Option<&'a NatGateway>,
+    /// From a network on premises, by this connection.
+    pub on_premises: Option<&'a VpnConnection>,
 }
 
 pub fn answer(state: &State, uplink: Option<Uplink>, health: &Health, flow: &Flow) -> Answer {
     let (IpAddr::V4(from), IpAddr::V4(to)) = (flow.source, flow.destination) else { panic!("only IPv4") };
-    let Some(own) = state.network_interfaces.values().find(|x| x.id == flow.entry) else {
+    let connection = state.vpn_connections.values().find(|x| x.link.port == flow.entry);
+    let own = state.network_interfaces.values().find(|x| x.id == flow.entry);
+    if own.is_none() && connection.is_none() {
         return Err((DropReason::UnknownPort, flow.entry.into()));
-    };
+    }
     let kind = match flow.transport {
         Transport::Tcp { source_port, destination_port } => {
             Kind::Tcp { from: Port::Is(source_port), to: Port::Is(destination_port) }
@@ -100,14 +105,22 @@ pub fn answer(state: &State, uplink: Option<Uplink>, health: &Health, flow: &Flo
         Transport::Icmp { kind, code, identifier: _ } => Kind::Icmp(kind, code),
         Transport::Other { protocol } => Kind::Other(protocol),
     };
-    Oracle { state, uplink, health, own, packet: Packet { from, to, kind } }.answer()
+    let packet = Packet { from, to, kind };
+    let oracle = |own| Oracle { state, uplink, health, entry: flow.entry, own, packet };
+    match (own, connection) {
+        (Some(own), _) => oracle(Some(own.as_ref())).answer(own),
+        (None, Some(connection)) => oracle(None).come_from_premises(connection),
+        (None, None) => Err((DropReason::UnknownPort, flow.entry.into())),
+    }
 }
 
 pub struct Oracle<'a> {
     pub state: &'a State,
     uplink: Option<Uplink>,
     pub health: &'a Health,
-    pub own: &'a NetworkInterface,
+    pub entry: NetworkInterfaceId,
+    /// Who sends; nobody of the region's for what comes from a network on premises.
+    pub own: Option<&'a NetworkInterface>,
     pub packet: Packet,
 }
 
@@ -116,20 +129,25 @@ pub fn has(interface: &NetworkInterface, address: Ipv4Addr) -> bool {
 }
 
 impl<'a> Oracle<'a> {
-    fn answer(&self) -> Answer {
-        let (own, packet) = (self.own, self.packet);
+    /// Whether the first sender has an address.
+    fn own_has(&self, address: Ipv4Addr) -> bool {
+        self.own.is_some_and(|own| has(own, address))
+    }
+
+    fn answer(&self, own: &'a NetworkInterface) -> Answer {
+        let packet = self.packet;
         if own.source_dest_check && !has(own, packet.from) {
             return Err((DropReason::SpoofedSource, own.id.into()));
         }
         let vpc = self.vpc(own.vpc);
-        if let Some(answer) = self.link(vpc) {
+        if let Some(answer) = self.link(own, vpc) {
             return answer;
         }
         // "Security groups": what no rule of any of the groups allows is denied.
         if !self.groups_allow(own, true, packet, None) {
             return Err((DropReason::EgressSecurityGroup, first_group(own)));
         }
-        let sender = Sender { vpc: own.vpc, subnet: own.subnet, packet, nat: None };
+        let sender = Sender { vpc: own.vpc, subnet: own.subnet, packet, nat: None, on_premises: None };
         self.leave(sender, Vec::new())
     }
 
@@ -149,7 +167,7 @@ impl<'a> Oracle<'a> {
         };
         let gone = Err((DropReason::Blackhole, table.id.into()));
         let Some(route) = route else { return self.neighbour(sender, hops) };
-        match route.target {
+        match route {
             RouteTarget::InternetGateway(id) => {
                 let attached =
                     self.state.internet_gateways.values().find(|x| x.id == id && x.vpc == Some(sender.vpc));
@@ -180,6 +198,14 @@ impl<'a> Oracle<'a> {
                 Some(far) => self.peered(sender, id, far, hops),
                 None => gone,
             },
+            RouteTarget::VpnGateway(id) => {
+                let attached = self.state.vpn_gateways.values().find(|x| x.id == id);
+                if attached.is_some_and(|x| x.vpc == Some(sender.vpc)) {
+                    self.go_to_premises(sender, id, hops)
+                } else {
+                    gone
+                }
+            }
         }
     }
 
@@ -201,13 +227,20 @@ impl<'a> Oracle<'a> {
         far: VpcId,
         hops: Vec<Ipv4Addr>,
     ) -> Answer {
-        let has_block =
-            |vpc: VpcId, address| self.vpc(vpc).blocks.iter().any(|block| block.cidr.contains(&address));
-        let Packet { from, to, .. } = sender.packet;
-        if sender.nat.is_none() && !has_block(sender.vpc, from) {
+        if sender.nat.is_none() && !self.has_block(sender.vpc, sender.packet.from) {
             return Err((DropReason::NotTransitive, id.into()));
         }
-        if has_block(far, to) {
+        self.enter_vpc(sender, far, id.into(), hops)
+    }
+
+    fn has_block(&self, vpc: VpcId, address: Ipv4Addr) -> bool {
+        self.vpc(vpc).blocks.iter().any(|block| block.cidr.contains(&address))
+    }
+
+    /// Into a VPC from elsewhere: to its addresses and no farther.
+    fn enter_vpc(&self, sender: Sender<'a>, far: VpcId, way: ResourceId, hops: Vec<Ipv4Addr>) -> Answer {
+        let to = sender.packet.to;
+        if self.has_block(far, to) {
             return self.neighbour_in(far, sender, hops);
         }
         let works = |x: &EndpointState| matches!(x, EndpointState::Pending | EndpointState::Available);
@@ -220,13 +253,77 @@ impl<'a> Oracle<'a> {
         });
         Err(match leads {
             Some(endpoint) => (DropReason::RemoteToGatewayEndpoint, endpoint.id.into()),
-            None => (DropReason::NotTransitive, id.into()),
+            None => (DropReason::NotTransitive, way),
         })
+    }
+
+    /// The connection of a gateway that leads to an address: the longest static route, of equal ones the first.
+    fn connection_to(&self, gateway: VpnGatewayId, to: Ipv4Addr) -> Option<&'a VpnConnection> {
+        let of_gateway = self.state.vpn_connections.values().filter(|x| x.vpn_gateway == gateway);
+        let routes = of_gateway.flat_map(|x| x.routes.iter().map(move |block| (block, x)));
+        let matching: Vec<_> = routes.filter(|(block, _)| block.contains(&to)).collect();
+        let longest = matching.iter().map(|(block, _)| block.prefix_len()).max()?;
+        matching.into_iter().find(|(block, _)| block.prefix_len() == longest).map(|(_, x)| x.as_ref())
+    }
+
+    /// "How AWS Site-to-Site VPN works": into the VPC that the gateway is attached to, and out of it by static routes.
+    fn come_from_premises(&self, connection: &'a VpnConnection) -> Answer {
+        let gateway = connection.vpn_gateway;
+        let found = self.state.vpn_gateways.values().find(|x| x.id == gateway);
+        let Some(vpc) = found.and_then(|x| x.vpc) else {
+            return Err((DropReason::NoNetworkBehind, gateway.into()));
+        };
+        let (packet, subnet) = (self.packet, SubnetId::from_number(0));
+        let sender = Sender { vpc, subnet, packet, nat: None, on_premises: Some(connection) };
+        let way = self.enter_vpc(sender, vpc, gateway.into(), Vec::new())?;
+        Ok(Way { mtu: 1446, ..way })
+    }
+
+    fn go_to_premises(&self, sender: Sender<'a>, gateway: VpnGatewayId, hops: Vec<Ipv4Addr>) -> Answer {
+        let from = sender.packet.from;
+        if sender.nat.is_none() && !self.has_block(sender.vpc, from) {
+            return Err((DropReason::NotTransitive, gateway.into()));
+        }
+        let Some(connection) = self.connection_to(gateway, sender.packet.to) else {
+            return Err((DropReason::NoNetworkBehind, gateway.into()));
+        };
+        if !connection.link.up {
+            return Err((DropReason::TargetDown, connection.id.into()));
+        }
+        if let Some(back) = back(sender.packet) {
+            self.return_acl(sender.subnet, false, back)?;
+            let somebody =
+                sender.nat.is_some() || self.own_has(from) || self.holder(sender.vpc, from).is_some();
+            if !somebody {
+                return Err((DropReason::ReturnRoute, sender.vpc.into()));
+            }
+        }
+        let source = match sender.nat {
+            None => SourceRewrite::Keep,
+            Some(nat) => self.translated(nat, nat.private_address),
+        };
+        let deliver = Deliver::Interface(connection.link.port);
+        Ok(Way { source, destination: None, deliver, hops, mtu: 1446, balanced: None })
+    }
+
+    /// The answer goes back by the gateway and the connection that the question came by.
+    fn back_to_premises(
+        &self,
+        connection: &VpnConnection,
+        subnet: SubnetId,
+        to: Ipv4Addr,
+    ) -> Result<(), (DropReason, ResourceId)> {
+        let table = self.table_of(subnet);
+        let gateway = connection.vpn_gateway;
+        let by_gateway = self.best(table, to).and_then(|(route, _)| route);
+        let leads = by_gateway == Some(RouteTarget::VpnGateway(gateway));
+        let same = self.connection_to(gateway, to).is_some_and(|x| x.id == connection.id);
+        if leads && same { Ok(()) } else { Err((DropReason::ReturnRoute, table.id.into())) }
     }
 
     /// The resolver, instance metadata and their like ("Amazon DNS server", "Instance metadata"): neither groups nor
     /// ACLs filter them.
-    fn link(&self, vpc: &Vpc) -> Option<Answer> {
+    fn link(&self, own: &NetworkInterface, vpc: &Vpc) -> Option<Answer> {
         let to = self.packet.to;
         let base = vpc.blocks.first().map(|block| u32::from(block.cidr.network()));
         let resolver = Ipv4Addr::from(base.unwrap_or(0) + 2);
@@ -240,27 +337,37 @@ impl<'a> Oracle<'a> {
             Kind::Tcp { .. } | Kind::Udp { .. } | Kind::Icmp(..) | Kind::Other(_) => None,
         };
         let at_resolver = to == resolver || to == Ipv4Addr::new(169, 254, 169, 253);
-        let in_instance = self.own.attachment.is_some_and(|attachment| attachment.instance.is_some());
+        let in_instance = own.attachment.is_some_and(|attachment| attachment.instance.is_some());
         Some(match port {
             Some((_, 53)) if at_resolver && !vpc.dns_support => Err((DropReason::ResolverOff, vpc.id.into())),
-            Some((_, 53)) if at_resolver => Ok(self.at_link(Door::Resolver)),
+            Some((_, 53)) if at_resolver => Ok(self.at_link(own, Door::Resolver)),
             Some(("tcp", 80)) if to == Ipv4Addr::new(169, 254, 169, 254) && in_instance => {
-                Ok(self.at_link(Door::Metadata))
+                Ok(self.at_link(own, Door::Metadata))
             }
-            Some(_) | None => Err((DropReason::NoSuchLinkService, self.own.id.into())),
+            Some(_) | None => Err((DropReason::NoSuchLinkService, own.id.into())),
         })
     }
 
-    fn at_link(&self, door: Door) -> Way {
-        let source = self.identity(self.packet.from, Through::Link, None);
+    fn at_link(&self, own: &NetworkInterface, door: Door) -> Way {
+        let source = self.identity(own.vpc, self.packet.from, Through::Link, None);
         let destination = Some(door.address().into());
         Way { source, destination, deliver: Deliver::Door(door), hops: Vec::new(), mtu: 9001, balanced: None }
     }
 
-    fn identity(&self, address: Ipv4Addr, through: Through, gateway: Option<NatGatewayId>) -> SourceRewrite {
-        let own = self.own;
-        let instance = own.attachment.and_then(|attachment| attachment.instance);
-        let peer = Peer { account: own.owner, vpc: own.vpc, interface: own.id, instance, address, through };
+    fn identity(
+        &self,
+        vpc: VpcId,
+        address: Ipv4Addr,
+        through: Through,
+        gateway: Option<NatGatewayId>,
+    ) -> SourceRewrite {
+        let of_link = || {
+            let link = self.state.vpn_connections.values().find(|x| x.link.port == self.entry);
+            link.map(|x| (x.owner, x.link.port, None))
+        };
+        let of_own = self.own.map(|own| (own.owner, own.id, own.attachment.and_then(|a| a.instance)));
+        let (account, interface, instance) = of_own.or_else(of_link).expect("the flow came in somewhere");
+        let peer = Peer { account, vpc, interface, instance, address, through };
         SourceRewrite::Identity { peer, gateway }
     }
 
@@ -325,11 +432,11 @@ impl<'a> Oracle<'a> {
         target: &NetworkInterface,
     ) -> Result<(), (DropReason, ResourceId)> {
         let packet = sender.packet;
-        let crossing = sender.subnet != target.subnet;
+        let crossing = sender.on_premises.is_some() || sender.subnet != target.subnet;
         if let (true, Err(acl)) = (crossing, self.acl(target.subnet, false, packet)) {
             return Err((DropReason::IngressNetworkAcl, acl.into()));
         }
-        let from = if sender.nat.is_some() { None } else { Some(self.own) };
+        let from = if sender.nat.is_some() { None } else { self.own };
         if !self.groups_allow(target, false, packet, from) {
             return Err((DropReason::IngressSecurityGroup, first_group(target)));
         }
@@ -343,6 +450,10 @@ impl<'a> Oracle<'a> {
         target: &NetworkInterface,
     ) -> Result<(), (DropReason, ResourceId)> {
         let Some(back) = back(sender.packet) else { return Ok(()) };
+        if let Some(connection) = sender.on_premises {
+            self.return_acl(target.subnet, true, back)?;
+            return self.back_to_premises(connection, target.subnet, sender.packet.from);
+        }
         if sender.subnet != target.subnet {
             self.return_acl(target.subnet, true, back)?;
             self.return_acl(sender.subnet, false, back)?;
@@ -376,10 +487,11 @@ impl<'a> Oracle<'a> {
         let from = sender.packet.from;
         let by_route = || {
             let route = self.best(self.table_of(target.subnet), from).and_then(|(route, _)| route);
-            let here = route.is_some_and(|x| x.target == RouteTarget::NetworkInterface(self.own.id));
+            let here = route.is_some_and(|x| x == RouteTarget::NetworkInterface(self.entry));
             here && !self.subnet(target.subnet).cidr.contains(&from)
         };
-        if sender.nat.is_none() && !has(self.own, from) && !by_route() {
+        let own = sender.nat.is_some() || sender.on_premises.is_some() || self.own_has(from);
+        if !own && !by_route() {
             return Err((DropReason::ReturnRoute, id.into()));
         }
         self.to_service(sender, Through::Endpoint(id, endpoint.vpc), hops, 8500)
@@ -396,7 +508,7 @@ impl<'a> Oracle<'a> {
     /// The answer from a subnet to the sender finds its way: to somebody who has the address or who passes it on.
     fn way_back(&self, sender: Sender<'_>, subnet: SubnetId) -> Result<(), (DropReason, ResourceId)> {
         let to = sender.packet.from;
-        let its_own = sender.nat.is_some() || has(self.own, to);
+        let its_own = sender.nat.is_some() || self.own_has(to);
         let somebody = its_own || self.holder(sender.vpc, to).is_some();
         let nobody = Err((DropReason::ReturnRoute, sender.vpc.into()));
         if self.subnet(subnet).cidr.contains(&to) {
@@ -413,11 +525,11 @@ impl<'a> Oracle<'a> {
                     nobody
                 }
             }
-            Some((Some(route), _)) => match route.target {
+            Some((Some(target), _)) => match target {
                 RouteTarget::NetworkInterface(id) => {
                     let found = self.state.network_interfaces.values().find(|x| x.id == id);
                     let passes_on = found.is_some_and(|x| self.runs(x) && !x.source_dest_check);
-                    if id == self.own.id || passes_on { Ok(()) } else { lost }
+                    if id == self.entry || passes_on { Ok(()) } else { lost }
                 }
                 RouteTarget::VpcPeering(id)
                     if self.other_side(id, self.subnet(subnet).vpc) == Some(sender.vpc) =>
@@ -431,6 +543,7 @@ impl<'a> Oracle<'a> {
                 RouteTarget::InternetGateway(_)
                 | RouteTarget::NatGateway(_)
                 | RouteTarget::VpcPeering(_)
+                | RouteTarget::VpnGateway(_)
                 | RouteTarget::VpcEndpoint(_) => lost,
             },
         }
@@ -459,12 +572,15 @@ impl<'a> Oracle<'a> {
             other => other,
         };
         let packet = Packet { from: nat.private_address, to: sender.packet.to, kind };
-        self.leave(Sender { vpc: sender.vpc, subnet: nat.subnet, packet, nat: Some(nat) }, hops)
+        self.leave(
+            Sender { vpc: sender.vpc, subnet: nat.subnet, packet, nat: Some(nat), on_premises: None },
+            hops,
+        )
     }
 
     /// To a service's own address: "Gateway endpoints" or over the internet.
     fn to_service(&self, sender: Sender<'a>, through: Through, hops: Vec<Ipv4Addr>, mtu: u16) -> Answer {
-        let source = self.identity(sender.packet.from, through, sender.nat.map(|nat| nat.id));
+        let source = self.identity(sender.vpc, sender.packet.from, through, sender.nat.map(|nat| nat.id));
         let destination = Some(Door::FrontDoor.address().into());
         Ok(Way { source, destination, deliver: Deliver::Door(Door::FrontDoor), hops, mtu, balanced: None })
     }
@@ -474,7 +590,7 @@ impl<'a> Oracle<'a> {
             self.return_acl(sender.subnet, false, back)?;
         }
         // The answer goes to the holder of the address, so nobody else gets one.
-        let its_own = sender.nat.is_some() || has(self.own, sender.packet.from);
+        let its_own = sender.nat.is_some() || self.own_has(sender.packet.from);
         if !its_own {
             return Err((DropReason::ReturnRoute, id));
         }
@@ -502,7 +618,7 @@ impl<'a> Oracle<'a> {
             Kind::Icmp(..) | Kind::Other(_) => return Err((DropReason::UplinkProtocol, gateway)),
         }
         let through = Through::Internet(public);
-        let source = self.identity(sender.packet.from, through, sender.nat.map(|nat| nat.id));
+        let source = self.identity(sender.vpc, sender.packet.from, through, sender.nat.map(|nat| nat.id));
         let destination = Some(Door::Uplink.address().into());
         let deliver = Deliver::Door(Door::Uplink);
         Ok(Way { source, destination, deliver, hops, mtu: 1500, balanced: None })
@@ -512,7 +628,7 @@ impl<'a> Oracle<'a> {
     fn internet(&self, sender: Sender<'a>, gateway: ResourceId, hops: Vec<Ipv4Addr>) -> Answer {
         let public = match sender.nat {
             Some(nat) => nat.public_address,
-            None => self.public_of(self.own, sender.packet.from),
+            None => self.own.and_then(|own| self.public_of(own, sender.packet.from)),
         };
         let Some(public) = public else { return Err((DropReason::NoPublicAddress, gateway)) };
         if let Some(back) = back(sender.packet) {
@@ -552,7 +668,7 @@ impl<'a> Oracle<'a> {
             self.return_acl(target.subnet, true, back)?;
             let table = self.table_of(target.subnet);
             let by_gateway = self.best(table, public).is_some_and(|(route, _)| {
-                route.is_some_and(|route| match route.target {
+                route.is_some_and(|to| match to {
                     RouteTarget::InternetGateway(id) => {
                         let mut gateways = self.state.internet_gateways.values();
                         gateways.any(|x| x.id == id && x.vpc == Some(target.vpc))
@@ -560,6 +676,7 @@ impl<'a> Oracle<'a> {
                     RouteTarget::NatGateway(_)
                     | RouteTarget::NetworkInterface(_)
                     | RouteTarget::VpcPeering(_)
+                    | RouteTarget::VpnGateway(_)
                     | RouteTarget::VpcEndpoint(_) => false,
                 })
             });
@@ -688,26 +805,38 @@ impl<'a> Oracle<'a> {
 
     /// "Route priority": the longest prefix; of equal ones the local route, then static ones, then prefix lists. An
     /// inner none is the local route.
-    pub fn best(&self, table: &'a RouteTable, to: Ipv4Addr) -> Option<(Option<&'a Route>, u8)> {
-        let mut all: Vec<(u8, u8, Option<&Route>)> = Vec::new();
+    pub fn best(&self, table: &'a RouteTable, to: Ipv4Addr) -> Option<(Option<RouteTarget>, u8)> {
+        let mut all: Vec<(u8, u8, Option<RouteTarget>)> = Vec::new();
         let contains = |block: &IpNet| block.contains(&IpAddr::V4(to));
         for block in &self.vpc(table.vpc).blocks {
             if block.cidr.contains(&to) {
-                all.push((block.cidr.prefix_len(), 2, None));
+                all.push((block.cidr.prefix_len(), 3, None));
             }
         }
         for route in table.routes.values() {
             match route.destination {
                 RouteDestination::Cidr(block) if contains(&block) => {
-                    all.push((block.prefix_len(), 1, Some(route)));
+                    all.push((block.prefix_len(), 2, Some(route.target)));
                 }
                 RouteDestination::Cidr(_) => {}
                 RouteDestination::PrefixList(list) => {
                     let entries = self.state.prefix_lists.get(&list).map(|list| &list.entries);
                     let matching = entries.iter().flat_map(|e| e.keys()).filter(|block| contains(block));
-                    all.extend(matching.map(|block| (block.prefix_len(), 0, Some(route))));
+                    all.extend(matching.map(|block| (block.prefix_len(), 1, Some(route.target))));
                 }
             }
+        }
+        // "The local route is preferred even if the propagated routes are more specific."
+        let local = |block: &Ipv4Net| self.vpc(table.vpc).blocks.iter().any(|own| own.cidr.contains(block));
+        for connection in self.state.vpn_connections.values() {
+            let gateway = connection.vpn_gateway;
+            let found = self.state.vpn_gateways.values().find(|x| x.id == gateway);
+            let attached = found.is_some_and(|x| x.vpc == Some(table.vpc));
+            if !attached || !table.propagating.contains(&gateway) {
+                continue;
+            }
+            let matching = connection.routes.iter().filter(|block| block.contains(&to) && !local(block));
+            all.extend(matching.map(|block| (block.prefix_len(), 0, Some(RouteTarget::VpnGateway(gateway)))));
         }
         // Of several prefix lists AWS takes one and stays with it; here that is the first by id.
         let best = all.iter().map(|(length, rank, _)| (*length, *rank)).max()?;

@@ -1,10 +1,11 @@
 //! Patterns for ARNs.
 
-use super::Pattern;
 use super::read::{Part, Syntax, Unit, read_parts};
+use super::{Opening, Pattern};
 use crate::arn::segments;
 use crate::document::Version;
 use crate::error::Problem;
+use crate::key::Key;
 use crate::request::Facts;
 
 /// A pattern for ARNs, compared part by part: a wildcard never crosses one of the first five colons.
@@ -93,6 +94,18 @@ impl ArnPattern {
                 let [a, b, c, d, e] = first;
                 Self::Parts(Box::new([a, b, c, d, e, name]))
             }
+        }
+    }
+
+    /// How every ARN begins that fits, if that has a variable: how long the text before it is, the variable's key, and the
+    /// text behind it.
+    pub(crate) fn opening(&self) -> Option<(usize, &Key, &str)> {
+        match self {
+            Self::Prefixed { prefix, name } => {
+                let Opening { before, key, after } = name.opening()?;
+                Some((prefix.len() + before.len(), key, after))
+            }
+            Self::Any | Self::Parts(_) | Self::Whole(_) => None,
         }
     }
 

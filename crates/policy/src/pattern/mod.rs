@@ -11,6 +11,7 @@ mod read;
 
 use crate::error::Problem;
 use crate::glob::{Glob, Piece, Token};
+use crate::key::Key;
 use crate::request::Facts;
 
 use self::read::{Part, Unit, read_parts};
@@ -20,6 +21,14 @@ pub(crate) use self::read::{Syntax, is_condition_key};
 
 /// Up to here a run with a variable is compared at each place of a text, which takes no memory.
 const SHORT_BYTES: usize = 256;
+
+/// How a pattern with a variable begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Opening<'p> {
+    pub(crate) before: &'p str,
+    pub(crate) key: &'p Key,
+    pub(crate) after: &'p str,
+}
 
 /// A text pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +131,22 @@ impl Pattern {
             // Letters of either case fit.
             Shape::Folded(_) => "",
         }
+    }
+
+    /// With what every text begins that fits, where that is a text (perhaps none), a variable without a default, and a
+    /// text again (perhaps none).
+    fn opening(&self) -> Option<Opening<'_>> {
+        let (Shape::Whole(units) | Shape::Starred { first: units, .. }) = &self.shape else { return None };
+        let (before, rest) = match units.as_slice() {
+            [Unit::Text(before), rest @ ..] => (before.as_str(), rest),
+            rest => ("", rest),
+        };
+        let (Unit::Variable(variable), rest) = rest.split_first()? else { return None };
+        let after = match rest.first() {
+            Some(Unit::Text(after)) => after,
+            Some(Unit::One | Unit::Variable(_)) | None => "",
+        };
+        Some(Opening { before, key: variable.bare_key()?, after })
     }
 
     fn is_one_variable(&self) -> bool {

@@ -78,6 +78,11 @@ impl Unit {
 }
 
 impl Variable {
+    /// The key, of a variable that has no default.
+    pub(super) fn bare_key(&self) -> Option<&Key> {
+        self.default.is_none().then_some(&self.key)
+    }
+
     /// Hands on the value in the request, else the default. A multivalued key cannot be put into a text: no value.
     pub(super) fn with_value<R>(&self, facts: &Facts<'_>, read: impl FnOnce(&str) -> R) -> Option<R> {
         match facts.lookup(&self.key) {

@@ -135,6 +135,18 @@ impl Catalogue {
 }
 
 impl ValueType {
+    /// What the names of the operators begin with that compare it.
+    pub(super) fn operators(self) -> &'static str {
+        match self {
+            Self::Text => "String",
+            Self::Bool => "Bool",
+            Self::Number => "Numeric",
+            Self::Date => "Date",
+            Self::Address => "IpAddress",
+            Self::Arn => "ARN",
+        }
+    }
+
     fn read(name: &str) -> Option<(Self, bool)> {
         Some(match name {
             "string" => (Self::Text, false),

@@ -41,7 +41,8 @@ impl Look<'_> {
             Some(facts) => {
                 if !fits(facts.value_type, &condition.test) {
                     let operator = condition.operator.to_string();
-                    self.warn(place, Concern::TypeMismatch { key: written(), operator });
+                    let wanted = facts.value_type.operators();
+                    self.warn(place, Concern::TypeMismatch { key: written(), operator, wanted });
                 }
                 if !is_of_some_action(statement, key, prefix, facts) {
                     self.warn(place, Concern::KeyOfOtherActions { key: written() });
@@ -68,10 +69,11 @@ impl Look<'_> {
                 self.warn(place, Concern::KeyAbsentThroughEndpoints { key: written });
             }
             "aws:sourceip" => {
-                let private = match &condition.test {
-                    Test::Network(networks) => {
-                        networks.iter().filter(|network| is_private(network)).collect()
-                    }
+                let (private, all): (Vec<_>, _) = match &condition.test {
+                    Test::Network(networks) => (
+                        networks.iter().filter(|network| is_private(network)).collect(),
+                        networks.iter().all(is_private),
+                    ),
                     Test::Text(_)
                     | Test::TextIgnoringCase(_)
                     | Test::Number(..)
@@ -79,10 +81,11 @@ impl Look<'_> {
                     | Test::Bool(_)
                     | Test::Binary(_)
                     | Test::Arn(_)
-                    | Test::Null(_) => Vec::new(),
+                    | Test::Null(_) => (Vec::new(), false),
                 };
                 for network in private {
-                    self.warn(place, Concern::PrivateSourceIp { network: network.to_string() });
+                    let (network, negated) = (network.to_string(), condition.negated);
+                    self.warn(place, Concern::PrivateSourceIp { network, negated, all });
                 }
             }
             _ => {}

@@ -64,6 +64,8 @@ pub enum Concern {
         key: String,
         /// The operator.
         operator: String,
+        /// The operators that compare it, by what their names begin with.
+        wanted: &'static str,
     },
     /// An endpoint's policy sees the requests through this endpoint only, whose key is always the same.
     KeyOfTheEndpointItself {
@@ -79,6 +81,10 @@ pub enum Concern {
     PrivateSourceIp {
         /// The address or block.
         network: String,
+        /// Whether the operator is `NotIpAddress`.
+        negated: bool,
+        /// Whether none of the condition's values is public.
+        all: bool,
     },
     /// `ForAllValues` on a key with one value: it holds where the key is absent.
     ForAllValuesOnSingle {
@@ -145,7 +151,7 @@ impl fmt::Display for Concern {
             Self::KeyOfOtherActions { key } => {
                 write!(f, "no request for these actions has the condition key `{key}`")
             }
-            Self::TypeMismatch { key, operator } => {
+            Self::TypeMismatch { key, operator, wanted: _ } => {
                 write!(f, "`{operator}` does not compare what the condition key `{key}` holds")
             }
             Self::KeyOfTheEndpointItself { key } => {
@@ -157,7 +163,7 @@ impl fmt::Display for Concern {
             Self::KeyAbsentThroughEndpoints { key } => {
                 write!(f, "requests through an endpoint never have the condition key `{key}`")
             }
-            Self::PrivateSourceIp { network } => {
+            Self::PrivateSourceIp { network, negated: _, all: _ } => {
                 write!(
                     f,
                     "`aws:SourceIp` is a public address and never in `{network}`; through an endpoint it is `aws:VpcSourceIp`"

@@ -7,6 +7,7 @@ mod bad_input;
 mod documents;
 mod fixture;
 mod flips;
+mod large;
 mod organization;
 mod properties;
 mod rules;

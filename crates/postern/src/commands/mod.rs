@@ -9,6 +9,7 @@ mod exec;
 mod flows;
 mod judge;
 mod lab;
+mod policy;
 mod service;
 mod status;
 mod trace;
@@ -43,6 +44,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Trace(args) => trace::run(&resolve()?, args, output),
         Command::Simulate(args) => judge::simulate(&resolve()?, args, output),
         Command::Why { request_id } => judge::why(&resolve()?, request_id, output),
+        Command::Policy(command) => policy::run(command, output),
         Command::Flows(args) => flows::run(&resolve()?, &args, output),
         Command::Doctor => doctor::run(resolve().ok().as_ref(), output),
         Command::Lab(command) => lab::run(command, output),

@@ -103,6 +103,17 @@ pub enum Request {
         /// What the interface is called inside.
         interface_name: String,
     },
+    /// Plug the same into the tunnel of a VPN connection, as a network on premises.
+    AttachVpn {
+        /// The tap; none for a namespace.
+        tap: Option<String>,
+        /// The connection.
+        connection: String,
+        /// What the tunnel's end has there, as `ADDRESS/LENGTH`; its own inside address if none.
+        addresses: Vec<String>,
+        /// What the interface is called inside.
+        interface_name: String,
+    },
     /// Write a copy of the state. The file's descriptor comes with the request.
     Backup,
 }

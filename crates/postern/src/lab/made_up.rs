@@ -19,6 +19,7 @@ pub(super) fn made_up(step: &Step, variable: &str) -> Option<Value> {
     let id = |prefix: &str| format!("{prefix}-0{number:016x}");
     let text = match path.last_member()? {
         "AllocationId" => id("eipalloc"),
+        "CustomerGatewayId" => id("cgw"),
         "GroupId" => id("sg"),
         "ImageId" => id("ami"),
         "InstanceId" => id("i"),
@@ -32,6 +33,8 @@ pub(super) fn made_up(step: &Step, variable: &str) -> Option<Value> {
         "SubnetId" => id("subnet"),
         "VpcEndpointId" => id("vpce"),
         "VpcId" => id("vpc"),
+        "VpnConnectionId" => id("vpn"),
+        "VpnGatewayId" => id("vgw"),
         // Addresses for documentation: nobody has them.
         "PrivateIp" | "PrivateIpAddress" => format!("192.0.2.{}", number % 254 + 1),
         "PublicIp" | "PublicIpAddress" => format!("203.0.113.{}", number % 254 + 1),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use postern_dataplane::host::{Child, ProgramSpec, SpawnError, Stdio, WindowSize};
+use postern_dataplane::host::{Child, Instance, ProgramSpec, SpawnError, Stdio, WindowSize};
 use postern_frontdoor::{Caller as DoorCaller, Origin};
 use postern_model::iam::{KeyOwner, Secret};
 use postern_model::{AccountId, Action, InstanceId, VpcId};
@@ -14,6 +14,7 @@ use postern_services::commands::Commands;
 use postern_services::directory::session::{new_key_id, new_secret};
 
 use super::attach::{Guest, attach};
+use super::attach_vpn::{attach_vpn, host_on_premises};
 use super::command::RegionCommands;
 use super::{Packets, Region, execute, judge, trace};
 use crate::cli::Protocol;
@@ -56,7 +57,8 @@ impl Controlled for Control {
                 Ok(Reply::Done)
             }
             Request::Exec { instance, argv, terminal } => {
-                self.exec(region.packets()?, &instance, argv, terminal, fds, caller)
+                let sandbox = self.sandbox(&region, &instance)?;
+                self.exec(&sandbox, argv, terminal, fds, caller)
             }
             Request::Trace(request) => region.trace(&self.runtime, &request).map(Reply::Trace),
             Request::Simulate(request) => region.simulate(&self.runtime, request).map(Reply::Judgement),
@@ -99,6 +101,10 @@ impl Controlled for Control {
                 let guest = Guest::find(tap, &interface_name, fds)?;
                 self.runtime.block_on(attach(&region, guest, &subnet, &groups))
             }
+            Request::AttachVpn { tap, connection, addresses, interface_name } => {
+                let guest = Guest::find(tap, &interface_name, fds)?;
+                self.runtime.block_on(attach_vpn(&region, guest, &connection, &addresses))
+            }
             Request::Backup => {
                 let file = fds.into_iter().next().context("no file came with the request")?;
                 let file = std::fs::File::from(file);
@@ -110,18 +116,24 @@ impl Controlled for Control {
 }
 
 impl Control {
+    /// The sandbox of an instance, or of the host on premises at the end of a VPN.
+    fn sandbox(&self, region: &Region, name: &str) -> anyhow::Result<Arc<Instance>> {
+        if name.starts_with("vpn-") {
+            return self.runtime.block_on(host_on_premises(region, name));
+        }
+        let id = name.parse().with_context(|| format!("`{name}` is not an instance"))?;
+        region.packets()?.machines.sandbox(id).with_context(|| format!("`{name}` does not run"))
+    }
+
     /// Runs a program and passes its end on. If the caller goes, the program is told to end.
     fn exec(
         &self,
-        packets: &Packets,
-        instance: &str,
+        sandbox: &Instance,
         argv: Vec<String>,
         terminal: Option<(u16, u16)>,
         fds: Vec<OwnedFd>,
         caller: &Caller,
     ) -> anyhow::Result<Reply> {
-        let id = instance.parse().with_context(|| format!("`{instance}` is not an instance"))?;
-        let sandbox = packets.machines.sandbox(id).with_context(|| format!("`{instance}` does not run"))?;
         let [stdin, stdout, stderr]: [OwnedFd; 3] =
             fds.try_into().ok().context("three descriptors come with the request")?;
         let stdio = match terminal {

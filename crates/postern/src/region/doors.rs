@@ -16,6 +16,7 @@ use postern_frontdoor::{
 use postern_model::InstanceId;
 use postern_path::Door;
 use postern_path::decide::VPC_MTU;
+use postern_services::access_analyzer::AccessAnalyzerService;
 use postern_services::commands::Commands;
 use postern_services::directory::session::SessionKeys;
 use postern_services::dynamodb::{self, DynamoDbService};
@@ -30,6 +31,7 @@ use postern_services::s3::host::Hosts;
 use postern_services::s3::storage::Store;
 use postern_services::s3::{self, S3Service};
 use postern_services::s3_gate::{self, S3Door, S3Gate};
+use postern_services::service_quotas::QuotasService;
 use postern_services::sns::SnsService;
 use postern_services::sts::StsService;
 use postern_services::upstream::Upstreams;
@@ -94,8 +96,24 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<(FrontDoor, Arc<Upstreams>
         Arc::clone(&metrics),
         limits().stall,
     );
+    let quotas = JsonDoor::new(
+        Arc::new(QuotasService::new(Arc::clone(parts.commands))),
+        Arc::clone(parts.authoriser),
+        &region,
+        audit.clone(),
+        Arc::clone(&metrics),
+        limits().stall,
+    );
     let organizations = JsonDoor::new(
         Arc::new(OrganizationsService::new(Arc::clone(parts.commands))),
+        Arc::clone(parts.authoriser),
+        &region,
+        audit.clone(),
+        Arc::clone(&metrics),
+        limits().stall,
+    );
+    let access_analyzer = JsonDoor::new(
+        Arc::new(AccessAnalyzerService),
         Arc::clone(parts.authoriser),
         &region,
         audit.clone(),
@@ -124,7 +142,7 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<(FrontDoor, Arc<Upstreams>
     let served = query_services
         .iter()
         .map(|service| service.signing_name())
-        .chain(["s3", "dynamodb", "organizations", "monitoring"])
+        .chain(["s3", "dynamodb", "organizations", "monitoring", "servicequotas", "access-analyzer"])
         .collect::<Vec<_>>();
     let upstreams = Arc::new(Upstreams::new(
         Arc::clone(parts.commands),
@@ -152,12 +170,22 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<(FrontDoor, Arc<Upstreams>
                 service: Arc::new(monitoring),
             },
             Mount {
+                signing_name: "servicequotas",
+                hosts: HostNames::of_service("servicequotas", &region),
+                service: Arc::new(quotas),
+            },
+            Mount {
                 signing_name: "organizations",
                 hosts: HostNames::new([
                     "organizations.us-east-1.amazonaws.com",
                     "organizations.amazonaws.com",
                 ]),
                 service: Arc::new(organizations),
+            },
+            Mount {
+                signing_name: "access-analyzer",
+                hosts: HostNames::of_service("access-analyzer", &region),
+                service: Arc::new(access_analyzer),
             },
         ],
         names: [&["localhost".to_owned()], &parts.options.listen_names[..]].concat(),

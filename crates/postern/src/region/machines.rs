@@ -1,5 +1,7 @@
 //! The sandboxes and ports that stand for instances, and the reconciler that keeps them as the state says.
 
+mod premises;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -13,12 +15,14 @@ use postern_dataplane::host::{
 };
 use postern_model::instance::{Instance, InstanceState};
 use postern_model::interface::NetworkInterface;
-use postern_model::{Action, InstanceId, NetworkInterfaceId, State, Timestamp};
-use postern_path::decide::VPC_MTU;
+use postern_model::vpn::VpnConnection;
+use postern_model::{Action, InstanceId, NetworkInterfaceId, State, Timestamp, VpnConnectionId};
+use postern_path::decide::{VPC_MTU, VPN_MTU};
 use postern_services::commands::Commands;
 use tokio::task::JoinSet;
 
 use super::attach::Guest;
+use super::attach_vpn::Ends;
 use super::console::Consoles;
 use super::reconcile::{Actual, Task, difference, reads_alike};
 use super::sandbox::{self, Furnishings};
@@ -45,6 +49,8 @@ struct There {
     machines: BTreeMap<InstanceId, Machine>,
     /// Ports of somebody else's namespaces.
     attached: BTreeMap<NetworkInterfaceId, (Port, Namespace)>,
+    /// Hosts on premises, whose ports are among those.
+    premises: BTreeMap<VpnConnectionId, Arc<host::Instance>>,
     /// Instances that could not be built, and at which start, so that each failure is told once.
     failed: BTreeMap<InstanceId, Timestamp>,
 }
@@ -140,6 +146,10 @@ impl Machines {
             }
         }
         self.there().failed.retain(|id, _| state.instances.contains_key(id));
+        let (machines, seen) = (Arc::clone(self), Arc::clone(state));
+        if let Err(error) = tokio::task::spawn_blocking(move || machines.detach_gone_links(&seen)).await {
+            tracing::error!(%error, "unplugging what is gone ended early");
+        }
         let tasks = difference(state, &self.actual(), true, Timestamp(commands.now_milliseconds()));
         self.work_off(commands, state, tasks).await
     }
@@ -295,7 +305,13 @@ impl Machines {
         let Some(host::Inheritance { instances, ports }) = self.host.inheritance() else { return };
         let mut inherited = 0;
         for host::InheritedInstance { instance, console } in instances {
-            let Ok(id) = instance.name().parse::<InstanceId>() else { continue };
+            let Ok(id) = instance.name().parse::<InstanceId>() else {
+                // A host on premises is made anew when it is asked for.
+                if let Err(error) = self.host.destroy_instance(instance.name(), GRACE) {
+                    tracing::warn!(name = instance.name(), %error, "it could not be taken down");
+                }
+                continue;
+            };
             self.there().machines.insert(id, Machine { instance, ports: BTreeMap::new() });
             inherited += 1;
             if let Some((printed, reader)) = console {
@@ -407,13 +423,23 @@ impl Machines {
             neighbours: Vec::new(),
             routes: Vec::new(),
         };
-        let port = self.host.create_port(&spec)?;
-        let kept = self.host.keep_port(&interface.id.to_string(), &port, into);
-        let handed = kept.map_err(anyhow::Error::from).and_then(|()| self.hand_over(interface.id, &port));
+        self.make_port(interface.id, &spec, into)
+    }
+
+    /// A port with the forwarder at its end.
+    fn make_port(
+        &self,
+        interface: NetworkInterfaceId,
+        spec: &PortSpec,
+        into: &host::Into,
+    ) -> anyhow::Result<Port> {
+        let port = self.host.create_port(spec)?;
+        let kept = self.host.keep_port(&interface.to_string(), &port, into);
+        let handed = kept.map_err(anyhow::Error::from).and_then(|()| self.hand_over(interface, &port));
         if let Err(error) = handed {
             // Nobody would know of it, and it would stand in the way of the next one.
             if let Err(error) = self.host.delete_port(&port) {
-                tracing::warn!(interface = %interface.id, %error, "a port could not be deleted");
+                tracing::warn!(%interface, %error, "a port could not be deleted");
             }
             return Err(error);
         }
@@ -471,6 +497,44 @@ impl Machines {
         Ok(())
     }
 
+    /// Plugs somebody else's network namespace or tap into the tunnel of a VPN connection.
+    pub fn attach_link(&self, connection: &VpnConnection, guest: Guest, ends: Ends) -> anyhow::Result<()> {
+        let link = connection.link;
+        match guest {
+            Guest::Namespace(target, name) => {
+                let spec = PortSpec {
+                    target: target.clone(),
+                    inside_name: name,
+                    mac: host::Mac(link.mac.0),
+                    mtu: u32::from(VPN_MTU),
+                    addresses: ends.addresses,
+                    gateway: None,
+                    neighbours: Vec::new(),
+                    routes: ends.routes,
+                };
+                let port = self.make_port(link.port, &spec, &host::Into::Guest(target.clone()))?;
+                self.there().attached.insert(link.port, (port, target));
+            }
+            Guest::Tap(name) => {
+                let socket = PacketSocket::open(&Namespace::current()?, &name)?;
+                self.forwarder.add_port(link.port, socket).wait()??;
+            }
+        }
+        Ok(())
+    }
+
+    /// Unplugs what is plugged into tunnels of connections that are gone.
+    fn detach_gone_links(&self, state: &State) {
+        let links = || state.vpn_connections.values().map(|connection| connection.link.port);
+        let known = |port: &NetworkInterfaceId| {
+            state.network_interfaces.contains_key(port) || links().any(|link| link == *port)
+        };
+        let attached: Vec<_> = self.there().attached.keys().copied().collect();
+        attached.into_iter().filter(|port| !known(port)).for_each(|port| self.detach(port));
+        let gone = self.gone_on_premises(|id| state.vpn_connections.contains_key(&id));
+        gone.into_iter().for_each(|id| self.destroy_on_premises(id));
+    }
+
     /// Takes an attached namespace's port away.
     pub fn detach(&self, interface: NetworkInterfaceId) {
         let attached = self.there().attached.remove(&interface);
@@ -483,6 +547,8 @@ impl Machines {
     pub fn clear(&self) {
         let ids: Vec<_> = self.there().machines.keys().copied().collect();
         ids.into_iter().for_each(|id| self.destroy(id));
+        let premises: Vec<_> = self.there().premises.keys().copied().collect();
+        premises.into_iter().for_each(|id| self.destroy_on_premises(id));
         let attached = std::mem::take(&mut self.there().attached);
         for (interface, (port, _)) in &attached {
             self.disconnect(*interface, port);

@@ -10,6 +10,7 @@
 
 mod ailments;
 mod attach;
+mod attach_vpn;
 mod audit_log;
 pub mod backup;
 mod balancer;
@@ -208,6 +209,7 @@ impl Region {
         ensure_account(&commands, options.dev).await?;
         let kept = host.as_ref().map(|host| attach::kept_guests(host)).unwrap_or_default();
         attach::forget_guests(&commands, &kept).await;
+        attach_vpn::forget_links(&commands, &kept).await;
 
         let as_commands: Arc<dyn Commands> = Arc::clone(&commands) as _;
         let sessions = Arc::new(session_keys(&commands)?);

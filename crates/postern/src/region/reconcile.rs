@@ -101,6 +101,7 @@ pub fn reads_alike(one: &State, other: &State) -> bool {
         && one.nat_gateways.ptr_eq(&other.nat_gateways)
         && one.vpc_peering_connections.ptr_eq(&other.vpc_peering_connections)
         && one.vpc_endpoints.ptr_eq(&other.vpc_endpoints)
+        && one.vpn_connections.ptr_eq(&other.vpn_connections)
 }
 
 fn wanted_interfaces(state: &State) -> BTreeMap<InstanceId, BTreeSet<NetworkInterfaceId>> {

@@ -4,13 +4,17 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use postern_dataplane::host::{FileSpec, InstanceSpec, LOGIN_HOME};
+use postern_model::VpcId;
 use postern_model::instance::{Instance, find_key_pair};
 use postern_model::interface::NetworkInterface;
 use postern_model::state::State;
+use postern_model::vpn::VpnConnection;
 use postern_path::decide::LINK_RESOLVER;
 
 /// Where programs in an instance find the region's CA.
 pub const CA_BUNDLE: &str = "/etc/postern/ca.pem";
+/// How many names a host on premises knows. The sandbox takes no more.
+const MAX_NAMES: usize = 256;
 /// Where user data lies, if it is a program.
 pub const USER_DATA: &str = "/var/lib/postern/user-data";
 
@@ -46,6 +50,40 @@ pub fn spec(
     spec
 }
 
+/// The sandbox of a host on premises, at the end of a VPN.
+pub fn spec_on_premises(state: &State, connection: &VpnConnection, shared: &Furnishings) -> InstanceSpec {
+    let mut spec = InstanceSpec::new(&connection.id.to_string(), "on-premises");
+    let vpc = state.vpn_gateways.get(&connection.vpn_gateway).and_then(|gateway| gateway.vpc);
+    spec.host_entries = public_names(state, vpc);
+    spec.environment = environment(shared.tools.as_deref());
+    spec.read_only_binds = shared.tools.iter().cloned().collect();
+    spec.files = common_files(&state.region.name, shared);
+    spec
+}
+
+/// Names that everybody's resolvers know, as they are now: those of services, and interface endpoints' own, which "resolve
+/// to the private IP addresses" from anywhere. On premises there is nobody here to ask for them.
+fn public_names(state: &State, vpc: Option<VpcId>) -> Vec<(IpAddr, String)> {
+    let mut entries = Vec::new();
+    for endpoint in state.vpc_endpoints.values().filter(|endpoint| Some(endpoint.vpc) == vpc) {
+        let dns = endpoint.dns(state);
+        let prefixes: &[&str] = if dns.below { &["bucket.", "accesspoint.", "control."] } else { &[""] };
+        for (name, addresses) in &dns.own {
+            let first = addresses.first().map(|address| IpAddr::V4(*address));
+            entries.extend(
+                first.iter().flat_map(|at| prefixes.iter().map(|start| (*at, format!("{start}{name}")))),
+            );
+        }
+    }
+    for service in state.services.values() {
+        let Some(address) = service.public_addresses.first() else { continue };
+        let names = service.dns_names.iter().filter(|name| !name.starts_with('*'));
+        entries.extend(names.map(|name| (IpAddr::V4(*address), name.clone())));
+    }
+    entries.truncate(MAX_NAMES);
+    entries
+}
+
 /// What DHCP would say: the VPC's resolver, unless its DHCP options name others.
 fn name_servers(state: &State, instance: &Instance) -> Vec<IpAddr> {
     let vpc = state.vpcs.get(&instance.vpc);
@@ -79,6 +117,24 @@ fn file(path: impl Into<PathBuf>, mode: u32, text: impl Into<Vec<u8>>) -> FileSp
 }
 
 fn files(state: &State, instance: &Instance, region: &str, shared: &Furnishings) -> Vec<FileSpec> {
+    let mut files = common_files(region, shared);
+    let home = Path::new(LOGIN_HOME);
+    let key = instance.key_name.as_ref().and_then(|name| find_key_pair(state, instance.owner, name).ok());
+    if let Some(key) = key {
+        files.push(file(
+            home.join(".ssh/authorized_keys"),
+            0o600,
+            format!("{}\n", key.public_key.trim_end()),
+        ));
+    }
+    if let Some(data) = instance.user_data.as_ref().filter(|data| is_program(data)) {
+        files.push(file(USER_DATA, 0o755, data.clone()));
+    }
+    files
+}
+
+/// What programs find in every sandbox: the region's CA, and where `aws` finds it.
+fn common_files(region: &str, shared: &Furnishings) -> Vec<FileSpec> {
     let home = Path::new(LOGIN_HOME);
     // Without being told, `aws s3 presign` of version 1 signs as S3 did before SigV4, which is not served.
     let config = format!(
@@ -94,17 +150,6 @@ fn files(state: &State, instance: &Instance, region: &str, shared: &Furnishings)
             0o644,
             format!("PATH={}\n", search_path(shared.tools.as_deref())),
         ));
-    }
-    let key = instance.key_name.as_ref().and_then(|name| find_key_pair(state, instance.owner, name).ok());
-    if let Some(key) = key {
-        files.push(file(
-            home.join(".ssh/authorized_keys"),
-            0o600,
-            format!("{}\n", key.public_key.trim_end()),
-        ));
-    }
-    if let Some(data) = instance.user_data.as_ref().filter(|data| is_program(data)) {
-        files.push(file(USER_DATA, 0o755, data.clone()));
     }
     files
 }

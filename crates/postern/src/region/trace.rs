@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use postern_dataplane::forward::Drops;
 use postern_dataplane::host::Namespace;
-use postern_model::{InstanceId, NetworkInterfaceId, VpcId};
+use postern_model::{InstanceId, NetworkInterfaceId, VpcId, VpnConnectionId};
 use postern_path::explain::{Explanation, explain, name_line};
 use postern_path::{DropReason, Flow, InterfacePlan, Plan, Question, Resolution, Transport, Viewer};
 use serde::Serialize;
@@ -61,9 +61,12 @@ pub fn trace(
         Ok(address) => address,
         Err(_) => {
             let viewer = Some(Viewer { interface: source.id, number: 0 });
-            let resolution = match plan.resolve_for(source.vpc, viewer, host, Question::Address) {
-                Resolution::Elsewhere => look_up(source.vpc, host),
-                known => known,
+            let resolution = match source.remote {
+                Some(_) => plan.resolve_outside(host),
+                None => match plan.resolve_for(source.vpc, viewer, host, Question::Address) {
+                    Resolution::Elsewhere => look_up(source.vpc, host),
+                    known => known,
+                },
             };
             stages.push(name_line(host, &resolution));
             match resolution {
@@ -81,16 +84,23 @@ pub fn trace(
             }
         }
     };
-    let address = source.addresses.first().copied().context("the interface has no address")?;
+    let from = on_premises(planned, source).or(source.addresses.first().copied());
+    let from = from.context("the interface has no address")?;
     let transport = match protocol {
         Protocol::Tcp => Transport::Tcp { source_port: SOURCE_PORT, destination_port: port },
         Protocol::Udp => Transport::Udp { source_port: SOURCE_PORT, destination_port: port },
         Protocol::Icmp => Transport::Icmp { kind: 8, code: 0, identifier: 1 },
     };
-    let flow = Flow { entry: source.id, source: address.into(), destination: destination.into(), transport };
+    let flow = Flow { entry: source.id, source: from.into(), destination: destination.into(), transport };
     let explained = explain(&flow, &plan.decide(&flow));
     stages.extend(explained.stages);
     Ok((Explanation { flow: explained.flow, arrives: explained.arrives, stages }, Some(flow)))
+}
+
+/// An address of the network on premises, for the end of a VPN.
+fn on_premises(planned: &Planned, source: &InterfacePlan) -> Option<Ipv4Addr> {
+    let connection = planned.state.vpn_connections.get(&source.remote?.connection)?;
+    super::attach_vpn::on_premises(connection).map(|(_, address)| address)
 }
 
 fn find_source<'a>(planned: &'a Planned, from: &str) -> anyhow::Result<&'a InterfacePlan> {
@@ -101,6 +111,11 @@ fn find_source<'a>(planned: &'a Planned, from: &str) -> anyhow::Result<&'a Inter
                 planned.state.instances.get(&instance).with_context(|| format!("there is no `{from}`"))?;
             let primary = instance.primary_interface(&planned.state);
             primary.with_context(|| format!("`{from}` has no network interface"))?.id
+        }
+        Err(_) if from.starts_with("vpn-") => {
+            let connection = from.parse::<VpnConnectionId>()?;
+            let found = planned.state.vpn_connections.get(&connection);
+            found.with_context(|| format!("there is no `{from}`"))?.link.port
         }
         Err(_) => from
             .parse()

@@ -6,7 +6,7 @@ use crate::harness::{World, eventually};
 use crate::network::{Network, becomes, describe, text};
 
 crate::both_ways!(a_start_that_fails_leaves_the_instance_stopped);
-crate::one_way!(quotas_are_the_operators_to_raise);
+crate::one_way!(quotas_are_the_operators_to_raise, boto3_asks_for_more_and_gets_it);
 
 /// A folder of tools that is gone is what an instance cannot be started without.
 fn a_start_that_fails_leaves_the_instance_stopped(world: &World) {
@@ -79,5 +79,72 @@ fn quotas_are_the_operators_to_raise(world: &World) {
     assert_eq!(of(&region, &["elastic-ips-per-region", "usual"]), usual);
     let addresses = region.aws().ec2("DescribeAddresses", json!({}));
     assert_eq!(addresses["Addresses"].as_array().unwrap().len(), 6);
+    region.down();
+}
+
+const BOTO3: &str = r#"
+import boto3, botocore
+quotas, ec2 = boto3.client("service-quotas"), boto3.client("ec2")
+print([service["ServiceCode"] for service in quotas.list_services()["Services"]])
+of = dict(ServiceCode="ec2", QuotaCode="L-0263D0A3")
+quota = quotas.get_service_quota(**of)["Quota"]
+print(quota["QuotaName"], quota["Value"], quota["Adjustable"], quota["QuotaArn"].split(":")[5:])
+pages = quotas.get_paginator("list_service_quotas").paginate(ServiceCode="vpc", PaginationConfig={"PageSize": 4})
+print(len({quota["QuotaCode"] for page in pages for quota in page["Quotas"]}))
+def refused(call):
+    try:
+        print("not refused", call())
+    except botocore.exceptions.ClientError as error:
+        print(error.response["Error"]["Code"], error.response["Error"]["Message"])
+for _ in range(5):
+    ec2.allocate_address()
+refused(lambda: ec2.allocate_address())
+asked = quotas.request_service_quota_increase(DesiredValue=6, **of)["RequestedQuota"]
+print(asked["Status"], asked["DesiredValue"], asked["QuotaCode"])
+print("eipalloc" in ec2.allocate_address()["AllocationId"])
+refused(lambda: quotas.request_service_quota_increase(DesiredValue=6, **of))
+print(quotas.request_service_quota_increase(DesiredValue=10**9, **of)["RequestedQuota"]["Status"])
+print(quotas.get_service_quota(**of)["Quota"]["Value"], quotas.get_aws_default_service_quota(**of)["Quota"]["Value"])
+history = quotas.list_requested_service_quota_change_history(ServiceCode="ec2")["RequestedQuotas"]
+print([(request["DesiredValue"], request["Status"]) for request in history])
+print(quotas.get_requested_service_quota_change(RequestId=asked["Id"])["RequestedQuota"]["Status"])
+print(len(quotas.list_requested_service_quota_change_history_by_quota(Status="DENIED", **of)["RequestedQuotas"]))
+refused(lambda: quotas.get_service_quota(ServiceCode="vpc", QuotaCode="L-00000000"))
+refused(lambda: quotas.list_service_quotas(ServiceCode="cloudfront"))
+refused(lambda: quotas.request_service_quota_increase(
+    ServiceCode="elasticloadbalancing", QuotaCode="L-57A373D6", DesiredValue=60))
+"#;
+
+const BOTO3_SAYS: &str = "\
+['ec2', 'elasticloadbalancing', 'vpc']
+EC2-VPC Elastic IPs 5.0 True ['ec2/L-0263D0A3']
+15
+AddressLimitExceeded The maximum number of addresses has been reached.
+APPROVED 6.0 L-0263D0A3
+True
+IllegalArgumentException You must provide a quota value greater than the current quota value, which is 6.
+DENIED
+6.0 5.0
+[(1000000000.0, 'DENIED'), (6.0, 'APPROVED')]
+APPROVED
+1
+NoSuchResourceException The quota code 'L-00000000' of the service 'vpc' does not exist.
+NoSuchResourceException The service code 'cloudfront' does not exist, or has no quotas here.
+IllegalArgumentException The quota L-57A373D6 is not adjustable.
+";
+
+fn boto3_asks_for_more_and_gets_it(world: &World) {
+    let region = world.up(&[]);
+    let aws = region.aws();
+    let mut command = std::process::Command::new(crate::harness::tools().join("bin/python3"));
+    command.args(["-c", BOTO3]).env_clear().envs([
+        ("PATH", "/usr/bin:/bin"),
+        ("AWS_ENDPOINT_URL", &format!("http://{}", aws.host)),
+        ("AWS_ACCESS_KEY_ID", &aws.key),
+        ("AWS_SECRET_ACCESS_KEY", &aws.secret),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+    ]);
+    let ran = crate::harness::Ran::of(command, b"");
+    assert_eq!(ran.stdout, BOTO3_SAYS, "{}", ran.stderr);
     region.down();
 }

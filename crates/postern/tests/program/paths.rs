@@ -184,17 +184,17 @@ while True:
 
 /// A container, reduced to its network: a process in a network namespace that the region may change. An ordinary
 /// user's region may change those that belong to its own user namespace.
-fn container(world: &World, region: &Region<'_>) -> Command {
+pub fn container(world: &World, region: &Region<'_>, script: &str) -> Command {
     match world.way {
         crate::harness::Way::Root => {
             let mut command = world.command(Path::new("/usr/bin/unshare"));
-            command.args(["--net", "/usr/bin/python3", "-c", ECHO]);
+            command.args(["--net", "/usr/bin/python3", "-c", script]);
             command
         }
         crate::harness::Way::User => {
             let mut command = world.command(Path::new("/usr/bin/nsenter"));
             command.args(["--target", &region.pid().to_string(), "--user", "--preserve-credentials"]);
-            command.args(["/usr/bin/unshare", "--net", "/usr/bin/python3", "-c", ECHO]);
+            command.args(["/usr/bin/unshare", "--net", "/usr/bin/python3", "-c", script]);
             command
         }
     }
@@ -205,7 +205,7 @@ fn a_foreign_network_is_plugged_in(world: &World) {
     let aws = region.aws();
     let network = Network::new(&aws);
     let instance = network.launch(&aws, json!({}));
-    let mut child = container(world, &region).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = container(world, &region, ECHO).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();

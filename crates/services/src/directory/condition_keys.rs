@@ -34,6 +34,7 @@ const SERVICE_KEYS: &[&str] = &[
     "s3:x-amz-metadata-directive",
     "s3:x-amz-object-ownership",
     "s3:x-amz-storage-class",
+    "servicequotas:service",
     "sns:endpoint",
     "sns:protocol",
     "sts:durationseconds",

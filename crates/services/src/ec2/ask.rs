@@ -254,6 +254,9 @@ impl Asker<'_> {
             | ResourceId::InternetGateway(_)
             | ResourceId::NatGateway(_)
             | ResourceId::VpcPeeringConnection(_)
+            | ResourceId::CustomerGateway(_)
+            | ResourceId::VpnGateway(_)
+            | ResourceId::VpnConnection(_)
             | ResourceId::Address(_)
             | ResourceId::NetworkInterface(_)
             | ResourceId::SecurityGroup(_)
@@ -287,6 +290,9 @@ fn tags_of(state: &State, account: AccountId, id: ResourceId) -> Option<Tags> {
             let found = state.get::<postern_model::peering::VpcPeeringConnection>(account, id).ok();
             found.map(|peering| peering.tags_of(account).clone())
         }
+        ResourceId::CustomerGateway(id) => of::<postern_model::vpn::CustomerGateway>(state, account, id),
+        ResourceId::VpnGateway(id) => of::<postern_model::vpn::VpnGateway>(state, account, id),
+        ResourceId::VpnConnection(id) => of::<postern_model::vpn::VpnConnection>(state, account, id),
         ResourceId::Address(id) => of::<postern_model::gateway::Address>(state, account, id),
         ResourceId::NetworkInterface(id) => of::<NetworkInterface>(state, account, id),
         ResourceId::SecurityGroup(id) => {

@@ -82,7 +82,13 @@ fn check_policy(text: &str, kind: EndpointKind) -> Result<(), AwsError> {
     let document = PolicyDocument::parse(text, Kind::Endpoint { gateway: kind == EndpointKind::Gateway })
         .map_err(|problem| invalid(format!("The policy document is invalid: {problem}.")))?;
     match unenforceable(&document, &condition_keys::is_provided).first() {
-        None => Ok(()),
+        None => {
+            // It is stored as it is, as AWS does; who runs the region can see what was probably not meant.
+            for warning in document.warnings() {
+                tracing::warn!("the policy of an endpoint is taken, but {warning}");
+            }
+            Ok(())
+        }
         Some(key) => Err(invalid(format!(
             "The condition key {key} cannot be enforced by this endpoint yet, so the policy is not stored."
         ))),

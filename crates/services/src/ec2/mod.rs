@@ -57,6 +57,8 @@ mod table;
 mod tag;
 mod view;
 mod vpc;
+mod vpn;
+mod vpn_gateway;
 
 use std::sync::Arc;
 

@@ -24,6 +24,9 @@ fn in_use(resource: ResourceId, used_by: &str) -> AwsError {
         | ResourceId::DhcpOptions(_)
         | ResourceId::NatGateway(_)
         | ResourceId::VpcPeeringConnection(_)
+        | ResourceId::CustomerGateway(_)
+        | ResourceId::VpnGateway(_)
+        | ResourceId::VpnConnection(_)
         | ResourceId::Address(_)
         | ResourceId::VpcEndpoint(_)
         | ResourceId::EndpointService(_)
@@ -111,6 +114,9 @@ fn quota(operation: &str, quota: Quota, limit: usize) -> AwsError {
         Quota::PendingPeerings => {
             ("PendingVpcPeeringConnectionLimitExceeded", reached("pending VPC peering connections"))
         }
+        Quota::CustomerGateways => ("CustomerGatewayLimitExceeded", reached("customer gateways")),
+        Quota::VpnGateways => ("VpnGatewayLimitExceeded", reached("virtual private gateways")),
+        Quota::VpnConnections => ("VpnConnectionLimitExceeded", reached("VPN connections")),
         Quota::RouteTables => ("RouteTableLimitExceeded", reached("route tables")),
         Quota::Routes => ("RouteLimitExceeded", reached("routes")),
         // AWS documents no code of its own for these two.
@@ -249,6 +255,27 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             "InvalidStateTransition",
             format!("Invalid state transition for {peering}, attempted to transition from {from} to {to}"),
         ),
+        ModelError::VpnGatewayAttached { gateway, vpc } => AwsError::new(
+            "VpnGatewayAttachmentLimitExceeded",
+            format!("The virtual private gateway {gateway} is already attached to network {vpc}"),
+        ),
+        ModelError::VpcHasVpnGateway { vpc, .. } => {
+            invalid(format!("Network {vpc} already has a virtual private gateway attached"))
+        }
+        ModelError::VpnGatewayNotAttached { gateway, vpc } => match operation {
+            "DetachVpnGateway" => AwsError::new(
+                "InvalidVpnGatewayAttachment.NotFound",
+                format!("The attachment with vpn gateway ID '{gateway}' and vpc ID '{vpc}' does not exist"),
+            ),
+            "CreateRoute" | "ReplaceRoute" => invalid(format!(
+                "the route table of network {vpc} and network gateway {gateway} belong to different networks"
+            )),
+            _ => AwsError::new("Gateway.NotAttached", format!("resource {gateway} is not attached to network {vpc}")),
+        },
+        ModelError::VpnRouteNotFound { connection, block } => AwsError::new(
+            "InvalidRoute.NotFound",
+            format!("no route with destination-cidr-block {block} in VPN connection {connection}"),
+        ),
         ModelError::RouteExists { table, destination } => match destination {
             postern_model::route::RouteDestination::PrefixList(list) => route_to_list_exists(table, list),
             postern_model::route::RouteDestination::Cidr(cidr) => AwsError::new(
@@ -296,6 +323,9 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             | ResourceId::InternetGateway(_)
             | ResourceId::NatGateway(_)
             | ResourceId::VpcPeeringConnection(_)
+            | ResourceId::CustomerGateway(_)
+            | ResourceId::VpnGateway(_)
+            | ResourceId::VpnConnection(_)
             | ResourceId::Address(_)
             | ResourceId::NetworkInterface(_)
             | ResourceId::SecurityGroup(_)
@@ -373,6 +403,9 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             | ResourceId::InternetGateway(_)
             | ResourceId::NatGateway(_)
             | ResourceId::VpcPeeringConnection(_)
+            | ResourceId::CustomerGateway(_)
+            | ResourceId::VpnGateway(_)
+            | ResourceId::VpnConnection(_)
             | ResourceId::Address(_)
             | ResourceId::NetworkInterface(_)
             | ResourceId::SecurityGroupRule(_)
@@ -516,6 +549,8 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             "InvalidParameter",
             format!("Invalid principal: '{principal}'. Specify the ARN of an account, a user or a role without a path, or *."),
         ),
+        // Service Quotas has words of its own for it.
+        ModelError::QuotaNotRaised { .. } => invalid(refusal.to_string()),
         ModelError::NoConnectionEvents => parameters::missing("ConnectionEvents"),
         ModelError::TopicNotFound(topic) => AwsError::new(
             "InvalidParameter",

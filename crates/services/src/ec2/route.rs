@@ -1,7 +1,7 @@
 //! Routes, put into and taken from tables by hand.
 
 use postern_model::route::{RouteDestination, RouteTarget, RouteTargetChoice};
-use postern_model::{Action, RouteTableId, VpcEndpointId};
+use postern_model::{Action, RouteTableId, VpcEndpointId, VpnGatewayId};
 use postern_wire::{AwsError, ec2};
 
 use super::ask::{Asked, By};
@@ -81,8 +81,11 @@ fn target(given: &Targets<'_>) -> Result<RouteTargetChoice, AwsError> {
     Ok(RouteTargetChoice::Target(target))
 }
 
-/// `GatewayId` takes endpoints as well, which the model refuses in AWS's way.
+/// `GatewayId` takes virtual private gateways as well, and endpoints, which the model refuses in AWS's way.
 fn by_gateway(text: &str) -> Result<RouteTarget, AwsError> {
+    if let Ok(gateway) = text.parse::<VpnGatewayId>() {
+        return Ok(RouteTarget::VpnGateway(gateway));
+    }
     match text.parse::<VpcEndpointId>() {
         Ok(endpoint) => Ok(RouteTarget::VpcEndpoint(endpoint)),
         Err(_) => parameters::id(text).map(RouteTarget::InternetGateway),

@@ -3,7 +3,7 @@
 use postern_model::route::{Route, RouteDestination, RouteTable, RouteTarget};
 use postern_model::subnet::Subnet;
 use postern_model::vpc::Vpc;
-use postern_model::{Action, IpNet, RouteTableAssociationId, State};
+use postern_model::{Action, IpNet, RouteTableAssociationId, State, VpnGatewayId};
 use postern_wire::{AwsError, ec2};
 
 use super::ask::{Asked, By};
@@ -58,6 +58,7 @@ fn show_route(state: &State, table: &RouteTable, route: &Route) -> ec2::Route {
     match route.target {
         RouteTarget::InternetGateway(id) => shown.gateway_id = some(id),
         RouteTarget::VpcEndpoint(id) => shown.gateway_id = some(id),
+        RouteTarget::VpnGateway(id) => shown.gateway_id = some(id),
         RouteTarget::VpcPeering(id) => shown.vpc_peering_connection_id = some(id),
         RouteTarget::NatGateway(id) => shown.nat_gateway_id = some(id),
         RouteTarget::NetworkInterface(id) => {
@@ -103,12 +104,22 @@ fn show(state: &State, table: &RouteTable) -> ec2::RouteTable {
         ..ec2::Route::default()
     });
     let routes = table.routes.values().map(|route| show_route(state, table, route));
+    // What a VPN's gateway put into it.
+    let propagated = postern_model::vpn::propagated(state, table).into_iter();
+    let propagated = propagated.map(|(block, gateway)| ec2::Route {
+        destination_cidr_block: some(block),
+        gateway_id: some(gateway),
+        origin: some("EnableVgwRoutePropagation"),
+        state: some("active"),
+        ..ec2::Route::default()
+    });
+    let propagating = |gateway: &VpnGatewayId| ec2::PropagatingVgw { gateway_id: some(gateway) };
     ec2::RouteTable {
         associations: Some(associations(state, table)),
         owner_id: some(table.owner),
-        propagating_vgws: Some(Vec::new()),
+        propagating_vgws: Some(table.propagating.iter().map(propagating).collect()),
         route_table_id: some(table.id),
-        routes: Some(local.chain(routes).collect()),
+        routes: Some(local.chain(routes).chain(propagated).collect()),
         tags: tags(&table.tags),
         vpc_id: some(table.vpc),
     }

@@ -94,6 +94,8 @@ const FAMILIES: &[&[Entry]] = &[
     super::endpoint_connection::OPERATIONS,
     super::connection_notification::OPERATIONS,
     super::peering::OPERATIONS,
+    super::vpn_gateway::OPERATIONS,
+    super::vpn::OPERATIONS,
     super::launch::OPERATIONS,
     super::instance::OPERATIONS,
     super::instance_attribute::OPERATIONS,

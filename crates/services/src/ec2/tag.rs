@@ -38,6 +38,9 @@ pub fn kind_of(id: ResourceId) -> &'static str {
         ResourceId::InternetGateway(_) => "internet-gateway",
         ResourceId::NatGateway(_) => "natgateway",
         ResourceId::VpcPeeringConnection(_) => "vpc-peering-connection",
+        ResourceId::CustomerGateway(_) => "customer-gateway",
+        ResourceId::VpnGateway(_) => "vpn-gateway",
+        ResourceId::VpnConnection(_) => "vpn-connection",
         ResourceId::Address(_) => "elastic-ip",
         ResourceId::NetworkInterface(_) => "network-interface",
         ResourceId::SecurityGroup(_) => "security-group",
@@ -132,6 +135,9 @@ fn has_id(resource: ResourceId) -> bool {
         | ResourceId::InternetGateway(_)
         | ResourceId::NatGateway(_)
         | ResourceId::VpcPeeringConnection(_)
+        | ResourceId::CustomerGateway(_)
+        | ResourceId::VpnGateway(_)
+        | ResourceId::VpnConnection(_)
         | ResourceId::Address(_)
         | ResourceId::NetworkInterface(_)
         | ResourceId::SecurityGroup(_)
@@ -242,6 +248,9 @@ fn rows(call: &Call<'_>) -> Vec<ec2::TagDescription> {
     of::<postern_model::network_acl::NetworkAcl>(call, &mut rows);
     of::<postern_model::prefix_list::PrefixList>(call, &mut rows);
     of::<postern_model::endpoint::VpcEndpoint>(call, &mut rows);
+    of::<postern_model::vpn::CustomerGateway>(call, &mut rows);
+    of::<postern_model::vpn::VpnGateway>(call, &mut rows);
+    of::<postern_model::vpn::VpnConnection>(call, &mut rows);
     of::<postern_model::endpoint_service::EndpointService>(call, &mut rows);
     of::<Instance>(call, &mut rows);
     of::<KeyPair>(call, &mut rows);

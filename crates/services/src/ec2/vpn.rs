@@ -103,7 +103,7 @@ impl Row for ec2::VpnConnection {
         ("customer-gateway-id", |c| text(c.customer_gateway_id.as_ref())),
         ("option.static-routes-only", |c| {
             let only = c.options.as_ref().and_then(|options| options.static_routes_only);
-            text(only.as_ref())
+            text(only.map(|only| only.to_string()).as_ref())
         }),
         ("route.destination-cidr-block", |c| each(c.routes.as_ref(), |r| r.destination_cidr_block.clone())),
         ("state", |c| text(c.state.as_ref())),
@@ -189,17 +189,11 @@ async fn delete_route(
     call.execute(None, Action::Vpn(VpnAction::DeleteRoute { connection, block })).await.map(|_| ())
 }
 
-async fn enable(
-    call: &Call<'_>,
-    request: ec2::EnableVgwRoutePropagationRequest,
-) -> Result<(), AwsError> {
+async fn enable(call: &Call<'_>, request: ec2::EnableVgwRoutePropagationRequest) -> Result<(), AwsError> {
     propagate(call, request.route_table_id, request.gateway_id, true).await
 }
 
-async fn disable(
-    call: &Call<'_>,
-    request: ec2::DisableVgwRoutePropagationRequest,
-) -> Result<(), AwsError> {
+async fn disable(call: &Call<'_>, request: ec2::DisableVgwRoutePropagationRequest) -> Result<(), AwsError> {
     propagate(call, request.route_table_id, request.gateway_id, false).await
 }
 

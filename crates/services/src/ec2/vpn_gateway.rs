@@ -178,7 +178,7 @@ fn show(gateway: &VpnGateway) -> ec2::VpnGateway {
 
 impl Row for ec2::VpnGateway {
     const FILTERS: FilterTable<Self> = &[
-        ("amazon-side-asn", |g| text(g.amazon_side_asn.as_ref())),
+        ("amazon-side-asn", |g| text(g.amazon_side_asn.map(|asn| asn.to_string()).as_ref())),
         ("attachment.state", |g| each(g.vpc_attachments.as_ref(), |a| a.state.clone())),
         ("attachment.vpc-id", |g| each(g.vpc_attachments.as_ref(), |a| a.vpc_id.clone())),
         ("availability-zone", none),

@@ -141,6 +141,10 @@ fn of_model(error: &ModelError) -> AwsError {
         ModelError::AccountNotFound(..)
         | ModelError::AccountExists(..)
         | ModelError::PeeringExists { .. }
+        | ModelError::VpnGatewayAttached { .. }
+        | ModelError::VpnGatewayNotAttached { .. }
+        | ModelError::VpcHasVpnGateway { .. }
+        | ModelError::VpnRouteNotFound { .. }
         | ModelError::PeeringNotYours { .. }
         | ModelError::PeeringTransition { .. }
         | ModelError::NotFound(..)
@@ -216,6 +220,7 @@ fn of_model(error: &ModelError) -> AwsError {
         | ModelError::NoPrivateDnsName(..)
         | ModelError::Principal(..)
         | ModelError::NoConnectionEvents
+        | ModelError::QuotaNotRaised { .. }
         | ModelError::TopicNotFound(..)
         | ModelError::TopicName(..)
         | ModelError::TopicDiffers(..)

@@ -12,6 +12,7 @@ const NEVER: &[&str] = &[
     "association.gateway-id",
     "attached-ebs-status.status",
     "block-device-mapping.*",
+    "customer-gateway-configuration",
     "customer-owned-ipv4-pool",
     "enable-lni-at-device-index",
     "event.*",
@@ -54,11 +55,12 @@ fn is_never(entry: &Entry, name: &str) -> bool {
     // An instance has a reason for its state, an image has none; a gateway manages interfaces, people do not.
     let instances = entry.name == "DescribeInstances" && name.starts_with("state-reason");
     let interfaces = entry.name == "DescribeNetworkInterfaces" && name == "requester-id";
+    let zones = entry.name == "DescribeVpnGateways" && name == "availability-zone";
     let known = |never: &&str| match never.strip_suffix('*') {
         Some(start) => name.starts_with(start),
         None => *never == name,
     };
-    NEVER.iter().any(known) && !instances && !interfaces
+    zones || NEVER.iter().any(known) && !instances && !interfaces
 }
 
 /// The rows of a listing's answer, launches opened.

@@ -20,4 +20,5 @@ mod requests;
 mod security;
 mod support;
 mod tagging;
+mod vpns;
 mod world;

@@ -45,6 +45,21 @@ const REFUSALS: &[(Quota, &str, &str)] = &[
          VPC has been reached.",
     ),
     (
+        Quota::CustomerGateways,
+        "CreateCustomerGateway",
+        "CustomerGatewayLimitExceeded: The maximum number of customer gateways has been reached.",
+    ),
+    (
+        Quota::VpnGateways,
+        "CreateVpnGateway",
+        "VpnGatewayLimitExceeded: The maximum number of virtual private gateways has been reached.",
+    ),
+    (
+        Quota::VpnConnections,
+        "CreateVpnConnection",
+        "VpnConnectionLimitExceeded: The maximum number of VPN connections has been reached.",
+    ),
+    (
         Quota::RouteTables,
         "CreateRouteTable",
         "RouteTableLimitExceeded: The maximum number of route tables has been reached.",

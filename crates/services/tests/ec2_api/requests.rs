@@ -14,6 +14,7 @@ pub fn all() -> Vec<(&'static str, Value)> {
     all.extend(endpoints());
     all.extend(instances());
     all.extend(peerings());
+    all.extend(vpns());
     all.extend(others());
     all
 }
@@ -27,6 +28,40 @@ pub fn prepare(api: &Api, operation: &str) {
         let subnets = api.call("DescribeSubnets", json!({ "Filters": of_zone }));
         api.call("DeleteSubnet", json!({ "SubnetId": text(&subnets, "Subnets.0.SubnetId") }));
     }
+}
+
+fn vpns() -> Vec<(&'static str, Value)> {
+    let propagation = json!({ "RouteTableId": "$peer-rtb", "GatewayId": "$vgw" });
+    vec![
+        (
+            "CreateCustomerGateway",
+            json!({ "Type": "ipsec.1", "BgpAsn": 65_001, "IpAddress": "203.0.113.9", "DeviceName": "edge" }),
+        ),
+        ("DeleteCustomerGateway", json!({ "CustomerGatewayId": "$spare-cgw" })),
+        ("DescribeCustomerGateways", json!({ "CustomerGatewayIds": ["$cgw"] })),
+        ("CreateVpnGateway", json!({ "Type": "ipsec.1", "AmazonSideAsn": 65_100 })),
+        ("DeleteVpnGateway", json!({ "VpnGatewayId": "$spare-vgw" })),
+        ("DescribeVpnGateways", json!({ "VpnGatewayIds": ["$vgw"] })),
+        ("AttachVpnGateway", json!({ "VpcId": "$peer-two", "VpnGatewayId": "$spare-vgw" })),
+        ("DetachVpnGateway", json!({ "VpcId": "$peer-one", "VpnGatewayId": "$vgw" })),
+        (
+            "CreateVpnConnection",
+            json!({ "Type": "ipsec.1", "CustomerGatewayId": "$spare-cgw", "VpnGatewayId": "$spare-vgw",
+                "Options": { "StaticRoutesOnly": true } }),
+        ),
+        ("DeleteVpnConnection", json!({ "VpnConnectionId": "$vpn" })),
+        ("DescribeVpnConnections", json!({ "VpnConnectionIds": ["$vpn"] })),
+        (
+            "CreateVpnConnectionRoute",
+            json!({ "VpnConnectionId": "$vpn", "DestinationCidrBlock": "172.16.0.0/12" }),
+        ),
+        (
+            "DeleteVpnConnectionRoute",
+            json!({ "VpnConnectionId": "$vpn", "DestinationCidrBlock": "192.168.0.0/16" }),
+        ),
+        ("EnableVgwRoutePropagation", propagation.clone()),
+        ("DisableVgwRoutePropagation", propagation),
+    ]
 }
 
 fn peerings() -> Vec<(&'static str, Value)> {

@@ -82,6 +82,7 @@ fn all_tags_are_listed_with_their_kinds() {
     let kinds: std::collections::BTreeSet<String> =
         texts(&listed, "Tags", "ResourceType").into_iter().collect();
     let expected = [
+        "customer-gateway",
         "dhcp-options",
         "elastic-ip",
         "instance",
@@ -99,6 +100,8 @@ fn all_tags_are_listed_with_their_kinds() {
         "vpc-endpoint",
         "vpc-endpoint-service",
         "vpc-peering-connection",
+        "vpn-connection",
+        "vpn-gateway",
     ];
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), expected);
     let of = |name: &str, value: &str| {

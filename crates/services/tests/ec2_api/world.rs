@@ -341,7 +341,34 @@ fn furnish(api: &Api) -> Ids {
     instances(api, &mut ids);
     services(api, &mut ids);
     peerings(api, &mut ids);
+    vpns(api, &mut ids);
     ids
+}
+
+/// A VPN of the first of these VPCs, and ends that have none.
+fn vpns(api: &Api, ids: &mut Ids) {
+    for (name, address) in [("cgw", "203.0.113.7"), ("spare-cgw", "203.0.113.8")] {
+        let made = api.call(
+            "CreateCustomerGateway",
+            json!({ "Type": "ipsec.1", "BgpAsn": 65_000, "IpAddress": address,
+                "TagSpecifications": tags("customer-gateway") }),
+        );
+        ids.insert(name, text(&made, "CustomerGateway.CustomerGatewayId"));
+    }
+    for name in ["vgw", "spare-vgw"] {
+        let made = api
+            .call("CreateVpnGateway", json!({ "Type": "ipsec.1", "TagSpecifications": tags("vpn-gateway") }));
+        ids.insert(name, text(&made, "VpnGateway.VpnGatewayId"));
+    }
+    api.call("AttachVpnGateway", json!({ "VpcId": ids["peer-one"], "VpnGatewayId": ids["vgw"] }));
+    let made = api.call(
+        "CreateVpnConnection",
+        json!({ "Type": "ipsec.1", "CustomerGatewayId": ids["cgw"], "VpnGatewayId": ids["vgw"],
+            "Options": { "StaticRoutesOnly": true }, "TagSpecifications": tags("vpn-connection") }),
+    );
+    ids.insert("vpn", text(&made, "VpnConnection.VpnConnectionId"));
+    let route = json!({ "VpnConnectionId": ids["vpn"], "DestinationCidrBlock": "192.168.0.0/16" });
+    api.call("CreateVpnConnectionRoute", route);
 }
 
 /// Three VPCs, two of which are peered, and one that waits to be.

@@ -198,7 +198,8 @@ impl World {
         let told = |error: JsonError| format!("{}: {}", error.code, error.message);
         let service = self.organizations.as_ref();
         let operation = service.operation(operation).unwrap_or_else(|| panic!("`{operation}` is not served"));
-        let request = JsonRequest { operation, body: parameters.to_string().into_bytes() };
+        let request =
+            JsonRequest { operation, query: String::new(), body: parameters.to_string().into_bytes() };
         let begun = service.begin(caller, request).await.map_err(told)?;
         assert!(!begun.asks.is_empty());
         let mut permits = Vec::new();

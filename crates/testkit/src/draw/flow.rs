@@ -8,7 +8,7 @@ use postern_model::security_group::Traffic;
 use postern_model::{NetworkInterfaceId, State, VpcId};
 use postern_path::{Flow, Transport, Uplink};
 
-use super::{interfaces_of, offset, peering, subnets};
+use super::{interfaces_of, offset, peering, subnets, vpn};
 use crate::random::Random;
 
 /// A flow from some interface, mostly one that takes part; none in a state without any.
@@ -18,6 +18,17 @@ pub fn flow(random: &mut Random, state: &State) -> Option<Flow> {
         let entry = NetworkInterfaceId::from_number(0xdead_0000_0000);
         let vpc = state.vpcs.keys().next().copied()?;
         return Some(flow_of(random, state, vpc, entry, Ipv4Addr::new(10, 0, 0, 9)));
+    }
+    if random.chance(8)
+        && let Some((connection, vpc)) = vpn::any(random, state)
+    {
+        let source = vpn::address(random, &connection);
+        let any = state.vpcs.keys().next().copied()?;
+        let (vpc, port) = (vpc.unwrap_or(any), connection.link.port);
+        return match balancer_address(random, state, vpc) {
+            Some(balancer) if random.chance(30) => Some(flow_between(random, state, port, source, balancer)),
+            Some(_) | None => Some(flow_of(random, state, vpc, port, source)),
+        };
     }
     let mut entry = random.of(&all)?;
     let mut found = state.network_interfaces.get(&entry)?;
@@ -81,6 +92,11 @@ pub(super) fn address(random: &mut Random, state: &State, vpc: VpcId) -> Ipv4Add
     // Now and then what matters in a VPC that is peered with it.
     let peer = if random.chance(15) { peering::peer_of(random, state, vpc) } else { None };
     let vpc = peer.unwrap_or(vpc);
+    if random.chance(4)
+        && let Some(beyond) = vpn::beyond(random, state, vpc)
+    {
+        return beyond;
+    }
     let exact = match random.below(20) {
         0..6 => private_address(random, state, vpc),
         6 => block_edge(random, state, vpc),
@@ -128,6 +144,13 @@ fn private_address(random: &mut Random, state: &State, vpc: VpcId) -> Option<Ipv
     let interface = random.of(&interfaces)?;
     let all = &state.network_interfaces.get(&interface)?.private_addresses;
     random.of(all).map(|private| private.address)
+}
+
+fn balancer_address(random: &mut Random, state: &State, vpc: VpcId) -> Option<Ipv4Addr> {
+    let in_vpc = state.network_interfaces.values().filter(|found| found.vpc == vpc);
+    let own = in_vpc.filter(|found| found.kind == InterfaceKind::LoadBalancer);
+    let all: Vec<_> = own.flat_map(|found| &found.private_addresses).map(|one| one.address).collect();
+    random.of(&all)
 }
 
 fn block_edge(random: &mut Random, state: &State, vpc: VpcId) -> Option<Ipv4Addr> {

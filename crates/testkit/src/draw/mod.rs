@@ -6,6 +6,7 @@ mod command;
 mod endpoint;
 mod flow;
 mod peering;
+mod vpn;
 
 use std::net::Ipv4Addr;
 
@@ -40,6 +41,7 @@ pub fn topology(random: &mut Random) -> World {
         furnish(&mut world, random, account);
     }
     peering::join(&mut world, random);
+    vpn::join(&mut world, random);
     for _ in 0..random.below(30) {
         let (account, action) = command(random, &world.state);
         // A refused command is one that the model knows to be impossible.

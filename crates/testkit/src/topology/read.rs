@@ -14,9 +14,10 @@ use postern_model::peering::PeeringAction;
 use postern_model::prefix_list::NewPrefixList;
 use postern_model::route::{RouteDestination, RouteTarget, RouteTargetChoice};
 use postern_model::security_group::{NewRule, Peer, Permission, RuleChoice, Traffic};
+use postern_model::vpn::VpnAction;
 use postern_model::{
     AccountId, Action, IpNet, NetworkInterfaceId, PrefixListId, ResourceId, SecurityGroupId, SubnetId,
-    VpcEndpointId, VpcId, VpcPeeringConnectionId,
+    VpcEndpointId, VpcId, VpcPeeringConnectionId, VpnConnectionId, VpnGatewayId,
 };
 use postern_path::{Health, Plan, Uplink};
 
@@ -203,6 +204,7 @@ impl Reader {
             ["endpoint", name, service, options @ ..] => self.new_endpoint(name, service, options),
             ["balancer", name, "in", subnets, options @ ..] => self.new_balancer(name, subnets, options),
             ["peering", name, one, other, options @ ..] => self.new_peering(name, (one, other), options),
+            ["vpn", name, vpc, options @ ..] => self.new_vpn(name, vpc, options),
             ["uplink", link, options @ ..] => parse(link).map(|link| {
                 self.uplink = Some(Uplink { link, echo: options.contains(&"echo") });
             }),
@@ -284,6 +286,58 @@ impl Reader {
         let peering = self.peering(name)?;
         let found = self.world.state.vpc_peering_connections.get(&peering).ok_or("it is not there")?;
         self.run_as(found.accepter.owner, Action::Peering(PeeringAction::Accept { peering }))
+    }
+
+    /// A VPN of a VPC's gateway, `VPC.vgw`, which is made with the first. What is no option is a block on premises; flows
+    /// from there come from `NAME.link`.
+    fn new_vpn(&mut self, name: &str, vpc: &str, options: &[&str]) -> Read<()> {
+        let gateway = format!("{vpc}.vgw");
+        if !self.ids.contains_key(&gateway) {
+            let new = VpnAction::CreateGateway { amazon_asn: 64_512, tags: Vec::new() };
+            self.create(&gateway, Action::Vpn(new))?;
+            let (gateway, vpc) = (self.vpn_gateway(&gateway)?, self.vpc(vpc)?);
+            if !options.contains(&"detached") {
+                self.run(Action::Vpn(VpnAction::AttachGateway { gateway, vpc }))?;
+            }
+        }
+        let vpn_gateway = self.vpn_gateway(&gateway)?;
+        let last = u8::try_from(self.world.state.customer_gateways.len()).unwrap_or(u8::MAX);
+        let new = VpnAction::CreateCustomerGateway {
+            bgp_asn: 65_000,
+            address: Ipv4Addr::new(203, 0, 113, last),
+            device_name: None,
+            tags: Vec::new(),
+        };
+        let created = self.create(&format!("{name}.customer"), Action::Vpn(new))?;
+        let ResourceId::CustomerGateway(customer_gateway) = created else { return Err("no".to_owned()) };
+        let new = VpnAction::CreateConnection { customer_gateway, vpn_gateway, tags: Vec::new() };
+        self.create(name, Action::Vpn(new))?;
+        let connection = self.vpn(name)?;
+        let port = self.world.state.vpn_connections.get(&connection).map(|x| x.link.port);
+        self.name(&format!("{name}.link"), port.ok_or("it is not there")?);
+        for block in options.iter().filter(|option| option.contains('/')) {
+            self.run(Action::Vpn(VpnAction::CreateRoute { connection, block: parse(block)? }))?;
+        }
+        if options.contains(&"down") { Ok(()) } else { self.vpn_link(name, true) }
+    }
+
+    fn vpn_link(&mut self, name: &str, up: bool) -> Read<()> {
+        let connection = self.vpn(name)?;
+        self.run(Action::Vpn(VpnAction::ReportLink { connection, up }))
+    }
+
+    fn vpn(&self, name: &str) -> Read<VpnConnectionId> {
+        match self.find(name)? {
+            ResourceId::VpnConnection(id) => Ok(id),
+            other => Err(format!("{other} is not a VPN")),
+        }
+    }
+
+    fn vpn_gateway(&self, name: &str) -> Read<VpnGatewayId> {
+        match self.find(name)? {
+            ResourceId::VpnGateway(id) => Ok(id),
+            other => Err(format!("{other} is not a virtual private gateway")),
+        }
     }
 
     fn run_as(&mut self, account: AccountId, action: Action) -> Read<()> {
@@ -611,6 +665,10 @@ impl Reader {
 
     fn route(&mut self, name: &str, words: &[&str]) -> Read<()> {
         let ResourceId::RouteTable(table) = self.find(name)? else { return Err("not a table".to_owned()) };
+        if let ["propagate"] = words {
+            let gateway = self.vpn_gateway(&qualified(name, "vgw"))?;
+            return self.run(Action::Vpn(VpnAction::SetPropagation { table, gateway, on: true }));
+        }
         let (destination, target) = match words {
             ["pl", list, "->", target @ ..] => (RouteDestination::PrefixList(self.list(name, list)?), target),
             [cidr, "->", target @ ..] => (RouteDestination::Cidr(parse(cidr)?), target),
@@ -626,6 +684,7 @@ impl Reader {
                 other => return Err(format!("{other} is not a NAT gateway")),
             },
             ["peering", name] => RouteTarget::VpcPeering(self.peering(name)?),
+            ["vgw"] => RouteTarget::VpnGateway(self.vpn_gateway(&qualified(name, "vgw"))?),
             [interface] => RouteTarget::NetworkInterface(self.interface(interface)?),
             _ => return Err("no such target".to_owned()),
         };
@@ -641,6 +700,12 @@ impl Reader {
             ["then", "deregister", target] => self.deregister(target),
             ["then", "stop", name] => self.stop(name),
             ["then", "accept", name] => self.accept(name),
+            ["then", "unplug", name] => self.vpn_link(name, false),
+            ["then", "plug", name] => self.vpn_link(name, true),
+            ["then", "forget-route", name, block] => parse(block).and_then(|block| {
+                let connection = self.vpn(name)?;
+                self.run(Action::Vpn(VpnAction::DeleteRoute { connection, block }))
+            }),
             ["then", "delete", name] => self.delete(name),
             ["then", "detach", name] => self.detach(name),
             ["then", "terminate", name] => self.terminate(name),
@@ -736,6 +801,7 @@ impl Reader {
         let action = match self.find(name)? {
             ResourceId::NatGateway(gateway) => Action::DeleteNatGateway { gateway },
             ResourceId::VpcEndpoint(endpoint) => Action::DeleteVpcEndpoint { endpoint },
+            ResourceId::VpnConnection(connection) => Action::Vpn(VpnAction::DeleteConnection { connection }),
             ResourceId::VpcPeeringConnection(peering) => Action::Peering(PeeringAction::Delete { peering }),
             ResourceId::NetworkInterface(interface) => Action::DeleteNetworkInterface { interface },
             ResourceId::InternetGateway(gateway) => Action::DeleteInternetGateway { gateway },
@@ -751,6 +817,11 @@ impl Reader {
                 let found = self.world.state.internet_gateways.get(&gateway);
                 let vpc = found.and_then(|gateway| gateway.vpc).ok_or("it is not attached")?;
                 self.run(Action::DetachInternetGateway { gateway, vpc })
+            }
+            ResourceId::VpnGateway(gateway) => {
+                let found = self.world.state.vpn_gateways.get(&gateway);
+                let vpc = found.and_then(|gateway| gateway.vpc).ok_or("it is not attached")?;
+                self.run(Action::Vpn(VpnAction::DetachGateway { gateway, vpc }))
             }
             ResourceId::NetworkInterface(interface) => {
                 let found = self.world.state.network_interfaces.get(&interface);

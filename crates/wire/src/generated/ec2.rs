@@ -101,6 +101,21 @@ operations! {
     DeleteVpcPeeringConnection(DeleteVpcPeeringConnectionRequest) => DeleteVpcPeeringConnectionResult;
     DescribeVpcPeeringConnections(DescribeVpcPeeringConnectionsRequest) => DescribeVpcPeeringConnectionsResult;
     ModifyVpcPeeringConnectionOptions(ModifyVpcPeeringConnectionOptionsRequest) => ModifyVpcPeeringConnectionOptionsResult;
+    CreateCustomerGateway(CreateCustomerGatewayRequest) => CreateCustomerGatewayResult;
+    DeleteCustomerGateway(DeleteCustomerGatewayRequest) => ();
+    DescribeCustomerGateways(DescribeCustomerGatewaysRequest) => DescribeCustomerGatewaysResult;
+    CreateVpnGateway(CreateVpnGatewayRequest) => CreateVpnGatewayResult;
+    DeleteVpnGateway(DeleteVpnGatewayRequest) => ();
+    DescribeVpnGateways(DescribeVpnGatewaysRequest) => DescribeVpnGatewaysResult;
+    AttachVpnGateway(AttachVpnGatewayRequest) => AttachVpnGatewayResult;
+    DetachVpnGateway(DetachVpnGatewayRequest) => ();
+    CreateVpnConnection(CreateVpnConnectionRequest) => CreateVpnConnectionResult;
+    DeleteVpnConnection(DeleteVpnConnectionRequest) => ();
+    DescribeVpnConnections(DescribeVpnConnectionsRequest) => DescribeVpnConnectionsResult;
+    CreateVpnConnectionRoute(CreateVpnConnectionRouteRequest) => ();
+    DeleteVpnConnectionRoute(DeleteVpnConnectionRouteRequest) => ();
+    EnableVgwRoutePropagation(EnableVgwRoutePropagationRequest) => ();
+    DisableVgwRoutePropagation(DisableVgwRoutePropagationRequest) => ();
     RunInstances(RunInstancesRequest) => Reservation;
     DescribeInstances(DescribeInstancesRequest) => DescribeInstancesResult;
     StopInstances(StopInstancesRequest) => StopInstancesResult;
@@ -149,6 +164,20 @@ const ACCOUNT_ATTRIBUTE_VALUE_LIST: Kind = Kind::List(&List { item: Kind::Struct
 const ADD_PREFIX_LIST_ENTRIES: Kind = Kind::List(&List { item: Kind::Structure(AddPrefixListEntry::SHAPE), query_item: "member", xml_item: "item", size: Range::new(0, 100) });
 #[rustfmt::skip]
 const ADDED_PRINCIPAL_SET: Kind = Kind::List(&List { item: Kind::Structure(AddedPrincipal::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const ADDITIONAL_KEY_EXCHANGE_METHODS_LIST: Kind = Kind::List(&List { item: Kind::Structure(AdditionalKeyExchangeMethodsListValue::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const ADDITIONAL_KEY_EXCHANGE_METHODS_REQUEST_LIST: Kind = Kind::List(&List { item: Kind::Structure(AdditionalKeyExchangeMethodsRequestListValue::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+values! { ADDITIONAL_KEY_EXCHANGE_REQUIREMENT_VALUES:
+    "required" "optional"
+}
+#[rustfmt::skip]
+const ADDITIONAL_KEY_EXCHANGE_REQUIREMENT: Kind = Kind::Text(&Text { values: ADDITIONAL_KEY_EXCHANGE_REQUIREMENT_VALUES, length: Range::ANY, pattern: None });
+const ADDITIONAL_KEY_EXCHANGE_ROUND: Kind = Kind::Integer(Range::new(1, 7));
+#[rustfmt::skip]
+const ADDITIONAL_KEY_EXCHANGES_LIST: Kind = Kind::List(&List { item: Kind::Structure(VpnAdditionalKeyExchange::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const ADDITIONAL_KEY_EXCHANGES_REQUEST_SPECIFICATION: Kind = Kind::List(&List { item: Kind::Structure(VpnAdditionalKeyExchangeRequest::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 values! { ADDRESS_ATTRIBUTE_NAME_VALUES:
     "domain-name"
 }
@@ -219,6 +248,10 @@ values! { CONNECTIVITY_TYPE_VALUES:
 const CONNECTIVITY_TYPE: Kind = Kind::Text(&Text { values: CONNECTIVITY_TYPE_VALUES, length: Range::ANY, pattern: None });
 #[rustfmt::skip]
 const CORE_COUNT_LIST: Kind = Kind::List(&List { item: INTEGER, query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const CUSTOMER_GATEWAY_ID_STRING_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "CustomerGatewayId", xml_item: "CustomerGatewayId", size: Range::ANY });
+#[rustfmt::skip]
+const CUSTOMER_GATEWAY_LIST: Kind = Kind::List(&List { item: Kind::Structure(CustomerGateway::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 const DIT_MAX_RESULTS: Kind = Kind::Integer(Range::new(5, 100));
 const DESCRIBE_DHCP_OPTIONS_MAX_RESULTS: Kind = Kind::Integer(Range::new(5, 1000));
 const DESCRIBE_IAM_INSTANCE_PROFILE_ASSOCIATIONS_MAX_RESULTS: Kind = Kind::Integer(Range::new(5, 1000));
@@ -272,6 +305,11 @@ const EXECUTABLE_BY_STRING_LIST: Kind = Kind::List(&List { item: TEXT, query_ite
 const FILTER_LIST: Kind = Kind::List(&List { item: Kind::Structure(Filter::SHAPE), query_item: "Filter", xml_item: "Filter", size: Range::ANY });
 #[rustfmt::skip]
 const FPGA_DEVICE_INFO_LIST: Kind = Kind::List(&List { item: Kind::Structure(FpgaDeviceInfo::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+values! { GATEWAY_TYPE_VALUES:
+    "ipsec.1"
+}
+#[rustfmt::skip]
+const GATEWAY_TYPE: Kind = Kind::Text(&Text { values: GATEWAY_TYPE_VALUES, length: Range::ANY, pattern: None });
 const GET_MANAGED_PREFIX_LIST_ASSOCIATIONS_MAX_RESULTS: Kind = Kind::Integer(Range::new(5, 255));
 #[rustfmt::skip]
 const GPU_DEVICE_INFO_LIST: Kind = Kind::List(&List { item: Kind::Structure(GpuDeviceInfo::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
@@ -293,6 +331,10 @@ values! { HTTP_TOKENS_STATE_VALUES:
 }
 #[rustfmt::skip]
 const HTTP_TOKENS_STATE: Kind = Kind::Text(&Text { values: HTTP_TOKENS_STATE_VALUES, length: Range::ANY, pattern: None });
+#[rustfmt::skip]
+const IKE_VERSIONS_LIST: Kind = Kind::List(&List { item: Kind::Structure(IKEVersionsListValue::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const IKE_VERSIONS_REQUEST_LIST: Kind = Kind::List(&List { item: Kind::Structure(IKEVersionsRequestListValue::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
 const IAM_INSTANCE_PROFILE_ASSOCIATION_SET: Kind = Kind::List(&List { item: Kind::Structure(IamInstanceProfileAssociation::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
@@ -724,6 +766,30 @@ values! { PERMISSION_TYPE_VALUES:
 #[rustfmt::skip]
 const PERMISSION_TYPE: Kind = Kind::Text(&Text { values: PERMISSION_TYPE_VALUES, length: Range::ANY, pattern: None });
 #[rustfmt::skip]
+const PHASE1_DH_GROUP_NUMBERS_LIST: Kind = Kind::List(&List { item: Kind::Structure(Phase1DHGroupNumbersListValue::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const PHASE1_DH_GROUP_NUMBERS_REQUEST_LIST: Kind = Kind::List(&List { item: Kind::Structure(Phase1DHGroupNumbersRequestListValue::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const PHASE1_ENCRYPTION_ALGORITHMS_LIST: Kind = Kind::List(&List { item: Kind::Structure(Phase1EncryptionAlgorithmsListValue::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const PHASE1_ENCRYPTION_ALGORITHMS_REQUEST_LIST: Kind = Kind::List(&List { item: Kind::Structure(Phase1EncryptionAlgorithmsRequestListValue::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const PHASE1_INTEGRITY_ALGORITHMS_LIST: Kind = Kind::List(&List { item: Kind::Structure(Phase1IntegrityAlgorithmsListValue::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const PHASE1_INTEGRITY_ALGORITHMS_REQUEST_LIST: Kind = Kind::List(&List { item: Kind::Structure(Phase1IntegrityAlgorithmsRequestListValue::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const PHASE2_DH_GROUP_NUMBERS_LIST: Kind = Kind::List(&List { item: Kind::Structure(Phase2DHGroupNumbersListValue::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const PHASE2_DH_GROUP_NUMBERS_REQUEST_LIST: Kind = Kind::List(&List { item: Kind::Structure(Phase2DHGroupNumbersRequestListValue::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const PHASE2_ENCRYPTION_ALGORITHMS_LIST: Kind = Kind::List(&List { item: Kind::Structure(Phase2EncryptionAlgorithmsListValue::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const PHASE2_ENCRYPTION_ALGORITHMS_REQUEST_LIST: Kind = Kind::List(&List { item: Kind::Structure(Phase2EncryptionAlgorithmsRequestListValue::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const PHASE2_INTEGRITY_ALGORITHMS_LIST: Kind = Kind::List(&List { item: Kind::Structure(Phase2IntegrityAlgorithmsListValue::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const PHASE2_INTEGRITY_ALGORITHMS_REQUEST_LIST: Kind = Kind::List(&List { item: Kind::Structure(Phase2IntegrityAlgorithmsRequestListValue::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
 const PLACEMENT_GROUP_STRATEGY_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
 const PREFIX_LIST_ASSOCIATION_SET: Kind = Kind::List(&List { item: Kind::Structure(PrefixListAssociation::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
@@ -881,6 +947,13 @@ const TENANCY: Kind = Kind::Text(&Text { values: TENANCY_VALUES, length: Range::
 const THREADS_PER_CORE_LIST: Kind = Kind::List(&List { item: INTEGER, query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
 const TRANSIT_GATEWAY_ATTACHMENT_ID_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::new(0, 50) });
+values! { TUNNEL_INSIDE_IP_VERSION_VALUES:
+    "ipv4" "ipv6"
+}
+#[rustfmt::skip]
+const TUNNEL_INSIDE_IP_VERSION: Kind = Kind::Text(&Text { values: TUNNEL_INSIDE_IP_VERSION_VALUES, length: Range::ANY, pattern: None });
+#[rustfmt::skip]
+const TUNNEL_OPTIONS_LIST: Kind = Kind::List(&List { item: Kind::Structure(TunnelOption::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
 const UNSUCCESSFUL_ITEM_SET: Kind = Kind::List(&List { item: Kind::Structure(UnsuccessfulItem::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
@@ -892,11 +965,15 @@ const USER_ID_GROUP_PAIR_LIST: Kind = Kind::List(&List { item: Kind::Structure(U
 #[rustfmt::skip]
 const VALUE_STRING_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
+const VGW_TELEMETRY_LIST: Kind = Kind::List(&List { item: Kind::Structure(VgwTelemetry::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
 const VIRTUALIZATION_TYPE_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
 values! { VOLUME_TYPE_VALUES:
     "standard" "io1" "io2" "gp2" "sc1" "st1" "gp3"
 }
 const VOLUME_TYPE: Kind = Kind::Text(&Text { values: VOLUME_TYPE_VALUES, length: Range::ANY, pattern: None });
+#[rustfmt::skip]
+const VPC_ATTACHMENT_LIST: Kind = Kind::List(&List { item: Kind::Structure(VpcAttachment::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 values! { VPC_ATTRIBUTE_NAME_VALUES:
     "enableDnsSupport" "enableDnsHostnames" "enableNetworkAddressUsageMetrics"
 }
@@ -943,6 +1020,23 @@ const VPC_LIST: Kind = Kind::List(&List { item: Kind::Structure(Vpc::SHAPE), que
 const VPC_PEERING_CONNECTION_ID_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
 const VPC_PEERING_CONNECTION_LIST: Kind = Kind::List(&List { item: Kind::Structure(VpcPeeringConnection::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const VPN_CONNECTION_ID_STRING_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "VpnConnectionId", xml_item: "VpnConnectionId", size: Range::ANY });
+#[rustfmt::skip]
+const VPN_CONNECTION_LIST: Kind = Kind::List(&List { item: Kind::Structure(VpnConnection::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const VPN_GATEWAY_ID_STRING_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "VpnGatewayId", xml_item: "VpnGatewayId", size: Range::ANY });
+#[rustfmt::skip]
+const VPN_GATEWAY_LIST: Kind = Kind::List(&List { item: Kind::Structure(VpnGateway::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const VPN_STATIC_ROUTE_LIST: Kind = Kind::List(&List { item: Kind::Structure(VpnStaticRoute::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+values! { VPN_TUNNEL_BANDWIDTH_VALUES:
+    "standard" "large"
+}
+#[rustfmt::skip]
+const VPN_TUNNEL_BANDWIDTH: Kind = Kind::Text(&Text { values: VPN_TUNNEL_BANDWIDTH_VALUES, length: Range::ANY, pattern: None });
+#[rustfmt::skip]
+const VPN_TUNNEL_OPTIONS_SPECIFICATIONS_LIST: Kind = Kind::List(&List { item: Kind::Structure(VpnTunnelOptionsSpecification::SHAPE), query_item: "member", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
 const WORKLOADS_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
@@ -1005,6 +1099,18 @@ structure! {
         principal_type: Option<String> = "PrincipalType" "PrincipalType" "principalType", TEXT;
         service_id: Option<String> = "ServiceId" "ServiceId" "serviceId", TEXT;
         service_permission_id: Option<String> = "ServicePermissionId" "ServicePermissionId" "servicePermissionId", TEXT;
+    }
+}
+
+structure! {
+    AdditionalKeyExchangeMethodsListValue {
+        value: Option<i64> = "Value" "Value" "value", INTEGER;
+    }
+}
+
+structure! {
+    AdditionalKeyExchangeMethodsRequestListValue {
+        value: Option<i64> = "Value" "Value" "Value", INTEGER;
     }
 }
 
@@ -1214,6 +1320,20 @@ structure! {
 }
 
 structure! {
+    AttachVpnGatewayRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
+        vpc_id: Option<String> = "VpcId" "VpcId" "VpcId", TEXT, required;
+        vpn_gateway_id: Option<String> = "VpnGatewayId" "VpnGatewayId" "VpnGatewayId", TEXT, required;
+    }
+}
+
+structure! {
+    AttachVpnGatewayResult {
+        vpc_attachment: Option<VpcAttachment> = "VpcAttachment" "Attachment" "attachment", Kind::Structure(VpcAttachment::SHAPE);
+    }
+}
+
+structure! {
     AttachmentEnaSrdSpecification {
         ena_srd_enabled: Option<bool> = "EnaSrdEnabled" "EnaSrdEnabled" "enaSrdEnabled", BOOLEAN;
         ena_srd_udp_specification: Option<AttachmentEnaSrdUdpSpecification> = "EnaSrdUdpSpecification" "EnaSrdUdpSpecification" "enaSrdUdpSpecification", Kind::Structure(AttachmentEnaSrdUdpSpecification::SHAPE);
@@ -1378,6 +1498,28 @@ structure! {
 }
 
 structure! {
+    CloudWatchLogOptions {
+        bgp_log_enabled: Option<bool> = "BgpLogEnabled" "BgpLogEnabled" "bgpLogEnabled", BOOLEAN;
+        bgp_log_group_arn: Option<String> = "BgpLogGroupArn" "BgpLogGroupArn" "bgpLogGroupArn", TEXT;
+        bgp_log_output_format: Option<String> = "BgpLogOutputFormat" "BgpLogOutputFormat" "bgpLogOutputFormat", TEXT;
+        log_enabled: Option<bool> = "LogEnabled" "LogEnabled" "logEnabled", BOOLEAN;
+        log_group_arn: Option<String> = "LogGroupArn" "LogGroupArn" "logGroupArn", TEXT;
+        log_output_format: Option<String> = "LogOutputFormat" "LogOutputFormat" "logOutputFormat", TEXT;
+    }
+}
+
+structure! {
+    CloudWatchLogOptionsSpecification {
+        bgp_log_enabled: Option<bool> = "BgpLogEnabled" "BgpLogEnabled" "BgpLogEnabled", BOOLEAN;
+        bgp_log_group_arn: Option<String> = "BgpLogGroupArn" "BgpLogGroupArn" "BgpLogGroupArn", TEXT;
+        bgp_log_output_format: Option<String> = "BgpLogOutputFormat" "BgpLogOutputFormat" "BgpLogOutputFormat", TEXT;
+        log_enabled: Option<bool> = "LogEnabled" "LogEnabled" "LogEnabled", BOOLEAN;
+        log_group_arn: Option<String> = "LogGroupArn" "LogGroupArn" "LogGroupArn", TEXT;
+        log_output_format: Option<String> = "LogOutputFormat" "LogOutputFormat" "LogOutputFormat", TEXT;
+    }
+}
+
+structure! {
     ConnectionNotification {
         connection_events: Option<Vec<String>> = "ConnectionEvents" "ConnectionEvents" "connectionEvents", VALUE_STRING_LIST;
         connection_notification_arn: Option<String> = "ConnectionNotificationArn" "ConnectionNotificationArn" "connectionNotificationArn", TEXT;
@@ -1429,6 +1571,26 @@ structure! {
         core_count: Option<i64> = "CoreCount" "CoreCount" "CoreCount", INTEGER;
         nested_virtualization: Option<String> = "NestedVirtualization" "NestedVirtualization" "NestedVirtualization", NESTED_VIRTUALIZATION_SPECIFICATION;
         threads_per_core: Option<i64> = "ThreadsPerCore" "ThreadsPerCore" "ThreadsPerCore", INTEGER;
+    }
+}
+
+structure! {
+    CreateCustomerGatewayRequest {
+        bgp_asn: Option<i64> = "BgpAsn" "BgpAsn" "BgpAsn", INTEGER;
+        bgp_asn_extended: Option<i64> = "BgpAsnExtended" "BgpAsnExtended" "BgpAsnExtended", LONG;
+        certificate_arn: Option<String> = "CertificateArn" "CertificateArn" "CertificateArn", TEXT;
+        device_name: Option<String> = "DeviceName" "DeviceName" "DeviceName", TEXT;
+        dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
+        ip_address: Option<String> = "IpAddress" "IpAddress" "IpAddress", TEXT;
+        public_ip: Option<String> = "PublicIp" "PublicIp" "PublicIp", TEXT;
+        tag_specifications: Vec<TagSpecification> = "TagSpecifications" "TagSpecification" "TagSpecification", TAG_SPECIFICATION_LIST;
+        r#type: Option<String> = "Type" "Type" "Type", GATEWAY_TYPE, required;
+    }
+}
+
+structure! {
+    CreateCustomerGatewayResult {
+        customer_gateway: Option<CustomerGateway> = "CustomerGateway" "CustomerGateway" "customerGateway", Kind::Structure(CustomerGateway::SHAPE);
     }
 }
 
@@ -1813,8 +1975,65 @@ structure! {
 }
 
 structure! {
+    CreateVpnConnectionRequest {
+        customer_gateway_id: Option<String> = "CustomerGatewayId" "CustomerGatewayId" "CustomerGatewayId", TEXT, required;
+        dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
+        options: Option<VpnConnectionOptionsSpecification> = "Options" "Options" "options", Kind::Structure(VpnConnectionOptionsSpecification::SHAPE);
+        pre_shared_key_storage: Option<String> = "PreSharedKeyStorage" "PreSharedKeyStorage" "PreSharedKeyStorage", TEXT;
+        tag_specifications: Vec<TagSpecification> = "TagSpecifications" "TagSpecification" "TagSpecification", TAG_SPECIFICATION_LIST;
+        transit_gateway_id: Option<String> = "TransitGatewayId" "TransitGatewayId" "TransitGatewayId", TEXT;
+        r#type: Option<String> = "Type" "Type" "Type", TEXT, required;
+        vpn_concentrator_id: Option<String> = "VpnConcentratorId" "VpnConcentratorId" "VpnConcentratorId", TEXT;
+        vpn_gateway_id: Option<String> = "VpnGatewayId" "VpnGatewayId" "VpnGatewayId", TEXT;
+    }
+}
+
+structure! {
+    CreateVpnConnectionResult {
+        vpn_connection: Option<VpnConnection> = "VpnConnection" "VpnConnection" "vpnConnection", Kind::Structure(VpnConnection::SHAPE);
+    }
+}
+
+structure! {
+    CreateVpnConnectionRouteRequest {
+        destination_cidr_block: Option<String> = "DestinationCidrBlock" "DestinationCidrBlock" "DestinationCidrBlock", TEXT, required;
+        vpn_connection_id: Option<String> = "VpnConnectionId" "VpnConnectionId" "VpnConnectionId", TEXT, required;
+    }
+}
+
+structure! {
+    CreateVpnGatewayRequest {
+        amazon_side_asn: Option<i64> = "AmazonSideAsn" "AmazonSideAsn" "AmazonSideAsn", LONG;
+        availability_zone: Option<String> = "AvailabilityZone" "AvailabilityZone" "AvailabilityZone", TEXT;
+        dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
+        tag_specifications: Vec<TagSpecification> = "TagSpecifications" "TagSpecification" "TagSpecification", TAG_SPECIFICATION_LIST;
+        r#type: Option<String> = "Type" "Type" "Type", GATEWAY_TYPE, required;
+    }
+}
+
+structure! {
+    CreateVpnGatewayResult {
+        vpn_gateway: Option<VpnGateway> = "VpnGateway" "VpnGateway" "vpnGateway", Kind::Structure(VpnGateway::SHAPE);
+    }
+}
+
+structure! {
     CreditSpecificationRequest {
         cpu_credits: Option<String> = "CpuCredits" "CpuCredits" "CpuCredits", TEXT, required;
+    }
+}
+
+structure! {
+    CustomerGateway {
+        bgp_asn: Option<String> = "BgpAsn" "BgpAsn" "bgpAsn", TEXT;
+        bgp_asn_extended: Option<String> = "BgpAsnExtended" "BgpAsnExtended" "bgpAsnExtended", TEXT;
+        certificate_arn: Option<String> = "CertificateArn" "CertificateArn" "certificateArn", TEXT;
+        customer_gateway_id: Option<String> = "CustomerGatewayId" "CustomerGatewayId" "customerGatewayId", TEXT;
+        device_name: Option<String> = "DeviceName" "DeviceName" "deviceName", TEXT;
+        ip_address: Option<String> = "IpAddress" "IpAddress" "ipAddress", TEXT;
+        state: Option<String> = "State" "State" "state", TEXT;
+        tags: Option<Vec<Tag>> = "Tags" "TagSet" "tagSet", TAG_LIST;
+        r#type: Option<String> = "Type" "Type" "type", TEXT;
     }
 }
 
@@ -1823,6 +2042,13 @@ structure! {
         default_tcp_established_timeout: Option<i64> = "DefaultTcpEstablishedTimeout" "DefaultTcpEstablishedTimeout" "defaultTcpEstablishedTimeout", INTEGER;
         default_udp_stream_timeout: Option<i64> = "DefaultUdpStreamTimeout" "DefaultUdpStreamTimeout" "defaultUdpStreamTimeout", INTEGER;
         default_udp_timeout: Option<i64> = "DefaultUdpTimeout" "DefaultUdpTimeout" "defaultUdpTimeout", INTEGER;
+    }
+}
+
+structure! {
+    DeleteCustomerGatewayRequest {
+        customer_gateway_id: Option<String> = "CustomerGatewayId" "CustomerGatewayId" "CustomerGatewayId", TEXT, required;
+        dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
     }
 }
 
@@ -2011,6 +2237,27 @@ structure! {
 }
 
 structure! {
+    DeleteVpnConnectionRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
+        vpn_connection_id: Option<String> = "VpnConnectionId" "VpnConnectionId" "VpnConnectionId", TEXT, required;
+    }
+}
+
+structure! {
+    DeleteVpnConnectionRouteRequest {
+        destination_cidr_block: Option<String> = "DestinationCidrBlock" "DestinationCidrBlock" "DestinationCidrBlock", TEXT, required;
+        vpn_connection_id: Option<String> = "VpnConnectionId" "VpnConnectionId" "VpnConnectionId", TEXT, required;
+    }
+}
+
+structure! {
+    DeleteVpnGatewayRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
+        vpn_gateway_id: Option<String> = "VpnGatewayId" "VpnGatewayId" "VpnGatewayId", TEXT, required;
+    }
+}
+
+structure! {
     DescribeAccountAttributesRequest {
         attribute_names: Vec<String> = "AttributeNames" "AttributeName" "attributeName", ACCOUNT_ATTRIBUTE_NAME_STRING_LIST;
         dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
@@ -2068,6 +2315,20 @@ structure! {
 structure! {
     DescribeAvailabilityZonesResult {
         availability_zones: Option<Vec<AvailabilityZone>> = "AvailabilityZones" "AvailabilityZoneInfo" "availabilityZoneInfo", AVAILABILITY_ZONE_LIST;
+    }
+}
+
+structure! {
+    DescribeCustomerGatewaysRequest {
+        customer_gateway_ids: Vec<String> = "CustomerGatewayIds" "CustomerGatewayId" "CustomerGatewayId", CUSTOMER_GATEWAY_ID_STRING_LIST;
+        dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
+        filters: Vec<Filter> = "Filters" "Filter" "Filter", FILTER_LIST;
+    }
+}
+
+structure! {
+    DescribeCustomerGatewaysResult {
+        customer_gateways: Option<Vec<CustomerGateway>> = "CustomerGateways" "CustomerGatewaySet" "customerGatewaySet", CUSTOMER_GATEWAY_LIST;
     }
 }
 
@@ -2581,6 +2842,34 @@ structure! {
 }
 
 structure! {
+    DescribeVpnConnectionsRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
+        filters: Vec<Filter> = "Filters" "Filter" "Filter", FILTER_LIST;
+        vpn_connection_ids: Vec<String> = "VpnConnectionIds" "VpnConnectionId" "VpnConnectionId", VPN_CONNECTION_ID_STRING_LIST;
+    }
+}
+
+structure! {
+    DescribeVpnConnectionsResult {
+        vpn_connections: Option<Vec<VpnConnection>> = "VpnConnections" "VpnConnectionSet" "vpnConnectionSet", VPN_CONNECTION_LIST;
+    }
+}
+
+structure! {
+    DescribeVpnGatewaysRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
+        filters: Vec<Filter> = "Filters" "Filter" "Filter", FILTER_LIST;
+        vpn_gateway_ids: Vec<String> = "VpnGatewayIds" "VpnGatewayId" "VpnGatewayId", VPN_GATEWAY_ID_STRING_LIST;
+    }
+}
+
+structure! {
+    DescribeVpnGatewaysResult {
+        vpn_gateways: Option<Vec<VpnGateway>> = "VpnGateways" "VpnGatewaySet" "vpnGatewaySet", VPN_GATEWAY_LIST;
+    }
+}
+
+structure! {
     DetachInternetGatewayRequest {
         dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
         internet_gateway_id: Option<String> = "InternetGatewayId" "InternetGatewayId" "internetGatewayId", TEXT, required;
@@ -2597,6 +2886,14 @@ structure! {
 }
 
 structure! {
+    DetachVpnGatewayRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
+        vpc_id: Option<String> = "VpcId" "VpcId" "VpcId", TEXT, required;
+        vpn_gateway_id: Option<String> = "VpnGatewayId" "VpnGatewayId" "VpnGatewayId", TEXT, required;
+    }
+}
+
+structure! {
     DhcpConfiguration {
         key: Option<String> = "Key" "Key" "key", TEXT;
         values: Option<Vec<AttributeValue>> = "Values" "ValueSet" "valueSet", DHCP_CONFIGURATION_VALUE_LIST;
@@ -2609,6 +2906,14 @@ structure! {
         dhcp_options_id: Option<String> = "DhcpOptionsId" "DhcpOptionsId" "dhcpOptionsId", TEXT;
         owner_id: Option<String> = "OwnerId" "OwnerId" "ownerId", TEXT;
         tags: Option<Vec<Tag>> = "Tags" "TagSet" "tagSet", TAG_LIST;
+    }
+}
+
+structure! {
+    DisableVgwRoutePropagationRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        gateway_id: Option<String> = "GatewayId" "GatewayId" "GatewayId", TEXT, required;
+        route_table_id: Option<String> = "RouteTableId" "RouteTableId" "RouteTableId", TEXT, required;
     }
 }
 
@@ -2839,6 +3144,14 @@ structure! {
 }
 
 structure! {
+    EnableVgwRoutePropagationRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        gateway_id: Option<String> = "GatewayId" "GatewayId" "GatewayId", TEXT, required;
+        route_table_id: Option<String> = "RouteTableId" "RouteTableId" "RouteTableId", TEXT, required;
+    }
+}
+
+structure! {
     EnclaveOptions {
         enabled: Option<bool> = "Enabled" "Enabled" "enabled", BOOLEAN;
     }
@@ -2969,6 +3282,18 @@ structure! {
 structure! {
     HibernationOptionsRequest {
         configured: Option<bool> = "Configured" "Configured" "Configured", BOOLEAN;
+    }
+}
+
+structure! {
+    IKEVersionsListValue {
+        value: Option<String> = "Value" "Value" "value", TEXT;
+    }
+}
+
+structure! {
+    IKEVersionsRequestListValue {
+        value: Option<String> = "Value" "Value" "Value", TEXT;
     }
 }
 
@@ -4243,6 +4568,78 @@ structure! {
 }
 
 structure! {
+    Phase1DHGroupNumbersListValue {
+        value: Option<i64> = "Value" "Value" "value", INTEGER;
+    }
+}
+
+structure! {
+    Phase1DHGroupNumbersRequestListValue {
+        value: Option<i64> = "Value" "Value" "Value", INTEGER;
+    }
+}
+
+structure! {
+    Phase1EncryptionAlgorithmsListValue {
+        value: Option<String> = "Value" "Value" "value", TEXT;
+    }
+}
+
+structure! {
+    Phase1EncryptionAlgorithmsRequestListValue {
+        value: Option<String> = "Value" "Value" "Value", TEXT;
+    }
+}
+
+structure! {
+    Phase1IntegrityAlgorithmsListValue {
+        value: Option<String> = "Value" "Value" "value", TEXT;
+    }
+}
+
+structure! {
+    Phase1IntegrityAlgorithmsRequestListValue {
+        value: Option<String> = "Value" "Value" "Value", TEXT;
+    }
+}
+
+structure! {
+    Phase2DHGroupNumbersListValue {
+        value: Option<i64> = "Value" "Value" "value", INTEGER;
+    }
+}
+
+structure! {
+    Phase2DHGroupNumbersRequestListValue {
+        value: Option<i64> = "Value" "Value" "Value", INTEGER;
+    }
+}
+
+structure! {
+    Phase2EncryptionAlgorithmsListValue {
+        value: Option<String> = "Value" "Value" "value", TEXT;
+    }
+}
+
+structure! {
+    Phase2EncryptionAlgorithmsRequestListValue {
+        value: Option<String> = "Value" "Value" "Value", TEXT;
+    }
+}
+
+structure! {
+    Phase2IntegrityAlgorithmsListValue {
+        value: Option<String> = "Value" "Value" "value", TEXT;
+    }
+}
+
+structure! {
+    Phase2IntegrityAlgorithmsRequestListValue {
+        value: Option<String> = "Value" "Value" "Value", TEXT;
+    }
+}
+
+structure! {
     Placement {
         affinity: Option<String> = "Affinity" "Affinity" "affinity", TEXT;
         availability_zone: Option<String> = "AvailabilityZone" "AvailabilityZone" "availabilityZone", TEXT;
@@ -5042,6 +5439,34 @@ structure! {
 }
 
 structure! {
+    TunnelOption {
+        dpd_timeout_action: Option<String> = "DpdTimeoutAction" "DpdTimeoutAction" "dpdTimeoutAction", TEXT;
+        dpd_timeout_seconds: Option<i64> = "DpdTimeoutSeconds" "DpdTimeoutSeconds" "dpdTimeoutSeconds", INTEGER;
+        enable_tunnel_lifecycle_control: Option<bool> = "EnableTunnelLifecycleControl" "EnableTunnelLifecycleControl" "enableTunnelLifecycleControl", BOOLEAN;
+        ike_versions: Option<Vec<IKEVersionsListValue>> = "IkeVersions" "IkeVersionSet" "ikeVersionSet", IKE_VERSIONS_LIST;
+        log_options: Option<VpnTunnelLogOptions> = "LogOptions" "LogOptions" "logOptions", Kind::Structure(VpnTunnelLogOptions::SHAPE);
+        outside_ip_address: Option<String> = "OutsideIpAddress" "OutsideIpAddress" "outsideIpAddress", TEXT;
+        phase1_additional_key_exchanges: Option<Vec<VpnAdditionalKeyExchange>> = "Phase1AdditionalKeyExchanges" "Phase1AdditionalKeyExchangeSet" "phase1AdditionalKeyExchangeSet", ADDITIONAL_KEY_EXCHANGES_LIST;
+        phase1_dh_group_numbers: Option<Vec<Phase1DHGroupNumbersListValue>> = "Phase1DHGroupNumbers" "Phase1DHGroupNumberSet" "phase1DHGroupNumberSet", PHASE1_DH_GROUP_NUMBERS_LIST;
+        phase1_encryption_algorithms: Option<Vec<Phase1EncryptionAlgorithmsListValue>> = "Phase1EncryptionAlgorithms" "Phase1EncryptionAlgorithmSet" "phase1EncryptionAlgorithmSet", PHASE1_ENCRYPTION_ALGORITHMS_LIST;
+        phase1_integrity_algorithms: Option<Vec<Phase1IntegrityAlgorithmsListValue>> = "Phase1IntegrityAlgorithms" "Phase1IntegrityAlgorithmSet" "phase1IntegrityAlgorithmSet", PHASE1_INTEGRITY_ALGORITHMS_LIST;
+        phase1_lifetime_seconds: Option<i64> = "Phase1LifetimeSeconds" "Phase1LifetimeSeconds" "phase1LifetimeSeconds", INTEGER;
+        phase2_additional_key_exchanges: Option<Vec<VpnAdditionalKeyExchange>> = "Phase2AdditionalKeyExchanges" "Phase2AdditionalKeyExchangeSet" "phase2AdditionalKeyExchangeSet", ADDITIONAL_KEY_EXCHANGES_LIST;
+        phase2_dh_group_numbers: Option<Vec<Phase2DHGroupNumbersListValue>> = "Phase2DHGroupNumbers" "Phase2DHGroupNumberSet" "phase2DHGroupNumberSet", PHASE2_DH_GROUP_NUMBERS_LIST;
+        phase2_encryption_algorithms: Option<Vec<Phase2EncryptionAlgorithmsListValue>> = "Phase2EncryptionAlgorithms" "Phase2EncryptionAlgorithmSet" "phase2EncryptionAlgorithmSet", PHASE2_ENCRYPTION_ALGORITHMS_LIST;
+        phase2_integrity_algorithms: Option<Vec<Phase2IntegrityAlgorithmsListValue>> = "Phase2IntegrityAlgorithms" "Phase2IntegrityAlgorithmSet" "phase2IntegrityAlgorithmSet", PHASE2_INTEGRITY_ALGORITHMS_LIST;
+        phase2_lifetime_seconds: Option<i64> = "Phase2LifetimeSeconds" "Phase2LifetimeSeconds" "phase2LifetimeSeconds", INTEGER;
+        pre_shared_key: Option<Sensitive<String>> = "PreSharedKey" "PreSharedKey" "preSharedKey", TEXT;
+        rekey_fuzz_percentage: Option<i64> = "RekeyFuzzPercentage" "RekeyFuzzPercentage" "rekeyFuzzPercentage", INTEGER;
+        rekey_margin_time_seconds: Option<i64> = "RekeyMarginTimeSeconds" "RekeyMarginTimeSeconds" "rekeyMarginTimeSeconds", INTEGER;
+        replay_window_size: Option<i64> = "ReplayWindowSize" "ReplayWindowSize" "replayWindowSize", INTEGER;
+        startup_action: Option<String> = "StartupAction" "StartupAction" "startupAction", TEXT;
+        tunnel_inside_cidr: Option<String> = "TunnelInsideCidr" "TunnelInsideCidr" "tunnelInsideCidr", TEXT;
+        tunnel_inside_ipv6_cidr: Option<String> = "TunnelInsideIpv6Cidr" "TunnelInsideIpv6Cidr" "tunnelInsideIpv6Cidr", TEXT;
+    }
+}
+
+structure! {
     UnassignPrivateIpAddressesRequest {
         ipv4_prefixes: Vec<String> = "Ipv4Prefixes" "Ipv4Prefix" "Ipv4Prefix", IP_PREFIX_LIST;
         network_interface_id: Option<String> = "NetworkInterfaceId" "NetworkInterfaceId" "networkInterfaceId", TEXT, required;
@@ -5086,6 +5511,17 @@ structure! {
 }
 
 structure! {
+    VgwTelemetry {
+        accepted_route_count: Option<i64> = "AcceptedRouteCount" "AcceptedRouteCount" "acceptedRouteCount", INTEGER;
+        certificate_arn: Option<String> = "CertificateArn" "CertificateArn" "certificateArn", TEXT;
+        last_status_change: Option<Timestamp> = "LastStatusChange" "LastStatusChange" "lastStatusChange", TIMESTAMP;
+        outside_ip_address: Option<String> = "OutsideIpAddress" "OutsideIpAddress" "outsideIpAddress", TEXT;
+        status: Option<String> = "Status" "Status" "status", TEXT;
+        status_message: Option<String> = "StatusMessage" "StatusMessage" "statusMessage", TEXT;
+    }
+}
+
+structure! {
     Vpc {
         block_public_access_states: Option<BlockPublicAccessStates> = "BlockPublicAccessStates" "BlockPublicAccessStates" "blockPublicAccessStates", Kind::Structure(BlockPublicAccessStates::SHAPE);
         cidr_block: Option<String> = "CidrBlock" "CidrBlock" "cidrBlock", TEXT;
@@ -5098,6 +5534,13 @@ structure! {
         owner_id: Option<String> = "OwnerId" "OwnerId" "ownerId", TEXT;
         state: Option<String> = "State" "State" "state", TEXT;
         tags: Option<Vec<Tag>> = "Tags" "TagSet" "tagSet", TAG_LIST;
+        vpc_id: Option<String> = "VpcId" "VpcId" "vpcId", TEXT;
+    }
+}
+
+structure! {
+    VpcAttachment {
+        state: Option<String> = "State" "State" "state", TEXT;
         vpc_id: Option<String> = "VpcId" "VpcId" "vpcId", TEXT;
     }
 }
@@ -5268,5 +5711,134 @@ structure! {
         peering_options: Option<VpcPeeringConnectionOptionsDescription> = "PeeringOptions" "PeeringOptions" "peeringOptions", Kind::Structure(VpcPeeringConnectionOptionsDescription::SHAPE);
         region: Option<String> = "Region" "Region" "region", TEXT;
         vpc_id: Option<String> = "VpcId" "VpcId" "vpcId", TEXT;
+    }
+}
+
+structure! {
+    VpnAdditionalKeyExchange {
+        additional_key_exchange_round: Option<i64> = "AdditionalKeyExchangeRound" "AdditionalKeyExchangeRound" "additionalKeyExchangeRound", INTEGER;
+        key_exchange_methods: Option<Vec<AdditionalKeyExchangeMethodsListValue>> = "KeyExchangeMethods" "KeyExchangeMethodSet" "keyExchangeMethodSet", ADDITIONAL_KEY_EXCHANGE_METHODS_LIST;
+        requirement: Option<String> = "Requirement" "Requirement" "requirement", ADDITIONAL_KEY_EXCHANGE_REQUIREMENT;
+    }
+}
+
+structure! {
+    VpnAdditionalKeyExchangeRequest {
+        additional_key_exchange_round: Option<i64> = "AdditionalKeyExchangeRound" "AdditionalKeyExchangeRound" "AdditionalKeyExchangeRound", ADDITIONAL_KEY_EXCHANGE_ROUND, required;
+        key_exchange_methods: Vec<AdditionalKeyExchangeMethodsRequestListValue> = "KeyExchangeMethods" "KeyExchangeMethod" "KeyExchangeMethod", ADDITIONAL_KEY_EXCHANGE_METHODS_REQUEST_LIST;
+        requirement: Option<String> = "Requirement" "Requirement" "Requirement", ADDITIONAL_KEY_EXCHANGE_REQUIREMENT;
+    }
+}
+
+structure! {
+    VpnConnection {
+        category: Option<String> = "Category" "Category" "category", TEXT;
+        core_network_arn: Option<String> = "CoreNetworkArn" "CoreNetworkArn" "coreNetworkArn", TEXT;
+        core_network_attachment_arn: Option<String> = "CoreNetworkAttachmentArn" "CoreNetworkAttachmentArn" "coreNetworkAttachmentArn", TEXT;
+        customer_gateway_configuration: Option<Sensitive<String>> = "CustomerGatewayConfiguration" "CustomerGatewayConfiguration" "customerGatewayConfiguration", TEXT;
+        customer_gateway_id: Option<String> = "CustomerGatewayId" "CustomerGatewayId" "customerGatewayId", TEXT;
+        gateway_association_state: Option<String> = "GatewayAssociationState" "GatewayAssociationState" "gatewayAssociationState", TEXT;
+        options: Option<VpnConnectionOptions> = "Options" "Options" "options", Kind::Structure(VpnConnectionOptions::SHAPE);
+        pre_shared_key_arn: Option<String> = "PreSharedKeyArn" "PreSharedKeyArn" "preSharedKeyArn", TEXT;
+        routes: Option<Vec<VpnStaticRoute>> = "Routes" "Routes" "routes", VPN_STATIC_ROUTE_LIST;
+        state: Option<String> = "State" "State" "state", TEXT;
+        tags: Option<Vec<Tag>> = "Tags" "TagSet" "tagSet", TAG_LIST;
+        transit_gateway_id: Option<String> = "TransitGatewayId" "TransitGatewayId" "transitGatewayId", TEXT;
+        r#type: Option<String> = "Type" "Type" "type", GATEWAY_TYPE;
+        vgw_telemetry: Option<Vec<VgwTelemetry>> = "VgwTelemetry" "VgwTelemetry" "vgwTelemetry", VGW_TELEMETRY_LIST;
+        vpn_concentrator_id: Option<String> = "VpnConcentratorId" "VpnConcentratorId" "vpnConcentratorId", TEXT;
+        vpn_connection_id: Option<String> = "VpnConnectionId" "VpnConnectionId" "vpnConnectionId", TEXT;
+        vpn_gateway_id: Option<String> = "VpnGatewayId" "VpnGatewayId" "vpnGatewayId", TEXT;
+    }
+}
+
+structure! {
+    VpnConnectionOptions {
+        enable_acceleration: Option<bool> = "EnableAcceleration" "EnableAcceleration" "enableAcceleration", BOOLEAN;
+        local_ipv4_network_cidr: Option<String> = "LocalIpv4NetworkCidr" "LocalIpv4NetworkCidr" "localIpv4NetworkCidr", TEXT;
+        local_ipv6_network_cidr: Option<String> = "LocalIpv6NetworkCidr" "LocalIpv6NetworkCidr" "localIpv6NetworkCidr", TEXT;
+        outside_ip_address_type: Option<String> = "OutsideIpAddressType" "OutsideIpAddressType" "outsideIpAddressType", TEXT;
+        remote_ipv4_network_cidr: Option<String> = "RemoteIpv4NetworkCidr" "RemoteIpv4NetworkCidr" "remoteIpv4NetworkCidr", TEXT;
+        remote_ipv6_network_cidr: Option<String> = "RemoteIpv6NetworkCidr" "RemoteIpv6NetworkCidr" "remoteIpv6NetworkCidr", TEXT;
+        static_routes_only: Option<bool> = "StaticRoutesOnly" "StaticRoutesOnly" "staticRoutesOnly", BOOLEAN;
+        transport_transit_gateway_attachment_id: Option<String> = "TransportTransitGatewayAttachmentId" "TransportTransitGatewayAttachmentId" "transportTransitGatewayAttachmentId", TEXT;
+        tunnel_bandwidth: Option<String> = "TunnelBandwidth" "TunnelBandwidth" "tunnelBandwidth", VPN_TUNNEL_BANDWIDTH;
+        tunnel_inside_ip_version: Option<String> = "TunnelInsideIpVersion" "TunnelInsideIpVersion" "tunnelInsideIpVersion", TUNNEL_INSIDE_IP_VERSION;
+        tunnel_options: Option<Vec<TunnelOption>> = "TunnelOptions" "TunnelOptionSet" "tunnelOptionSet", TUNNEL_OPTIONS_LIST;
+    }
+}
+
+structure! {
+    VpnConnectionOptionsSpecification {
+        enable_acceleration: Option<bool> = "EnableAcceleration" "EnableAcceleration" "EnableAcceleration", BOOLEAN;
+        local_ipv4_network_cidr: Option<String> = "LocalIpv4NetworkCidr" "LocalIpv4NetworkCidr" "LocalIpv4NetworkCidr", TEXT;
+        local_ipv6_network_cidr: Option<String> = "LocalIpv6NetworkCidr" "LocalIpv6NetworkCidr" "LocalIpv6NetworkCidr", TEXT;
+        outside_ip_address_type: Option<String> = "OutsideIpAddressType" "OutsideIpAddressType" "OutsideIpAddressType", TEXT;
+        remote_ipv4_network_cidr: Option<String> = "RemoteIpv4NetworkCidr" "RemoteIpv4NetworkCidr" "RemoteIpv4NetworkCidr", TEXT;
+        remote_ipv6_network_cidr: Option<String> = "RemoteIpv6NetworkCidr" "RemoteIpv6NetworkCidr" "RemoteIpv6NetworkCidr", TEXT;
+        static_routes_only: Option<bool> = "StaticRoutesOnly" "StaticRoutesOnly" "staticRoutesOnly", BOOLEAN;
+        transport_transit_gateway_attachment_id: Option<String> = "TransportTransitGatewayAttachmentId" "TransportTransitGatewayAttachmentId" "TransportTransitGatewayAttachmentId", TEXT;
+        tunnel_bandwidth: Option<String> = "TunnelBandwidth" "TunnelBandwidth" "TunnelBandwidth", VPN_TUNNEL_BANDWIDTH;
+        tunnel_inside_ip_version: Option<String> = "TunnelInsideIpVersion" "TunnelInsideIpVersion" "TunnelInsideIpVersion", TUNNEL_INSIDE_IP_VERSION;
+        tunnel_options: Vec<VpnTunnelOptionsSpecification> = "TunnelOptions" "TunnelOptions" "TunnelOptions", VPN_TUNNEL_OPTIONS_SPECIFICATIONS_LIST;
+    }
+}
+
+structure! {
+    VpnGateway {
+        amazon_side_asn: Option<i64> = "AmazonSideAsn" "AmazonSideAsn" "amazonSideAsn", LONG;
+        availability_zone: Option<String> = "AvailabilityZone" "AvailabilityZone" "availabilityZone", TEXT;
+        state: Option<String> = "State" "State" "state", TEXT;
+        tags: Option<Vec<Tag>> = "Tags" "TagSet" "tagSet", TAG_LIST;
+        r#type: Option<String> = "Type" "Type" "type", GATEWAY_TYPE;
+        vpc_attachments: Option<Vec<VpcAttachment>> = "VpcAttachments" "Attachments" "attachments", VPC_ATTACHMENT_LIST;
+        vpn_gateway_id: Option<String> = "VpnGatewayId" "VpnGatewayId" "vpnGatewayId", TEXT;
+    }
+}
+
+structure! {
+    VpnStaticRoute {
+        destination_cidr_block: Option<String> = "DestinationCidrBlock" "DestinationCidrBlock" "destinationCidrBlock", TEXT;
+        source: Option<String> = "Source" "Source" "source", TEXT;
+        state: Option<String> = "State" "State" "state", TEXT;
+    }
+}
+
+structure! {
+    VpnTunnelLogOptions {
+        cloud_watch_log_options: Option<CloudWatchLogOptions> = "CloudWatchLogOptions" "CloudWatchLogOptions" "cloudWatchLogOptions", Kind::Structure(CloudWatchLogOptions::SHAPE);
+    }
+}
+
+structure! {
+    VpnTunnelLogOptionsSpecification {
+        cloud_watch_log_options: Option<CloudWatchLogOptionsSpecification> = "CloudWatchLogOptions" "CloudWatchLogOptions" "CloudWatchLogOptions", Kind::Structure(CloudWatchLogOptionsSpecification::SHAPE);
+    }
+}
+
+structure! {
+    VpnTunnelOptionsSpecification {
+        dpd_timeout_action: Option<String> = "DPDTimeoutAction" "DPDTimeoutAction" "DPDTimeoutAction", TEXT;
+        dpd_timeout_seconds: Option<i64> = "DPDTimeoutSeconds" "DPDTimeoutSeconds" "DPDTimeoutSeconds", INTEGER;
+        enable_tunnel_lifecycle_control: Option<bool> = "EnableTunnelLifecycleControl" "EnableTunnelLifecycleControl" "EnableTunnelLifecycleControl", BOOLEAN;
+        ike_versions: Vec<IKEVersionsRequestListValue> = "IKEVersions" "IKEVersion" "IKEVersion", IKE_VERSIONS_REQUEST_LIST;
+        log_options: Option<VpnTunnelLogOptionsSpecification> = "LogOptions" "LogOptions" "LogOptions", Kind::Structure(VpnTunnelLogOptionsSpecification::SHAPE);
+        phase1_additional_key_exchanges: Vec<VpnAdditionalKeyExchangeRequest> = "Phase1AdditionalKeyExchanges" "Phase1AdditionalKeyExchange" "Phase1AdditionalKeyExchange", ADDITIONAL_KEY_EXCHANGES_REQUEST_SPECIFICATION;
+        phase1_dh_group_numbers: Vec<Phase1DHGroupNumbersRequestListValue> = "Phase1DHGroupNumbers" "Phase1DHGroupNumber" "Phase1DHGroupNumber", PHASE1_DH_GROUP_NUMBERS_REQUEST_LIST;
+        phase1_encryption_algorithms: Vec<Phase1EncryptionAlgorithmsRequestListValue> = "Phase1EncryptionAlgorithms" "Phase1EncryptionAlgorithm" "Phase1EncryptionAlgorithm", PHASE1_ENCRYPTION_ALGORITHMS_REQUEST_LIST;
+        phase1_integrity_algorithms: Vec<Phase1IntegrityAlgorithmsRequestListValue> = "Phase1IntegrityAlgorithms" "Phase1IntegrityAlgorithm" "Phase1IntegrityAlgorithm", PHASE1_INTEGRITY_ALGORITHMS_REQUEST_LIST;
+        phase1_lifetime_seconds: Option<i64> = "Phase1LifetimeSeconds" "Phase1LifetimeSeconds" "Phase1LifetimeSeconds", INTEGER;
+        phase2_additional_key_exchanges: Vec<VpnAdditionalKeyExchangeRequest> = "Phase2AdditionalKeyExchanges" "Phase2AdditionalKeyExchange" "Phase2AdditionalKeyExchange", ADDITIONAL_KEY_EXCHANGES_REQUEST_SPECIFICATION;
+        phase2_dh_group_numbers: Vec<Phase2DHGroupNumbersRequestListValue> = "Phase2DHGroupNumbers" "Phase2DHGroupNumber" "Phase2DHGroupNumber", PHASE2_DH_GROUP_NUMBERS_REQUEST_LIST;
+        phase2_encryption_algorithms: Vec<Phase2EncryptionAlgorithmsRequestListValue> = "Phase2EncryptionAlgorithms" "Phase2EncryptionAlgorithm" "Phase2EncryptionAlgorithm", PHASE2_ENCRYPTION_ALGORITHMS_REQUEST_LIST;
+        phase2_integrity_algorithms: Vec<Phase2IntegrityAlgorithmsRequestListValue> = "Phase2IntegrityAlgorithms" "Phase2IntegrityAlgorithm" "Phase2IntegrityAlgorithm", PHASE2_INTEGRITY_ALGORITHMS_REQUEST_LIST;
+        phase2_lifetime_seconds: Option<i64> = "Phase2LifetimeSeconds" "Phase2LifetimeSeconds" "Phase2LifetimeSeconds", INTEGER;
+        pre_shared_key: Option<Sensitive<String>> = "PreSharedKey" "PreSharedKey" "PreSharedKey", TEXT;
+        rekey_fuzz_percentage: Option<i64> = "RekeyFuzzPercentage" "RekeyFuzzPercentage" "RekeyFuzzPercentage", INTEGER;
+        rekey_margin_time_seconds: Option<i64> = "RekeyMarginTimeSeconds" "RekeyMarginTimeSeconds" "RekeyMarginTimeSeconds", INTEGER;
+        replay_window_size: Option<i64> = "ReplayWindowSize" "ReplayWindowSize" "ReplayWindowSize", INTEGER;
+        startup_action: Option<String> = "StartupAction" "StartupAction" "StartupAction", TEXT;
+        tunnel_inside_cidr: Option<String> = "TunnelInsideCidr" "TunnelInsideCidr" "TunnelInsideCidr", TEXT;
+        tunnel_inside_ipv6_cidr: Option<String> = "TunnelInsideIpv6Cidr" "TunnelInsideIpv6Cidr" "TunnelInsideIpv6Cidr", TEXT;
     }
 }

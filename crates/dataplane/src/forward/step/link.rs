@@ -31,7 +31,8 @@ pub(super) fn arp(tables: &mut Tables, context: &mut Context<'_>, frame: &[u8]) 
     let has_it = match (&port.owner, &port.info) {
         (Owner::Interface(_), Some(info)) => {
             let asker = question.sender_address;
-            if !asker.is_unspecified() && !info.addresses.contains(&asker) {
+            let own = info.addresses.contains(&asker) || info.proxies;
+            if !asker.is_unspecified() && !own {
                 return Err(context.refused(DropReason::SpoofedSource));
             }
             router_has(info, question.target)
@@ -47,7 +48,8 @@ pub(super) fn arp(tables: &mut Tables, context: &mut Context<'_>, frame: &[u8]) 
 }
 
 fn router_has(info: &InterfaceInfo, target: Ipv4Addr) -> bool {
-    let near = info.cidr.contains(&target) || target.is_link_local();
+    // A network on premises may ask for what is behind the tunnel as if it were there.
+    let near = info.cidr.contains(&target) || target.is_link_local() || info.proxies;
     near && !info.addresses.contains(&target)
 }
 

@@ -308,6 +308,7 @@ impl Decider for Script {
             mac: mac(number),
             addresses: [address(number)].into_iter().collect(),
             source_dest_check: self.source_dest_check,
+            proxies: false,
             gateway: Ipv4Addr::new(10, 0, 0, 1),
             cidr: "10.0.0.0/24".parse().unwrap(),
             resolver: Ipv4Addr::new(10, 0, 0, 2),

@@ -20,6 +20,12 @@ impl Draw<'_> {
                 let limits = [None, Some(quota.usual()), Some(quota.most()), Some(quota.most() + 1)];
                 Action::SetQuota { quota, limit: self.random.of(&limits) }
             }
+            "RequestQuotaIncrease" => {
+                let quota = self.random.of(Quota::ALL);
+                let desired = self.random.of(&[quota.usual(), quota.most(), quota.most() + 1, 0]);
+                let (code, id) = ("L-00000000".to_owned(), self.random.next().to_string());
+                Action::RequestQuotaIncrease { quota, code, id, desired, requester: String::new() }
+            }
             "AddService" => Action::AddService(self.new_upstream()),
             "RemoveService" => Action::RemoveService { name: self.upstream_name() },
             _ => return None,

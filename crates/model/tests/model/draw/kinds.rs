@@ -10,6 +10,7 @@ use postern_model::iam::IamAction;
 use postern_model::organization::OrganizationAction;
 use postern_model::peering::PeeringAction;
 use postern_model::sns::SnsAction;
+use postern_model::vpn::VpnAction;
 
 macro_rules! kinds {
     ($($pattern:pat => $name:literal,)*) => {
@@ -27,6 +28,7 @@ kinds! {
     Action::CreateAccount { .. } => "CreateAccount",
     Action::CreateRootKey { .. } => "CreateRootKey",
     Action::SetQuota { .. } => "SetQuota",
+    Action::RequestQuotaIncrease { .. } => "RequestQuotaIncrease",
     Action::AddService(_) => "AddService",
     Action::RemoveService { .. } => "RemoveService",
     Action::Batch(_) => "Batch",
@@ -128,6 +130,18 @@ kinds! {
     Action::Peering(PeeringAction::Delete { .. }) => "Peering.Delete",
     Action::Peering(PeeringAction::ModifyOptions { .. }) => "Peering.ModifyOptions",
     Action::Peering(PeeringAction::ReportReady { .. }) => "Peering.ReportReady",
+    Action::Vpn(VpnAction::CreateCustomerGateway { .. }) => "Vpn.CreateCustomerGateway",
+    Action::Vpn(VpnAction::DeleteCustomerGateway { .. }) => "Vpn.DeleteCustomerGateway",
+    Action::Vpn(VpnAction::CreateGateway { .. }) => "Vpn.CreateGateway",
+    Action::Vpn(VpnAction::DeleteGateway { .. }) => "Vpn.DeleteGateway",
+    Action::Vpn(VpnAction::AttachGateway { .. }) => "Vpn.AttachGateway",
+    Action::Vpn(VpnAction::DetachGateway { .. }) => "Vpn.DetachGateway",
+    Action::Vpn(VpnAction::CreateConnection { .. }) => "Vpn.CreateConnection",
+    Action::Vpn(VpnAction::DeleteConnection { .. }) => "Vpn.DeleteConnection",
+    Action::Vpn(VpnAction::CreateRoute { .. }) => "Vpn.CreateRoute",
+    Action::Vpn(VpnAction::DeleteRoute { .. }) => "Vpn.DeleteRoute",
+    Action::Vpn(VpnAction::SetPropagation { .. }) => "Vpn.SetPropagation",
+    Action::Vpn(VpnAction::ReportLink { .. }) => "Vpn.ReportLink",
     Action::CreateVpc { .. } => "CreateVpc",
     Action::CreateDefaultVpc => "CreateDefaultVpc",
     Action::DeleteVpc { .. } => "DeleteVpc",

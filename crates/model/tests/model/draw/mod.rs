@@ -16,6 +16,7 @@ mod organization;
 mod peering;
 mod route;
 mod security;
+mod vpn;
 
 use std::fmt::Display;
 
@@ -116,6 +117,11 @@ const BUILDERS: &[&str] = &[
     "Sns.CreateTopic",
     "Sns.Subscribe",
     "Peering.Create",
+    "Vpn.CreateCustomerGateway",
+    "Vpn.CreateGateway",
+    "Vpn.AttachGateway",
+    "Vpn.CreateConnection",
+    "Vpn.CreateRoute",
     "Peering.Accept",
     "Iam.CreateRole",
     "Iam.CreateInstanceProfile",
@@ -148,6 +154,9 @@ impl Draw<'_> {
         }
         if let Some(kind) = kind.strip_prefix("EndpointService.") {
             return Action::EndpointService(self.endpoint_service(kind));
+        }
+        if let Some(kind) = kind.strip_prefix("Vpn.") {
+            return Action::Vpn(self.vpn(kind));
         }
         if let Some(kind) = kind.strip_prefix("Notification.") {
             return Action::ConnectionNotification(self.notification(kind));
@@ -278,7 +287,8 @@ impl Draw<'_> {
 
     fn resource(&mut self) -> ResourceId {
         match self.random.below(10) {
-            9 if self.random.chance(50) => self.any_peering().into(),
+            9 if self.random.chance(30) => self.any_peering().into(),
+            9 if self.random.chance(30) => self.connection().into(),
             9 => self.balancer().into(),
             0 => self.vpc().into(),
             1 => self.subnet().into(),
