@@ -100,9 +100,19 @@ fn is_owner_root(caller: &DoorCaller, ask: &DoorAsk) -> bool {
 /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html>,
 /// "RestrictPublicBuckets"
 fn is_restricted(caller: &DoorCaller, ask: &Ask, asked: &DoorAsk) -> bool {
-    ask.bucket.as_ref().is_some_and(|bucket| bucket.restricts_public)
-        && (caller.account.is_none() || caller.account != asked.resource_account)
+    ask.bucket.as_ref().is_some_and(|bucket| bucket.restricts_public) && is_public_to(caller, asked)
+}
+
+/// Whether a policy is public, and this is somebody of another account than the bucket's.
+fn is_public_to(caller: &DoorCaller, asked: &DoorAsk) -> bool {
+    (caller.account.is_none() || caller.account != asked.resource_account)
         && asked.resource_policy.as_ref().is_some_and(|policy| is_public(policy.document()))
+}
+
+/// Whether a bucket's Block Public Access turns this caller away before any policy is asked.
+pub fn is_blocked(bucket: &Bucket, caller: &DoorCaller, asked: &DoorAsk) -> bool {
+    bucket.public_access_block.is_some_and(|block| block.restrict_public_buckets)
+        && is_public_to(caller, asked)
 }
 
 fn denied() -> Refusal {

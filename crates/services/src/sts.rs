@@ -41,6 +41,9 @@ const SESSION_POLICY_ARNS_MAX: usize = 10;
 const TRUSTS_NOBODY: &str = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sts:AssumeRole",
     "Principal":{"Service":"nobody.amazonaws.com"}}}"#;
 
+/// What root users are told who want to assume a role.
+pub const NOT_BY_ROOT: &str = "Roles may not be assumed by root accounts.";
+
 /// STS.
 pub struct StsService {
     commands: Arc<dyn Commands>,
@@ -183,17 +186,26 @@ fn find_role<'s>(state: &'s State, arn: &str) -> Outcome<(AccountId, Option<&'s 
     Ok((account, role.filter(|role| crate::directory::role_arn(account, role) == arn)))
 }
 
+/// Whose role an ARN names, and whom it trusts: nobody, where it is not there.
+///
+/// # Errors
+/// Where it is no role's ARN, or the policy cannot be read.
+pub fn trust_of(state: &State, arn: &str) -> Result<(AccountId, Arc<NamedPolicy>), AwsError> {
+    let (account, role) = find_role(state, arn)?;
+    let text = role.map_or(TRUSTS_NOBODY, |role| role.trust_policy.as_str());
+    let trust = PolicyDocument::parse(text, Kind::Trust)
+        .map_err(|_| denied(format!("The trust policy of {arn} cannot be read, so nobody may assume it.")))?;
+    Ok((account, Arc::new(NamedPolicy::new(arn, trust))))
+}
+
 /// To assume the role; and to pass tags and a source identity, where the request or the caller's session has some ("Pass
 /// session tags in AWS STS", "Monitor and control actions taken with assumed roles").
 fn assume_role_asks(state: &State, caller: &Caller, request: &sts::AssumeRoleRequest) -> Outcome<Vec<Ask>> {
     if caller.identity == Identity::Root {
-        return Err(denied("Roles may not be assumed by root accounts.".to_owned()));
+        return Err(denied(NOT_BY_ROOT.to_owned()));
     }
     let arn = request.role_arn.clone().unwrap_or_default();
-    let (account, role) = find_role(state, &arn)?;
-    let text = role.map_or(TRUSTS_NOBODY, |role| role.trust_policy.as_str());
-    let trust = PolicyDocument::parse(text, Kind::Trust)
-        .map_err(|_| denied(format!("The trust policy of {arn} cannot be read, so nobody may assume it.")))?;
+    let (account, trust) = trust_of(state, &arn)?;
     let mut context = Context::new();
     if let Some(name) = &request.role_session_name {
         context.insert("sts:RoleSessionName", name.clone());
@@ -212,7 +224,6 @@ fn assume_role_asks(state: &State, caller: &Caller, request: &sts::AssumeRoleReq
     if let Some(identity) = &passed.source_identity {
         context.insert("sts:SourceIdentity", identity.clone());
     }
-    let trust = Arc::new(NamedPolicy::new(arn.clone(), trust));
     let ask = |action: &str| Ask {
         action: action.to_owned(),
         resource: arn.clone(),

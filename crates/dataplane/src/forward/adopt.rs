@@ -20,9 +20,9 @@ use super::key::{Address, FlowKey, PortNumber};
 use super::nat::SpaceKey;
 use super::phase::Phase;
 use super::port::Owner;
-use super::shared::space_of;
 use super::tables::{Tables, through};
 use super::verdict::Verdict;
+use super::with_program::space_of;
 use crate::kernel::{Found, KernelProgram, Maps};
 
 /// What was gone on with.

@@ -37,13 +37,13 @@ mod peer;
 pub(crate) mod phase;
 mod port;
 mod run;
-mod share;
-mod shared;
 mod step;
 mod tables;
 mod template;
+mod time_share;
 mod uplink;
 mod verdict;
+mod with_program;
 
 pub use adopt::Adopted;
 pub(crate) use choice::{Choice, USUAL_VARIANTS};

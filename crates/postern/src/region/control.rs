@@ -397,7 +397,8 @@ impl Region {
     ) -> anyhow::Result<judge::Judgement> {
         let Wanted { action, resource, context, .. } = wanted;
         let supposed = judge::Supposed { caller, origin, action, resource, context };
-        Ok(judge::judge(&judge::suppose(&self.authoriser, &self.s3, &supposed)?))
+        let state = self.commands.state();
+        Ok(judge::judge(&judge::suppose(&self.authoriser, &state, &self.s3, &supposed)?))
     }
 
     /// Who would ask: who was named, or whom the programs of the instance are.

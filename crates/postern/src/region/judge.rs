@@ -8,13 +8,14 @@ use std::fmt::Write as _;
 
 use anyhow::{Context as _, anyhow, bail};
 use postern_frontdoor::authorise::{Ask, sentence};
-use postern_frontdoor::{Authoriser, Caller, Evidence, Origin};
+use postern_frontdoor::{Authoriser, Caller, Evidence, Identity, Origin};
 use postern_model::{AccountId, State};
 use postern_path::decision::{Outcome as PathOutcome, SourceRewrite};
 use postern_path::{Decision, Peer};
 use postern_policy::{Action, Arn, Context, Evaluation, Reason, evaluate, smallest_flips};
 use postern_services::s3::storage::Store;
-use postern_services::s3_gate::described;
+use postern_services::s3_gate::{described, is_blocked};
+use postern_services::{sns, sts};
 use serde::Serialize;
 
 /// A decision, with all that had a say.
@@ -174,10 +175,20 @@ pub struct Supposed<'a> {
 }
 
 /// Lays before the evaluator what would lie before it.
-pub fn suppose(authoriser: &Authoriser, s3: &Store, supposed: &Supposed<'_>) -> anyhow::Result<Evidence> {
+pub fn suppose(
+    authoriser: &Authoriser,
+    state: &State,
+    s3: &Store,
+    supposed: &Supposed<'_>,
+) -> anyhow::Result<Evidence> {
     let Supposed { caller, origin, action, resource, context } = supposed;
-    Action::parse(action)?;
-    let ask = ask(s3, action, resource)?;
+    let parsed = Action::parse(action)?;
+    let ask = match parsed.as_str().to_ascii_lowercase().as_str() {
+        "sts:assumerole" | "sts:tagsession" | "sts:setsourceidentity" if *resource != "*" => {
+            of_role(state, caller, action, resource)?
+        }
+        _ => ask(state, s3, supposed)?,
+    };
     let evidence = authoriser.weigh(caller, origin, &ask);
     let mut evidence = evidence.map_err(|refusal| anyhow!(refusal.message))?;
     for (key, value) in *context {
@@ -186,7 +197,17 @@ pub fn suppose(authoriser: &Authoriser, s3: &Store, supposed: &Supposed<'_>) -> 
     Ok(evidence)
 }
 
-fn ask(s3: &Store, action: &str, resource: &str) -> anyhow::Result<Ask> {
+/// What assuming a role asks for: the role's trust policy has a say.
+fn of_role(state: &State, caller: &Caller, action: &str, arn: &str) -> anyhow::Result<Ask> {
+    if caller.identity == Identity::Root {
+        bail!("{}", sts::NOT_BY_ROOT);
+    }
+    let (account, trust) = sts::trust_of(state, arn).map_err(|error| anyhow!(error.message))?;
+    Ok(Ask { resource_policy: Some(trust), ..of_nobody(action, arn, Some(account)) })
+}
+
+fn ask(state: &State, s3: &Store, supposed: &Supposed<'_>) -> anyhow::Result<Ask> {
+    let Supposed { caller, action, resource, .. } = *supposed;
     if resource == "*" {
         return Ok(of_nobody(action, resource, None));
     }
@@ -196,9 +217,19 @@ fn ask(s3: &Store, action: &str, resource: &str) -> anyhow::Result<Ask> {
         let name = arn.resource().split('/').next().unwrap_or_default();
         let bucket = s3.bucket(name).context("looking at the bucket")?;
         let bucket = bucket.with_context(|| format!("there is no bucket `{name}`"))?;
-        return described(action, resource, Some((name, &bucket))).map_err(|error| anyhow!(error));
+        let asked = described(action, resource, Some((name, &bucket))).map_err(|error| anyhow!(error))?;
+        if is_blocked(&bucket, caller, &asked) {
+            bail!(
+                "the policy of bucket `{name}` is public, and RestrictPublicBuckets lets only the bucket's own account in"
+            );
+        }
+        return Ok(asked);
     }
-    Ok(of_nobody(action, resource, arn.account().parse().ok()))
+    let mut asked = of_nobody(action, resource, arn.account().parse().ok());
+    if let Some(topic) = state.topics.get(resource) {
+        asked.resource_policy = Some(sns::policy_of(topic).map_err(|error| anyhow!(error))?);
+    }
+    Ok(asked)
 }
 
 fn of_nobody(action: &str, resource: &str, account: Option<AccountId>) -> Ask {

@@ -9,7 +9,7 @@ use crate::harness::{Region, World, eventually};
 use crate::network::{Network, audit, role, text};
 
 crate::both_ways!(a_refusal_is_explained_and_its_remedy_works);
-crate::one_way!(what_cannot_be_judged_is_said);
+crate::one_way!(what_cannot_be_judged_is_said, what_is_supposed_meets_the_policies_of_topics_and_roles);
 
 const BUCKET: &str = "judged";
 
@@ -176,5 +176,64 @@ fn what_cannot_be_judged_is_said(world: &World) {
     });
     let ran = region.run(&["why", &id]);
     assert!(ran.stderr.contains("nothing is known any more"), "{}{}", ran.stdout, ran.stderr);
+    region.end_by(Signal::SIGTERM);
+}
+
+/// A request that nobody has made meets the same policies as one that was made.
+fn what_is_supposed_meets_the_policies_of_topics_and_roles(world: &World) {
+    let region = world.up(&[]);
+    let aws = region.aws();
+    let root = text(&aws.call("sts", "GetCallerIdentity", json!({}))["Arn"]);
+    let user = text(&aws.call("iam", "CreateUser", json!({ "UserName": "ana" }))["User"]["Arn"]);
+    let topic = text(&aws.call("sns", "CreateTopic", json!({ "Name": "news" }))["TopicArn"]);
+    let simulate = |principal: &str, action: &str, resource: &str| {
+        region.json(&["simulate", "--principal", principal, "--action", action, "--resource", resource])
+    };
+    assert_eq!(simulate(&user, "sns:Publish", &topic)["allowed"], false);
+    let policy = json!({ "Version": "2012-10-17", "Statement": [
+        { "Effect": "Allow", "Principal": { "AWS": user }, "Action": "sns:Publish", "Resource": topic } ] });
+    let set = json!({ "TopicArn": topic, "AttributeName": "Policy", "AttributeValue": policy.to_string() });
+    aws.call("sns", "SetTopicAttributes", set);
+    assert_eq!(simulate(&user, "sns:Publish", &topic)["allowed"], true);
+
+    let all = json!({ "Version": "2012-10-17", "Statement": [
+        { "Effect": "Allow", "Action": "sts:*", "Resource": "*" } ] });
+    let put = json!({ "UserName": "ana", "PolicyName": "all", "PolicyDocument": all.to_string() });
+    aws.call("iam", "PutUserPolicy", put);
+    role(&aws, "reader", &all);
+    let arn = user.replace("user/ana", "role/reader");
+    let assumed = simulate(&user, "sts:AssumeRole", &arn);
+    assert_eq!(assumed["allowed"], false, "it trusts EC2 alone: {assumed}");
+    let trust = json!({ "Version": "2012-10-17", "Statement": [
+        { "Effect": "Allow", "Principal": { "AWS": user }, "Action": "sts:AssumeRole" } ] });
+    let update = json!({ "RoleName": "reader", "PolicyDocument": trust.to_string() });
+    aws.call("iam", "UpdateAssumeRolePolicy", update);
+    assert_eq!(simulate(&user, "sts:AssumeRole", &arn)["allowed"], true);
+    let refused = |principal: &str, action: &str, resource: &str| {
+        let ran =
+            region.run(&["simulate", "--principal", principal, "--action", action, "--resource", resource]);
+        assert_eq!(ran.code, Some(1), "{}", ran.stdout);
+        ran.stderr
+    };
+    let by_root = refused(&root, "sts:AssumeRole", &arn);
+    assert!(by_root.contains("Roles may not be assumed by root accounts"), "{by_root}");
+
+    region.json(&["account", "create", "other", "--id", "222222222222"]);
+    let (other, object) = ("arn:aws:iam::222222222222:root", format!("arn:aws:s3:::{BUCKET}/k"));
+    let bucket = format!("/{BUCKET}");
+    assert_eq!(aws.s3("PUT", &bucket, "", b"").unwrap().status, 200);
+    assert_eq!(aws.s3("DELETE", &bucket, "publicAccessBlock=", b"").unwrap().status, 204);
+    put_policy(
+        &aws,
+        &json!({ "Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": object }),
+    );
+    assert_eq!(simulate(other, "s3:GetObject", &object)["allowed"], true);
+    let block = "<PublicAccessBlockConfiguration><RestrictPublicBuckets>true</RestrictPublicBuckets>\
+        </PublicAccessBlockConfiguration>";
+    let put = aws.s3("PUT", &bucket, "publicAccessBlock=", block.as_bytes()).unwrap();
+    assert_eq!(put.status, 200, "{}", put.text());
+    let blocked = refused(other, "s3:GetObject", &object);
+    assert!(blocked.contains("RestrictPublicBuckets"), "{blocked}");
+    assert_eq!(simulate(&root, "s3:GetObject", &object)["allowed"], true);
     region.end_by(Signal::SIGTERM);
 }

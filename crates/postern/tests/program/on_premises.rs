@@ -6,11 +6,16 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use serde_json::json;
 
 use crate::aws::Aws;
+use crate::balancers::{becomes, elb};
 use crate::harness::{Region, World};
 use crate::network::{Network, private_address, text};
 use crate::paths::container;
 
-crate::both_ways!(a_network_on_premises_is_plugged_into_a_vpn, programs_run_on_premises);
+crate::both_ways!(
+    a_network_on_premises_is_plugged_into_a_vpn,
+    programs_run_on_premises,
+    a_network_on_premises_reaches_a_load_balancer
+);
 
 /// Gives back what comes to port 7, and connects to what it is told.
 const SITE: &str = r#"
@@ -203,5 +208,68 @@ fn programs_run_on_premises(world: &World) {
     aws.ec2("DeleteVpnConnection", json!({ "VpnConnectionId": vpn }));
     let gone = region.run(&["exec", &vpn, "--", "/bin/true"]);
     assert!(gone.failure().contains("there is no"), "{gone:?}");
+    region.down();
+}
+
+/// Tells each who connects the address that it sees.
+const WHO: &str = r#"
+import socket
+server = socket.create_server(("", 8080))
+print("ready", flush=True)
+while True:
+    there, peer = server.accept()
+    try:
+        there.sendall(peer[0].encode())
+    except OSError:
+        pass
+    there.close()
+"#;
+
+/// Asks it.
+const ASK: &str = r#"
+import socket, sys
+try:
+    print(socket.create_connection((sys.argv[1], 80), 5).recv(100).decode())
+except OSError as error:
+    print(type(error).__name__)
+"#;
+
+fn a_network_on_premises_reaches_a_load_balancer(world: &World) {
+    let region = world.up(&[]);
+    let aws = region.aws();
+    let network = Network::new(&aws);
+    let allow = json!({ "GroupId": network.group, "IpPermissions": [{ "IpProtocol": "tcp", "FromPort": 8_080,
+        "ToPort": 8_080, "IpRanges": [{ "CidrIp": "0.0.0.0/0" }] }] });
+    aws.ec2("AuthorizeSecurityGroupIngress", allow);
+    let instance = network.run(&aws, json!({}));
+    let server = region.talk(&instance, &["/usr/bin/python3", "-u", "-c", WHO]);
+    assert_eq!(server.hear(), "ready");
+    let vpn = vpn(&aws, &network);
+
+    let new = json!({ "Name": "one", "Type": "network", "Scheme": "internal", "Subnets": [network.subnet] });
+    let balancer = elb(&aws, "CreateLoadBalancer", new)["LoadBalancers"][0].clone();
+    let arn = text(&balancer["LoadBalancerArn"]);
+    let own = text(&balancer["AvailabilityZones"][0]["LoadBalancerAddresses"][0]["PrivateIPv4Address"]);
+    let group = json!({ "Name": "targets", "Protocol": "TCP", "Port": 8_080, "VpcId": network.vpc,
+        "HealthCheckIntervalSeconds": 5, "HealthCheckTimeoutSeconds": 2, "HealthyThresholdCount": 2 });
+    let group = text(&elb(&aws, "CreateTargetGroup", group)["TargetGroups"][0]["TargetGroupArn"]);
+    elb(&aws, "RegisterTargets", json!({ "TargetGroupArn": group, "Targets": [{ "Id": instance }] }));
+    let forward = json!([{ "Type": "forward", "TargetGroupArn": group }]);
+    let listener =
+        json!({ "LoadBalancerArn": arn, "Protocol": "TCP", "Port": 80, "DefaultActions": forward });
+    elb(&aws, "CreateListener", listener);
+    becomes(&aws, &group, "healthy", "");
+    let ask = || region.exec(&vpn, &["/usr/bin/python3", "-c", ASK, &own]).stdout.trim().to_owned();
+
+    // An instance sees its clients, and what it says to them finds its way back through the load balancer.
+    assert_eq!(ask(), "192.168.0.1");
+    let hide = json!([{ "Key": "preserve_client_ip.enabled", "Value": "false" }]);
+    elb(&aws, "ModifyTargetGroupAttributes", json!({ "TargetGroupArn": group, "Attributes": hide }));
+    assert_eq!(ask(), own);
+    // The answer to the client on premises needs its route, whoever gives it.
+    let route = json!({ "VpnConnectionId": vpn, "DestinationCidrBlock": "192.168.0.0/16" });
+    aws.ec2("DeleteVpnConnectionRoute", route);
+    assert_eq!(ask(), "TimeoutError");
+    drop(server);
     region.down();
 }

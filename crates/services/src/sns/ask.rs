@@ -99,7 +99,7 @@ impl Asker<'_> {
         let mut ask = self.plain(arn.to_owned(), with_resource_tags(context, topic.map(|topic| &topic.tags)));
         ask.resource_account = Some(owner);
         // INVARIANT: a policy that cannot be read lets nobody in, its owner's root user apart.
-        ask.resource_policy = topic.and_then(|topic| policy::of(topic).ok());
+        ask.resource_policy = topic.and_then(|topic| policy::policy_of(topic).ok());
         Ok(ask)
     }
 

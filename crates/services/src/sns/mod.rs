@@ -29,7 +29,7 @@ use postern_wire::shape::Protocol;
 use postern_wire::sns::{self, Request, op};
 use postern_wire::{AwsError, Operation, Structure};
 
-pub use policy::{default_policy, service_may_publish};
+pub use policy::{default_policy, policy_of, service_may_publish};
 pub use publish::{Attribute, Message};
 
 use crate::commands::Commands;

@@ -44,8 +44,11 @@ pub fn default_policy(topic: &Topic) -> String {
     .to_string()
 }
 
-/// The policy of a topic.
-pub(super) fn of(topic: &Topic) -> Result<Arc<NamedPolicy>, String> {
+/// The policy of a topic: the one that it was given, or else what every topic has.
+///
+/// # Errors
+/// Why it cannot be read; it lets nobody in then.
+pub fn policy_of(topic: &Topic) -> Result<Arc<NamedPolicy>, String> {
     let text = topic.policy.clone().unwrap_or_else(|| default_policy(topic));
     let document = PolicyDocument::parse(&text, Kind::Resource).map_err(|error| error.to_string())?;
     Ok(Arc::new(NamedPolicy::new(topic.arn.as_str(), document)))
@@ -75,7 +78,7 @@ pub fn service_may_publish(
     region: &str,
 ) -> bool {
     let mut policies = PolicySet::default();
-    let set = of(topic).is_ok_and(|policy| policies.set_resource((*policy).clone()).is_ok());
+    let set = policy_of(topic).is_ok_and(|policy| policies.set_resource((*policy).clone()).is_ok());
     let (Ok(action), true) = (Action::parse("SNS:Publish"), set) else { return false };
     let context = Context::new()
         .with("aws:SourceArn", resource)

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use postern_model::elb::*;
-use postern_model::endpoint::VpcEndpoint;
+use postern_model::endpoint::{EndpointState, VpcEndpoint};
 use postern_model::endpoint_service::*;
 use postern_model::*;
 
@@ -167,12 +167,16 @@ impl Draw<'_> {
                 }
             }
             "AcceptConnections" => {
-                let service = service(self);
-                EndpointServiceAction::AcceptConnections { service, endpoints: self.connections(service) }
+                let drawn = service(self);
+                let fitting = [EndpointState::PendingAcceptance, EndpointState::Rejected];
+                let (service, endpoints) = self.connections(drawn, fitting);
+                EndpointServiceAction::AcceptConnections { service, endpoints }
             }
             "RejectConnections" => {
-                let service = service(self);
-                EndpointServiceAction::RejectConnections { service, endpoints: self.connections(service) }
+                let drawn = service(self);
+                let fitting = [EndpointState::PendingAcceptance, EndpointState::Available];
+                let (service, endpoints) = self.connections(drawn, fitting);
+                EndpointServiceAction::RejectConnections { service, endpoints }
             }
             "SetPayerServiceOwner" => EndpointServiceAction::SetPayerServiceOwner { service: service(self) },
             "StartPrivateDnsVerification" => {
@@ -193,15 +197,21 @@ impl Draw<'_> {
     }
 
     /// An endpoint of a service, whoever has it: its owner may name it. Else anything.
-    fn connections(&mut self, service: EndpointServiceId) -> Vec<VpcEndpointId> {
-        let found = self.state.endpoint_services.get(&service);
-        let own = found.filter(|found| found.owner == self.account);
-        let all = own.into_iter().flat_map(|found| connections(self.state, found));
-        let all: Vec<_> = all.map(|endpoint| endpoint.id).collect();
-        if all.is_empty() || self.random.chance(10) {
-            return vec![self.id::<VpcEndpoint>(VpcEndpointId::from_number)];
+    /// A service of the account's with an endpoint in one of these states, or the service that was drawn with any.
+    fn connections(
+        &mut self,
+        drawn: EndpointServiceId,
+        states: [EndpointState; 2],
+    ) -> (EndpointServiceId, Vec<VpcEndpointId>) {
+        let own = self.state.endpoint_services.values().filter(|found| found.owner == self.account);
+        let all = own.flat_map(|found| connections(self.state, found).map(|endpoint| (found.id, endpoint)));
+        let fitting = all.filter(|(_, endpoint)| states.contains(&endpoint.state));
+        let fitting: Vec<_> = fitting.map(|(service, endpoint)| (service, endpoint.id)).collect();
+        if fitting.is_empty() || self.random.chance(20) {
+            return (drawn, vec![self.id::<VpcEndpoint>(VpcEndpointId::from_number)]);
         }
-        vec![self.random.of(&all)]
+        let (service, endpoint) = self.random.of(&fitting);
+        (service, vec![endpoint])
     }
 
     fn private_name(&mut self) -> Option<String> {

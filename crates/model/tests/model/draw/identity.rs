@@ -147,7 +147,14 @@ impl Draw<'_> {
             "DeleteRole" => IamAction::DeleteRole { name },
             "UpdateTrustPolicy" => IamAction::UpdateTrustPolicy { role: name, document: self.document() },
             "SetPermissionsBoundary" => {
-                let identity = if self.random.chance(50) { Bounded::User(name) } else { Bounded::Role(name) };
+                let own = self.state.iam.get(&self.account);
+                let users = own.iter().flat_map(|iam| iam.users.keys().cloned().map(Bounded::User));
+                let roles = own.iter().flat_map(|iam| iam.roles.keys().cloned().map(Bounded::Role));
+                let mut all: Vec<_> = users.chain(roles).collect();
+                if all.is_empty() || self.random.chance(20) {
+                    all = vec![Bounded::User(name.clone()), Bounded::Role(name)];
+                }
+                let identity = self.random.of(&all);
                 IamAction::SetPermissionsBoundary { identity, arn: self.boundary() }
             }
             "CreateGroup" => IamAction::CreateGroup { name, path: "/".to_owned() },

@@ -41,7 +41,13 @@ impl Draw<'_> {
             "DetachNetworkInterface" => {
                 let account = self.account;
                 let all = self.state.network_interfaces.values();
-                let all: Vec<_> = all.filter_map(|x| Some((x.owner == account, x.attachment?.id))).collect();
+                let attached = all.filter_map(|x| Some((x.owner == account, x.attachment?)));
+                // An instance's first one stays.
+                let mut attached: Vec<_> = attached.collect();
+                if self.random.chance(80) {
+                    attached.retain(|(_, found)| found.instance.is_some() && found.device_index > 0);
+                }
+                let all: Vec<_> = attached.into_iter().map(|(own, found)| (own, found.id)).collect();
                 Action::DetachNetworkInterface { attachment: self.choose(&all, AttachmentId::from_number) }
             }
             "ModifyNetworkInterface" => {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use postern_model::organization::{ControlKind, NewAccount, Organization, OrganizationAction};
+use postern_model::organization::{
+    ControlKind, Handshake, HandshakeState, NewAccount, Organization, OrganizationAction,
+};
 use postern_model::*;
 
 use super::Draw;
@@ -49,10 +51,17 @@ impl Draw<'_> {
         self.one_of(all.collect(), "p-none")
     }
 
-    /// A handshake of anybody's.
+    /// A handshake of anybody's: mostly one that waits for the account, so that there are members that nobody made.
     fn handshake(&mut self) -> String {
-        let all = self.state.organizations.values().flat_map(|found| found.handshakes.keys().cloned());
-        let all = all.collect();
+        let all = self.state.organizations.values().flat_map(|found| found.handshakes.values());
+        let all: Vec<_> = all.collect();
+        let waits =
+            |found: &&&Arc<Handshake>| found.account == self.account && found.state == HandshakeState::Open;
+        let waiting: Vec<String> = all.iter().filter(waits).map(|found| found.id.clone()).collect();
+        if !waiting.is_empty() && self.random.chance(80) {
+            return self.random.of(&waiting);
+        }
+        let all = all.iter().map(|found| found.id.clone()).collect();
         self.one_of(all, "h-none")
     }
 
@@ -81,7 +90,12 @@ impl Draw<'_> {
                 tags: self.tags(),
             })),
             "Invite" => {
-                let others: Vec<AccountId> = self.state.accounts.keys().copied().collect();
+                // Accounts that organizations made never answer.
+                let made = |account: &AccountId| {
+                    self.state.organization_of(*account).is_some_and(|found| found.members[account].created)
+                };
+                let others = self.state.accounts.keys().copied().filter(|account| !made(account));
+                let others: Vec<AccountId> = others.collect();
                 let account = self.random.of(&others);
                 OrganizationAction::Invite { account, notes: name, tags: self.tags() }
             }
@@ -132,7 +146,11 @@ impl Draw<'_> {
                     pairs
                         .flat_map(|(target, all)| all.into_iter().map(move |policy| (policy, target.clone())))
                 });
-                let attached: Vec<_> = attached.collect();
+                // AWS's own are the last ones at most places.
+                let mut attached: Vec<_> = attached.collect();
+                if attached.iter().any(|(policy, _)| !policy.ends_with("AWSAccess")) {
+                    attached.retain(|(policy, _)| !policy.ends_with("AWSAccess"));
+                }
                 let fits = !attached.is_empty() && self.random.chance(80);
                 let drawn = (self.control_policy(), self.node_or_account());
                 let (policy, target) = if fits { self.random.of(&attached) } else { drawn };
