@@ -21,6 +21,8 @@ use crate::{
 pub enum Benchmark {
     /// Throughput, connections, requests, latency and CPU, beside veth, routing, nftables and HAProxy
     Paths,
+    /// The same through an endpoint and a load balancer to several targets, beside veth, nftables, HAProxy and nginx
+    PrivateLink,
     /// The first packet of a flow that is decided about
     FirstPacket,
     /// From a changed route to the first packet that takes it
@@ -43,6 +45,7 @@ impl Benchmark {
     fn name(self) -> &'static str {
         match self {
             Self::Paths => "paths",
+            Self::PrivateLink => "private_link",
             Self::FirstPacket => "first_packet",
             Self::RouteChange => "route_change",
             Self::Decide => "decide",
@@ -56,7 +59,12 @@ impl Benchmark {
 
     fn needs_host(self) -> bool {
         match self {
-            Self::Paths | Self::FirstPacket | Self::RouteChange | Self::Scale | Self::Isolation => true,
+            Self::Paths
+            | Self::PrivateLink
+            | Self::FirstPacket
+            | Self::RouteChange
+            | Self::Scale
+            | Self::Isolation => true,
             Self::Decide | Self::Policy | Self::S3 | Self::Dynamodb => false,
         }
     }
@@ -78,7 +86,7 @@ pub fn run(options: &Options, place: &Path) -> anyhow::Result<()> {
     supervise::end_with_supervisor()?;
 
     let privilege = host.as_ref().map(|host| host.privilege());
-    let mut stage = Stage { host, field: None, pinning, place, options };
+    let mut stage = Stage { host, field: None, private_link: None, pinning, place, options };
     let allowed = Allowed::look();
     allowed.widen();
     let set_up = stage.set_up(&chosen);
@@ -119,6 +127,7 @@ struct Stage<'a> {
     host: Option<Arc<Host>>,
     /// The contenders; several benchmarks use the same ones.
     field: Option<Field>,
+    private_link: Option<Field>,
     pinning: Pinning,
     place: &'a Path,
     options: &'a Options,
@@ -138,6 +147,11 @@ impl Stage<'_> {
         } else if chosen.contains(&Benchmark::FirstPacket) {
             self.field = Some(Field::small(self.host()?, &self.pinning)?);
         }
+        if chosen.contains(&Benchmark::PrivateLink) {
+            let mut field = Field::private_link(self.host()?, &self.pinning, self.place)?;
+            field.narrow(&self.options.only);
+            self.private_link = Some(field);
+        }
         Ok(())
     }
 
@@ -146,6 +160,9 @@ impl Stage<'_> {
         match benchmark {
             Benchmark::Paths => {
                 paths::run(self.field.as_ref().ok_or_else(field)?, &self.pinning, self.options)
+            }
+            Benchmark::PrivateLink => {
+                paths::run(self.private_link.as_ref().ok_or_else(field)?, &self.pinning, self.options)
             }
             Benchmark::FirstPacket => {
                 first_packet::run(self.field.as_mut().ok_or_else(field)?, &self.pinning, self.options)

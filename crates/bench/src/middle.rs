@@ -1,5 +1,6 @@
-//! The contenders that are not Postern: a veth pair, Linux as a router, nftables, HAProxy.
+//! The contenders that are not Postern: a veth pair, Linux as a router, nftables, HAProxy, nginx.
 
+use std::ffi::{OsStr, OsString};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -18,6 +19,8 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 200, 1, 2);
 const MIDDLE_NEAR: Ipv4Addr = Ipv4Addr::new(10, 200, 1, 1);
 const MIDDLE_FAR: Ipv4Addr = Ipv4Addr::new(10, 200, 2, 1);
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 200, 2, 2);
+/// How many targets are balanced over. They are addresses of one server, so that the machine has the same to do as with one.
+pub const TARGETS: u8 = 4;
 
 /// Client and server on one link.
 pub fn direct(pinning: &Pinning) -> anyhow::Result<(Route, Servers)> {
@@ -82,47 +85,145 @@ pub fn nftables(pinning: &Pinning) -> anyhow::Result<(Route, Servers)> {
 }
 
 /// HAProxy passing bytes on.
-pub fn haproxy(pinning: &Pinning, place: &Path) -> anyhow::Result<(Route, Servers, HaProxy)> {
+pub fn haproxy(pinning: &Pinning, place: &Path) -> anyhow::Result<(Route, Servers, Proxy)> {
     let three = three()?;
     let servers = Servers::start(&three.server, pinning)?;
     let file = place.join("haproxy.cfg");
     std::fs::write(&file, configuration(pinning.all.len()))?;
-    let haproxy = HaProxy::start(three.middle.clone(), &file)?;
+    let haproxy =
+        Proxy::start(three.middle.clone(), "haproxy", &["-db".as_ref(), "-f".as_ref(), file.as_os_str()])?;
     Ok((three.route(MIDDLE_NEAR), servers, haproxy))
 }
 
-fn configuration(threads: usize) -> String {
+/// The addresses of as many targets as are balanced over, all of one server.
+fn targets() -> impl Iterator<Item = Ipv4Addr> + Clone {
+    (2..2 + TARGETS).map(|last| Ipv4Addr::new(10, 200, 2, last))
+}
+
+/// The same with a server that has the addresses of several targets.
+fn three_with_targets() -> anyhow::Result<Three> {
+    let three = three()?;
+    for address in targets().skip(1) {
+        netns::ip(&three.server, &format!("address add {address}/24 dev eth0"))?;
+    }
+    Ok(three)
+}
+
+/// The kernel's forwarding with both addresses rewritten, each connection to one of several targets.
+pub fn nftables_balancing(pinning: &Pinning) -> anyhow::Result<(Route, Servers)> {
+    let three = three_with_targets()?;
+    netns::set(&three.middle, "net/ipv4/ip_forward", "1")?;
+    let map: Vec<_> = targets().enumerate().map(|(at, address)| format!("{at} : {address}")).collect();
+    let rules = format!(
+        "table ip bench {{\n\
+         chain before {{ type nat hook prerouting priority dstnat; ip daddr {MIDDLE_NEAR} tcp dport 5000-5999 \
+         dnat to jhash ip saddr . tcp sport mod {TARGETS} map {{ {} }}; }}\n\
+         chain after {{ type nat hook postrouting priority srcnat; oifname \"far\" snat to {MIDDLE_FAR}; }}\n\
+         }}\n",
+        map.join(", ")
+    );
+    netns::feed(&three.middle, "nft", &["-f", "-"], &rules)?;
+    netns::set(&three.middle, "net/netfilter/nf_conntrack_tcp_timeout_time_wait", "5")?;
+    Ok((three.route(MIDDLE_NEAR), Servers::start(&three.server, pinning)?))
+}
+
+/// HAProxy passing bytes on to several targets.
+pub fn haproxy_balancing(pinning: &Pinning, place: &Path) -> anyhow::Result<(Route, Servers, Proxy)> {
+    let three = three_with_targets()?;
+    let servers = Servers::start(&three.server, pinning)?;
+    let file = place.join("haproxy-balancing.cfg");
+    let mut text = haproxy_head(pinning.all.len());
+    for port in ports() {
+        text.push_str(&format!("listen p{port}\n  bind {MIDDLE_NEAR}:{port}\n  balance roundrobin\n"));
+        for (at, address) in targets().enumerate() {
+            text.push_str(&format!("  server s{at} {address}:{port}\n"));
+        }
+    }
+    std::fs::write(&file, text)?;
+    let haproxy =
+        Proxy::start(three.middle.clone(), "haproxy", &["-db".as_ref(), "-f".as_ref(), file.as_os_str()])?;
+    Ok((three.route(MIDDLE_NEAR), servers, haproxy))
+}
+
+/// nginx's stream module passing bytes on to several targets.
+pub fn nginx_balancing(pinning: &Pinning, place: &Path) -> anyhow::Result<(Route, Servers, Proxy)> {
+    let three = three_with_targets()?;
+    let servers = Servers::start(&three.server, pinning)?;
+    let file = place.join("nginx.conf");
     let mut text = format!(
+        "daemon off;\nuser root;\nmaster_process on;\nworker_processes {};\nworker_rlimit_nofile 16384;\npid {1}/nginx.pid;\n\
+         error_log {1}/nginx.log crit;\n{2}events {{ worker_connections 4096; }}\nstream {{\n",
+        pinning.all.len(),
+        place.display(),
+        stream_module()?
+    );
+    for port in ports() {
+        let all: String = targets().map(|address| format!(" server {address}:{port};")).collect();
+        text.push_str(&format!(
+            "upstream u{port} {{{all} }}\nserver {{ listen {MIDDLE_NEAR}:{port}; proxy_pass u{port}; }}\n"
+        ));
+    }
+    text.push_str("}\n");
+    std::fs::write(&file, text)?;
+    let log = place.join("nginx.log");
+    let arguments =
+        ["-p".as_ref(), place.as_os_str(), "-e".as_ref(), log.as_os_str(), "-c".as_ref(), file.as_os_str()];
+    let nginx = Proxy::start(three.middle.clone(), "nginx", &arguments)?;
+    Ok((three.route(MIDDLE_NEAR), servers, nginx))
+}
+
+/// The line by which nginx loads its module for streams: nothing where that is built in. It is looked for beside the
+/// program, where a package below another root has it, and at its place on the host.
+fn stream_module() -> anyhow::Result<String> {
+    const MODULE: &str = "usr/lib/nginx/modules/ngx_stream_module.so";
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let roots = std::env::split_paths(&folders)
+        .filter_map(|folder| Some(folder.parent()?.join("root")))
+        .chain([std::path::PathBuf::from("/")]);
+    let found = roots.map(|root| root.join(MODULE)).find(|path| path.is_file());
+    let found = found.context("nginx's module for streams (libnginx-mod-stream) is not there")?;
+    Ok(format!("load_module {};\n", found.display()))
+}
+
+fn ports() -> impl Iterator<Item = u16> {
+    (FIRST_PORT..FIRST_PORT + PORTS).chain([STREAM_PORT])
+}
+
+fn haproxy_head(threads: usize) -> String {
+    format!(
         "global\n  maxconn 4096\n  nbthread {threads}\n\
          defaults\n  mode tcp\n  maxconn 4096\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\n"
-    );
-    for port in (FIRST_PORT..FIRST_PORT + PORTS).chain([STREAM_PORT]) {
+    )
+}
+
+fn configuration(threads: usize) -> String {
+    let mut text = haproxy_head(threads);
+    for port in ports() {
         text.push_str(&format!("listen p{port}\n  bind {MIDDLE_NEAR}:{port}\n  server s {SERVER}:{port}\n"));
     }
     text
 }
 
-/// A running HAProxy. It ends when this is dropped, and when this process does.
-pub struct HaProxy {
-    /// Its process.
+/// A running proxy. It ends when this is dropped, and when this process does.
+pub struct Proxy {
+    /// Its process, and those that it may have started.
     pub pid: Pid,
     stop: Option<mpsc::Sender<()>>,
     keeper: Option<JoinHandle<()>>,
 }
 
-impl HaProxy {
-    fn start(namespace: Namespace, file: &Path) -> anyhow::Result<Self> {
-        let file = file.to_owned();
+impl Proxy {
+    fn start(namespace: Namespace, program: &'static str, arguments: &[&OsStr]) -> anyhow::Result<Self> {
+        let arguments: Vec<OsString> = arguments.iter().map(|one| (*one).to_owned()).collect();
         let (started, child) = mpsc::channel();
         let (stop, stopped) = mpsc::channel::<()>();
         // The kernel kills it when the thread that started it ends, so that thread stays.
-        let keeper = std::thread::Builder::new().name("haproxy".to_owned()).spawn(move || {
-            let kept = namespace.run(move || match spawn(&file) {
+        let keeper = std::thread::Builder::new().name(program.to_owned()).spawn(move || {
+            let kept = namespace.run(move || match spawn(program, &arguments) {
                 Ok(mut child) => {
                     let _ = started.send(Ok(child.id()));
                     let _ = stopped.recv();
-                    let _ = child.kill();
-                    let _ = child.wait();
+                    end(&mut child);
                 }
                 Err(error) => drop(started.send(Err(error))),
             });
@@ -130,19 +231,43 @@ impl HaProxy {
                 eprintln!("error: {error}");
             }
         })?;
-        let pid = child.recv().map_err(|_| anyhow!("HAProxy was not started"))??;
+        let pid = child.recv().map_err(|_| anyhow!("`{program}` was not started"))??;
         Ok(Self { pid: Pid::from_raw(i32::try_from(pid)?), stop: Some(stop), keeper: Some(keeper) })
+    }
+
+    /// Everybody that carries its bytes: itself, and its workers.
+    pub fn processes(&self) -> Vec<Pid> {
+        let own = self.pid;
+        let file = format!("/proc/{own}/task/{own}/children");
+        let workers = std::fs::read_to_string(file).unwrap_or_default();
+        let workers = workers.split_whitespace().filter_map(|pid| pid.parse().ok().map(Pid::from_raw));
+        std::iter::once(own).chain(workers).collect()
     }
 }
 
-fn spawn(file: &Path) -> anyhow::Result<Child> {
+fn spawn(program: &str, arguments: &[OsString]) -> anyhow::Result<Child> {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "haproxy", "-db", "-f"]).arg(file);
+    command.args(["--pdeathsig", "KILL", program]).args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().context("`setpriv` or `haproxy` cannot be started")
+    command.spawn().with_context(|| format!("`setpriv` or `{program}` cannot be started"))
 }
 
-impl Drop for HaProxy {
+/// Workers end with a master that is told to, and only with one that is.
+fn end(child: &mut Child) {
+    if let Ok(pid) = i32::try_from(child.id()) {
+        let _ = nix::sys::signal::kill(Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
+    }
+    for _ in 0..100 {
+        if matches!(child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+impl Drop for Proxy {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(keeper) = self.keeper.take() {

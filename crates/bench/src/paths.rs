@@ -1,5 +1,7 @@
 //! Throughput, new connections and requests over every path, and over what else could carry them.
 
+mod private_link;
+
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use crate::Options;
 use crate::cpu::Pinning;
 use crate::load::requests::{self, Answered, Habit};
 use crate::load::{Route, Servers, stream};
-use crate::middle::{self, HaProxy};
+use crate::middle::{self, Proxy};
 use crate::netns;
 use crate::region::Region;
 use crate::report::{Goal, Outcome, Table, fixed};
@@ -77,8 +79,16 @@ pub struct Field {
     _in_kernel: Option<Region>,
     /// How connections send by default in their namespaces.
     pub congestion: String,
-    _haproxy: Option<HaProxy>,
+    /// Ends with the field.
+    _proxies: Vec<Proxy>,
+    /// What the tables are called.
+    title: &'static str,
+    /// What is to be reached, by what was measured.
+    goals: Goals,
 }
+
+/// What is to be reached, by what was measured.
+type Goals = fn(&Field, &[Vec<Figures>]) -> Vec<Goal>;
 
 /// Postern's paths, as they are reported.
 pub const POSTERN: [&str; 3] =
@@ -100,8 +110,7 @@ impl Field {
         let mut contenders = vec![Contender { name: DIRECT, route, servers, others: Vec::new() }];
         let region = Region::start(host, TOPOLOGY)?;
         postern(&region, POSTERN, pinning, &mut contenders)?;
-        Self { contenders, region, _in_kernel: None, congestion: String::new(), _haproxy: None }
-            .ready(pinning)
+        Self::of(contenders, (region, None), Vec::new()).ready(pinning)
     }
 
     /// Everybody.
@@ -117,8 +126,21 @@ impl Field {
         let region = Region::start(host, TOPOLOGY)?;
         postern(&region, POSTERN, pinning, &mut contenders)?;
         let in_kernel = in_kernel(host, pinning, &mut contenders)?;
-        let congestion = String::new();
-        Self { contenders, region, _in_kernel: in_kernel, congestion, _haproxy: Some(haproxy) }.ready(pinning)
+        Self::of(contenders, (region, in_kernel), vec![haproxy]).ready(pinning)
+    }
+
+    fn of(
+        contenders: Vec<Contender>,
+        (region, in_kernel): (Region, Option<Region>),
+        proxies: Vec<Proxy>,
+    ) -> Self {
+        let (congestion, title) = (String::new(), "Paths");
+        Self { contenders, region, _in_kernel: in_kernel, congestion, _proxies: proxies, title, goals }
+    }
+
+    /// A consumer's endpoint, the provider's load balancer and its targets, beside what else could balance.
+    pub fn private_link(host: &Arc<Host>, pinning: &Pinning, place: &Path) -> anyhow::Result<Self> {
+        private_link::field(host, pinning, place)?.ready(pinning)
     }
 
     /// Leaves out the paths that were not asked for: all whose names have none of these parts, but for the direct one.
@@ -207,7 +229,7 @@ struct Figures {
 pub fn run(field: &Field, pinning: &Pinning, options: &Options) -> anyhow::Result<Outcome> {
     let mut rounds: Vec<Vec<Figures>> = Vec::new();
     for round in 0..options.rounds {
-        eprintln!("paths: round {} of {}", round + 1, options.rounds);
+        eprintln!("{}: round {} of {}", field.title, round + 1, options.rounds);
         rounds.push(one_round(field, pinning, options, round as usize)?);
     }
     Ok(outcome(field, &rounds))
@@ -309,9 +331,10 @@ const FIGURES: [Column; 10] = [
 fn outcome(field: &Field, rounds: &[Vec<Figures>]) -> Outcome {
     let header =
         || std::iter::once("path".to_owned()).chain(FIGURES.iter().map(|(name, _, _)| (*name).to_owned()));
-    let mut absolute = Table::new("Paths: medians", header());
-    let mut relative =
-        Table::new("Paths: medians of the ratios to the direct veth pair in the same round", header());
+    let title = field.title;
+    let mut absolute = Table::new(&format!("{title}: medians"), header());
+    let relative = format!("{title}: medians of the ratios to the direct veth pair in the same round");
+    let mut relative = Table::new(&relative, header());
     for (at, contender) in field.contenders.iter().enumerate() {
         let row = |cell: &dyn Fn(&Column) -> String| {
             std::iter::once(contender.name.to_owned()).chain(FIGURES.iter().map(cell)).collect()
@@ -330,7 +353,7 @@ fn outcome(field: &Field, rounds: &[Vec<Figures>]) -> Outcome {
         "Requests that failed or were not answered within 2 s, of all contenders: {failures}."
     ));
     let raw = raw(field, rounds);
-    Outcome { tables: vec![absolute, relative], goals: goals(field, rounds), raw }
+    Outcome { tables: vec![absolute, relative], goals: (field.goals)(field, rounds), raw }
 }
 
 fn of(rounds: &[Vec<Figures>], at: usize, figure: fn(&Figures) -> f64) -> f64 {

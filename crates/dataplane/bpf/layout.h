@@ -13,6 +13,9 @@
 #define PROCESSORS 256u
 #define TEMPLATES 8192u
 #define TEMPLATE_BUCKETS 2048u
+#define CHOICE_TABLES 1024u
+#define BUCKETS 1024u
+#define BUCKET_SHIFT 54u
 #define MASKS 8u
 #define RING 4096u
 #define REASONS 64u
@@ -44,6 +47,11 @@
 #define TCP_SYN 2u
 #define TCP_RST 4u
 #define TCP_ACK 16u
+#define FACTOR_PROTOCOL 0x9e3779b97f4a7c15ull
+#define FACTOR_SOURCE 0xbf58476d1ce4e5b9ull
+#define FACTOR_DESTINATION 0x94d049bb133111ebull
+#define FACTOR_PORTS 0xd6e8feb86659fd93ull
+#define FACTOR_SUM 0xa0761d6478bd642full
 #define PHASE_SHIFT 16u
 #define PHASE_SYN_SENT 1u
 #define PHASE_SYN_RECEIVED 2u
@@ -61,6 +69,7 @@
 #define KIND_NAT_PORT 2u
 #define KIND_STAND_IN 3u
 #define KIND_REFUSE 4u
+#define KIND_CHOOSE 5u
 #define DROP_MALFORMED 1u
 #define DROP_UNSUPPORTED 2u
 #define DROP_SPOOFED_SOURCE 3u
@@ -221,7 +230,10 @@ struct template_slot {
 	__u8 hops;
 	__u8 answered;
 	__u32 idle[4];
-	__u32 spare[7];
+	__u32 table;
+	__u16 to_port;
+	__u16 ports;
+	__u32 spare[5];
 	__u64 epoch;
 	__u64 used;
 	__u32 users;
@@ -251,7 +263,10 @@ _Static_assert(__builtin_offsetof(struct template_slot, mtu) == 80, "template_sl
 _Static_assert(__builtin_offsetof(struct template_slot, hops) == 82, "template_slot.hops");
 _Static_assert(__builtin_offsetof(struct template_slot, answered) == 83, "template_slot.answered");
 _Static_assert(__builtin_offsetof(struct template_slot, idle) == 84, "template_slot.idle");
-_Static_assert(__builtin_offsetof(struct template_slot, spare) == 100, "template_slot.spare");
+_Static_assert(__builtin_offsetof(struct template_slot, table) == 100, "template_slot.table");
+_Static_assert(__builtin_offsetof(struct template_slot, to_port) == 104, "template_slot.to_port");
+_Static_assert(__builtin_offsetof(struct template_slot, ports) == 106, "template_slot.ports");
+_Static_assert(__builtin_offsetof(struct template_slot, spare) == 108, "template_slot.spare");
 _Static_assert(__builtin_offsetof(struct template_slot, epoch) == 128, "template_slot.epoch");
 _Static_assert(__builtin_offsetof(struct template_slot, used) == 136, "template_slot.used");
 _Static_assert(__builtin_offsetof(struct template_slot, users) == 144, "template_slot.users");
@@ -262,6 +277,16 @@ _Static_assert(__builtin_offsetof(struct template_slot, stand_in_users) == 192, 
 _Static_assert(__builtin_offsetof(struct template_slot, spare_four) == 224, "template_slot.spare_four");
 _Static_assert(__builtin_offsetof(struct template_slot, slots) == 256, "template_slot.slots");
 _Static_assert(__builtin_offsetof(struct template_slot, generations) == 448, "template_slot.generations");
+
+struct choice_table {
+	__u32 sticky;
+	__u32 gap[15];
+	__u32 owners[256];
+};
+_Static_assert(sizeof(struct choice_table) == 1088, "choice_table");
+_Static_assert(__builtin_offsetof(struct choice_table, sticky) == 0, "choice_table.sticky");
+_Static_assert(__builtin_offsetof(struct choice_table, gap) == 4, "choice_table.gap");
+_Static_assert(__builtin_offsetof(struct choice_table, owners) == 64, "choice_table.owners");
 
 struct place_ring {
 	__u32 head;

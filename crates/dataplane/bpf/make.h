@@ -41,6 +41,9 @@ struct back {
 	__u32 destination;
 	__u16 source_port;
 	__u16 destination_port;
+	// The port that the receiver is spoken to at, and how many there are for the sender's.
+	__u16 to_port;
+	__u16 ports;
 };
 
 static always_inline void look_at(struct look *look, __u32 number, __u32 hashed)
@@ -123,12 +126,12 @@ static always_inline __u32 hash_back(const struct settings *settings, const stru
 	return sum_of(settings, packet->protocol, back->source, back->destination, both, back->exit) >> 32;
 }
 
-// The first of a NAT gateway's ports that is tried for a sender's.
-static always_inline __u32 first_port(const struct settings *settings, const struct packet *packet)
+// The first of so many ports that is tried for a sender's.
+static always_inline __u32 first_port(const struct settings *settings, const struct packet *packet, __u32 ports)
 {
 	__u64 sum = settings->choice[0] * packet->entry + settings->choice[1] * packet->source + settings->choice[2];
 
-	return (packet->source_port + (__u32)(sum >> 32) % NAT_PORTS) % NAT_PORTS;
+	return (packet->source_port + (__u32)(sum >> 32) % ports) % ports;
 }
 
 // Which of the addresses that stand for a sender is tried first for a destination.
@@ -146,7 +149,7 @@ static always_inline void show_port(struct back *back, const struct packet *pack
 		back->source_port = port;
 		back->destination_port = 0;
 	} else {
-		back->source_port = packet->destination_port;
+		back->source_port = back->to_port;
 		back->destination_port = port;
 	}
 }
@@ -160,6 +163,8 @@ static always_inline int read_back(struct back *back, struct settings *settings,
 	back->exit = template->exit;
 	back->source = template->destination ? template->destination : packet->destination;
 	back->destination = packet->source;
+	back->to_port = template->to_port ? template->to_port : packet->destination_port;
+	back->ports = template->ports;
 	if (kind == KIND_ADDRESS || kind == KIND_NAT_PORT)
 		back->destination = template->visible;
 	else if (kind == KIND_STAND_IN)
@@ -280,9 +285,9 @@ static always_inline int claim_back(struct claim *claim, struct settings *settin
 {
 	if (kind != KIND_NAT_PORT)
 		return claim_key(claim, hash_back(settings, packet, back), holder);
-	__u32 first = first_port(settings, packet);
+	__u32 first = first_port(settings, packet, back->ports);
 	for (__u32 i = 0; i < NAT_TRIES; i++) {
-		show_port(back, packet, NAT_FIRST_PORT + (first + i) % NAT_PORTS);
+		show_port(back, packet, NAT_FIRST_PORT + (first + i) % back->ports);
 		int outcome = claim_key(claim, hash_back(settings, packet, back), holder);
 		if (outcome != HELD)
 			return outcome;
@@ -402,11 +407,11 @@ static always_inline int keeps_port(struct settings *settings, const struct pack
                                     const struct flow_slot *flow)
 {
 	__u16 own = packet->protocol == 1 ? flow->reverse.source_port : flow->reverse.destination_port;
-	__u32 first = first_port(settings, packet);
+	__u32 first = first_port(settings, packet, back->ports);
 	struct look look;
 
 	for (__u32 i = 0; i < NAT_TRIES; i++) {
-		__u16 port = NAT_FIRST_PORT + (first + i) % NAT_PORTS;
+		__u16 port = NAT_FIRST_PORT + (first + i) % back->ports;
 		if (port == own)
 			return 1;
 		show_port(back, packet, port);
@@ -414,6 +419,14 @@ static always_inline int keeps_port(struct settings *settings, const struct pack
 			return 0;
 	}
 	return 0;
+}
+
+// Whether a flow that a load balancer hands on would get the same target again.
+noinline int is_chosen_again(struct settings *settings, struct packet *packet, __u32 template_place, __u64 now)
+{
+	__u32 place = NOWHERE, life = 1;
+
+	return find_template(packet, load(settings->epoch), now, &place, &life) && place == template_place;
 }
 
 // Begins a flow that is over again, where it is: senders use their ports again and again. It has the keys that a new one
@@ -429,7 +442,10 @@ noinline int reopen(struct settings *settings, struct packet *packet, struct mat
 	if (!template || !holds(template, load(settings->epoch), now, &life) || template->kind == KIND_REFUSE ||
 	    !can_go(packet, template) || !read_back(&back, settings, packet, template))
 		return UP;
+	if (template->key.choice && !is_chosen_again(settings, packet, load(flow->template), now))
+		return UP;
 	if (flow->reverse.port != back.exit || flow->reverse.destination[3] != back.destination ||
+	    flow->reverse.source[3] != back.source ||
 	    (template->kind == KIND_NAT_PORT && !keeps_port(settings, packet, &back, flow)))
 		return UP;
 	if (!is_same(template, life) || own & 1 || __sync_val_compare_and_swap(&flow->life, own, own + 1) != own)

@@ -21,6 +21,7 @@ array_map(port_drops, struct port_drops, PORTS);
 array_map(generations, __u64, GENERATIONS);
 array_map(templates, struct template_slot, TEMPLATES);
 array_map(template_buckets, struct bucket, TEMPLATE_BUCKETS);
+array_map(choice_tables, struct choice_table, CHOICE_TABLES);
 // How large these are is said when they are loaded; buckets are a power of two.
 array_map(flows, struct flow_slot, 64);
 array_map(buckets, struct bucket, 64);

@@ -14,6 +14,9 @@ use crate::flow::{Flow, Transport};
 /// Buckets that flows fall into: so many that a hundred targets still get about the same share.
 pub const BUCKETS: usize = 1_024;
 
+/// A flow's bucket is the upper bits of its hash: how many bits are left out.
+pub const BUCKET_SHIFT: u32 = 54;
+
 /// What the fields of a flow are multiplied by: protocol, source, destination, both ports, and the sum of it all.
 pub const FACTORS: [u64; 5] = [
     0x9e37_79b9_7f4a_7c15,
@@ -61,8 +64,7 @@ impl Table {
         let [factors @ .., last] = FACTORS;
         let products = fields.iter().zip(factors).map(|(field, factor)| field.wrapping_mul(factor));
         let sum = products.fold(0, u64::wrapping_add);
-        // The upper ten bits.
-        let bucket = ((sum ^ (sum >> 32)).wrapping_mul(last) >> 54) as usize;
+        let bucket = ((sum ^ (sum >> 32)).wrapping_mul(last) >> BUCKET_SHIFT) as usize;
         self.owners.get(bucket).copied()
     }
 

@@ -28,6 +28,8 @@
 //! account two
 //! ```
 //!
+//! An endpoint to `service(a.lb)` leads to a service that is made for it, behind that load balancer.
+//!
 //! An endpoint with `subnets` is an interface endpoint; its interface in `a.pub` is `a.api.pub`, and `ip` is the address
 //! of the first one.
 //!

@@ -15,7 +15,7 @@ const DOCUMENT: &str = "docs/performance.md";
 /// What is measured, and what becomes of the figures.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// What to measure, instead of everything: paths, first-packet, route-change, decide, scale,
+    /// What to measure, instead of everything: paths, private-link, first-packet, route-change, decide, scale,
     /// isolation, policy, s3, dynamodb
     name: Option<String>,
     /// How often each figure is taken; the median counts

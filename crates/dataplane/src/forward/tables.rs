@@ -36,11 +36,14 @@ pub(super) const CLOSED_AGE: u64 = SECOND;
 /// Under pressure a NAT gateway's half-open flow gives way after so long.
 const HALF_OPEN_AGE: u64 = 10 * SECOND;
 /// Ports that are looked at for one to take away.
-const PORT_CANDIDATES: usize = 256;
+pub(super) const PORT_CANDIDATES: usize = 256;
 /// Addresses that one peer may have: service addresses that it uses the same port to.
 const MOST_VARIANTS: Variant = 64;
-/// How often a flow is begun anew of which the kernel program has a key at the same moment.
+/// How often a flow is begun anew with a way back of which the kernel program has a key at the same moment.
 const CLAIM_TRIES: usize = 8;
+/// How many ways back are tried for one flow: the ports of a NAT gateway that the program takes one after another just
+/// before us.
+const WAYS_BACK: usize = 1_024;
 /// Log records that wait to be fetched.
 const MOST_LOGGED: usize = 4_096;
 
@@ -89,18 +92,13 @@ struct Source {
 /// Why a flow was not made.
 enum NotMade {
     Refused(DropReason),
-    Contended,
+    /// With this way back.
+    Contended(FlowKey),
 }
 
 impl From<DropReason> for NotMade {
     fn from(reason: DropReason) -> Self {
         Self::Refused(reason)
-    }
-}
-
-impl From<Contended> for NotMade {
-    fn from(_: Contended) -> Self {
-        Self::Contended
     }
 }
 
@@ -187,11 +185,14 @@ impl Tables {
     /// Makes a flow with all that it needs, or nothing. Where the kernel program makes the same one at the same moment, that
     /// is it.
     pub(crate) fn begin(&mut self, new: &NewFlow<'_>, now: u64) -> Result<FlowId, DropReason> {
-        for _ in 0..CLAIM_TRIES {
+        let (mut contended, mut tries, mut ways) = (None, 0, 0);
+        while tries < CLAIM_TRIES && ways < WAYS_BACK {
             match self.make(new, now) {
                 Ok(id) => return Ok(id),
                 Err(NotMade::Refused(reason)) => return Err(reason),
-                Err(NotMade::Contended) => {}
+                Err(NotMade::Contended(reverse)) if contended == Some(reverse) => tries += 1,
+                // At a NAT gateway another port is free, and who runs along its ports just before us stops somewhere.
+                Err(NotMade::Contended(reverse)) => (contended, tries, ways) = (Some(reverse), 1, ways + 1),
             }
             if let Some((id, Direction::Forward)) = self.find(&new.key, now) {
                 return Ok(id);
@@ -261,7 +262,8 @@ impl Tables {
         };
         if let Some(kernel) = &mut self.kernel {
             let waits = new.action.deliver == Deliver::Door(Door::Uplink);
-            kernel.share(&mut flow, new.template, waits, now)?;
+            let shared = kernel.share(&mut flow, new.template, waits, now);
+            shared.map_err(|Contended| NotMade::Contended(reverse))?;
         }
         let id = match self.flows.insert(flow) {
             Ok(id) => id,

@@ -188,6 +188,8 @@ pub struct Told {
     pub mask: Mask,
     /// What it says.
     pub verdict: Arc<Verdict>,
+    /// How it chooses among several, if it does.
+    pub table: Option<Arc<Table>>,
     /// What the program knows of it.
     pub kernel: Kernel,
 }
@@ -351,8 +353,9 @@ impl Templates {
 
     /// A template as the kernel program is told of it.
     pub fn at(&self, at: usize) -> Option<Told> {
-        let Template { key, mask, verdict, table: _, kernel, epoch: _, used: _ } = self.templates.get(at)?;
-        Some(Told { key: *key, mask: *mask, verdict: Arc::clone(verdict), kernel: *kernel })
+        let Template { key, mask, verdict, table, kernel, epoch: _, used: _ } = self.templates.get(at)?;
+        let (verdict, table) = (Arc::clone(verdict), table.clone());
+        Some(Told { key: *key, mask: *mask, verdict, table, kernel: *kernel })
     }
 
     /// The kernel program was told of a template, or cannot be.

@@ -18,8 +18,8 @@ use super::nat::SpaceKey;
 use super::packet::protocol;
 use super::phase::{Direction, Phase};
 use super::port::Owner;
-use super::tables::{CLOSED_AGE, Tables, through};
-use super::template::{Found, Kernel, Mask, Told};
+use super::tables::{CLOSED_AGE, PORT_CANDIDATES, Tables, ports_of, through};
+use super::template::{Found, Kernel, Told};
 use super::verdict::Verdict;
 use crate::kernel::layout::{GATEWAYS, HAS_NAT_PORT, Kind};
 use crate::kernel::{Contended, FlowCopy, KernelTables, Recipe, fits_template};
@@ -162,20 +162,31 @@ impl Tables {
         reverse: &impl Fn(u16) -> FlowKey,
         now: u64,
     ) -> Option<u16> {
-        loop {
-            let port = self.nat.free(space, sender, ports)?;
-            let holder = self.kernel.as_ref().and_then(|kernel| kernel.find(&reverse(port)));
+        // Free, but what would come back has the key of a flow that somebody began the other way around.
+        let mut passed_over = SmallVec::<[u16; 4]>::new();
+        let found = loop {
+            let port = self.nat.free(space, sender, ports).filter(|_| passed_over.len() < PORT_CANDIDATES);
+            let Some(port) = port else { break None };
+            let key = reverse(port);
+            let holder = self.kernel.as_ref().and_then(|kernel| kernel.find(&key));
             match holder {
                 // It was reset, which ends a flow at once.
-                Some((place, _)) if self.is_reset(place) && self.collect(place, now) => {}
+                Some((place, _)) if self.is_reset(place) && self.collect(place, now) => continue,
                 // Noted here, it is not looked at again.
-                Some(_) => self.nat.take(space, port),
-                None => {
-                    self.nat.take(space, port);
-                    return Some(port);
-                }
+                Some((place, Direction::Reverse)) if self.has_nat_port(place) => {}
+                Some(_) => passed_over.push(port),
+                None if self.flows.find(&key).is_some() => passed_over.push(port),
+                None => break Some(port),
             }
-        }
+            self.nat.take(space, port);
+        };
+        passed_over.into_iter().for_each(|port| self.nat.give_back(space, port));
+        found.inspect(|port| self.nat.take(space, *port))
+    }
+
+    fn has_nat_port(&self, place: u32) -> bool {
+        let found = self.kernel.as_ref().and_then(|kernel| kernel.look(place));
+        found.is_some_and(|(copy, _)| copy.flags & HAS_NAT_PORT != 0)
     }
 
     fn is_reset(&self, place: u32) -> bool {
@@ -231,18 +242,18 @@ impl Tables {
 
     /// Lets the program use the template that a flow was decided by, if it can. Gives its place among the program's.
     pub(crate) fn share_template(&mut self, port: PortNumber, found: &Found, now: u64) -> Option<u32> {
-        match found.chooser {
-            // The program does not choose yet.
-            Some(_) => None,
-            None => self.share_one(port, found.at, now),
+        if let Some(chooser) = found.chooser {
+            self.share_one(port, chooser, now)?;
         }
+        self.share_one(port, found.at, now)
     }
 
     fn share_one(&mut self, port: PortNumber, at: usize, now: u64) -> Option<u32> {
         let kernel = self.kernel.as_ref()?;
         let owner = self.ports.get_mut(port)?;
-        let Told { key, mask, verdict, kernel: known } = owner.templates.at(at)?;
-        let exit = match exit_of(&verdict) {
+        let told = owner.templates.at(at)?;
+        let known = told.kernel;
+        let exit = match exit_of(&told.verdict).filter(|_| told.table.is_none()) {
             None => None,
             Some(owner) => Some(self.ports.of(owner)?),
         };
@@ -254,7 +265,7 @@ impl Tables {
             }
             Kernel::Untold | Kernel::Knows(_) => {}
         }
-        let place = self.tell(&key, mask, &verdict, exit);
+        let place = self.tell(&told, exit);
         let told = place.map_or(Kernel::Cannot, Kernel::Knows);
         if let Some(owner) = self.ports.get_mut(port) {
             owner.templates.tell(at, told);
@@ -265,13 +276,8 @@ impl Tables {
     }
 
     /// Tells the program of a template, if it can use it.
-    fn tell(
-        &mut self,
-        key: &FlowKey,
-        mask: Mask,
-        verdict: &Arc<Verdict>,
-        exit: Option<PortNumber>,
-    ) -> Option<u32> {
+    fn tell(&mut self, told: &Told, exit: Option<PortNumber>) -> Option<u32> {
+        let Told { key, mask, verdict, table, kernel: _ } = told;
         let gateway = verdict.action().and_then(through).map(|id| self.gateway_place(id));
         let kernel = self.kernel.as_mut()?;
         let can = kernel.has(key.port) && exit.is_none_or(|exit| kernel.has(exit));
@@ -282,7 +288,7 @@ impl Tables {
         }
         let mut recipe = Recipe {
             key: *key,
-            mask,
+            mask: *mask,
             source_mask: address_mask(mask.source)?,
             destination_mask: address_mask(mask.destination)?,
             port_masks: u32::from(mask.source_port_mask()) << 16 | u32::from(mask.destination_port_mask()),
@@ -298,7 +304,18 @@ impl Tables {
             mtu: 0,
             hops: 0,
             idle: IdleTimeouts::INTERFACE,
+            table: 0,
+            to_port: 0,
+            ports: 0,
         };
+        if let Some(table) = table {
+            (recipe.kind, recipe.table) = (Kind::Choose, kernel.hold_table(table)?);
+            let installed = kernel.install(&recipe, Arc::clone(verdict), exit);
+            if installed.is_none() {
+                kernel.let_go_of_table(recipe.table);
+            }
+            return installed;
+        }
         match &verdict.outcome {
             Outcome::Refuse(refusal) => {
                 recipe.reason = refusal.reason.code();
@@ -351,7 +368,9 @@ fn cut_first(verdict: &Verdict) -> Option<(SmallVec<[Stamp; 16]>, usize)> {
     if !stamps.iter().all(|stamp| verdict.consulted.contains(stamp)) {
         return None;
     }
-    stamps.extend(verdict.consulted.iter().filter(|stamp| !verdict.cut.contains(stamp)).copied());
+    // Of one of a target's: what comes before the choice is compared with the template that chooses.
+    let own = verdict.consulted.iter().skip(verdict.before_choice);
+    stamps.extend(own.filter(|stamp| !verdict.cut.contains(stamp)).copied());
     Some((stamps, cut))
 }
 
@@ -375,6 +394,9 @@ fn describe(recipe: &mut Recipe<'_>, action: &Action) -> Option<()> {
         SourceRewrite::Identity { .. } if recipe.mask.source == 128 => (Kind::StandIn, 0),
         SourceRewrite::Identity { .. } => return None,
     };
+    recipe.to_port = action.balanced.map_or(0, |balanced| balanced.port);
+    // Below 65,536, as there are no more ports.
+    recipe.ports = ports_of(action) as u16;
     (recipe.mtu, recipe.hops, recipe.idle) = (action.mtu, action.hops.count(), action.idle);
     Some(())
 }

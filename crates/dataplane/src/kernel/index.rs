@@ -72,7 +72,7 @@ impl Index {
             .wrapping_add(c.wrapping_mul(word(key.destination.v4().octets())))
             .wrapping_add(d.wrapping_mul(ports))
             .wrapping_add(e.wrapping_mul(u64::from(key.port.0)))
-            .wrapping_add(shape.wrapping_mul(u64::from(key.mark)));
+            .wrapping_add(shape.wrapping_mul(u64::from(key.choice) << 8 | u64::from(key.mark)));
         (sum >> 32) as u32
     }
 

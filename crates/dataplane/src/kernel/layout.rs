@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use postern_model::Mac;
 use postern_path::DropReason;
+use postern_path::balance::{BUCKET_SHIFT, BUCKETS, FACTORS};
 
 use crate::forward::packet::{ROUTER_MAC, ipv4, tcp};
 use crate::forward::phase::Phase;
@@ -40,6 +41,11 @@ pub const PROCESSORS: u32 = 256;
 pub const TEMPLATES: u32 = 8_192;
 /// Buckets in which templates are looked for: half of the slots stay empty.
 pub const TEMPLATE_BUCKETS: u32 = 2_048;
+/// Tables by which the program chooses targets; templates of further ones are the forwarder's alone.
+pub const CHOICE_TABLES: u32 = 1_024;
+/// Targets among which the program chooses; among more the forwarder does.
+pub const CHOICES: usize = 255;
+
 /// Shapes of a port's templates.
 pub const MASKS: usize = crate::forward::MOST_MASKS;
 /// Free places that wait for each processor, and notes that wait for the forwarder: powers of two.
@@ -236,8 +242,14 @@ layout! {
         answered: u8,
         /// Seconds: TCP established, UDP stream, UDP, other.
         idle: [u32; 4],
+        /// By which table a target is chosen, if that is what it says.
+        table: u32,
+        /// The destination port that the receiver sees; zero where it stays.
+        to_port: u16,
+        /// How many ports are given out, where the source's becomes one of them.
+        ports: u16,
         /// Nothing yet.
-        spare: [u32; 7],
+        spare: [u32; 5],
         /// The epoch in which it was last found to be current.
         epoch: AtomicU64,
         /// When it was last used, to some seconds.
@@ -258,6 +270,16 @@ layout! {
         slots: [u32; 48],
         /// What they were.
         generations: [u64; 48],
+    }
+
+    /// Which target each bucket of flows belongs to, of one listener in one zone.
+    struct ChoiceTable = "choice_table", 1_088 bytes {
+        /// Whether the sender's port counts for nothing.
+        sticky: AtomicU32,
+        /// Nothing: another cache line.
+        gap: [AtomicU32; 15],
+        /// The target's number and one, four to a word, the first in the lowest byte.
+        owners: [AtomicU32; 256],
     }
 
     /// Free places for flows, of one processor.
@@ -438,16 +460,19 @@ pub enum Kind {
     StandIn,
     /// The box is refused.
     Refuse,
+    /// A target is to be chosen, and another template says what becomes of flows that have it.
+    Choose,
 }
 
 impl Kind {
     /// As the program knows them.
-    pub const NUMBERS: [(&str, u8); 5] = [
+    pub const NUMBERS: [(&str, u8); 6] = [
         ("KIND_KEEP", Self::Keep.number()),
         ("KIND_ADDRESS", Self::Address.number()),
         ("KIND_NAT_PORT", Self::NatPort.number()),
         ("KIND_STAND_IN", Self::StandIn.number()),
         ("KIND_REFUSE", Self::Refuse.number()),
+        ("KIND_CHOOSE", Self::Choose.number()),
     ];
 
     /// As a slot has it.
@@ -458,11 +483,13 @@ impl Kind {
             Self::NatPort => 2,
             Self::StandIn => 3,
             Self::Refuse => 4,
+            Self::Choose => 5,
         }
     }
 }
 
 const _: () = {
+    assert!(BUCKETS == 4 * 256 && BUCKETS == 1 << (64 - BUCKET_SHIFT), "as many as a table has");
     assert!(MASKS == 8 && STAND_INS == 8, "as many as there are in the structures above");
     let mut at = 0;
     while at < DropReason::ALL.len() {
@@ -493,6 +520,7 @@ pub fn header() -> String {
     structure::<PortLive>(&mut text);
     structure::<PortDrops>(&mut text);
     structure::<TemplateSlot>(&mut text);
+    structure::<ChoiceTable>(&mut text);
     structure::<PlaceRing>(&mut text);
     structure::<NoteRing>(&mut text);
     structure::<WaySlot>(&mut text);
@@ -519,6 +547,9 @@ fn constants(text: &mut String) {
         ("PROCESSORS", PROCESSORS),
         ("TEMPLATES", TEMPLATES),
         ("TEMPLATE_BUCKETS", TEMPLATE_BUCKETS),
+        ("CHOICE_TABLES", CHOICE_TABLES),
+        ("BUCKETS", BUCKETS as u32),
+        ("BUCKET_SHIFT", BUCKET_SHIFT),
         ("MASKS", MASKS as u32),
         ("RING", RING as u32),
         ("REASONS", REASONS as u32),
@@ -553,6 +584,9 @@ fn constants(text: &mut String) {
     ];
     for (name, value) in numbers {
         let _ = writeln!(text, "#define {name} {value}u");
+    }
+    for (name, value) in ["PROTOCOL", "SOURCE", "DESTINATION", "PORTS", "SUM"].into_iter().zip(FACTORS) {
+        let _ = writeln!(text, "#define FACTOR_{name} {value:#x}ull");
     }
     for (name, value) in Phase::NUMBERS {
         let _ = writeln!(text, "#define {name} {value}u");

@@ -8,8 +8,8 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::layout::{
-    Bucket, FlowSlot, GatewayTally, LiveSlot, NoteRing, PlaceRing, PortDrops, PortLive, PortMasks, PortSlot,
-    PortTally, Settings, TemplateSlot,
+    Bucket, ChoiceTable, FlowSlot, GatewayTally, LiveSlot, NoteRing, PlaceRing, PortDrops, PortLive,
+    PortMasks, PortSlot, PortTally, Settings, TemplateSlot,
 };
 
 /// A value that a mapped array may hold: all zeros and anything else that a program writes is one.
@@ -34,7 +34,7 @@ macro_rules! shared {
 }
 
 shared!(AtomicU32, AtomicU64, [AtomicU64; 8], Settings, LiveSlot, Bucket, PlaceRing, NoteRing);
-shared!(PortSlot, PortMasks, PortLive, PortDrops, PortTally, GatewayTally);
+shared!(ChoiceTable, PortSlot, PortMasks, PortLive, PortDrops, PortTally, GatewayTally);
 // SAFETY: integers throughout.
 unsafe impl Plain for FlowSlot {}
 // SAFETY: the same.

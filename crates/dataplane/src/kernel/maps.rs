@@ -9,8 +9,8 @@ use postern_path::{IdleTimeouts, Stamp};
 
 use super::index::Index;
 use super::layout::{
-    FlowSlot, GatewayTally, LiveSlot, NOWHERE, NoteRing, PORTS, PlaceRing, PortDrops, PortLive, PortMasks,
-    PortSlot, PortTally, STAMPS, Settings, TEMPLATE_STAMPS, TemplateSlot,
+    ChoiceTable, FlowSlot, GatewayTally, LiveSlot, NOWHERE, NoteRing, PORTS, PlaceRing, PortDrops, PortLive,
+    PortMasks, PortSlot, PortTally, STAMPS, Settings, TEMPLATE_STAMPS, TemplateSlot,
 };
 use super::mapping::Mapped;
 use super::stub::Notes;
@@ -33,6 +33,7 @@ pub struct Maps {
     pub(super) index: Index,
     pub(super) templates: Mapped<TemplateSlot>,
     pub(super) template_index: Index,
+    pub(super) choices: Mapped<ChoiceTable>,
     pub(super) generations: Mapped<AtomicU64>,
     pub(super) port_tallies: Mapped<PortTally>,
     pub(super) gateway_tallies: Mapped<GatewayTally>,
@@ -291,6 +292,9 @@ impl Maps {
             addr_of_mut!((*template).mtu).write(recipe.mtu);
             addr_of_mut!((*template).hops).write(recipe.hops);
             addr_of_mut!((*template).answered).write(u8::from(recipe.answered));
+            addr_of_mut!((*template).table).write(recipe.table);
+            addr_of_mut!((*template).to_port).write(recipe.to_port);
+            addr_of_mut!((*template).ports).write(recipe.ports);
             addr_of_mut!((*template).idle).write(seconds(&recipe.idle));
             addr_of_mut!((*template).slots).write(slots);
             addr_of_mut!((*template).generations).write(generations);

@@ -20,6 +20,7 @@
 //! - What both count or note (volumes, phase, when a packet last passed) is in the mapped flow and nowhere else.
 //! - Where [`Pins`] are given, everything outlives the process, and is gone on with only by a version that reads it alike.
 
+mod choices;
 mod found;
 mod index;
 pub mod layout;

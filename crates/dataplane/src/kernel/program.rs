@@ -12,7 +12,9 @@ use aya::{Ebpf, EbpfLoader};
 use postern_model::NetworkInterfaceId;
 
 use super::index::Index;
-use super::layout::{GATEWAYS, GENERATIONS, INTERFACES, PORTS, PROCESSORS, TEMPLATE_BUCKETS, TEMPLATES};
+use super::layout::{
+    CHOICE_TABLES, GATEWAYS, GENERATIONS, INTERFACES, PORTS, PROCESSORS, TEMPLATE_BUCKETS, TEMPLATES,
+};
 use super::mapping::{Mapped, Plain};
 use super::maps::Maps;
 use super::pin::{Pins, fingerprint};
@@ -23,7 +25,7 @@ use crate::host::{Feature, Namespace, NamespaceError, PacketSocket, sys};
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/postern.o");
 const PROGRAM: &str = "postern";
 /// What program and forwarder share.
-const MAPS: [&str; 15] = [
+const MAPS: [&str; 16] = [
     "settings",
     "places",
     "ports",
@@ -34,6 +36,7 @@ const MAPS: [&str; 15] = [
     "buckets",
     "templates",
     "template_buckets",
+    "choice_tables",
     "generations",
     "port_tallies",
     "gateway_tallies",
@@ -439,6 +442,7 @@ fn maps(
         port_drops: mapped(open, "port_drops", PORTS)?,
         templates: mapped(open, "templates", TEMPLATES)?,
         template_index: Index::new(mapped(open, "template_buckets", TEMPLATE_BUCKETS)?),
+        choices: mapped(open, "choice_tables", CHOICE_TABLES)?,
         place_rings: mapped(open, "place_rings", room.processors)?,
         note_rings: mapped(open, "note_rings", room.processors)?,
         notes: Arc::clone(notes),

@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use postern_path::Stamp;
+use postern_path::{Stamp, Table};
 
 use super::index::{Entry, Index, NotClaimed};
 use super::layout::{GATEWAYS, GENERATIONS, PORTS, RING, STAMPS, SYN_UP, TEMPLATE_STAMPS};
@@ -467,6 +467,16 @@ impl KernelTables {
         let place = self.templates.install(recipe, verdict, exit)?;
         self.grant(recipe.key.port);
         Some(place)
+    }
+
+    /// The place of a table by which the program may choose.
+    pub fn hold_table(&mut self, table: &Arc<Table>) -> Option<u32> {
+        self.templates.hold_table(table)
+    }
+
+    /// No template came of it.
+    pub fn let_go_of_table(&mut self, place: u32) {
+        self.templates.let_go_of_table(place);
     }
 
     /// The port that a template's flows go out by.

@@ -8,9 +8,10 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use postern_path::{IdleTimeouts, Outcome, Stamp};
+use postern_path::{IdleTimeouts, Outcome, Stamp, Table};
 use smallvec::SmallVec;
 
+use super::choices::ChoiceTables;
 use super::index::{Entry, Index};
 use super::layout::{Kind, STAND_INS, TEMPLATES};
 use super::maps::Maps;
@@ -46,6 +47,12 @@ pub(crate) struct Recipe<'a> {
     pub mtu: u16,
     pub hops: u8,
     pub idle: IdleTimeouts,
+    /// By which table a target is chosen, if that is what it says: its place.
+    pub table: u32,
+    /// The destination port that the receiver sees; zero where it stays.
+    pub to_port: u16,
+    /// How many ports are given out.
+    pub ports: u16,
 }
 
 /// What user space keeps of a template of the program's.
@@ -57,6 +64,8 @@ struct Anchor {
     hash: u32,
     /// Addresses that stand for its sender, by which of them each is.
     stand_ins: [Option<Ipv4Addr>; STAND_INS],
+    /// The table by which it chooses.
+    table: Option<u32>,
 }
 
 /// All templates of the program.
@@ -64,6 +73,7 @@ struct Anchor {
 pub(super) struct KernelTemplates {
     maps: Arc<Maps>,
     anchors: Vec<Option<Anchor>>,
+    choices: ChoiceTables,
     free: Vec<u32>,
     /// Those that are given up, with when that was.
     retired: VecDeque<(u32, u64)>,
@@ -73,8 +83,10 @@ pub(super) struct KernelTemplates {
 
 impl KernelTemplates {
     pub fn new(maps: Arc<Maps>) -> Self {
+        let choices = ChoiceTables::new(Arc::clone(&maps));
         Self {
             maps,
+            choices,
             anchors: Vec::new(),
             free: Vec::new(),
             retired: VecDeque::new(),
@@ -107,9 +119,20 @@ impl KernelTemplates {
             return None;
         }
         if let Some(slot) = self.anchors.get_mut(place as usize) {
-            *slot = Some(Anchor { verdict, exit, hash, stand_ins: [None; STAND_INS] });
+            let table = (recipe.kind == Kind::Choose).then_some(recipe.table);
+            *slot = Some(Anchor { verdict, exit, hash, stand_ins: [None; STAND_INS], table });
         }
         Some(place)
+    }
+
+    /// The place of a table, for a template that is about to be installed. None where the program cannot choose by it.
+    pub fn hold_table(&mut self, table: &Arc<Table>) -> Option<u32> {
+        self.choices.hold(table)
+    }
+
+    /// The template was not installed.
+    pub fn let_go_of_table(&mut self, place: u32) {
+        self.choices.let_go(place);
     }
 
     /// Lets the program look for boxes of a shape.
@@ -249,6 +272,7 @@ impl KernelTemplates {
                 continue;
             }
             let anchor = self.anchors.get_mut(place as usize).and_then(Option::take);
+            anchor.iter().filter_map(|anchor| anchor.table).for_each(|table| self.choices.let_go(table));
             refused.extend(anchor.as_ref().and_then(|anchor| self.refused_by(place, anchor)));
             for address in anchor.iter().flat_map(|anchor| anchor.stand_ins).flatten() {
                 if let Some(places) = self.by_address.get_mut(&address) {

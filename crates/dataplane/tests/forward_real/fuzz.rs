@@ -23,7 +23,9 @@ use postern_path::{Door, DropReason};
 
 use crate::lockstep::plain;
 use crate::rig::{DOORS, Dice, LINKS, Links};
-use crate::world::{A, B, DOORS_MAC, OUTSIDE, Rules, SERVICES, VISIBLE, address, eni, load_program, mac};
+use crate::world::{
+    A, B, DOORS_MAC, OPEN, OUTSIDE, Rules, SERVICES, VISIBLE, address, eni, load_program, mac,
+};
 
 /// Frames that are tried in CI.
 const CASES: usize = 4_000;
@@ -137,7 +139,7 @@ struct Pair {
 
 impl Pair {
     fn start(host: &postern_dataplane::host::Host) -> Self {
-        let rules = Rules { generation: 1, routed: true, open: true };
+        let rules = OPEN;
         let mut options = Options::with_seed(7);
         // What is left out because of a rate depends on the moment.
         let plenty = Rate { per_second: 1_000_000, burst: 1_000_000 };

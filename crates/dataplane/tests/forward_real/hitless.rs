@@ -15,7 +15,7 @@ use postern_dataplane::kernel::{KernelProgram, Pins, Size};
 use postern_path::DropReason;
 
 use crate::net::{connect, echo_server, is_silent, say};
-use crate::world::{A, B, NAT, OUTSIDE, Rules, World, eni, network};
+use crate::world::{A, B, NAT, OPEN, OUTSIDE, Rules, World, eni, network};
 use crate::{CASE_VARIABLE, DIR_VARIABLE};
 
 fn at(address: std::net::Ipv4Addr, port: u16) -> SocketAddr {
@@ -144,7 +144,7 @@ impl How {
 
     fn rules(self) -> Rules {
         let open = !matches!(self, Self::Closed | Self::ClosedMeanwhile);
-        Rules { generation: 1, routed: self != Self::Unrouted, open }
+        Rules { routed: self != Self::Unrouted, open, ..OPEN }
     }
 }
 

@@ -15,7 +15,7 @@ use postern_dataplane::host::{StartOptions, VirtioNetHdr, start};
 use postern_path::Door;
 
 use crate::rig::{DOORS, Dice, Out, Packet, Rig, echo, tcp, udp};
-use crate::world::{A, B, OUTSIDE, Rules, SERVICES, VISIBLE, address, eni};
+use crate::world::{A, B, BALANCER, BALANCERS, OPEN, OUTSIDE, Rules, SERVICES, VISIBLE, address, eni};
 
 const PACKETS: usize = 6_000;
 
@@ -23,7 +23,20 @@ const PACKETS: usize = 6_000;
 fn fresh(dice: &mut Dice) -> Packet {
     let at = dice.pick(&[0, 0, 0, 0, 1, 1, 1, 1, 2, 2, DOORS]);
     let source = if at == DOORS { Door::FrontDoor.address() } else { address(at as u64) };
-    let near = [A, B, B, OUTSIDE, OUTSIDE, SERVICES[0], SERVICES[1], VISIBLE, Ipv4Addr::new(10, 0, 0, 77)];
+    let near = [
+        A,
+        B,
+        B,
+        OUTSIDE,
+        OUTSIDE,
+        SERVICES[0],
+        SERVICES[1],
+        VISIBLE,
+        Ipv4Addr::new(10, 0, 0, 77),
+        BALANCERS[0],
+        BALANCERS[0],
+        BALANCERS[1],
+    ];
     let destination = dice.pick(&near);
     // Some ports again and again, others for the first time.
     let own = if dice.one_in(2) { dice.roll(6) } else { dice.roll(2_000) };
@@ -159,7 +172,7 @@ fn comparable(out: &[Out]) -> Vec<Out> {
 pub fn lockstep(directory: &Path) {
     let seed = std::env::var("POSTERN_LOCKSTEP_SEED").map_or(1, |seed| seed.parse().unwrap());
     let host = start(StartOptions { runtime_dir: directory.join("run"), hidden: Vec::new() }).unwrap();
-    let mut rules = Rules { generation: 1, routed: true, open: true };
+    let mut rules = OPEN;
     let mut rigs = [false, true].map(|with_program| Rig::start(&host, rules, with_program));
     let mut dice = Dice::new(seed);
     let mut delivered: Vec<Out> = Vec::new();
@@ -221,6 +234,8 @@ pub fn lockstep(directory: &Path) {
     println!(
         "note: {carried} of {passed} packets in the kernel, {made} of {begun} flows, {dropped} dropped, {large} to be cut"
     );
+    let balanced = rigs[1].counters().gateway(BALANCER.into()).map_or(0, |counters| counters.attempts);
+    assert!(balanced > 100, "only {balanced} flows by the load balancer");
     assert!(carried * 3 > passed * 2, "the program carries little");
     assert!(made * 5 > begun, "the program makes few flows");
     assert!(dropped > 100 && large > 100, "too little was tried");
@@ -231,7 +246,7 @@ pub fn lockstep(directory: &Path) {
 /// What looks like a beginning goes to the forwarder, who may have to let it wait for the other side.
 pub fn beginnings(directory: &Path) {
     let host = start(StartOptions { runtime_dir: directory.join("run"), hidden: Vec::new() }).unwrap();
-    let mut rig = Rig::start(&host, Rules { generation: 1, routed: true, open: true }, true);
+    let mut rig = Rig::start(&host, OPEN, true);
     let mut dice = Dice::new(1);
     let mut in_kernel = |flags: u8| {
         let content = tcp((40_000, 80), flags, &[], 0);
@@ -265,6 +280,12 @@ fn change(dice: &mut Dice, rules: &mut Rules, rigs: &[Rig; 2]) {
         // Never about as long as addresses stand for peers without a flow: which rig is a moment ahead must not matter.
         pass_time(rigs, dice.pick(&[4, 25, 45, 400]));
         return;
+    }
+    if dice.one_in(2) {
+        // Nothing that a flow rests on changes, unless its target fails.
+        let target = dice.roll(2);
+        rules.healthy[target] = !rules.healthy[target];
+        rules.failed[target] += u64::from(!rules.healthy[target]);
     }
     rules.generation += 1;
     (rules.routed, rules.open) = (!dice.one_in(8), !dice.one_in(4));

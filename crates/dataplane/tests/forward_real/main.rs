@@ -63,6 +63,7 @@ const KERNEL: &[Case] = &[
     ("program_swaps", hitless::program_swaps),
     ("gone_on_with", hitless::gone_on_with),
     ("first_packets", making::first_packets),
+    ("balanced", making::balanced),
     ("begun_again", making::begun_again),
     ("refused", making::refused),
     ("revoked", making::revoked),

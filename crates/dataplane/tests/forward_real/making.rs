@@ -10,13 +10,15 @@ use std::time::{Duration, Instant};
 use postern_dataplane::forward::packet::ROUTER_MAC;
 use postern_dataplane::forward::{FlowOutcome, FlowRecord, Limits, LiveFlow, Options, PortCounters, Rate};
 use postern_dataplane::host::{Host, MAX_BATCH, StartOptions, VirtioNetHdr, start};
-use postern_path::DropReason;
+use postern_path::{DropReason, Flow, Transport};
 
 use crate::rig::{Dice, Packet, Rig, echo, tcp, udp};
-use crate::world::{A, B, NAT, OUTSIDE, Rules, SERVICES, address, eni, load_program, load_roomy, mac};
+use crate::world::{
+    A, B, BALANCERS, NAT, OPEN, OUTSIDE, Rules, SERVICES, TARGET_PORT, TARGETS, address, eni, load_program,
+    load_roomy, mac,
+};
 
 const PATIENCE: Duration = Duration::from_secs(5);
-const OPEN: Rules = Rules { generation: 1, routed: true, open: true };
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 const RST: u8 = 0x04;
@@ -47,11 +49,16 @@ fn segment(at: usize, to: Ipv4Addr, port: u16, flags: u8) -> Packet {
 impl Rig {
     /// Puts a packet in, and waits for all that comes of it. Gives the port that the receiver sees it from.
     fn put(&mut self, packet: &Packet) -> Option<u16> {
+        self.put_and_see(packet).first().map(|(_, frame)| u16::from_be_bytes([frame[34], frame[35]]))
+    }
+
+    /// The same. Gives who receives something, and what.
+    fn put_and_see(&mut self, packet: &Packet) -> Vec<(usize, Vec<u8>)> {
         let (header, frame) = packet.frame(&mut Dice::new(1), false, 0);
         assert!(self.inner[packet.at].send(&header, &frame).unwrap());
         self.received += 1;
         let (out, _) = self.settle(self.received);
-        out.first().map(|(_, _, frame)| u16::from_be_bytes([frame[34], frame[35]]))
+        out.into_iter().map(|(at, _, frame)| (at, frame)).collect()
     }
 
     fn port(&self, number: u64) -> PortCounters {
@@ -117,6 +124,72 @@ pub fn first_packets(directory: &Path) {
     assert_eq!(rig.counters().log_lost, 0);
     drop(rig);
     host.shutdown(Duration::ZERO).unwrap();
+}
+
+/// The program hands a load balancer's connections to the targets that the decider would choose. Only the first of each
+/// target is decided; one that fails loses its own connections, and what comes after goes to the others.
+pub fn balanced(directory: &Path) {
+    const EACH: u16 = 30;
+    let host = host(directory);
+    let mut rig = Rig::start(&host, OPEN, true);
+    let kinds: Vec<_> = BALANCERS.into_iter().flat_map(|to| [6, 17].map(|protocol| (to, protocol))).collect();
+    let put = |rig: &mut Rig, to, protocol, port| {
+        let out = rig.put_and_see(&first(0, to, protocol, port));
+        let (at, frame) = out.into_iter().next()?;
+        let sender = <[u8; 4]>::try_from(&frame[26..30]).unwrap();
+        assert_eq!(Ipv4Addr::from(sender), if to == BALANCERS[1] { A } else { to }, "who the target sees");
+        assert_eq!(u16::from_be_bytes([frame[36], frame[37]]), TARGET_PORT);
+        Some(at as u64)
+    };
+    let mut received = BTreeMap::new();
+    for (to, protocol) in &kinds {
+        for port in 4_000..4_000 + EACH {
+            received.insert((*to, *protocol, port), put(&mut rig, *to, *protocol, port).unwrap());
+        }
+    }
+    let shares = TARGETS.map(|target| received.values().filter(|at| **at == target).count());
+    assert!(shares.iter().all(|share| *share > received.len() / 4), "{shares:?}");
+    let (all, own) = (received.len() as u64, rig.port(0));
+    assert_eq!((own.new_flows, own.flows), (all, all));
+    let decided = (kinds.len() * TARGETS.len()) as u64;
+    assert_eq!(own.new_in_kernel, all - decided, "the first of each kind and target is decided: {own:?}");
+    let listed = rig.flows();
+    for ((to, protocol, port), at) in &received {
+        let transport = match protocol {
+            6 => Transport::Tcp { source_port: *port, destination_port: 80 },
+            _ => Transport::Udp { source_port: *port, destination_port: 80 },
+        };
+        let flow = Flow { entry: eni(0), source: A.into(), destination: (*to).into(), transport };
+        assert_eq!(OPEN.target_of(&flow), Some(*at), "{flow}");
+        assert!(listed.iter().any(|known| known.flow == flow), "{flow}");
+    }
+
+    // The first target is gone. Its connections end; those of the other, and new ones, are the other's.
+    let rules = Rules { generation: 2, healthy: [false, true], failed: [2, 1], ..OPEN };
+    rig.publish(rules);
+    for ((to, protocol, port), at) in &received {
+        let now = put_again(&mut rig, *to, *protocol, *port);
+        assert_eq!(now, (*at == TARGETS[1]).then_some(*at), "{to} {protocol} {port}");
+    }
+    let before = rig.port(0).new_in_kernel;
+    for (to, protocol) in &kinds {
+        for port in 5_000..5_000 + EACH {
+            assert_eq!(put(&mut rig, *to, *protocol, port), Some(TARGETS[1]));
+        }
+    }
+    let made = rig.port(0).new_in_kernel - before;
+    assert_eq!(made, kinds.len() as u64 * u64::from(EACH - 1), "one of each kind is decided again");
+    drop(rig);
+    host.shutdown(Duration::ZERO).unwrap();
+}
+
+/// Another packet of a connection that was begun. Gives which target received it.
+fn put_again(rig: &mut Rig, to: Ipv4Addr, protocol: u8, port: u16) -> Option<u64> {
+    let packet = if protocol == 6 { segment(0, to, port, ACK) } else { first(0, to, protocol, port) };
+    let out = rig.put_and_see(&packet);
+    // Both ends of a connection that is cut are told.
+    let is_reset = |frame: &[u8]| frame[23] == 6 && frame[47] & RST != 0;
+    out.iter().find(|(_, frame)| !is_reset(frame)).map(|(at, _)| *at as u64)
 }
 
 /// A flow that was reset or closed is over, and its sender begins it again with the same port, in the kernel.

@@ -13,10 +13,13 @@ use postern_dataplane::host::{
     Host, Mac, Namespace, Orphan, Port, PortRoute, PortSpec, Prefix, StartOptions, start, take_over,
 };
 use postern_dataplane::kernel::{KernelError, KernelProgram, Pins, Size};
-use postern_model::{AccountId, NatGatewayId, NetworkInterfaceId, ResourceId, VpcEndpointId, VpcId};
+use postern_model::elb::{TargetId, TargetKey};
+use postern_model::{
+    AccountId, LoadBalancerId, NatGatewayId, NetworkInterfaceId, ResourceId, VpcEndpointId, VpcId,
+};
 use postern_path::{
-    Action, Before, Cover, Decision, Deliver, Door, DropReason, End, Flow, Hops, IdleTimeouts, Outcome, Peer,
-    Refusal, Reply, SourceRewrite, Stamp, Through,
+    Action, Balanced, Before, Choice, Cover, Decision, Deliver, Door, DropReason, End, Flow, Hops,
+    IdleTimeouts, Outcome, Peer, Refusal, Reply, SourceRewrite, Stamp, Table, Through,
 };
 
 pub const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
@@ -29,6 +32,15 @@ pub const SERVICES: [Ipv4Addr; 2] = [Ipv4Addr::new(54, 231, 0, 1), Ipv4Addr::new
 pub const VISIBLE: Ipv4Addr = Ipv4Addr::new(52, 1, 1, 1);
 pub const NAT_HOP: Ipv4Addr = Ipv4Addr::new(10, 0, 9, 9);
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+/// Two addresses of a load balancer, of which the second lets targets see the client. Its targets are interfaces 1 and 2, at
+/// another port.
+pub const BALANCERS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 0, 90), Ipv4Addr::new(10, 0, 0, 91)];
+pub const BALANCER: LoadBalancerId = LoadBalancerId::from_number(1 << 40);
+pub const TARGETS: [u64; 2] = [1, 2];
+pub const TARGET_PORT: u16 = 8_080;
+/// The slot of the first target's generation.
+const FIRST_TARGET: u32 = 40;
+
 /// The way to [`OUTSIDE`] takes packets of up to so many bytes.
 pub const OUTSIDE_MTU: u16 = 1500;
 
@@ -62,12 +74,73 @@ pub struct Rules {
     pub routed: bool,
     /// Whether a security group lets new flows pass.
     pub open: bool,
+    /// Which of the load balancer's targets get new connections.
+    pub healthy: [bool; 2],
+    /// How often each of them failed.
+    pub failed: [u64; 2],
+}
+
+/// Everything passes.
+pub const OPEN: Rules = Rules { generation: 1, routed: true, open: true, healthy: [true; 2], failed: [1; 2] };
+
+fn is_balanced(flow: &Flow) -> bool {
+    BALANCERS.iter().any(|address| flow.destination == *address)
 }
 
 impl Rules {
-    /// The slots: 0 is the group, 1 are the routes.
+    /// The slots: 0 is the group, 1 are the routes, then come some that never change, and the targets.
     pub fn stamps(&self) -> Vec<Stamp> {
-        (0..2).map(|slot| Stamp { slot, generation: self.generation }).collect()
+        let plain = (0..2).map(|slot| Stamp { slot, generation: self.generation });
+        plain.chain((0..2).map(|target| self.target(target))).collect()
+    }
+
+    fn target(&self, target: usize) -> Stamp {
+        Stamp { slot: FIRST_TARGET + target as u32, generation: self.failed[target] }
+    }
+
+    fn table(&self) -> (Table, Vec<usize>) {
+        let numbers: Vec<_> = (0..2).filter(|target| self.healthy[*target]).collect();
+        let key = |target: &usize| TargetKey {
+            id: TargetId::Address(address(TARGETS[*target])),
+            port: TARGET_PORT,
+        };
+        (Table::new(&numbers.iter().map(key).collect::<Vec<_>>(), false), numbers)
+    }
+
+    /// A flow to the load balancer, by whom it is handed on: how targets are chosen, which one was, and who that is.
+    fn choice(&self, flow: &Flow, cover: Cover) -> Option<(Box<Choice>, usize)> {
+        let (table, numbers) = self.table();
+        let chosen = table.choose(flow).filter(|_| is_balanced(flow))?;
+        // It rests on all that does not follow from the target.
+        let choice = Choice { table: Arc::new(table), chosen, cover, consulted: FIRST_TARGET as usize };
+        Some((Box::new(choice), numbers[usize::from(chosen)]))
+    }
+
+    /// The number of the interface of the target that gets a new flow.
+    pub fn target_of(&self, flow: &Flow) -> Option<u64> {
+        let (_, target) = self.choice(flow, Cover::everything(flow))?;
+        Some(TARGETS[target])
+    }
+
+    fn handed_to(&self, flow: &Flow, target: usize) -> Action {
+        let IpAddr::V4(own) = flow.destination else { panic!("only IPv4") };
+        let preserves = own == BALANCERS[1];
+        let source = SourceRewrite::Port {
+            gateway: BALANCER.into(),
+            private_address: own.into(),
+            visible_address: own.into(),
+        };
+        Action {
+            source: if preserves { SourceRewrite::Keep } else { source },
+            destination: Some(address(TARGETS[target]).into()),
+            deliver: Deliver::Interface(eni(TARGETS[target])),
+            hops: Hops::NONE,
+            mtu: 8500,
+            mtu_reported: false,
+            idle: IdleTimeouts::GATEWAY,
+            resets: true,
+            balanced: Some(Balanced { load_balancer: BALANCER, port: TARGET_PORT, preserves }),
+        }
     }
 
     fn action(&self, flow: &Flow) -> Option<Action> {
@@ -128,20 +201,36 @@ impl Rules {
         }
     }
 
-    fn decision(&self, flow: &Flow, tracked: bool) -> Decision {
+    fn decision(&self, flow: &Flow, before: Option<Before<'_>>) -> Decision {
+        let tracked = before.is_some_and(|before| before.cut.is_some());
         let refuse = |reason| {
             let resource = Some(ResourceId::NetworkInterface(flow.entry));
             Outcome::Refuse(Refusal { reason, resource, reply: Reply::Silence })
         };
-        let outcome = match self.action(flow) {
+        let mut cover = Cover::everything(flow);
+        cover.pin(End::Source);
+        cover.pin(End::Destination);
+        let present = before.and_then(|before| before.present).filter(|_| is_balanced(flow));
+        let chosen = self.choice(flow, cover).filter(|_| present.is_none());
+        let target = chosen.as_ref().map(|(_, target)| *target).or_else(|| {
+            present.and_then(|present| (0..2).find(|at| address(TARGETS[*at]) == *present.to.ip()))
+        });
+        let failed = |target: usize| {
+            let cut = before.and_then(|before| before.cut).unwrap_or_default();
+            let stamp = self.target(target);
+            cut.iter().any(|old| old.slot == stamp.slot && old.generation != stamp.generation)
+        };
+        let action = match target {
+            Some(target) => Some(self.handed_to(flow, target)),
+            None => self.action(flow),
+        };
+        let outcome = match action {
+            _ if target.is_some_and(failed) => refuse(DropReason::TargetGone),
             _ if !self.open && !tracked => refuse(DropReason::EgressSecurityGroup),
             _ if !self.routed => refuse(DropReason::NoRoute),
             Some(action) => Outcome::Forward(action),
             None => refuse(DropReason::NoSuchAddress),
         };
-        let mut cover = Cover::everything(flow);
-        cover.pin(End::Source);
-        cover.pin(End::Destination);
         let [group, routes] = [0, 1].map(|slot| Stamp { slot, generation: self.generation });
         Decision {
             steps: Default::default(),
@@ -150,21 +239,22 @@ impl Rules {
             // As much as the longest ways through gateways rest on.
             consulted: [group, routes]
                 .into_iter()
-                .chain((2..40).map(|slot| Stamp { slot, generation: 0 }))
+                .chain((2..FIRST_TARGET).map(|slot| Stamp { slot, generation: 0 }))
+                .chain(target.map(|at| self.target(at)))
                 .collect(),
-            cut: [routes].into_iter().collect(),
-            choice: None,
+            cut: [routes].into_iter().chain(target.map(|at| self.target(at))).collect(),
+            choice: chosen.map(|(choice, _)| choice),
         }
     }
 }
 
 impl Decider for Rules {
     fn decide(&self, flow: &Flow) -> Decision {
-        self.decision(flow, false)
+        self.decision(flow, None)
     }
 
     fn decide_again(&self, flow: &Flow, before: Before<'_>) -> Decision {
-        self.decision(flow, before.cut.is_some())
+        self.decision(flow, Some(before))
     }
 
     fn interface(&self, id: NetworkInterfaceId) -> Option<InterfaceInfo> {
@@ -256,7 +346,7 @@ impl World {
 
     /// With these parts; the networks are somebody else's.
     pub fn of(host: Host, program: Option<KernelProgram>, networks: [Namespace; 3]) -> Self {
-        let rules = Rules { generation: 1, routed: true, open: true };
+        let rules = OPEN;
         let options = Options { clock: Clock::default(), ..Options::with_seed(7) };
         let forwarder = Forwarder::start_with(Arc::new(rules), &rules.stamps(), options, program).unwrap();
         let mut ports = Vec::new();

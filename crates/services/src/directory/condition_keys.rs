@@ -45,6 +45,9 @@ const SERVICE_KEYS: &[&str] = &[
     "aws:tagkeys",
     "ec2:createaction",
     "ec2:region",
+    "ec2:vpceservicename",
+    "ec2:vpceserviceowner",
+    "ec2:vpceserviceprivatednsname",
     "elasticloadbalancing:createaction",
 ];
 

@@ -68,11 +68,12 @@ pub(super) fn asks(state: &State, account: AccountId, entry: &Entry, form: &Form
         match asked {
             Asked::New(kind) => {
                 let target = Target { arn: asker.arn(kind, "*"), tags: Tags::new() };
-                asks.push(asker.ask(&action, target));
+                asks.push(asker.about_services(entry.name, asker.ask(&action, target)));
             }
             Asked::Named(by, path) => {
                 let targets = asker.values(path).flat_map(|text| asker.targets(*by, text));
-                asks.extend(targets.map(|target| asker.ask(&action, target)));
+                let asked = targets.map(|target| asker.ask(&action, target));
+                asks.extend(asked.map(|ask| asker.about_services(entry.name, ask)));
             }
             Asked::PassedRole(path) => {
                 asks.extend(asker.values(path).filter_map(|text| asker.pass_role(text)))
@@ -113,6 +114,41 @@ impl Asker<'_> {
             resource_policy: None,
             context,
         }
+    }
+
+    /// Of an endpoint that is made, the service that it leads to and whose that is; of an endpoint service that is made or
+    /// changed, the private name that it gets.
+    ///
+    /// <https://docs.aws.amazon.com/vpc/latest/privatelink/security_iam_id-based-policy-examples.html>
+    fn about_services(&self, operation: &str, mut ask: Ask) -> Ask {
+        match operation {
+            "CreateVpcEndpoint" if ask.resource == self.arn("vpc-endpoint", "*") => {
+                if let Some(name) = self.values("ServiceName").next() {
+                    ask.context.insert("ec2:VpceServiceName", name.to_owned());
+                    if let Some(owner) = self.owner_of_service(name) {
+                        ask.context.insert("ec2:VpceServiceOwner", owner);
+                    }
+                }
+            }
+            "CreateVpcEndpointServiceConfiguration" | "ModifyVpcEndpointServiceConfiguration" => {
+                if let Some(name) = self.values("PrivateDnsName").next() {
+                    ask.context.insert("ec2:VpceServicePrivateDnsName", name.to_owned());
+                }
+            }
+            _ => {}
+        }
+        ask
+    }
+
+    /// Whose a service is: an account, or `amazon`. Nobody's is one that is not there.
+    fn owner_of_service(&self, name: &str) -> Option<String> {
+        if self.state.services.contains_key(name) {
+            let upstream = self.state.upstreams.get(name);
+            let partner = upstream.and_then(|upstream| upstream.own.as_ref()?.owner);
+            return Some(partner.map_or_else(|| "amazon".to_owned(), |partner| partner.to_string()));
+        }
+        let service = postern_model::endpoint_service::by_name(self.state, name)?;
+        Some(service.owner.to_string())
     }
 
     /// Every tag that the request gives to something, by key.

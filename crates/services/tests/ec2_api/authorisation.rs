@@ -140,6 +140,72 @@ fn policies_decide_by_resource_tag_and_request() {
     );
 }
 
+/// The examples of "Identity-based policy examples for AWS PrivateLink".
+#[test]
+fn policies_decide_by_whose_service_an_endpoint_leads_to() {
+    let (api, ids) = built();
+    let ana = user(ALICE, "ana");
+    let policy = |action: &str, kind: &str, condition: Value| {
+        let statement = json!([
+            { "Effect": "Allow", "Action": action, "NotResource": format!("arn:aws:ec2:*:*:{kind}/*") },
+            { "Effect": "Allow", "Action": action, "Resource": format!("arn:aws:ec2:*:*:{kind}/*"), "Condition": condition }
+        ]);
+        let document = json!({ "Version": "2012-10-17", "Statement": statement }).to_string();
+        api.directory.policies.lock().unwrap().insert("ana".to_owned(), document);
+    };
+    let ask = |operation: &str, mut parameters: Value| {
+        parameters["DryRun"] = true.into();
+        let form = client::encode(&ec2::SERVICE, operation, &parameters).unwrap();
+        let code = api.send(&ana, &form).map(|_| ()).unwrap_err().code;
+        assert!(["DryRunOperation", "UnauthorizedOperation"].contains(&code.as_str()), "{operation}: {code}");
+        code == "DryRunOperation"
+    };
+    let endpoint = |service: &str| {
+        ask(
+            "CreateVpcEndpoint",
+            json!({ "VpcId": ids["vpc"], "VpcEndpointType": "Interface", "ServiceName": service }),
+        )
+    };
+    let (of_aws, own) =
+        ("com.amazonaws.us-east-1.ec2", format!("com.amazonaws.vpce.us-east-1.{}", ids["service"]));
+    let gone = "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0";
+
+    policy(
+        "ec2:CreateVpcEndpoint",
+        "vpc-endpoint",
+        json!({ "StringEquals": { "ec2:VpceServiceOwner": ["amazon"] } }),
+    );
+    assert_eq!([endpoint(of_aws), endpoint(&own), endpoint(gone)], [true, false, false]);
+    policy(
+        "ec2:CreateVpcEndpoint",
+        "vpc-endpoint",
+        json!({ "StringEquals": { "ec2:VpceServiceOwner": ALICE.to_string() } }),
+    );
+    assert_eq!([endpoint(of_aws), endpoint(&own), endpoint(gone)], [false, true, false]);
+    let names = json!({ "StringLike": { "ec2:VpceServiceName": ["com.amazonaws.us-east-1.e*"] } });
+    policy("ec2:CreateVpcEndpoint", "vpc-endpoint", names);
+    assert_eq!(
+        [endpoint(of_aws), endpoint(&own), endpoint("com.amazonaws.us-east-1.s3")],
+        [true, false, false]
+    );
+
+    let condition = json!({ "StringEquals": { "ec2:VpceServicePrivateDnsName": ["example.com"] } });
+    policy("ec2:*VpcEndpointServiceConfiguration", "vpc-endpoint-service", condition);
+    let made = |name: &str| {
+        let new = json!({ "NetworkLoadBalancerArns": [ids["nlb"]], "PrivateDnsName": name });
+        ask("CreateVpcEndpointServiceConfiguration", new)
+    };
+    assert_eq!([made("example.com"), made("example.org")], [true, false]);
+    let changed = |change: Value| {
+        let mut parameters = json!({ "ServiceId": ids["service"] });
+        parameters.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        ask("ModifyVpcEndpointServiceConfiguration", parameters)
+    };
+    assert!(changed(json!({ "PrivateDnsName": "example.com" })));
+    assert!(!changed(json!({ "PrivateDnsName": "example.org" })));
+    assert!(!changed(json!({ "AcceptanceRequired": true })));
+}
+
 #[test]
 fn nothing_is_served_without_permits_for_all_of_it() {
     let (api, ids) = built();

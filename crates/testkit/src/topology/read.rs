@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use postern_model::endpoint::{
     DnsChoice, EndpointChange, InterfaceChange, NewGatewayEndpoint, NewInterfaceEndpoint,
 };
+use postern_model::endpoint_service::{EndpointServiceAction, NewEndpointService};
 use postern_model::instance::{InstanceState, Launch, LaunchInterface, MetadataOptions};
 use postern_model::interface::{InterfaceChange as ChangeOfInterface, InterfaceKind, NewInterface};
 use postern_model::network_acl::AclEntry;
@@ -520,9 +521,14 @@ impl Reader {
         let names: Vec<&str> = subnets.split(',').filter(|subnet| !subnet.is_empty()).collect();
         let subnets = names.iter().map(|subnet| self.subnet(name, subnet)).collect::<Read<Vec<_>>>()?;
         let address = option(options, "ip").map(parse).transpose()?;
+        let own = service.strip_prefix("service(").and_then(|rest| rest.strip_suffix(')'));
+        let service_name = match own {
+            Some(balancer) => self.service_of(name, balancer)?,
+            None => format!("com.amazonaws.us-east-1.{service}"),
+        };
         let new = NewInterfaceEndpoint {
             vpc: self.vpc(name.split('.').next().unwrap_or(name))?,
-            service_name: format!("com.amazonaws.us-east-1.{service}"),
+            service_name,
             addresses: subnets.first().copied().zip(address).into_iter().collect(),
             subnets,
             groups: self.groups(name, options)?.unwrap_or_default(),
@@ -538,6 +544,24 @@ impl Reader {
         let label = label.map(|part| part.label.clone()).unwrap_or_default();
         self.words.push((format!("{endpoint}-{label}"), name.to_owned()));
         self.run(Action::ReportVpcEndpointReady { endpoint })
+    }
+
+    /// The name of an endpoint service, made for this endpoint, whose connections a load balancer takes.
+    fn service_of(&mut self, name: &str, balancer: &str) -> Read<String> {
+        let ResourceId::LoadBalancer(balancer) = self.find(balancer)? else {
+            return Err(format!("`{balancer}` is not a load balancer"));
+        };
+        let new = NewEndpointService {
+            acceptance_required: false,
+            load_balancers: vec![balancer],
+            private_dns_name: None,
+            tags: Vec::new(),
+        };
+        let action = Action::EndpointService(EndpointServiceAction::Create(new));
+        match self.create(&format!("{name}.service"), action)? {
+            ResourceId::EndpointService(id) => Ok(format!("com.amazonaws.vpce.us-east-1.{id}")),
+            other => Err(format!("{other} is not an endpoint service")),
+        }
     }
 
     /// The interface of the endpoint `a.e` in the subnet `a.s` is `a.e.s`.

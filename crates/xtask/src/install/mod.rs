@@ -71,9 +71,11 @@ const LAB_PROGRAMS: [Program; 9] = [
     program("ping", "iputils-ping", &["-V"], "ping"),
 ];
 
-const BENCH_PROGRAMS: [Program; 2] = [
+const BENCH_PROGRAMS: [Program; 3] = [
     program("haproxy", "haproxy", &["-v"], "HAProxy version"),
     program("nft", "nftables", &["--version"], "nftables"),
+    // The package of its module for streams brings the program.
+    program("nginx", "libnginx-mod-stream", &["-v"], "nginx version"),
 ];
 
 /// What compiles the kernel program.
