@@ -89,7 +89,11 @@ impl Draw<'_> {
                 Action::ModifyManagedPrefixList { list, change }
             }
             "RestoreManagedPrefixListVersion" => {
-                let list = self.list();
+                // Everybody sees AWS's own lists, and nobody changes them.
+                let account = self.account;
+                let all = self.state.prefix_lists.values();
+                let all: Vec<_> = all.filter_map(|list| Some((list.owner? == account, list.id))).collect();
+                let list = self.choose(&all, PrefixListId::from_number);
                 let current = self.state.prefix_lists.get(&list).map_or(1, |list| list.version);
                 Action::RestoreManagedPrefixListVersion { list, previous: 1, current }
             }
