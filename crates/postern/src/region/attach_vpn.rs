@@ -45,7 +45,8 @@ pub async fn attach_vpn(
     let (machines, connection) = (Arc::clone(&packets.machines), Arc::clone(&found));
     tokio::task::spawn_blocking(move || machines.attach_link(&connection, guest, ends)).await??;
     if let Err(error) = report(&region.commands, found.owner, id, true).await {
-        packets.machines.detach(found.link.port);
+        let (machines, port) = (Arc::clone(&packets.machines), found.link.port);
+        tokio::task::spawn_blocking(move || machines.detach(port)).await?;
         return Err(error);
     }
     Ok(Reply::Attached { interface: found.link.port.to_string(), address, mac: found.link.mac.to_string() })
@@ -77,8 +78,12 @@ pub async fn host_on_premises(region: &Region, connection: &str) -> anyhow::Resu
     let sandbox =
         tokio::task::spawn_blocking(move || machines.build_on_premises(&state, &found, ends)).await??;
     if let Err(error) = report(&region.commands, owner, id, true).await {
-        packets.machines.detach(port);
-        packets.machines.destroy_on_premises(id);
+        let machines = Arc::clone(&packets.machines);
+        let undone = move || {
+            machines.detach(port);
+            machines.destroy_on_premises(id);
+        };
+        tokio::task::spawn_blocking(undone).await?;
         return Err(error);
     }
     Ok(sandbox)

@@ -425,7 +425,9 @@ impl Region {
         }
         self.s3.clear().await?;
         self.tables.clear().await?;
-        self.monitoring.clear();
+        // It asks the forwarder for its counters, and waits for them.
+        let monitoring = Arc::clone(&self.monitoring);
+        tokio::task::spawn_blocking(move || monitoring.clear()).await?;
         ensure_account(&self.commands, self.options.dev).await
     }
 }
