@@ -49,6 +49,7 @@
 //! last three are looked up in the VPC's resolver first.
 
 pub(crate) mod balancer;
+mod change;
 mod flow;
 mod read;
 

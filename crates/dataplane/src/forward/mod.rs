@@ -36,6 +36,7 @@ pub mod packet;
 mod peer;
 pub(crate) mod phase;
 mod port;
+mod report;
 mod run;
 mod step;
 mod tables;
@@ -44,6 +45,7 @@ mod time_share;
 mod uplink;
 mod verdict;
 mod with_program;
+mod worker;
 
 pub use adopt::Adopted;
 pub(crate) use choice::{Choice, USUAL_VARIANTS};

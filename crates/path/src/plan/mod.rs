@@ -6,6 +6,7 @@
 mod balance;
 mod compare;
 mod compile;
+mod dirty;
 pub mod interval;
 pub mod slots;
 
