@@ -30,7 +30,8 @@ apart __u32 find_shape(struct point *point, __u32 shape)
 		struct template_slot *found = at(&templates, place);
 		// What is said of shapes may change while it is read: the box itself says whether the packet is in it.
 		if (found && found->key.port == point->entry && found->key.protocol == point->protocol &&
-		    found->key.mark == shape && found->key.choice == point->choice && found->key.source[3] == (point->source & found->source_mask) &&
+		    found->key.mark == shape && found->key.choice == point->choice &&
+		    found->key.source[3] == (point->source & found->source_mask) &&
 		    found->key.destination[3] == (point->destination & found->destination_mask) &&
 		    both_ports(found->key.source_port, found->key.destination_port) == (point->both_ports & found->port_masks))
 			return place + 1;
@@ -56,7 +57,8 @@ static always_inline int holds(struct template_slot *template, __u64 epoch, __u6
 }
 
 // The template of a box that a point is in, while everything that it rests on is as it was.
-static always_inline struct template_slot *find_box(struct point *point, __u64 epoch, __u64 now, __u32 *place, __u32 *life)
+static always_inline struct template_slot *find_box(struct point *point, __u64 epoch, __u64 now, __u32 *place,
+                                                    __u32 *life)
 {
 	struct port_masks *masks = at(&port_masks, point->entry & PORT_PLACE_MASK);
 
@@ -79,8 +81,8 @@ static always_inline struct template_slot *find_box(struct point *point, __u64 e
 }
 
 // What is decided about a packet, while everything that it rests on is as it was. None where the forwarder is to decide.
-static always_inline struct template_slot *find_template(const struct packet *packet, __u64 epoch, __u64 now, __u32 *place,
-                                                         __u32 *life)
+static always_inline struct template_slot *find_template(const struct packet *packet, __u64 epoch, __u64 now,
+                                                         __u32 *place, __u32 *life)
 {
 	struct point point = {
 		.entry = packet->entry,
@@ -89,7 +91,6 @@ static always_inline struct template_slot *find_template(const struct packet *pa
 		.both_ports = both_ports(packet->protocol == 1 ? 0 : packet->source_port, packet->destination_port),
 		.protocol = packet->protocol,
 	};
-
 	struct template_slot *template = find_box(&point, epoch, now, place, life);
 
 	if (likely(!template || template->kind != KIND_CHOOSE))

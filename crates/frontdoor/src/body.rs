@@ -14,6 +14,7 @@ use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
+use postern_wire::AwsError;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
@@ -147,6 +148,22 @@ pub enum CollectError {
     /// It did not come to its end.
     #[error("the body could not be read: {0}")]
     Broken(BodyError),
+}
+
+impl CollectError {
+    /// What the sender is told.
+    pub fn to_aws(&self) -> AwsError {
+        match self {
+            Self::TooLong { limit } => {
+                let message = format!("The request body is longer than {limit} bytes.");
+                AwsError::new("RequestEntityTooLarge", message).with_status(413)
+            }
+            Self::Late(_) | Self::Broken(_) => {
+                let message = format!("The request did not come whole: {self}.");
+                AwsError::new("RequestTimeout", message).with_status(408)
+            }
+        }
+    }
 }
 
 /// How much of a body that is too long is still read, so that its sender gets to see the answer.

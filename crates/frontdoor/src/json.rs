@@ -28,7 +28,7 @@ use crate::caller::{Caller, Origin};
 use crate::evidence::Notes;
 use crate::metrics::Metrics;
 use crate::random::request_id;
-use crate::route::{claim, text};
+use crate::route::text;
 
 /// The namespace of the errors that all of AWS's JSON services have in common.
 const COMMON: &str = "com.amazon.coral.service";
@@ -221,10 +221,7 @@ impl JsonDoor {
             service: self.service.signing_name(),
             operation: course.operation.unwrap_or("unknown"),
             region: &self.region,
-            identity: match &course.caller {
-                Some(caller) => UserIdentity::of(caller),
-                None => UserIdentity::unknown(claim(parts).map(|claim| claim.access_key_id)),
-            },
+            identity: UserIdentity::behind(course.caller.as_ref(), parts),
             origin,
             user_agent: text(&parts.headers, USER_AGENT.as_str()),
             request_id: id,
@@ -369,19 +366,8 @@ struct Course {
 }
 
 fn unreadable(error: &CollectError) -> JsonError {
-    match error {
-        CollectError::TooLong { limit } => JsonError {
-            status: 413,
-            ..JsonError::common(
-                "RequestEntityTooLarge",
-                format!("The request body is longer than {limit} bytes."),
-            )
-        },
-        CollectError::Late(_) | CollectError::Broken(_) => JsonError {
-            status: 408,
-            ..JsonError::common("RequestTimeout", format!("The request did not come whole: {error}."))
-        },
-    }
+    let error = error.to_aws();
+    JsonError { status: error.status, ..JsonError::common(&error.code, error.message) }
 }
 
 #[cfg(test)]

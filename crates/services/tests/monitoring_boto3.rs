@@ -88,7 +88,13 @@ async fn boto3_hears_what_was_measured_in_every_protocol() {
     }
     let metrics = Arc::new(Metrics::default());
     let (audit, mut records) = Audit::channel(100, Arc::clone(&metrics));
-    tokio::spawn(async move { while records.recv().await.is_some() {} });
+    let recorded = Arc::new(Mutex::new(Vec::new()));
+    let keeps = Arc::clone(&recorded);
+    tokio::spawn(async move {
+        while let Some(record) = records.recv().await {
+            keeps.lock().unwrap().push(record);
+        }
+    });
     let door = MonitoringDoor::new(
         monitoring,
         Arc::clone(&world.authoriser),
@@ -114,4 +120,8 @@ async fn boto3_hears_what_was_measured_in_every_protocol() {
         .unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
     assert_eq!(told, EXPECTED, "{}", String::from_utf8_lossy(&output.stderr));
+    // Who could not show the key is recorded by it.
+    let recorded = recorded.lock().unwrap();
+    let unknown = recorded.iter().map(|record| &record.user_identity).find(|who| who.kind == "Unknown");
+    assert!(unknown.is_some_and(|who| who.access_key_id.is_some()), "{unknown:?}");
 }

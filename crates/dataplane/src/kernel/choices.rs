@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use postern_path::Table;
+use postern_path::balance::BUCKETS;
 
 use super::layout::{CHOICE_TABLES, CHOICES};
 use super::maps::Maps;
@@ -41,7 +42,8 @@ impl ChoiceTables {
             self.known.get_mut(place as usize)?.as_mut()?.users += 1;
             return Some(place);
         }
-        if table.owners().iter().any(|owner| usize::from(*owner) >= CHOICES) {
+        let is_whole = table.owners().len() == BUCKETS;
+        if !is_whole || table.owners().iter().any(|owner| usize::from(*owner) >= CHOICES) {
             return None;
         }
         let place = match self.free.pop() {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use http::request::Parts;
 use postern_path::Through;
 use postern_policy::Principal;
 use postern_wire::Timestamp;
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 
 use crate::caller::{Caller, Origin};
 use crate::metrics::{Counter, Metrics};
+use crate::route::claim;
 
 pub use log::{Log, write};
 
@@ -184,6 +186,14 @@ impl UserIdentity {
             arn,
             account_id: caller.account.map(|account| account.to_string()),
             access_key_id: caller.access_key.clone(),
+        }
+    }
+
+    /// Of a request's caller, or where it has none that is known, of who it claims to be from.
+    pub fn behind(caller: Option<&Caller>, parts: &Parts) -> Self {
+        match caller {
+            Some(caller) => Self::of(caller),
+            None => Self::unknown(claim(parts).map(|claim| claim.access_key_id)),
         }
     }
 

@@ -28,7 +28,7 @@ use crate::ambiguity;
 use crate::audit::{Audit, Call, Record, UserIdentity};
 use crate::authenticate::authenticate;
 use crate::authorise::Authoriser;
-use crate::body::{CollectError, Collector, HttpService, RequestBody, Responding, ResponseBody, full, plain};
+use crate::body::{Collector, HttpService, RequestBody, Responding, ResponseBody, full, plain};
 use crate::caller::{Caller, Origin};
 use crate::evidence::Notes;
 use crate::host::{HostNames, bare};
@@ -352,16 +352,12 @@ impl Hall {
         };
         let code = error.as_ref().map_or("OK", |(code, _)| code.as_str());
         self.metrics.request(desk.name, operation, code, started.elapsed());
-        let identity = match &course.caller {
-            Some(caller) => UserIdentity::of(caller),
-            None => UserIdentity::unknown(claim(&parts).map(|claim| claim.access_key_id)),
-        };
         let call = Call {
             at: self.authoriser.directory().now(),
             service: desk.name,
             operation,
             region: &self.region,
-            identity,
+            identity: UserIdentity::behind(course.caller.as_ref(), &parts),
             origin,
             user_agent: text(&parts.headers, USER_AGENT.as_str()),
             request_id: &id,
@@ -388,7 +384,7 @@ impl Hall {
                 format!("The method {} is not served.", parts.method),
             ));
         }
-        let body = self.bodies.collect(body).await.map_err(|error| unreadable(&error))?;
+        let body = self.bodies.collect(body).await.map_err(|error| error.to_aws())?;
         let directory = self.authoriser.directory().as_ref();
         let regions = [self.region.as_str(), "us-east-1"];
         let regions = if desk.service.is_global() { &regions[..] } else { &regions[..1] };
@@ -446,19 +442,6 @@ struct Course {
     operation: Option<&'static str>,
     caller: Option<Caller>,
     notes: Notes,
-}
-
-fn unreadable(error: &CollectError) -> AwsError {
-    match error {
-        CollectError::TooLong { limit } => {
-            let message = format!("The request body is longer than {limit} bytes.");
-            AwsError::new("RequestEntityTooLarge", message).with_status(413)
-        }
-        CollectError::Late(_) | CollectError::Broken(_) => {
-            let message = format!("The request did not come whole: {error}.");
-            AwsError::new("RequestTimeout", message).with_status(408)
-        }
-    }
 }
 
 fn success(style: ErrorStyle, answer: Answer, id: &str) -> Response<ResponseBody> {

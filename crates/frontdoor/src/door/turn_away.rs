@@ -17,7 +17,7 @@ use crate::caller::Origin;
 use crate::dialect::Dialect;
 use crate::pages::{brief_health, page};
 use crate::random::request_id;
-use crate::route::{claim, is_cross_site, is_local_host, text};
+use crate::route::{is_cross_site, is_local_host, text};
 
 /// How much of a name that only the request knows is recorded.
 const FOREIGN_NAME_MAX: usize = 64;
@@ -216,7 +216,7 @@ impl Hall {
             service: end.service,
             operation: end.operation,
             region: &self.region,
-            identity: UserIdentity::unknown(claim(parts).map(|claim| claim.access_key_id)),
+            identity: UserIdentity::behind(None, parts),
             origin,
             user_agent: text(&parts.headers, USER_AGENT.as_str()),
             request_id: id,

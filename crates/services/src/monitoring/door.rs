@@ -10,8 +10,8 @@ use postern_frontdoor::audit::Call as Called;
 use postern_frontdoor::authenticate::authenticate;
 use postern_frontdoor::body::full;
 use postern_frontdoor::{
-    Ask, Audit, Authoriser, Caller, CollectError, Collector, Dialect, HttpService, Metrics, Notes, Origin,
-    Record, RequestBody, Responding, ResponseBody, UserIdentity, request_id,
+    Ask, Audit, Authoriser, Caller, Collector, Dialect, HttpService, Metrics, Notes, Origin, Record,
+    RequestBody, Responding, ResponseBody, UserIdentity, request_id,
 };
 use postern_policy::Context;
 use postern_wire::AwsError;
@@ -101,7 +101,7 @@ impl MonitoringDoor {
         dialect: Dialect,
         course: &mut Course,
     ) -> Result<Out, Refused> {
-        let body = self.bodies.collect(body).await.map_err(|error| Refused::Common(unreadable(&error)))?;
+        let body = self.bodies.collect(body).await.map_err(|error| Refused::Common(error.to_aws()))?;
         let call = wire::read(parts, &body).map_err(Refused::Common)?;
         let operation = OPERATIONS.into_iter().find(|known| *known == call.operation);
         let operation = operation.ok_or_else(|| Refused::Common(wire::unknown(&call.operation)))?;
@@ -163,10 +163,7 @@ impl MonitoringDoor {
             service: SIGNING_NAME,
             operation: course.operation.unwrap_or("unknown"),
             region: &self.region,
-            identity: match &course.caller {
-                Some(caller) => UserIdentity::of(caller),
-                None => UserIdentity::unknown(None),
-            },
+            identity: UserIdentity::behind(course.caller.as_ref(), parts),
             origin,
             user_agent: parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()),
             request_id: id,
@@ -183,18 +180,5 @@ impl MonitoringDoor {
 impl HttpService for MonitoringDoor {
     fn call<'a>(&'a self, request: Request<RequestBody>) -> Responding<'a> {
         Box::pin(self.answer(request))
-    }
-}
-
-fn unreadable(error: &CollectError) -> AwsError {
-    match error {
-        CollectError::TooLong { limit } => {
-            let message = format!("The request body is longer than {limit} bytes.");
-            AwsError::new("RequestEntityTooLarge", message).with_status(413)
-        }
-        CollectError::Late(_) | CollectError::Broken(_) => {
-            let message = format!("The request did not come whole: {error}.");
-            AwsError::new("RequestTimeout", message).with_status(408)
-        }
     }
 }

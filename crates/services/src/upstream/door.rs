@@ -17,8 +17,8 @@ use postern_frontdoor::audit::Call as Called;
 use postern_frontdoor::authenticate::authenticate;
 use postern_frontdoor::body::{BodyError, full};
 use postern_frontdoor::{
-    Audit, Authoriser, Caller, CollectError, Collector, Dialect, HttpService, Metrics, Notes, Origin, Record,
-    RequestBody, Responding, ResponseBody, UserIdentity, Watched, request_id,
+    Audit, Authoriser, Caller, Collector, Dialect, HttpService, Metrics, Notes, Origin, Record, RequestBody,
+    Responding, ResponseBody, UserIdentity, Watched, request_id,
 };
 use postern_model::endpoint::{Upstream, UpstreamKey};
 use postern_wire::AwsError;
@@ -123,7 +123,7 @@ impl UpstreamDoor {
     ) -> Result<Response<ResponseBody>, Refused> {
         let usual = super::dialect_of(self.upstream.protocol, &self.upstream.signing_name);
         let usual = Dialect::said_by(parts).unwrap_or(usual);
-        let body = self.bodies.collect(body).await.map_err(|error| (usual, unreadable(&error)))?;
+        let body = self.bodies.collect(body).await.map_err(|error| (usual, error.to_aws()))?;
         let call = call::read(&self.upstream, parts, &body)?;
         course.operation = Some(call.operation.clone());
         let caller = self.caller(parts, &body, &call, course).await?;
@@ -257,16 +257,12 @@ impl UpstreamDoor {
         course: &Course,
         (status, error): (StatusCode, Option<(String, String)>),
     ) {
-        let claim = || sigv4::parse(&signed_parts(parts)).ok().flatten().map(|claim| claim.access_key_id);
         let mut record = Record::of(Called {
             at: self.authoriser.directory().now(),
             service: &self.upstream.signing_name,
             operation: course.operation.as_deref().unwrap_or("unknown"),
             region: &self.region,
-            identity: match &course.caller {
-                Some(caller) => UserIdentity::of(caller),
-                None => UserIdentity::unknown(claim()),
-            },
+            identity: UserIdentity::behind(course.caller.as_ref(), parts),
             origin,
             user_agent: parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()),
             request_id: id,
@@ -287,15 +283,6 @@ impl HttpService for UpstreamDoor {
     }
 }
 
-fn signed_parts(parts: &Parts) -> RequestParts<'_> {
-    RequestParts {
-        method: parts.method.as_str(),
-        path: parts.uri.path(),
-        query: parts.uri.query().unwrap_or_default(),
-        headers: &parts.headers,
-    }
-}
-
 /// A URL without what a presigned one has of its signature.
 fn without_signature(uri: &Uri) -> Option<Uri> {
     let of_signature = |pair: &&str| {
@@ -309,19 +296,6 @@ fn without_signature(uri: &Uri) -> Option<Uri> {
     let query = query.join("&");
     let text = if query.is_empty() { uri.path().to_owned() } else { format!("{}?{query}", uri.path()) };
     text.parse().ok()
-}
-
-fn unreadable(error: &CollectError) -> AwsError {
-    match error {
-        CollectError::TooLong { limit } => {
-            let message = format!("The request body is longer than {limit} bytes.");
-            AwsError::new("RequestEntityTooLarge", message).with_status(413)
-        }
-        CollectError::Late(_) | CollectError::Broken(_) => {
-            let message = format!("The request did not come whole: {error}.");
-            AwsError::new("RequestTimeout", message).with_status(408)
-        }
-    }
 }
 
 /// What an upstream's answer says of a failure without its body: the code, where it has one in a header.
