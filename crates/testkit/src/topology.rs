@@ -52,6 +52,7 @@ pub(crate) mod balancer;
 mod change;
 mod flow;
 mod read;
+mod remote;
 
 use std::collections::BTreeMap;
 

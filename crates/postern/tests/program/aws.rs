@@ -11,7 +11,7 @@ use postern_wire::sigv4::{RequestParts, SecretAccessKey, Signer};
 use postern_wire::{Timestamp, client};
 use serde_json::{Value, json};
 
-use crate::harness::tools;
+use crate::harness::{Ran, tools};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -57,6 +57,19 @@ pub enum Failed {
 }
 
 impl Aws {
+    /// Runs a script of Python's with boto3, in an environment that has this region and nothing else.
+    pub fn boto3(&self, script: &str) -> Ran {
+        let mut command = Command::new(tools().join("bin/python3"));
+        command.args(["-c", script]).env_clear().envs([
+            ("PATH", "/usr/bin:/bin"),
+            ("AWS_ENDPOINT_URL", &format!("http://{}", self.host)),
+            ("AWS_ACCESS_KEY_ID", &self.key),
+            ("AWS_SECRET_ACCESS_KEY", &self.secret),
+            ("AWS_DEFAULT_REGION", &self.region),
+        ]);
+        Ran::of(command, b"")
+    }
+
     /// What `postern env --output json` says.
     pub fn from_environment(variables: &Value) -> Self {
         let variable = |name: &str| {

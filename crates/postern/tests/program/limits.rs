@@ -136,15 +136,7 @@ IllegalArgumentException The quota L-57A373D6 is not adjustable.
 fn boto3_asks_for_more_and_gets_it(world: &World) {
     let region = world.up(&[]);
     let aws = region.aws();
-    let mut command = std::process::Command::new(crate::harness::tools().join("bin/python3"));
-    command.args(["-c", BOTO3]).env_clear().envs([
-        ("PATH", "/usr/bin:/bin"),
-        ("AWS_ENDPOINT_URL", &format!("http://{}", aws.host)),
-        ("AWS_ACCESS_KEY_ID", &aws.key),
-        ("AWS_SECRET_ACCESS_KEY", &aws.secret),
-        ("AWS_DEFAULT_REGION", "us-east-1"),
-    ]);
-    let ran = crate::harness::Ran::of(command, b"");
+    let ran = aws.boto3(BOTO3);
     assert_eq!(ran.stdout, BOTO3_SAYS, "{}", ran.stderr);
     region.down();
 }

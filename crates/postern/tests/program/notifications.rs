@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::aws::Aws;
-use crate::harness::{Ran, World};
+use crate::harness::World;
 use crate::network::{Network, text};
 
 crate::one_way!(
@@ -190,7 +190,7 @@ fn verify(world: &World, aws: &Aws, message: &Value) {
     );
     let mut command = std::process::Command::new("/bin/sh");
     command.args(["-c", &script]);
-    let ran = Ran::of(command, b"");
+    let ran = aws.boto3(BOTO3);
     assert!(ran.stdout.contains("Verified OK"), "{} {}", ran.stdout, ran.stderr);
 }
 
@@ -343,15 +343,7 @@ True
 fn boto3_is_served_with_topics(world: &World) {
     let region = world.up(&["--sns-to", "127.0.0.0/8"]);
     let aws = region.aws();
-    let mut command = std::process::Command::new(crate::harness::tools().join("bin/python3"));
-    command.args(["-c", BOTO3]).env_clear().envs([
-        ("PATH", "/usr/bin:/bin"),
-        ("AWS_ENDPOINT_URL", &format!("http://{}", aws.host)),
-        ("AWS_ACCESS_KEY_ID", &aws.key),
-        ("AWS_SECRET_ACCESS_KEY", &aws.secret),
-        ("AWS_DEFAULT_REGION", "us-east-1"),
-    ]);
-    let ran = Ran::of(command, b"");
+    let ran = aws.boto3(BOTO3);
     let account = text(&aws.call("sts", "GetCallerIdentity", json!({}))["Account"]);
     // Where the sentence is the policy language's own, its beginning is enough.
     let told: String = ran

@@ -108,14 +108,19 @@ fn vpn(aws: &Aws, network: &Network) -> String {
     vpn
 }
 
-fn a_network_on_premises_is_plugged_into_a_vpn(world: &World) {
-    let region = world.up(&[]);
-    let aws = region.aws();
-    let network = Network::new(&aws);
+/// Lets the VPC's group admit the network on premises.
+fn admit_premises(aws: &Aws, network: &Network) {
     let permissions = json!([{ "IpProtocol": "tcp", "FromPort": 0, "ToPort": 65_535,
         "IpRanges": [{ "CidrIp": "192.168.0.0/16" }] }]);
     let allow = json!({ "GroupId": network.group, "IpPermissions": permissions });
     aws.ec2("AuthorizeSecurityGroupIngress", allow);
+}
+
+fn a_network_on_premises_is_plugged_into_a_vpn(world: &World) {
+    let region = world.up(&[]);
+    let aws = region.aws();
+    let network = Network::new(&aws);
+    admit_premises(&aws, &network);
     let gateway_endpoint = network.s3_endpoint(&aws);
     let door = json!({ "VpcId": network.vpc, "VpcEndpointType": "Interface", "SubnetIds": [network.subnet],
         "ServiceName": "com.amazonaws.us-east-1.ec2", "PrivateDnsEnabled": false });
@@ -179,10 +184,7 @@ fn programs_run_on_premises(world: &World) {
     let region = world.up(&[]);
     let aws = region.aws();
     let network = Network::new(&aws);
-    let permissions = json!([{ "IpProtocol": "tcp", "FromPort": 0, "ToPort": 65_535,
-        "IpRanges": [{ "CidrIp": "192.168.0.0/16" }] }]);
-    let allow = json!({ "GroupId": network.group, "IpPermissions": permissions });
-    aws.ec2("AuthorizeSecurityGroupIngress", allow);
+    admit_premises(&aws, &network);
     let door = json!({ "VpcId": network.vpc, "VpcEndpointType": "Interface", "SubnetIds": [network.subnet],
         "ServiceName": "com.amazonaws.us-east-1.ec2", "PrivateDnsEnabled": false });
     let door = aws.ec2("CreateVpcEndpoint", door);
