@@ -11,8 +11,8 @@ use std::time::Duration;
 use postern_dataplane::forward::{Counters, Forwarder, GatewayCounters};
 use postern_model::elb::{ListenerProtocol, LoadBalancer, TargetGroup, TargetZone};
 use postern_model::endpoint::VpcEndpoint;
-use postern_model::endpoint_service::{EndpointService, by_name};
-use postern_model::{AccountId, ResourceId, State};
+use postern_model::endpoint_service::EndpointService;
+use postern_model::{AccountId, LoadBalancerId, ResourceId, State};
 use postern_services::commands::Commands;
 use postern_services::elbv2::health::{Health, TargetHealth, balancer_of, of as health_of};
 use postern_services::monitoring::{Meters, Metric, Monitoring, Reading, Unit, Value};
@@ -134,14 +134,24 @@ impl Meters for RegionMeters {
         for endpoint in state.vpc_endpoints.values().filter(|endpoint| endpoint.interface.is_some()) {
             told.endpoint(endpoint, of(endpoint.id.into()));
         }
+        let by_service = endpoints_by_service(&state);
+        // What came through endpoints, by the load balancer that got all of it. Where a service has several, by zone,
+        // nobody counted which got what.
+        let mut through = HashMap::<LoadBalancerId, Counted>::new();
         for service in state.endpoint_services.values() {
-            let endpoints: Vec<_> = endpoints_of(&state, service).collect();
-            let each = endpoints.iter().map(|endpoint| (*endpoint, of(endpoint.id.into())));
-            told.service(service, &each.collect::<Vec<_>>());
+            let endpoints = by_service.get(service.name(&state.region.name).as_str());
+            let endpoints = endpoints.into_iter().flatten();
+            let each: Vec<_> = endpoints.map(|endpoint| (*endpoint, of(endpoint.id.into()))).collect();
+            told.service(service, &each);
+            let mut balancers = service.load_balancers.iter();
+            if let Some(only) = balancers.next().filter(|_| balancers.next().is_none()) {
+                let sum = through.entry(*only).or_default();
+                *sum = each.iter().fold(*sum, |sum, (_, counted)| sum.and(*counted));
+            }
         }
         for balancer in state.load_balancers.values() {
-            let through = endpoints_to(&state, balancer).map(|endpoint| of(endpoint.id.into()));
-            told.balancer(balancer, through.fold(of(balancer.id.into()), Counted::and));
+            let through = through.get(&balancer.id).copied().unwrap_or_default();
+            told.balancer(balancer, of(balancer.id.into()).and(through));
         }
         for group in state.target_groups.values() {
             let checks = &self.checks;
@@ -155,27 +165,13 @@ impl Meters for RegionMeters {
     }
 }
 
-/// The endpoints to a service.
-fn endpoints_of<'a>(
-    state: &'a State,
-    service: &EndpointService,
-) -> impl Iterator<Item = &'a VpcEndpoint> + use<'a> {
-    let name = service.name(&state.region.name);
-    let all = state.vpc_endpoints.values().map(AsRef::as_ref);
-    all.filter(move |endpoint| endpoint.service_name == name)
-}
-
-/// The endpoints of which all that passes goes to this load balancer. Of those that lead to several, by zone, nobody counted
-/// which got what.
-fn endpoints_to<'a>(
-    state: &'a State,
-    balancer: &LoadBalancer,
-) -> impl Iterator<Item = &'a VpcEndpoint> + use<'a> {
-    let id = balancer.id;
-    state.vpc_endpoints.values().map(AsRef::as_ref).filter(move |endpoint| {
-        let service = by_name(state, &endpoint.service_name);
-        service.is_some_and(|service| service.load_balancers.iter().eq([&id]))
-    })
+/// All endpoints, by the name of the service that they lead to.
+fn endpoints_by_service(state: &State) -> HashMap<&str, Vec<&VpcEndpoint>> {
+    let mut all = HashMap::<_, Vec<_>>::new();
+    for endpoint in state.vpc_endpoints.values() {
+        all.entry(endpoint.service_name.as_str()).or_default().push(&**endpoint);
+    }
+    all
 }
 
 type Dimensions = Vec<(&'static str, String)>;
