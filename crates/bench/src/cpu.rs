@@ -64,3 +64,20 @@ pub fn used_by(pid: Pid) -> anyhow::Result<Duration> {
     let clock = clock_getcpuclockid(pid).with_context(|| format!("process {pid} has ended"))?;
     Ok(Duration::from(clock.now()?))
 }
+
+/// The processor time that threads of this name have used: of this process, and of the kernel where it shows its own.
+pub fn used_by_threads(name: &str) -> Duration {
+    let of = |directory: &str| -> Duration {
+        let tasks = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+        tasks
+            .filter(|task| {
+                std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end().starts_with(name))
+            })
+            .filter_map(|task| {
+                let schedstat = std::fs::read_to_string(task.join("schedstat")).ok()?;
+                Some(Duration::from_nanos(schedstat.split(' ').next()?.parse().ok()?))
+            })
+            .sum()
+    };
+    of("/proc/self/task") + of("/proc")
+}

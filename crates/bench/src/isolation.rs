@@ -67,7 +67,7 @@ enum Beside {
 }
 
 impl Beside {
-    const ALL: [Self; 5] = [Self::Burner, Self::SynFlood, Self::UdpSpray, Self::FlowFiller, Self::Spoofer];
+    const ATTACKS: [Self; 4] = [Self::SynFlood, Self::UdpSpray, Self::FlowFiller, Self::Spoofer];
 
     fn in_words(self) -> &'static str {
         match self {
@@ -197,19 +197,45 @@ struct Figures {
     connections: Vec<f64>,
     gigabits: Vec<f64>,
     packets: Vec<f64>,
+    /// Parts of a processor that the forwarder and the kernel's softirq threads took meanwhile.
+    forwarder: Vec<f64>,
+    softirq: Vec<f64>,
+}
+
+impl Figures {
+    fn extend(&mut self, other: &Self) {
+        let Self { connections, gigabits, packets, forwarder, softirq } = self;
+        connections.extend(&other.connections);
+        gigabits.extend(&other.gigabits);
+        packets.extend(&other.packets);
+        forwarder.extend(&other.forwarder);
+        softirq.extend(&other.softirq);
+    }
+}
+
+/// An attack, and the burner that took its turn next to it.
+#[derive(Default)]
+struct Pair {
+    attack: Figures,
+    burner: Figures,
 }
 
 /// Measures all of it.
 pub fn run(host: &Arc<Host>, pinning: &Pinning, options: &Options) -> anyhow::Result<Outcome> {
     let scene = Scene::new(host, pinning)?;
-    let mut all: Vec<Figures> = Beside::ALL.iter().map(|_| Figures::default()).collect();
+    let mut all: Vec<Pair> = Beside::ATTACKS.iter().map(|_| Pair::default()).collect();
     let time = Duration::from_secs_f64(options.seconds);
     for round in 0..options.rounds as usize {
         eprintln!("isolation: round {} of {}", round + 1, options.rounds);
-        for turn in 0..Beside::ALL.len() {
-            let at = (turn + round) % Beside::ALL.len();
-            if let (Some(beside), Some(figures)) = (Beside::ALL.get(at), all.get_mut(at)) {
-                scene.measure(*beside, time, pinning, figures).context(beside.in_words())?;
+        for turn in 0..Beside::ATTACKS.len() {
+            let at = (turn + round) % Beside::ATTACKS.len();
+            let (Some(beside), Some(pair)) = (Beside::ATTACKS.get(at), all.get_mut(at)) else { continue };
+            let mut turns = [(*beside, &mut pair.attack), (Beside::Burner, &mut pair.burner)];
+            if round % 2 == 1 {
+                turns.reverse();
+            }
+            for (beside, figures) in turns {
+                scene.measure(beside, time, pinning, figures).context(beside.in_words())?;
             }
         }
     }
@@ -248,10 +274,15 @@ impl Scene {
         let going = Going::start(beside, &self.attacker, self.attacker_mac, pinning.client)?;
         std::thread::sleep(UNDER_WAY);
         let (before, begun) = (going.sent.load(Ordering::Relaxed), std::time::Instant::now());
+        let others = [cpu::used_by_threads("forwarder"), cpu::used_by_threads("ksoftirqd")];
         let answered = requests::ask(&self.route, CLIENTS, Habit::Renew, time, pinning.client)?;
         let carried = stream::carry(&self.route, &self.servers.sink, 1, time, pinning.client, &[])?;
         let sent = going.sent.load(Ordering::Relaxed) - before;
-        figures.packets.push(sent as f64 / begun.elapsed().as_secs_f64());
+        let elapsed = begun.elapsed();
+        figures.packets.push(sent as f64 / elapsed.as_secs_f64());
+        let part = |now: Duration, before: Duration| now.saturating_sub(before).div_duration_f64(elapsed);
+        figures.forwarder.push(part(cpu::used_by_threads("forwarder"), others[0]));
+        figures.softirq.push(part(cpu::used_by_threads("ksoftirqd"), others[1]));
         figures.connections.push(answered.rate);
         figures.gigabits.push(carried.gigabits);
         drop(going);
@@ -261,7 +292,7 @@ impl Scene {
     }
 }
 
-fn outcome(all: &[Figures], attacker: &PortCounters, templates: usize) -> Outcome {
+fn outcome(all: &[Pair], attacker: &PortCounters, templates: usize) -> Outcome {
     let header = [
         "beside",
         "packets/s of it",
@@ -269,38 +300,45 @@ fn outcome(all: &[Figures], attacker: &PortCounters, templates: usize) -> Outcom
         "to beside the burner",
         "1 stream, Gbit/s",
         "to beside the burner",
+        "forwarder, of a processor",
+        "softirq threads",
     ];
     let mut table = Table::new("Isolation: one interface attacks", header.map(str::to_owned));
     let mut goals = Vec::new();
-    let empty = Figures::default();
-    let burner = all.first().unwrap_or(&empty);
     let mut raw = serde_json::Map::new();
-    for (beside, figures) in Beside::ALL.iter().zip(all) {
-        let ratios = |ours: &[f64], theirs: &[f64]| -> Vec<f64> {
-            ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect()
-        };
-        let connections = ratios(&figures.connections, &burner.connections);
-        let gigabits = ratios(&figures.gigabits, &burner.gigabits);
+    let ratios = |ours: &[f64], theirs: &[f64]| -> Vec<f64> {
+        ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect()
+    };
+    let middle = |figures: &[f64]| median(figures.iter().copied());
+    let mut row = |beside: Beside, figures: &Figures, connections: &[f64], gigabits: &[f64]| {
         table.row(vec![
             beside.in_words().to_owned(),
-            fixed(median(figures.packets.iter().copied()), 0),
-            fixed(median(figures.connections.iter().copied()), 0),
-            fixed(median(connections.iter().copied()), 2),
-            fixed(median(figures.gigabits.iter().copied()), 1),
-            fixed(median(gigabits.iter().copied()), 2),
+            fixed(middle(&figures.packets), 0),
+            fixed(middle(&figures.connections), 0),
+            fixed(middle(connections), 2),
+            fixed(middle(&figures.gigabits), 1),
+            fixed(middle(gigabits), 2),
+            fixed(middle(&figures.forwarder), 2),
+            fixed(middle(&figures.softirq), 2),
         ]);
-        raw.insert(
-            beside.in_words().to_owned(),
-            serde_json::json!({
-                "packets_s": figures.packets, "connections_s": figures.connections, "gigabits_s": figures.gigabits,
-            }),
-        );
-        if *beside != Beside::Burner {
-            for (what, ratios) in [("new connections", connections), ("throughput", gigabits)] {
-                let what = format!("{what} of others beside {}, to beside a burner", beside.in_words());
-                let ratio = median(ratios.iter().copied());
-                goals.push(Goal::at_least(&what, ratio, KEPT, 2, "").over(&ratios));
-            }
+        let figures = serde_json::json!({
+            "packets_s": figures.packets, "connections_s": figures.connections, "gigabits_s": figures.gigabits,
+            "forwarder": figures.forwarder, "softirq": figures.softirq,
+        });
+        raw.insert(beside.in_words().to_owned(), figures);
+    };
+    let mut burner = Figures::default();
+    for pair in all {
+        burner.extend(&pair.burner);
+    }
+    row(Beside::Burner, &burner, &[1.0], &[1.0]);
+    for (beside, Pair { attack, burner }) in Beside::ATTACKS.iter().zip(all) {
+        let connections = ratios(&attack.connections, &burner.connections);
+        let gigabits = ratios(&attack.gigabits, &burner.gigabits);
+        row(*beside, attack, &connections, &gigabits);
+        for (what, ratios) in [("new connections", connections), ("throughput", gigabits)] {
+            let what = format!("{what} of others beside {}, to beside a burner", beside.in_words());
+            goals.push(Goal::at_least(&what, middle(&ratios), KEPT, 2, "").over(&ratios));
         }
     }
     let drops: Vec<String> =
