@@ -27,6 +27,7 @@ use crate::security_group::{NewRule, RuleChoice};
 use crate::sns::SnsAction;
 use crate::state::{Resource, State};
 use crate::tag::{self, TagSet};
+use crate::transit::TransitAction;
 use crate::txn::{Admission, Txn};
 use crate::vpn::VpnAction;
 
@@ -103,6 +104,7 @@ pub enum Action {
     Sns(SnsAction),
     Peering(PeeringAction),
     Vpn(VpnAction),
+    Transit(TransitAction),
     /// All of these in this order, or none of them: what one request changes at several places.
     Batch(Vec<Action>),
 
@@ -472,6 +474,7 @@ fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> 
         Action::Sns(action) => sns::apply(txn, action),
         Action::Peering(action) => peering::apply(txn, action),
         Action::Vpn(action) => vpn::apply(txn, action),
+        Action::Transit(action) => crate::transit::apply(txn, action),
         Action::Batch(actions) => batch(txn, actions, seed),
 
         Action::CreateVpc { cidr, tags } => vpc::create(txn, cidr, &tags).map(|_| ()),
@@ -631,6 +634,13 @@ fn edit_tags(
         ResourceId::CustomerGateway(id) => edit::<crate::vpn::CustomerGateway>(txn, id, change),
         ResourceId::VpnGateway(id) => edit::<crate::vpn::VpnGateway>(txn, id, change),
         ResourceId::VpnConnection(id) => edit::<crate::vpn::VpnConnection>(txn, id, change),
+        ResourceId::TransitGateway(id) => edit::<crate::transit::TransitGateway>(txn, id, change),
+        ResourceId::TransitGatewayAttachment(id) => {
+            edit::<crate::transit::TransitGatewayAttachment>(txn, id, change)
+        }
+        ResourceId::TransitGatewayRouteTable(id) => {
+            edit::<crate::transit::TransitGatewayRouteTable>(txn, id, change)
+        }
         ResourceId::Address(id) => edit::<crate::gateway::Address>(txn, id, change),
         ResourceId::NetworkInterface(id) => edit::<crate::interface::NetworkInterface>(txn, id, change),
         ResourceId::SecurityGroup(id) => edit::<crate::security_group::SecurityGroup>(txn, id, change),

@@ -101,6 +101,12 @@ ids! {
     VpnGatewayId = "vgw";
     /// A VPN.
     VpnConnectionId = "vpn";
+    /// A transit gateway.
+    TransitGatewayId = "tgw";
+    /// What is attached to a transit gateway.
+    TransitGatewayAttachmentId = "tgw-attach";
+    /// A route table of a transit gateway's.
+    TransitGatewayRouteTableId = "tgw-rtb";
     /// The link of an Elastic IP address to a private address.
     AddressAssociationId = "eipassoc";
     /// A network interface.
@@ -288,6 +294,9 @@ resource_ids! {
     CustomerGateway(CustomerGatewayId),
     VpnGateway(VpnGatewayId),
     VpnConnection(VpnConnectionId),
+    TransitGateway(TransitGatewayId),
+    TransitGatewayAttachment(TransitGatewayAttachmentId),
+    TransitGatewayRouteTable(TransitGatewayRouteTableId),
     Address(AllocationId),
     NetworkInterface(NetworkInterfaceId),
     SecurityGroup(SecurityGroupId),

@@ -39,6 +39,7 @@ pub mod sns;
 pub mod state;
 pub mod subnet;
 pub mod tag;
+pub mod transit;
 pub mod vpc;
 pub mod vpn;
 

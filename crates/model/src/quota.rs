@@ -66,6 +66,12 @@ quotas! {
     VpnGateways: "virtual-private-gateways-per-region", 5, 1_000;
     /// VPN connections.
     VpnConnections: "vpn-connections-per-region", 50, 1_000;
+    /// Transit gateways ("Amazon VPC Transit Gateways quotas").
+    TransitGateways: "transit-gateways-per-account", 5, 1_000;
+    /// Route tables of a transit gateway.
+    TransitGatewayRouteTables: "route-tables-per-transit-gateway", 20, 1_000;
+    /// Static routes of a transit gateway, by all of its route tables.
+    TransitGatewayRoutes: "routes-per-transit-gateway", 10_000, 100_000;
     /// Route tables of a VPC, its main one included.
     RouteTables: "route-tables-per-vpc", 200, 1_000;
     /// Routes of a route table. A prefix list counts with its size.
@@ -245,6 +251,9 @@ fn factor_of(quota: Quota) -> Option<Quota> {
         | Quota::CustomerGateways
         | Quota::VpnGateways
         | Quota::VpnConnections
+        | Quota::TransitGateways
+        | Quota::TransitGatewayRouteTables
+        | Quota::TransitGatewayRoutes
         | Quota::Routes
         | Quota::PrefixLists
         | Quota::NetworkAcls

@@ -27,6 +27,7 @@ use crate::route::RouteTable;
 use crate::security_group::SecurityGroup;
 use crate::sns::Topic;
 use crate::subnet::Subnet;
+use crate::transit::{TransitGateway, TransitGatewayAttachment, TransitGatewayRouteTable};
 use crate::vpc::{DhcpOptions, Vpc};
 use crate::vpn::{CustomerGateway, VpnConnection, VpnGateway};
 
@@ -116,6 +117,12 @@ pub struct State {
     pub vpn_gateways: OrdMap<VpnGatewayId, Arc<VpnGateway>>,
     #[serde(default)]
     pub vpn_connections: OrdMap<VpnConnectionId, Arc<VpnConnection>>,
+    #[serde(default)]
+    pub transit_gateways: OrdMap<TransitGatewayId, Arc<TransitGateway>>,
+    #[serde(default)]
+    pub transit_gateway_attachments: OrdMap<TransitGatewayAttachmentId, Arc<TransitGatewayAttachment>>,
+    #[serde(default)]
+    pub transit_gateway_route_tables: OrdMap<TransitGatewayRouteTableId, Arc<TransitGatewayRouteTable>>,
     pub addresses: OrdMap<AllocationId, Arc<Address>>,
     pub network_interfaces: OrdMap<NetworkInterfaceId, Arc<NetworkInterface>>,
     pub security_groups: OrdMap<SecurityGroupId, Arc<SecurityGroup>>,
@@ -203,6 +210,9 @@ resources! {
     CustomerGateway(CustomerGatewayId) in customer_gateways;
     VpnGateway(VpnGatewayId) in vpn_gateways;
     VpnConnection(VpnConnectionId) in vpn_connections;
+    TransitGateway(TransitGatewayId) in transit_gateways;
+    TransitGatewayAttachment(TransitGatewayAttachmentId) in transit_gateway_attachments;
+    TransitGatewayRouteTable(TransitGatewayRouteTableId) in transit_gateway_route_tables;
     Address(AllocationId) in addresses;
     NetworkInterface(NetworkInterfaceId) in network_interfaces;
     SecurityGroup(SecurityGroupId) in security_groups;
@@ -282,6 +292,9 @@ impl State {
             customer_gateways: OrdMap::new(),
             vpn_gateways: OrdMap::new(),
             vpn_connections: OrdMap::new(),
+            transit_gateways: OrdMap::new(),
+            transit_gateway_attachments: OrdMap::new(),
+            transit_gateway_route_tables: OrdMap::new(),
             addresses: OrdMap::new(),
             network_interfaces: OrdMap::new(),
             security_groups: OrdMap::new(),

@@ -177,6 +177,12 @@ fn lost_answer(flow: &Flow, by: Option<ResourceId>) -> (String, String) {
             format!("{source} is not the interface's own: the endpoint's answer goes to who has it"),
             "send from an address of the interface's own, or translate to one".to_owned(),
         ),
+        Some(ResourceId::TransitGatewayAttachment(_) | ResourceId::TransitGatewayRouteTable(_)) => (
+            format!("the transit gateway does not take the answer to {source} back"),
+            "give the receiver's attachment a subnet in the receiver's zone, associate it with a route table, and have \
+             that lead to the sender's attachment (by propagation, or by a static route)"
+                .to_owned(),
+        ),
         Some(ResourceId::Vpc(_)) => (
             format!("nobody in the VPC has {source}, so the answer goes nowhere"),
             "send from an address that an interface in the VPC has".to_owned(),
@@ -190,6 +196,7 @@ fn lost_answer(flow: &Flow, by: Option<ResourceId>) -> (String, String) {
             | ResourceId::CustomerGateway(_)
             | ResourceId::VpnGateway(_)
             | ResourceId::VpnConnection(_)
+            | ResourceId::TransitGateway(_)
             | ResourceId::Address(_)
             | ResourceId::NetworkInterface(_)
             | ResourceId::SecurityGroup(_)
@@ -262,6 +269,15 @@ fn refusal_words(flow: &Flow, reason: DropReason) -> String {
         DropReason::RemoteToGatewayEndpoint => {
             "a gateway endpoint serves its own VPC only, and this comes from elsewhere".to_owned()
         }
+        DropReason::NoTransitRoute => {
+            format!("the sender's attachment follows no route to {destination}")
+        }
+        DropReason::TransitBlackhole => {
+            format!("the transit gateway's route to {destination} leads nowhere")
+        }
+        DropReason::NoTransitZone => {
+            "the attachment has no subnet in the sender's availability zone".to_owned()
+        }
         DropReason::UnknownPort => "the interface is not there".to_owned(),
         DropReason::Malformed
         | DropReason::Unsupported
@@ -322,10 +338,21 @@ fn remedy(flow: &Flow, reason: DropReason) -> Option<String> {
         }
         DropReason::NoUplink => "start the region with an uplink (postern up --uplink IFACE)".to_owned(),
         DropReason::NotTransitive => {
-            "join the two networks themselves: neither peerings nor VPNs pass anything on to a third one".to_owned()
+            "join the two networks themselves: what comes into a VPC from another network goes on to no third one".to_owned()
         }
         DropReason::NoNetworkBehind => {
             "attach the virtual private gateway to the VPC, and add a static route to the VPN connection".to_owned()
+        }
+        DropReason::NoTransitRoute => {
+            "associate the attachment with a route table of the transit gateway, and have the other network's attachment \
+             propagate to that, or create a static route in it"
+                .to_owned()
+        }
+        DropReason::TransitBlackhole => {
+            "replace or delete the static route of the transit gateway's route table".to_owned()
+        }
+        DropReason::NoTransitZone => {
+            "add a subnet of that zone to the attachment (ModifyTransitGatewayVpcAttachment)".to_owned()
         }
         DropReason::RemoteToGatewayEndpoint => {
             "create a gateway endpoint in the sender's own VPC, or an interface endpoint, which serves others too"

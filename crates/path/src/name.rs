@@ -220,7 +220,9 @@ impl Plan {
             return None;
         }
         // "Enable DNS resolution for a VPC peering connection".
-        let near = holder.vpc == vpc || self.peer_names.get(&(vpc, holder.vpc)) == Some(&true);
+        let near = holder.vpc == vpc
+            || self.peer_names.get(&(vpc, holder.vpc)) == Some(&true)
+            || self.names_over_transit(vpc, holder.vpc);
         let address = if near { *private } else { public };
         Some(Resolution::Addresses { addresses: vec![address], source: NameSource::PublicName })
     }

@@ -38,7 +38,9 @@ stages! {
     NatGateway = "NAT gateway",
     /// The internet gateway takes it.
     InternetGateway = "internet gateway",
-    /// A peering takes it to another VPC, or a VPN from or to a network on premises.
+    /// The transit gateway's route table says to which attachment it goes.
+    TransitGateway = "transit gateway",
+    /// A peering or an attachment takes it to another VPC, or a VPN from or to a network on premises.
     Remote = "remote network",
     /// The host's uplink takes it.
     Uplink = "uplink",
@@ -175,6 +177,12 @@ reasons! {
     NoNetworkBehind = 43, "no-network-behind";
     /// A gateway endpoint serves its own VPC alone.
     RemoteToGatewayEndpoint = 41, "remote-to-gateway-endpoint";
+    /// The attachment's route table has no route, or it follows none.
+    NoTransitRoute = 44, "no-transit-route";
+    /// The route of the transit gateway's table leads nowhere.
+    TransitBlackhole = 45, "transit-blackhole";
+    /// The transit gateway has no attachment in the sender's zone.
+    NoTransitZone = 46, "no-transit-zone";
 }
 
 impl DropReason {
@@ -209,6 +217,7 @@ impl DropReason {
                 Stage::Endpoint
             }
             Self::NotTransitive | Self::NoNetworkBehind => Stage::Remote,
+            Self::NoTransitRoute | Self::TransitBlackhole | Self::NoTransitZone => Stage::TransitGateway,
             Self::NoFlow | Self::Cut | Self::TtlExpired | Self::TooBig | Self::UnrelatedIcmp => {
                 Stage::Delivered
             }

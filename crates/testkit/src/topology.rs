@@ -23,6 +23,11 @@
 //! endpoint a.api ec2 subnets=pub,priv groups=web ip=10.0.0.9 private inbound-only
 //! balancer a.lb in pub,priv groups=web ip=10.0.0.9 cross-zone
 //!   listen tcp 80 -> 8080 i1 i2:9090 hide
+//! transit t zones=none
+//! attach t a subnets=pub
+//! transit-table t.other
+//!   10.0.0.0/8 -> a
+//!   172.16.0.0/12 -> blackhole
 //! uplink eth0 echo
 //! then stop i1
 //! account two
@@ -32,6 +37,10 @@
 //!
 //! An endpoint with `subnets` is an interface endpoint; its interface in `a.pub` is `a.api.pub`, and `ip` is the address
 //! of the first one.
+//!
+//! A transit gateway `t` comes with `t.main`, its default route table, unless it is made with `manual`. `attach t a` attaches a
+//! VPC, as `t.a`, by the subnets named or by the first of each zone; `vpn v t …` a network on premises, as `t.v`. In its tables,
+//! routes lead to what is attached, `associate` and `propagate` name it.
 //!
 //! A load balancer's interface in `a.pub` is `a.lb.pub`. A listener is followed by the port and the targets of its group, which
 //! are instances or addresses, and by `preserve` or `hide` (of the client's address), `sticky`, `proxy` or `terminate` (when
@@ -53,6 +62,7 @@ mod change;
 mod flow;
 mod read;
 mod remote;
+mod transit;
 
 use std::collections::BTreeMap;
 
