@@ -23,7 +23,7 @@
 //! endpoint a.api ec2 subnets=pub,priv groups=web ip=10.0.0.9 private inbound-only
 //! balancer a.lb in pub,priv groups=web ip=10.0.0.9 cross-zone
 //!   listen tcp 80 -> 8080 i1 i2:9090 hide
-//! transit t zones=none
+//! transit t
 //! attach t a subnets=pub
 //! transit-table t.other
 //!   10.0.0.0/8 -> a

@@ -61,7 +61,8 @@ impl<'a> Walk<'a> {
         if let Some(found) = plan.subnets.get(&subnet) {
             self.consult(found.stamp);
             if found.cidr.contains(&sender.address) {
-                return if is_somebodys { Ok(()) } else { nobody(self) };
+                // The networks that a transit gateway joins may have the same addresses.
+                return if is_somebodys && vpc == sender.vpc { Ok(()) } else { nobody(self) };
             }
         }
         let (table, route) = self.find_route(subnet, End::Source, sender.address)?;

@@ -8,7 +8,7 @@ use postern_model::security_group::Traffic;
 use postern_model::{NetworkInterfaceId, State, VpcId};
 use postern_path::{Flow, Transport, Uplink};
 
-use super::{interfaces_of, offset, peering, subnets, vpn};
+use super::{interfaces_of, offset, peering, subnets, transit, vpn};
 use crate::random::Random;
 
 /// A flow from some interface, mostly one that takes part; none in a state without any.
@@ -22,7 +22,7 @@ pub fn flow(random: &mut Random, state: &State) -> Option<Flow> {
     if random.chance(8)
         && let Some((connection, vpc)) = vpn::any(random, state)
     {
-        let source = vpn::address(random, &connection);
+        let source = vpn::address(random, state, &connection);
         let any = state.vpcs.keys().next().copied()?;
         let (vpc, port) = (vpc.unwrap_or(any), connection.link.port);
         return match balancer_address(random, state, vpc) {
@@ -89,8 +89,12 @@ pub fn flow_between(
 
 /// An address that matters in this VPC, or one beside it.
 pub(super) fn address(random: &mut Random, state: &State, vpc: VpcId) -> Ipv4Addr {
-    // Now and then what matters in a VPC that is peered with it.
-    let peer = if random.chance(15) { peering::peer_of(random, state, vpc) } else { None };
+    // Now and then what matters in a VPC that is peered with it, or that a transit gateway leads to.
+    let peer = match random.below(100) {
+        0..15 => peering::peer_of(random, state, vpc),
+        15..25 => transit::other_vpc(random, state, vpc),
+        _ => None,
+    };
     let vpc = peer.unwrap_or(vpc);
     if random.chance(4)
         && let Some(beyond) = vpn::beyond(random, state, vpc)

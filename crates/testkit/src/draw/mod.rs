@@ -6,6 +6,7 @@ mod command;
 mod endpoint;
 mod flow;
 mod peering;
+mod transit;
 mod vpn;
 
 use std::net::Ipv4Addr;
@@ -39,6 +40,9 @@ pub fn topology(random: &mut Random) -> World {
     for n in 0..count {
         let account = accounts()[n % 2];
         furnish(&mut world, random, account);
+    }
+    if random.chance(60) {
+        transit::join(&mut world, random);
     }
     peering::join(&mut world, random);
     vpn::join(&mut world, random);

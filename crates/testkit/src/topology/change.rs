@@ -6,6 +6,7 @@ use postern_model::interface::InterfaceChange as ChangeOfInterface;
 use postern_model::peering::PeeringAction;
 use postern_model::route::RouteDestination;
 use postern_model::security_group::RuleChoice;
+use postern_model::transit::TransitAction;
 use postern_model::vpn::VpnAction;
 use postern_model::{Action, ResourceId};
 
@@ -40,6 +41,7 @@ impl Reader {
             }
             ["then", "revoke", rule] => self.revoke(rule),
             ["then", "unroute", table, cidr] => self.unroute(table, cidr),
+            ["then", "transit-unroute", table, cidr] => self.transit_unroute(table, cidr),
             ["then", "private", endpoint, on] => self.change_endpoint(
                 endpoint,
                 InterfaceChange { private_dns: Some(*on == "on"), ..InterfaceChange::default() },
@@ -121,6 +123,9 @@ impl Reader {
         let action = match self.find(name)? {
             ResourceId::NatGateway(gateway) => Action::DeleteNatGateway { gateway },
             ResourceId::VpcEndpoint(endpoint) => Action::DeleteVpcEndpoint { endpoint },
+            ResourceId::TransitGatewayAttachment(attachment) => {
+                Action::Transit(TransitAction::DeleteVpcAttachment { attachment })
+            }
             ResourceId::VpnConnection(connection) => Action::Vpn(VpnAction::DeleteConnection { connection }),
             ResourceId::VpcPeeringConnection(peering) => Action::Peering(PeeringAction::Delete { peering }),
             ResourceId::NetworkInterface(interface) => Action::DeleteNetworkInterface { interface },

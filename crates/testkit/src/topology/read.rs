@@ -33,7 +33,7 @@ pub(super) struct Line<'t> {
 
 pub(super) struct Statement<'t> {
     pub(super) head: Line<'t>,
-    body: Vec<Line<'t>>,
+    pub(super) body: Vec<Line<'t>>,
 }
 
 pub(super) struct Reader {
@@ -202,6 +202,9 @@ impl Reader {
             ["endpoint", name, service, options @ ..] => self.new_endpoint(name, service, options),
             ["balancer", name, "in", subnets, options @ ..] => self.new_balancer(name, subnets, options),
             ["peering", name, one, other, options @ ..] => self.new_peering(name, (one, other), options),
+            ["transit", name, options @ ..] => self.new_transit(name, options),
+            ["attach", gateway, vpc, options @ ..] => self.attach_to_transit(gateway, vpc, options),
+            ["transit-table", ..] => Ok(()),
             ["vpn", name, vpc, options @ ..] => self.new_vpn(name, vpc, options),
             ["uplink", link, options @ ..] => parse(link).map(|link| {
                 self.uplink = Some(Uplink { link, echo: options.contains(&"echo") });
@@ -493,6 +496,7 @@ impl Reader {
             ["group", name] => self.group_body(name, statement),
             ["acl", name, ..] => self.acl_body(name, statement),
             ["table", name, ..] => self.table_body(name, statement),
+            ["transit-table", name] => self.transit_table_body(name, statement),
             ["balancer", name, ..] => {
                 statement.body.iter().try_for_each(|line| at(line, self.listen(name, &line.words)))
             }
@@ -599,6 +603,7 @@ impl Reader {
                 other => return Err(format!("{other} is not a NAT gateway")),
             },
             ["peering", name] => RouteTarget::VpcPeering(self.peering(name)?),
+            ["transit", name] => RouteTarget::TransitGateway(self.transit(name)?),
             ["vgw"] => RouteTarget::VpnGateway(self.vpn_gateway(&qualified(name, "vgw"))?),
             [interface] => RouteTarget::NetworkInterface(self.interface(interface)?),
             _ => return Err("no such target".to_owned()),

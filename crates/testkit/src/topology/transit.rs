@@ -31,7 +31,7 @@ impl Reader {
         let (gateway, vpc) = (self.transit(name)?, self.vpc(vpc_name)?);
         let subnets = match option(options, "subnets") {
             Some(list) => {
-                let named = list.split(',').map(|subnet| self.subnet(&format!("{vpc_name}.{subnet}")));
+                let named = list.split(',').map(|subnet| self.subnet(vpc_name, subnet));
                 named.collect::<Read<Vec<_>>>()?
             }
             None => self.first_of_each_zone(vpc),
