@@ -47,7 +47,7 @@ struct Seen {
     ways: BTreeMap<&'static str, usize>,
 }
 
-const WAYS: [&str; 22] = [
+const WAYS: [&str; 27] = [
     "balanced",
     "balanced, with the client's address",
     "balanced from the internet",
@@ -65,6 +65,11 @@ const WAYS: [&str; 22] = [
     "over a VPN from on premises",
     "over a VPN to an interface endpoint",
     "over a peering behind NAT",
+    "over a transit gateway",
+    "over a transit gateway behind NAT",
+    "over a transit gateway to an interface endpoint",
+    "over a transit gateway to on premises",
+    "over a transit gateway from on premises",
     "over a peering to an interface endpoint",
     "inside behind NAT",
     "internet to an interface",
@@ -88,6 +93,16 @@ fn way(way: &Way, decision: &Decision) -> &'static str {
     let by_interface = decision.steps.iter().any(|step| step.stage == Stage::IngressSecurityGroup);
     let peered = decision.steps.iter().any(|step| step.stage == Stage::Remote);
     let outward = decision.steps.iter().any(|step| step.verdict == Verdict::Pass(Why::OnPremises));
+    if decision.steps.iter().any(|step| step.stage == Stage::TransitGateway) {
+        return match way.source {
+            _ if outward => "over a transit gateway to on premises",
+            // That of a VPN.
+            SourceRewrite::Keep if way.mtu == 1446 => "over a transit gateway from on premises",
+            SourceRewrite::Keep | SourceRewrite::Address(_) => "over a transit gateway",
+            SourceRewrite::Port { .. } => "over a transit gateway behind NAT",
+            SourceRewrite::Identity { .. } => "over a transit gateway to an interface endpoint",
+        };
+    }
     match (way.source, way.destination.is_some()) {
         _ if outward => "over a VPN to on premises",
         (SourceRewrite::Identity { .. }, _) if over_vpn => "over a VPN to an interface endpoint",

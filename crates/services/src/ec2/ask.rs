@@ -155,7 +155,7 @@ impl Asker<'_> {
     fn given_tags(&self) -> BTreeMap<&str, &str> {
         let mut tags = BTreeMap::new();
         for (name, key) in &self.form.parameters {
-            if !matches!(path_of(name).as_str(), "Tag.Key" | "TagSpecification.Tag.Key") {
+            if !matches!(path_of(name).as_str(), "Tag.Key" | "TagSpecification.Tag.Key" | "TagSpecifications.Tag.Key") {
                 continue;
             }
             let value = name.strip_suffix("Key").map(|start| format!("{start}Value"));
@@ -176,7 +176,9 @@ impl Asker<'_> {
 
     /// Tags at creation are asked for as `ec2:CreateTags` on what is made.
     fn tagging(&self, operation: &str) -> Vec<Ask> {
+        // Some operations have the name in the plural.
         let kinds = self.values("TagSpecification.ResourceType");
+        let kinds = kinds.chain(self.values("TagSpecifications.ResourceType"));
         let ask = |kind: &str| {
             let mut ask = self.ask("ec2:CreateTags", Target { arn: self.arn(kind, "*"), tags: Tags::new() });
             ask.context.insert("ec2:CreateAction", operation.to_owned());
@@ -293,6 +295,9 @@ impl Asker<'_> {
             | ResourceId::CustomerGateway(_)
             | ResourceId::VpnGateway(_)
             | ResourceId::VpnConnection(_)
+            | ResourceId::TransitGateway(_)
+            | ResourceId::TransitGatewayAttachment(_)
+            | ResourceId::TransitGatewayRouteTable(_)
             | ResourceId::Address(_)
             | ResourceId::NetworkInterface(_)
             | ResourceId::SecurityGroup(_)
@@ -329,6 +334,13 @@ fn tags_of(state: &State, account: AccountId, id: ResourceId) -> Option<Tags> {
         ResourceId::CustomerGateway(id) => of::<postern_model::vpn::CustomerGateway>(state, account, id),
         ResourceId::VpnGateway(id) => of::<postern_model::vpn::VpnGateway>(state, account, id),
         ResourceId::VpnConnection(id) => of::<postern_model::vpn::VpnConnection>(state, account, id),
+        ResourceId::TransitGateway(id) => of::<postern_model::transit::TransitGateway>(state, account, id),
+        ResourceId::TransitGatewayAttachment(id) => {
+            of::<postern_model::transit::TransitGatewayAttachment>(state, account, id)
+        }
+        ResourceId::TransitGatewayRouteTable(id) => {
+            of::<postern_model::transit::TransitGatewayRouteTable>(state, account, id)
+        }
         ResourceId::Address(id) => of::<postern_model::gateway::Address>(state, account, id),
         ResourceId::NetworkInterface(id) => of::<NetworkInterface>(state, account, id),
         ResourceId::SecurityGroup(id) => {

@@ -59,6 +59,7 @@ fn show_route(state: &State, table: &RouteTable, route: &Route) -> ec2::Route {
         RouteTarget::InternetGateway(id) => shown.gateway_id = some(id),
         RouteTarget::VpcEndpoint(id) => shown.gateway_id = some(id),
         RouteTarget::VpnGateway(id) => shown.gateway_id = some(id),
+        RouteTarget::TransitGateway(id) => shown.transit_gateway_id = some(id),
         RouteTarget::VpcPeering(id) => shown.vpc_peering_connection_id = some(id),
         RouteTarget::NatGateway(id) => shown.nat_gateway_id = some(id),
         RouteTarget::NetworkInterface(id) => {

@@ -69,7 +69,7 @@ fn route(
     (table, gateway): (postern_model::RouteTableId, TransitGatewayId),
     block: Ipv4Net,
 ) {
-    if random.chance(60) {
+    if random.chance(50) {
         let destination = RouteDestination::Cidr(IpNet::V4(block));
         let target = RouteTargetChoice::Target(RouteTarget::TransitGateway(gateway));
         let _ = world.run(account, Action::CreateRoute { table, destination, target });

@@ -16,6 +16,7 @@ mod organization;
 mod peering;
 mod route;
 mod security;
+mod transit;
 mod vpn;
 
 use std::fmt::Display;
@@ -124,6 +125,10 @@ const BUILDERS: &[&str] = &[
     "Vpn.AttachGateway",
     "Vpn.CreateConnection",
     "Vpn.CreateRoute",
+    "Transit.Create",
+    "Transit.AttachVpc",
+    "Transit.AttachVpc",
+    "Transit.CreateRoute",
     "Peering.Accept",
     "Iam.CreateRole",
     "Iam.CreateInstanceProfile",
@@ -159,6 +164,9 @@ impl Draw<'_> {
         }
         if let Some(kind) = kind.strip_prefix("Vpn.") {
             return Action::Vpn(self.vpn(kind));
+        }
+        if let Some(kind) = kind.strip_prefix("Transit.") {
+            return Action::Transit(self.transit_action(kind));
         }
         if let Some(kind) = kind.strip_prefix("Notification.") {
             return Action::ConnectionNotification(self.notification(kind));
@@ -291,6 +299,7 @@ impl Draw<'_> {
         match self.random.below(10) {
             9 if self.random.chance(30) => self.any_peering().into(),
             9 if self.random.chance(30) => self.connection().into(),
+            9 if self.random.chance(30) => self.attachment_of_transit().into(),
             9 => self.balancer().into(),
             0 => self.vpc().into(),
             1 => self.subnet().into(),
