@@ -100,6 +100,16 @@ impl VpnConnection {
         }
     }
 
+    /// The VPCs that it leads to: that of its gateway, or those that are attached to the same transit gateway.
+    pub fn vpcs(&self, state: &State) -> Vec<VpcId> {
+        match self.near {
+            VpnEnd::Virtual(id) => {
+                state.vpn_gateways.get(&id).and_then(|gateway| gateway.vpc).into_iter().collect()
+            }
+            VpnEnd::Transit(id) => transit::attachments_of(state, id).filter_map(|x| x.to.vpc()).collect(),
+        }
+    }
+
     /// The blocks on premises that routes lead to: its own, or those of the transit gateway's tables.
     pub fn blocks(&self, state: &State) -> BTreeSet<Ipv4Net> {
         match self.near {

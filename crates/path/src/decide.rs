@@ -367,9 +367,7 @@ impl<'a> Walk<'a> {
                 self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
                 self.through_nat(sender, id, nat, destination, hops)
             }
-            Target::NetworkInterface(id) => {
-                self.through_router(sender, (table, rule), id, hops)
-            }
+            Target::NetworkInterface(id) => self.through_router(sender, (table, rule), id, hops),
             Target::VpcEndpoint(id) => {
                 let Some(endpoint) = plan.endpoints.get(&id) else { return gone(self) };
                 self.consult(endpoint.stamp);

@@ -137,6 +137,9 @@ impl Decider for Faulty {
             Stage::LoadBalancer => change(&mut decision, |action| {
                 action.balanced.iter_mut().for_each(|balanced| balanced.port ^= 1);
             }),
+            Stage::TransitGateway => {
+                Self::refused_otherwise(&mut decision, DropReason::NoTransitRoute, DropReason::NoRoute);
+            }
             Stage::Remote => {
                 Self::refused_otherwise(&mut decision, DropReason::NotTransitive, DropReason::NoRoute);
             }

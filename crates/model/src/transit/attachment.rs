@@ -65,10 +65,7 @@ fn with_subnets(
 /// Puts an attachment where the gateway's default tables are.
 fn insert(txn: &mut Txn, gateway: TransitGatewayId, to: Attached, tags: Tags) -> Result<(), ModelError> {
     if attachments_of(&txn.state, gateway).count() >= MAX_ATTACHMENTS {
-        return Err(ModelError::Limit {
-            what: "attachments of a transit gateway",
-            limit: MAX_ATTACHMENTS,
-        });
+        return Err(ModelError::Limit { what: "attachments of a transit gateway", limit: MAX_ATTACHMENTS });
     }
     let found = txn.get::<TransitGateway>(gateway)?;
     let id = txn.mint::<TransitGatewayAttachment>(TransitGatewayAttachmentId::from_number)?;

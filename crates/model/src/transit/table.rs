@@ -112,7 +112,11 @@ pub(super) fn set_propagation(
         (true, false) | (false, true) => {}
     }
     txn.update::<TransitGatewayAttachment>(attachment, |attachment| {
-        if on { attachment.propagations.insert(table) } else { attachment.propagations.remove(&table) };
+        if on {
+            attachment.propagations.insert(table)
+        } else {
+            attachment.propagations.remove(&table)
+        };
     })
 }
 
@@ -213,7 +217,8 @@ pub fn routes(state: &State, table: &TransitGatewayRouteTable) -> BTreeMap<Ipv4N
     let mut propagating: Vec<_> = all.filter(|x| x.propagations.contains(&table.id)).collect();
     propagating.sort_by_key(|attachment| (attachment.created_at, attachment.id));
     let mut routes = BTreeMap::new();
-    let fixed = table.routes.iter().map(|(block, target)| (*block, Found { target: *target, is_static: true }));
+    let fixed =
+        table.routes.iter().map(|(block, target)| (*block, Found { target: *target, is_static: true }));
     routes.extend(fixed);
     for attachment in propagating {
         let vpc = match attachment.to {

@@ -125,7 +125,9 @@ impl<'a> Walk<'a> {
     ) -> Walked<Action> {
         let plan = self.plan;
         let found = plan.vpcs.get(&vpc).zip(far.1.exit_for(zone));
-        let Some((vpc_plan, exit)) = found else { return self.refuse(DropReason::NotTransitive, far.0.into()) };
+        let Some((vpc_plan, exit)) = found else {
+            return self.refuse(DropReason::NotTransitive, far.0.into());
+        };
         if !self.is_in(vpc_plan, End::Destination) {
             return self.beyond_vpc(vpc, far.0.into(), destination);
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{
     AclPlan, EndpointPlan, FrontPlan, GatewayPlan, GroupPlan, GroupTargets, InterfacePlan, ListenerPlan,
-    NatPlan, PeeringPlan, Plan, RouteTablePlan, SubnetPlan, Table,
-    TransitAttachmentPlan, TransitGatewayPlan, TransitTablePlan, VpcPlan, VpnGatewayPlan,
+    NatPlan, PeeringPlan, Plan, RouteTablePlan, SubnetPlan, Table, TransitAttachmentPlan, TransitGatewayPlan,
+    TransitTablePlan, VpcPlan, VpnGatewayPlan,
 };
 use crate::decision::Stamp;
 

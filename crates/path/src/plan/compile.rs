@@ -25,8 +25,8 @@ use super::interval::IntervalMap;
 use super::slots::SlotKey;
 use super::{
     AclPlan, BalancerPlan, EndpointPlan, GatewayPlan, GroupPlan, Health, InterfacePlan, NatPlan, PeerPlan,
-    PeeringPlan, Plan, RemoteEnd, RemotePlan, RoutePlan, RouteTablePlan, RulePlan, SubnetPlan, Target, VpcPlan,
-    VpnGatewayPlan,
+    PeeringPlan, Plan, RemoteEnd, RemotePlan, RoutePlan, RouteTablePlan, RulePlan, SubnetPlan, Target,
+    VpcPlan, VpnGatewayPlan,
 };
 use crate::decision::Stamp;
 use crate::endpoint_name::NamesOfEndpoint;

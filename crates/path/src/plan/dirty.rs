@@ -286,9 +286,8 @@ impl Dirty {
         if self.vpcs.is_empty() {
             return;
         }
-        let of_vpc = |x: &&Arc<TransitGatewayAttachment>| {
-            x.to.vpc().is_some_and(|vpc| self.vpcs.contains(&vpc))
-        };
+        let of_vpc =
+            |x: &&Arc<TransitGatewayAttachment>| x.to.vpc().is_some_and(|vpc| self.vpcs.contains(&vpc));
         let follow: Vec<_> = is.values().filter(of_vpc).flat_map(|x| x.propagations.clone()).collect();
         self.transit_tables.extend(follow);
     }

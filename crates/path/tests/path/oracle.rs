@@ -184,9 +184,7 @@ impl<'a> Oracle<'a> {
                     None => gone,
                 }
             }
-            RouteTarget::NetworkInterface(id) => {
-                self.by_router(sender, table, id, hops)
-            }
+            RouteTarget::NetworkInterface(id) => self.by_router(sender, table, id, hops),
             RouteTarget::TransitGateway(id) => match self.attachment_of(id, sender.vpc) {
                 Some(attachment) => self.to_transit(sender, attachment, hops),
                 None => gone,

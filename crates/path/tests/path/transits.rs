@@ -26,7 +26,11 @@ impl<'a> Oracle<'a> {
         self.state.transit_gateway_attachments.values()
     }
 
-    pub fn attachment_of(&self, gateway: TransitGatewayId, vpc: VpcId) -> Option<&'a TransitGatewayAttachment> {
+    pub fn attachment_of(
+        &self,
+        gateway: TransitGatewayId,
+        vpc: VpcId,
+    ) -> Option<&'a TransitGatewayAttachment> {
         let found = self.attachments().find(|x| x.gateway == gateway && x.to.vpc() == Some(vpc));
         found.map(AsRef::as_ref)
     }
@@ -229,8 +233,7 @@ impl<'a> Oracle<'a> {
         if far.to.vpc() != Some(sender.vpc) {
             return Err((DropReason::ReturnRoute, table));
         }
-        let somebody =
-            sender.nat.is_some() || self.own_has(from) || self.holder(sender.vpc, from).is_some();
+        let somebody = sender.nat.is_some() || self.own_has(from) || self.holder(sender.vpc, from).is_some();
         if !somebody {
             return Err((DropReason::ReturnRoute, sender.vpc.into()));
         }

@@ -53,8 +53,7 @@ pub fn spec(
 /// The sandbox of a host on premises, at the end of a VPN.
 pub fn spec_on_premises(state: &State, connection: &VpnConnection, shared: &Furnishings) -> InstanceSpec {
     let mut spec = InstanceSpec::new(&connection.id.to_string(), "on-premises");
-    let vpc = state.vpn_gateways.get(&connection.vpn_gateway).and_then(|gateway| gateway.vpc);
-    spec.host_entries = public_names(state, vpc);
+    spec.host_entries = public_names(state, &connection.vpcs(state));
     spec.environment = environment(shared.tools.as_deref());
     spec.read_only_binds = shared.tools.iter().cloned().collect();
     spec.files = common_files(&state.region.name, shared);
@@ -63,9 +62,9 @@ pub fn spec_on_premises(state: &State, connection: &VpnConnection, shared: &Furn
 
 /// Names that everybody's resolvers know, as they are now: those of services, and interface endpoints' own, which "resolve
 /// to the private IP addresses" from anywhere. On premises there is nobody here to ask for them.
-fn public_names(state: &State, vpc: Option<VpcId>) -> Vec<(IpAddr, String)> {
+fn public_names(state: &State, vpcs: &[VpcId]) -> Vec<(IpAddr, String)> {
     let mut entries = Vec::new();
-    for endpoint in state.vpc_endpoints.values().filter(|endpoint| Some(endpoint.vpc) == vpc) {
+    for endpoint in state.vpc_endpoints.values().filter(|endpoint| vpcs.contains(&endpoint.vpc)) {
         let dns = endpoint.dns(state);
         let prefixes: &[&str] = if dns.below { &["bucket.", "accesspoint.", "control."] } else { &[""] };
         for (name, addresses) in &dns.own {

@@ -155,7 +155,10 @@ impl Asker<'_> {
     fn given_tags(&self) -> BTreeMap<&str, &str> {
         let mut tags = BTreeMap::new();
         for (name, key) in &self.form.parameters {
-            if !matches!(path_of(name).as_str(), "Tag.Key" | "TagSpecification.Tag.Key" | "TagSpecifications.Tag.Key") {
+            if !matches!(
+                path_of(name).as_str(),
+                "Tag.Key" | "TagSpecification.Tag.Key" | "TagSpecifications.Tag.Key"
+            ) {
                 continue;
             }
             let value = name.strip_suffix("Key").map(|start| format!("{start}Value"));

@@ -123,10 +123,9 @@ fn quota(operation: &str, quota: Quota, limit: usize) -> AwsError {
         Quota::VpnGateways => ("VpnGatewayLimitExceeded", reached("virtual private gateways")),
         Quota::VpnConnections => ("VpnConnectionLimitExceeded", reached("VPN connections")),
         Quota::TransitGateways => ("TransitGatewayLimitExceeded", reached("transit gateways")),
-        Quota::TransitGatewayRouteTables => (
-            "TransitGatewayRouteTableLimitExceeded",
-            reached("route tables of the transit gateway"),
-        ),
+        Quota::TransitGatewayRouteTables => {
+            ("TransitGatewayRouteTableLimitExceeded", reached("route tables of the transit gateway"))
+        }
         Quota::TransitGatewayRoutes => ("RouteLimitExceeded", reached("routes of the transit gateway")),
         Quota::RouteTables => ("RouteTableLimitExceeded", reached("route tables")),
         Quota::Routes => ("RouteLimitExceeded", reached("routes")),

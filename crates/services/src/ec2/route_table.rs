@@ -152,11 +152,11 @@ impl Row for ec2::RouteTable {
         ("route.network-interface-id", |t| each(t.routes.as_ref(), |r| r.network_interface_id.clone())),
         ("route.origin", |t| each(t.routes.as_ref(), |r| r.origin.clone())),
         ("route.state", |t| each(t.routes.as_ref(), |r| r.state.clone())),
-        ("route.transit-gateway-id", none),
+        ("route.transit-gateway-id", |t| each(t.routes.as_ref(), |r| r.transit_gateway_id.clone())),
         ("route.vpc-peering-connection-id", |t| {
             each(t.routes.as_ref(), |r| r.vpc_peering_connection_id.clone())
         }),
-        ("transit-gateway-id", none),
+        ("transit-gateway-id", |t| each(t.routes.as_ref(), |r| r.transit_gateway_id.clone())),
         ("vpc-id", |t| text(t.vpc_id.as_ref())),
     ];
 

@@ -87,8 +87,7 @@ pub(super) fn is_on(text: Option<&str>, parameter: &str) -> Result<Option<bool>,
 
 fn show(state: &State, gateway: &TransitGateway, word: &str) -> ec2::TransitGateway {
     let TransitOptions { default_association, default_propagation, dns_support, vpn_ecmp } = gateway.options;
-    let arn =
-        format!("arn:aws:ec2:{}:{}:transit-gateway/{}", state.region.name, gateway.owner, gateway.id);
+    let arn = format!("arn:aws:ec2:{}:{}:transit-gateway/{}", state.region.name, gateway.owner, gateway.id);
     ec2::TransitGateway {
         creation_time: Some(timestamp(gateway.created_at)),
         description: some(&gateway.description),

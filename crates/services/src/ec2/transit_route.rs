@@ -17,10 +17,8 @@ use super::view::some;
 const BOUNDS: Bounds = Bounds { least: 5, most: 1000 };
 const TARGET: &[&str] =
     &["Blackhole", "DestinationCidrBlock", "TransitGatewayAttachmentId", "TransitGatewayRouteTableId"];
-const ASKED: &[Asked] = &[
-    Asked::Named(By::Id, "TransitGatewayRouteTableId"),
-    Asked::Named(By::Id, "TransitGatewayAttachmentId"),
-];
+const ASKED: &[Asked] =
+    &[Asked::Named(By::Id, "TransitGatewayRouteTableId"), Asked::Named(By::Id, "TransitGatewayAttachmentId")];
 
 pub(super) const OPERATIONS: &[Entry] = &[
     operation! { write CreateTransitGatewayRoute = create; honoured: &[DRY_RUN, TARGET], asked: ASKED },
@@ -128,9 +126,14 @@ fn search(
             filters.push(filter);
             continue;
         };
+        if filter.values.is_empty() {
+            let message = format!("The filter '{name}' has no values");
+            return Err(AwsError::new("InvalidParameterValue", message));
+        }
         // An address stands for itself alone.
         let wanted = filter.values.iter().map(|text| {
-            let block = text.parse::<Ipv4Net>().or_else(|_| text.parse::<std::net::Ipv4Addr>().map(Ipv4Net::from));
+            let block =
+                text.parse::<Ipv4Net>().or_else(|_| text.parse::<std::net::Ipv4Addr>().map(Ipv4Net::from));
             block.map_err(|_| parameters::invalid(name, text, "This is not a valid CIDR block."))
         });
         let wanted = wanted.collect::<Result<Vec<_>, _>>()?;
@@ -138,7 +141,8 @@ fn search(
     }
     let rows = found.into_iter().map(|(block, route)| show(&call.state, block, route)).collect();
     let (max_results, next_token) = (request.max_results, request.next_token);
-    let (routes, next_token) = call.list(rows, Listing { filters, max_results, next_token, bounds: BOUNDS })?;
+    let (routes, next_token) =
+        call.list(rows, Listing { filters, max_results, next_token, bounds: BOUNDS })?;
     Ok(ec2::SearchTransitGatewayRoutesResult {
         additional_routes_available: Some(next_token.is_some()),
         next_token,
@@ -214,8 +218,7 @@ async fn delete(
     let id = table_id(request.transit_gateway_route_table_id)?;
     let block = parameters::required(request.destination_cidr_block, "DestinationCidrBlock")?;
     let block = parameters::ipv4_block(&block, "DestinationCidrBlock")?;
-    let before =
-        call.state.get::<TransitGatewayRouteTable>(call.account, id).map_err(|e| call.refuse(e))?;
+    let before = call.state.get::<TransitGatewayRouteTable>(call.account, id).map_err(|e| call.refuse(e))?;
     call.execute(None, Action::Transit(TransitAction::DeleteRoute { table: id, block })).await?;
     let target = before.routes.get(&block).copied().flatten();
     let route = show(&call.state, block, Found { target, is_static: true });

@@ -15,10 +15,8 @@ use super::transit_attachment::NEW_TAGS;
 use super::view::{created, some, tags, timestamp};
 
 const BOTH: &[&str] = &["TransitGatewayAttachmentId", "TransitGatewayRouteTableId"];
-const ASKED_OF_BOTH: &[Asked] = &[
-    Asked::Named(By::Id, "TransitGatewayAttachmentId"),
-    Asked::Named(By::Id, "TransitGatewayRouteTableId"),
-];
+const ASKED_OF_BOTH: &[Asked] =
+    &[Asked::Named(By::Id, "TransitGatewayAttachmentId"), Asked::Named(By::Id, "TransitGatewayRouteTableId")];
 
 pub(super) const OPERATIONS: &[Entry] = &[
     operation! { write CreateTransitGatewayRouteTable = create;
@@ -285,12 +283,13 @@ fn associations(
 ) -> Result<ec2::GetTransitGatewayRouteTableAssociationsResult, AwsError> {
     let table = request.transit_gateway_route_table_id;
     let rows = attachments_where(call, table, |attachment, table| attachment.association == Some(table))?;
-    let row = |attachment: &std::sync::Arc<TransitGatewayAttachment>| ec2::TransitGatewayRouteTableAssociation {
-        resource_id: some(attachment.to.resource()),
-        resource_type: some(attachment.to.kind()),
-        state: some("associated"),
-        transit_gateway_attachment_id: some(attachment.id),
-    };
+    let row =
+        |attachment: &std::sync::Arc<TransitGatewayAttachment>| ec2::TransitGatewayRouteTableAssociation {
+            resource_id: some(attachment.to.resource()),
+            resource_type: some(attachment.to.kind()),
+            state: some("associated"),
+            transit_gateway_attachment_id: some(attachment.id),
+        };
     let listing = Listing {
         filters: request.filters,
         max_results: request.max_results,
@@ -306,15 +305,15 @@ fn propagations(
     request: ec2::GetTransitGatewayRouteTablePropagationsRequest,
 ) -> Result<ec2::GetTransitGatewayRouteTablePropagationsResult, AwsError> {
     let table = request.transit_gateway_route_table_id;
-    let rows =
-        attachments_where(call, table, |attachment, table| attachment.propagations.contains(&table))?;
-    let row = |attachment: &std::sync::Arc<TransitGatewayAttachment>| ec2::TransitGatewayRouteTablePropagation {
-        resource_id: some(attachment.to.resource()),
-        resource_type: some(attachment.to.kind()),
-        state: some("enabled"),
-        transit_gateway_attachment_id: some(attachment.id),
-        ..Default::default()
-    };
+    let rows = attachments_where(call, table, |attachment, table| attachment.propagations.contains(&table))?;
+    let row =
+        |attachment: &std::sync::Arc<TransitGatewayAttachment>| ec2::TransitGatewayRouteTablePropagation {
+            resource_id: some(attachment.to.resource()),
+            resource_type: some(attachment.to.kind()),
+            state: some("enabled"),
+            transit_gateway_attachment_id: some(attachment.id),
+            ..Default::default()
+        };
     let listing = Listing {
         filters: request.filters,
         max_results: request.max_results,

@@ -55,6 +55,7 @@ pub const ENTRIES: &[Entry] = &[
     entry(VPC, "L-1B52E74A", "Gateway VPC endpoints per Region", Quota::GatewayEndpoints),
     entry(VPC, "L-29B6F2EB", "Interface VPC endpoints per VPC", Quota::InterfaceEndpoints),
     entry(EC2, "L-0263D0A3", "EC2-VPC Elastic IPs", Quota::ElasticAddresses),
+    entry(EC2, "L-A2478D36", "Transit gateways per account", Quota::TransitGateways),
     entry(ELB, "L-69A177A2", "Network Load Balancers per Region", Quota::LoadBalancers),
     Entry {
         adjustable: false,

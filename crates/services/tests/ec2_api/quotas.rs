@@ -60,6 +60,22 @@ const REFUSALS: &[(Quota, &str, &str)] = &[
         "VpnConnectionLimitExceeded: The maximum number of VPN connections has been reached.",
     ),
     (
+        Quota::TransitGateways,
+        "CreateTransitGateway",
+        "TransitGatewayLimitExceeded: The maximum number of transit gateways has been reached.",
+    ),
+    (
+        Quota::TransitGatewayRouteTables,
+        "CreateTransitGatewayRouteTable",
+        "TransitGatewayRouteTableLimitExceeded: The maximum number of route tables of the transit gateway has been \
+         reached.",
+    ),
+    (
+        Quota::TransitGatewayRoutes,
+        "CreateTransitGatewayRoute",
+        "RouteLimitExceeded: The maximum number of routes of the transit gateway has been reached.",
+    ),
+    (
         Quota::RouteTables,
         "CreateRouteTable",
         "RouteTableLimitExceeded: The maximum number of route tables has been reached.",

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use postern_model::route::{RouteDestination, RouteTarget, RouteTargetChoice};
 use postern_model::transit::{Attached, TransitAction, TransitGatewayAttachment, TransitOptions};
 use postern_model::{
-    AccountId, Action, IpNet, Ipv4Net, ResourceId, State, SubnetId, TransitGatewayAttachmentId, TransitGatewayId,
-    TransitGatewayRouteTableId, VpcId,
+    AccountId, Action, IpNet, Ipv4Net, ResourceId, State, SubnetId, TransitGatewayAttachmentId,
+    TransitGatewayId, TransitGatewayRouteTableId, VpcId,
 };
 
 use super::{near_block, net, subnets, tables, vpn};
@@ -82,7 +82,13 @@ fn entrances(random: &mut Random, state: &State, vpc: VpcId) -> Vec<SubnetId> {
     for subnet in subnets(state, vpc).iter().filter_map(|id| state.subnets.get(id)) {
         zones.entry(subnet.zone.clone()).or_default().push(subnet.id);
     }
-    zones.values().filter(|_| random.chance(85)).collect::<Vec<_>>().into_iter().filter_map(|all| random.of(all)).collect()
+    zones
+        .values()
+        .filter(|_| random.chance(85))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .filter_map(|all| random.of(all))
+        .collect()
 }
 
 fn attachments(state: &State, gateway: TransitGatewayId) -> Vec<TransitGatewayAttachmentId> {
@@ -160,11 +166,17 @@ pub(super) fn change(random: &mut Random, state: &State, vpc: VpcId) -> Option<A
     Some(match random.below(12) {
         0 => Action::Transit(TransitAction::DeleteVpcAttachment { attachment: own.id }),
         1 | 2 => {
-            let add = subnets(state, vpc).into_iter().filter(|subnet| !there.contains(subnet)).collect::<Vec<_>>();
+            let add =
+                subnets(state, vpc).into_iter().filter(|subnet| !there.contains(subnet)).collect::<Vec<_>>();
             let add = random.of(&add).into_iter().collect();
             let attachment = own.id;
             let dns_support = Some(random.chance(70));
-            Action::Transit(TransitAction::ModifyVpcAttachment { attachment, add, remove: Vec::new(), dns_support })
+            Action::Transit(TransitAction::ModifyVpcAttachment {
+                attachment,
+                add,
+                remove: Vec::new(),
+                dns_support,
+            })
         }
         3 => {
             let (attachment, remove) = (own.id, vec![random.of(&there)?]);

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use postern_model::transit::{TransitAction, TransitOptions, attachment_of, attachment_of_vpn};
 use postern_model::{
-    Action, ResourceId, SubnetId, TransitGatewayAttachmentId, TransitGatewayId, TransitGatewayRouteTableId, VpcId,
+    Action, ResourceId, SubnetId, TransitGatewayAttachmentId, TransitGatewayId, TransitGatewayRouteTableId,
+    VpcId,
 };
 
 use super::TopologyError;
@@ -128,7 +129,9 @@ impl Reader {
                 let target = Some(self.attachment(name, what)?);
                 TransitAction::CreateRoute { table, block: parse(block)?, target }
             }
-            _ => return Err("it is `associate NAME`, `propagate NAME` or `BLOCK -> NAME|blackhole`".to_owned()),
+            _ => {
+                return Err("it is `associate NAME`, `propagate NAME` or `BLOCK -> NAME|blackhole`".to_owned());
+            }
         })
     }
 

@@ -10,6 +10,7 @@ use postern_model::iam::IamAction;
 use postern_model::organization::OrganizationAction;
 use postern_model::peering::PeeringAction;
 use postern_model::sns::SnsAction;
+use postern_model::transit::TransitAction;
 use postern_model::vpn::VpnAction;
 
 macro_rules! kinds {
