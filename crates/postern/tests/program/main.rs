@@ -34,5 +34,6 @@ mod policy_check;
 mod private_names;
 mod programs;
 mod records;
+mod transit;
 mod uplink;
 mod upstreams;

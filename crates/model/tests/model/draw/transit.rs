@@ -35,7 +35,7 @@ impl Draw<'_> {
                 TransitAction::AttachVpc {
                     gateway: self.transit(),
                     vpc,
-                    subnets: self.subnets_of(vpc),
+                    subnets: self.entrances_of(vpc),
                     dns_support: self.random.chance(50),
                     tags: self.tags(),
                 }
@@ -92,7 +92,7 @@ impl Draw<'_> {
     }
 
     /// Subnets of a VPC, for the most part.
-    fn subnets_of(&mut self, vpc: VpcId) -> Vec<SubnetId> {
+    fn entrances_of(&mut self, vpc: VpcId) -> Vec<SubnetId> {
         let of_vpc: Vec<_> = self.state.subnets.values().filter(|x| x.vpc == vpc).map(|x| x.id).collect();
         if of_vpc.is_empty() || self.random.chance(10) {
             return vec![self.subnet()];
