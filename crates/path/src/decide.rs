@@ -628,7 +628,8 @@ impl<'a> Walk<'a> {
     fn come_in(&mut self, sender: Sender<'a>, target: &'a InterfacePlan, inside: bool) -> Walked<()> {
         // Out of a transit gateway into its own subnet, "inbound rules are not evaluated".
         if inside && sender.transit.unwrap_or(sender.subnet) == target.subnet {
-            self.pass(Stage::IngressNetworkAcl, None, None, Why::SameSubnet);
+            let why = if sender.transit.is_some() { Why::TransitSubnet } else { Why::SameSubnet };
+            self.pass(Stage::IngressNetworkAcl, None, None, why);
         } else {
             if let Some(exit) = sender.transit {
                 let direction = seen_as(sender, Direction::forward(true));

@@ -373,6 +373,8 @@ pub enum Why {
     NoGroups,
     /// Sender and receiver are in the same subnet, where ACLs do not apply.
     SameSubnet,
+    /// The transit gateway is in the receiver's own subnet, where ACLs do not apply to what it lets in.
+    TransitSubnet,
     /// The route named is the longest that matches.
     LongestPrefix,
     /// The source becomes this address.

@@ -132,6 +132,7 @@ fn pass_words(why: Why) -> String {
         Why::NoGroups => "it is a load balancer's, which has no security groups".to_owned(),
         Why::Tracked => "the connection was allowed before and is tracked".to_owned(),
         Why::SameSubnet => "sender and receiver are in the same subnet".to_owned(),
+        Why::TransitSubnet => "the transit gateway is in the receiver's subnet".to_owned(),
         Why::LongestPrefix => "the longest prefix that matches".to_owned(),
         Why::SourceBecomes(address) => format!("the source becomes {address}"),
         Why::DestinationBecomes(address) => format!("the destination becomes {address}"),

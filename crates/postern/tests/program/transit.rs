@@ -48,7 +48,8 @@ impl Joined {
         let gateway = text(&made["TransitGatewayId"]);
         let table = text(&made["Options"]["AssociationDefaultRouteTableId"]);
         let attachments = [&one, &other].map(|network| {
-            let new = json!({ "TransitGatewayId": gateway, "VpcId": network.vpc, "SubnetIds": [network.subnet] });
+            let new =
+                json!({ "TransitGatewayId": gateway, "VpcId": network.vpc, "SubnetIds": [network.subnet] });
             let made = aws.ec2("CreateTransitGatewayVpcAttachment", new);
             text(&made["TransitGatewayVpcAttachment"]["TransitGatewayAttachmentId"])
         });
@@ -138,7 +139,8 @@ fn vpcs_reach_each_other_over_a_transit_gateway(world: &World) {
     joined.forget(&aws, "10.0.1.0/24");
 
     // Without a subnet of its own zone, an instance reaches nothing over the gateway.
-    let elsewhere = json!({ "VpcId": joined.one.vpc, "CidrBlock": "10.0.2.0/24", "AvailabilityZone": "us-east-1b" });
+    let elsewhere =
+        json!({ "VpcId": joined.one.vpc, "CidrBlock": "10.0.2.0/24", "AvailabilityZone": "us-east-1b" });
     let subnet = text(&aws.ec2("CreateSubnet", elsewhere)["Subnet"]["SubnetId"]);
     let apart = joined.one.run(&aws, json!({ "SubnetId": subnet }));
     assert_eq!(connect(&region, &apart, &far, "9"), "TimeoutError");
@@ -175,7 +177,9 @@ fn a_vpn_at_a_transit_gateway_reaches_its_vpcs(world: &World) {
     let none = region.run(&["exec", &vpn, "--", "/bin/true"]);
     assert!(none.failure().contains("no static route"), "{none:?}");
     joined.lead(&aws, "192.168.0.0/16", Some(&attachment));
-    [&joined.one, &joined.other].into_iter().for_each(|network| joined.route(&aws, network, "192.168.0.0/16"));
+    [&joined.one, &joined.other]
+        .into_iter()
+        .for_each(|network| joined.route(&aws, network, "192.168.0.0/16"));
     for instance in &instances {
         let address = private_address(&aws, instance);
         assert_eq!(connect(&region, &vpn, &address, "9"), "ConnectionRefusedError", "{address}");

@@ -30,6 +30,11 @@ pub fn flow(random: &mut Random, state: &State) -> Option<Flow> {
             Some(_) | None => Some(flow_of(random, state, vpc, port, source)),
         };
     }
+    if random.chance(5)
+        && let Some(flow) = over_transit(random, state)
+    {
+        return Some(flow);
+    }
     let mut entry = random.of(&all)?;
     let mut found = state.network_interfaces.get(&entry)?;
     // What AWS manages sends nothing of its own.
@@ -44,6 +49,16 @@ pub fn flow(random: &mut Random, state: &State) -> Option<Flow> {
         address(random, state, found.vpc)
     };
     Some(flow_of(random, state, found.vpc, entry, source))
+}
+
+/// Between interfaces of two VPCs that a transit gateway joins.
+fn over_transit(random: &mut Random, state: &State) -> Option<Flow> {
+    let (vpc, other) = transit::pair(random, state)?;
+    let entry = random.of(&interfaces_of(state, vpc))?;
+    let own = &state.network_interfaces.get(&entry)?.private_addresses;
+    let source = random.of(own)?.address;
+    let destination = private_address(random, state, other)?;
+    Some(flow_between(random, state, entry, source, destination))
 }
 
 fn flow_of(

@@ -41,7 +41,7 @@ pub fn topology(random: &mut Random) -> World {
         let account = accounts()[n % 2];
         furnish(&mut world, random, account);
     }
-    if random.chance(45) {
+    if random.chance(60) {
         transit::join(&mut world, random);
     }
     peering::join(&mut world, random);

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use postern_model::route::{RouteDestination, RouteTarget, RouteTargetChoice};
 use postern_model::transit::{Attached, TransitAction, TransitGatewayAttachment, TransitOptions};
 use postern_model::{
-    AccountId, Action, IpNet, Ipv4Net, ResourceId, State, SubnetId, TransitGatewayAttachmentId,
+    AccountId, Action, IpNet, Ipv4Net, ResourceId, RouteTableId, State, SubnetId, TransitGatewayAttachmentId,
     TransitGatewayId, TransitGatewayRouteTableId, VpcId,
 };
 
-use super::{near_block, net, subnets, tables, vpn};
+use super::{nat_gateways, near_block, net, subnets, tables, vpn};
 use crate::random::Random;
 use crate::world::{World, accounts};
 
@@ -24,8 +24,8 @@ pub(super) fn join(world: &mut World, random: &mut Random) {
 
 fn gateway(world: &mut World, random: &mut Random, account: AccountId) {
     let options = TransitOptions {
-        default_association: random.chance(90),
-        default_propagation: random.chance(80),
+        default_association: random.chance(95),
+        default_propagation: random.chance(92),
         ..TransitOptions::default()
     };
     let new =
@@ -46,7 +46,7 @@ fn gateway(world: &mut World, random: &mut Random, account: AccountId) {
         vpn::connection(world, random, account, gateway.into());
     }
     let _ = world.run(account, Action::Transit(TransitAction::CreateTable { gateway, tags: Vec::new() }));
-    for _ in 0..4 {
+    for _ in 0..2 {
         if let Some(action) = of_table(random, &world.state, gateway) {
             let _ = world.run(account, Action::Transit(action));
         }
@@ -54,26 +54,30 @@ fn gateway(world: &mut World, random: &mut Random, account: AccountId) {
     for (vpc, _) in &all {
         for table in tables(&world.state, *vpc) {
             for block in all.iter().filter(|(other, _)| other != vpc).map(|(_, block)| *block) {
-                route(world, random, account, (table, gateway), block);
+                // Now and then a NAT gateway stands before the transit gateway.
+                let nat = random.of(&nat_gateways(&world.state, *vpc)).filter(|_| random.chance(30));
+                let target = nat.map_or(RouteTarget::TransitGateway(gateway), RouteTarget::NatGateway);
+                if random.chance(80) {
+                    route(world, account, (table, target), block);
+                }
             }
-            let beyond = net(random.one(vpn::BLOCKS));
-            route(world, random, account, (table, gateway), beyond);
+            if random.chance(40) {
+                let beyond = net(random.one(vpn::BLOCKS));
+                route(world, account, (table, RouteTarget::TransitGateway(gateway)), beyond);
+            }
         }
     }
 }
 
 fn route(
     world: &mut World,
-    random: &mut Random,
     account: AccountId,
-    (table, gateway): (postern_model::RouteTableId, TransitGatewayId),
+    (table, target): (RouteTableId, RouteTarget),
     block: Ipv4Net,
 ) {
-    if random.chance(50) {
-        let destination = RouteDestination::Cidr(IpNet::V4(block));
-        let target = RouteTargetChoice::Target(RouteTarget::TransitGateway(gateway));
-        let _ = world.run(account, Action::CreateRoute { table, destination, target });
-    }
+    let destination = RouteDestination::Cidr(IpNet::V4(block));
+    let target = RouteTargetChoice::Target(target);
+    let _ = world.run(account, Action::CreateRoute { table, destination, target });
 }
 
 /// A subnet in most zones of a VPC.
@@ -138,6 +142,13 @@ fn of_vpc(random: &mut Random, state: &State, vpc: VpcId) -> Option<TransitGatew
     let all = state.transit_gateway_attachments.values();
     let all: Vec<_> = all.filter(|attachment| attachment.to.vpc() == Some(vpc)).collect();
     random.of(&all).map(|attachment| (**attachment).clone())
+}
+
+/// Two VPCs that are attached to the same gateway.
+pub(super) fn pair(random: &mut Random, state: &State) -> Option<(VpcId, VpcId)> {
+    let all: Vec<_> = state.transit_gateway_attachments.values().filter_map(|x| x.to.vpc()).collect();
+    let vpc = random.of(&all)?;
+    Some((vpc, other_vpc(random, state, vpc)?))
 }
 
 /// Another VPC that is attached to a gateway of this one's.

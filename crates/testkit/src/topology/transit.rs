@@ -130,7 +130,9 @@ impl Reader {
                 TransitAction::CreateRoute { table, block: parse(block)?, target }
             }
             _ => {
-                return Err("it is `associate NAME`, `propagate NAME` or `BLOCK -> NAME|blackhole`".to_owned());
+                return Err(
+                    "it is `associate NAME`, `propagate NAME` or `BLOCK -> NAME|blackhole`".to_owned()
+                );
             }
         })
     }
