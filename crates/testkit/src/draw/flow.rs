@@ -30,8 +30,8 @@ pub fn flow(random: &mut Random, state: &State) -> Option<Flow> {
             Some(_) | None => Some(flow_of(random, state, vpc, port, source)),
         };
     }
-    if random.chance(5)
-        && let Some(flow) = over_transit(random, state)
+    if random.chance(10)
+        && let Some(flow) = between_networks(random, state)
     {
         return Some(flow);
     }
@@ -51,9 +51,15 @@ pub fn flow(random: &mut Random, state: &State) -> Option<Flow> {
     Some(flow_of(random, state, found.vpc, entry, source))
 }
 
-/// Between interfaces of two VPCs that a transit gateway joins.
-fn over_transit(random: &mut Random, state: &State) -> Option<Flow> {
-    let (vpc, other) = transit::pair(random, state)?;
+/// Between interfaces of two VPCs that a peering or a transit gateway joins.
+fn between_networks(random: &mut Random, state: &State) -> Option<Flow> {
+    let (vpc, other) = if random.chance(30) {
+        let all: Vec<_> = state.vpcs.keys().copied().collect();
+        let vpc = random.of(&all)?;
+        (vpc, peering::peer_of(random, state, vpc)?)
+    } else {
+        transit::pair(random, state)?
+    };
     let entry = random.of(&interfaces_of(state, vpc))?;
     let own = &state.network_interfaces.get(&entry)?.private_addresses;
     let source = random.of(own)?.address;

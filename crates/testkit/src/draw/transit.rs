@@ -55,9 +55,9 @@ fn gateway(world: &mut World, random: &mut Random, account: AccountId) {
         for table in tables(&world.state, *vpc) {
             for block in all.iter().filter(|(other, _)| other != vpc).map(|(_, block)| *block) {
                 // Now and then a NAT gateway stands before the transit gateway.
-                let nat = random.of(&nat_gateways(&world.state, *vpc)).filter(|_| random.chance(30));
+                let nat = random.of(&nat_gateways(&world.state, *vpc)).filter(|_| random.chance(45));
                 let target = nat.map_or(RouteTarget::TransitGateway(gateway), RouteTarget::NatGateway);
-                if random.chance(80) {
+                if random.chance(90) {
                     route(world, account, (table, target), block);
                 }
             }
