@@ -89,7 +89,7 @@ pub(crate) fn global_context(
             context.insert("aws:VpcSourceIp", Value::Ip(peer.address.into()));
             context.insert("aws:VpceAccount", Value::Text(peer.account.to_string()));
         }
-        Some((_, Through::Internet(_) | Through::Link)) | None => {}
+        Some((_, Through::Internet(_) | Through::Resolver(..) | Through::Link)) | None => {}
     }
     context
 }

@@ -104,6 +104,6 @@ fn endpoint_owner(origin: &Origin) -> Option<AccountId> {
     let peer = origin.peer?;
     match peer.through {
         Through::Endpoint(..) => Some(peer.account),
-        Through::Internet(_) | Through::Link => None,
+        Through::Internet(_) | Through::Resolver(..) | Through::Link => None,
     }
 }

@@ -145,6 +145,7 @@ fn pass_words(why: Why) -> String {
         Why::EndpointAvailable => {
             "requests carry this endpoint as aws:SourceVpce, and no aws:SourceIp".to_owned()
         }
+        Why::AnsweredFor(vpc) => format!("answers as the resolver of {vpc} does for networks outside it"),
         Why::HandedTo { target, to, of, healthy: true } => {
             format!("target {target} of {of} healthy, at {to}")
         }
@@ -201,6 +202,7 @@ fn lost_answer(flow: &Flow, by: Option<ResourceId>) -> (String, String) {
             | ResourceId::LoadBalancer(_)
             | ResourceId::Listener(_)
             | ResourceId::TargetGroup(_)
+            | ResourceId::ResolverEndpoint(_)
             | ResourceId::Instance(_)
             | ResourceId::DhcpOptions(_)
             | ResourceId::KeyPair(_),
@@ -371,6 +373,7 @@ pub fn action_words(action: &Action) -> String {
         SourceRewrite::Identity { peer, gateway: _ } => match peer.through {
             crate::Through::Internet(address) => format!("over the internet from {address} "),
             crate::Through::Endpoint(endpoint, _) => format!("through {endpoint} "),
+            crate::Through::Resolver(endpoint, _) => format!("through {endpoint} "),
             crate::Through::Link => String::new(),
         },
     };

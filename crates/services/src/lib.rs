@@ -10,6 +10,7 @@ pub mod iam;
 pub mod imds;
 pub mod monitoring;
 pub mod organizations;
+pub mod route53_resolver;
 pub mod s3;
 pub mod s3_gate;
 pub mod service_quotas;
