@@ -246,9 +246,7 @@ fn refusal_words(flow: &Flow, reason: DropReason) -> String {
         DropReason::NoSuchLinkService => format!("no link service takes {transport} at {destination}"),
         DropReason::NatProtocol => format!("a NAT gateway does not take {transport}"),
         DropReason::EndpointNotAvailable => "the endpoint is not available".to_owned(),
-        DropReason::EndpointProtocol => {
-            format!("an interface endpoint of an AWS service does not take {transport}")
-        }
+        DropReason::EndpointProtocol => format!("the endpoint does not take {transport}"),
         DropReason::NoTarget => {
             "its target group has no target that the zone may hand connections to".to_owned()
         }

@@ -18,6 +18,7 @@ mod durability;
 mod harness;
 mod hitless;
 mod hostile;
+mod inbound_resolver;
 mod interface_endpoints;
 mod judgements;
 mod labs;
