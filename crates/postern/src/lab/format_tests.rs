@@ -56,7 +56,8 @@ fn what_is_no_toml_is_said_with_its_line() {
 
 #[test]
 fn a_step_does_one_thing() {
-    let one = "test.toml:5: step `one`: a step has exactly one of `call`, `run`, `run_outside`, `trace` and `record`";
+    let one = "test.toml:5: step `one`: a step has exactly one of `call`, `run`, `run_outside`, `serve`, \
+               `service`, `trace` and `record`";
     check("", one);
     check(&format!("{CALL}\nrecord = {{ eventName = 'x' }}"), one);
     check(

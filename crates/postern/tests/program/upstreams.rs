@@ -390,7 +390,9 @@ fn wrong_values_are_named(world: &World) {
         (&["add", "logs", "--upstream", "127.0.0.1:9"], "`127.0.0.1:9` is not the URL of a service"),
         (&["add", "logs", "--upstream", "http://h/path"], "`http://h/path` is not the URL of a service"),
         (&["add", "mine", "--upstream", url], "--protocol has to say"),
-        (&["add", "mine", "--upstream", url, "--signing-name", "s3"], "are served by Postern itself alone"),
+        (&["add", "mine", "--upstream", url, "--signing-name", "s3"], "can only be signed anew"),
+        (&["add", "mine", "--upstream", url, "--signing-name", "s3", "--protocol", "json"], "by rest-xml"),
+        (&["add", "logs", "--upstream", &region.url], "is this region itself"),
         (&["add", "mine", "--upstream", url, "--protocol", "soap"], "`soap` is not a protocol"),
         (&["add", "logs", "--upstream", url, "--private-dns", "a.example"], "are AWS's own"),
         (
