@@ -25,7 +25,7 @@ const OPERATION_MAX: usize = 128;
 const ITEMS_MAX: usize = 1_000;
 
 /// What a request asks of a service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Call {
     /// Such as `PutLogEvents`.
     pub operation: String,

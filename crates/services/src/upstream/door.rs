@@ -162,7 +162,11 @@ impl UpstreamDoor {
             _ => None,
         };
         match target {
-            Some(uri) => Cow::Owned(Parts { uri, ..parts.clone() }),
+            Some(uri) => {
+                let mut asked = parts.clone();
+                asked.uri = uri;
+                Cow::Owned(asked)
+            }
             None => Cow::Borrowed(parts),
         }
     }

@@ -38,9 +38,10 @@ pub(super) struct Asked {
 }
 
 /// What an operation is told by: its method, whether there is a key, and the word in its query string.
+#[derive(Clone, Copy)]
 struct Operation {
     name: &'static str,
-    method: Method,
+    method: &'static str,
     of: Of,
     /// What has to be in the query string: S3 tells operations apart by it.
     word: &'static str,
@@ -61,7 +62,7 @@ enum Of {
 
 const fn operation(
     name: &'static str,
-    method: Method,
+    method: &'static str,
     of: Of,
     word: &'static str,
     action: &'static str,
@@ -104,15 +105,15 @@ const READS: &[&str] = &["versionId", "partNumber"];
 
 /// The operations that can be handed on. Those about who else may do what (ACLs, bucket policies, access points) are not
 /// among them: whose rules hold is decided here.
-const OPERATIONS: [Operation; 31] = [
-    operation("ListBuckets", Method::GET, Of::Service, "", "s3:ListAllMyBuckets", LISTS_BUCKETS),
-    operation("CreateBucket", Method::PUT, Of::Bucket, "", "s3:CreateBucket", &[]),
-    operation("DeleteBucket", Method::DELETE, Of::Bucket, "", "s3:DeleteBucket", &[]),
-    operation("HeadBucket", Method::HEAD, Of::Bucket, "", "s3:ListBucket", &[]),
-    operation("ListObjects", Method::GET, Of::Bucket, "", "s3:ListBucket", LISTS),
+static OPERATIONS: [Operation; 31] = [
+    operation("ListBuckets", "GET", Of::Service, "", "s3:ListAllMyBuckets", LISTS_BUCKETS),
+    operation("CreateBucket", "PUT", Of::Bucket, "", "s3:CreateBucket", &[]),
+    operation("DeleteBucket", "DELETE", Of::Bucket, "", "s3:DeleteBucket", &[]),
+    operation("HeadBucket", "HEAD", Of::Bucket, "", "s3:ListBucket", &[]),
+    operation("ListObjects", "GET", Of::Bucket, "", "s3:ListBucket", LISTS),
     operation(
         "ListObjectVersions",
-        Method::GET,
+        "GET",
         Of::Bucket,
         "versions",
         "s3:ListBucketVersions",
@@ -120,33 +121,33 @@ const OPERATIONS: [Operation; 31] = [
     ),
     operation(
         "ListMultipartUploads",
-        Method::GET,
+        "GET",
         Of::Bucket,
         "uploads",
         "s3:ListBucketMultipartUploads",
         LISTS_UPLOADS,
     ),
-    operation("GetBucketLocation", Method::GET, Of::Bucket, "location", "s3:GetBucketLocation", &[]),
-    operation("GetBucketVersioning", Method::GET, Of::Bucket, "versioning", "s3:GetBucketVersioning", &[]),
-    operation("PutBucketVersioning", Method::PUT, Of::Bucket, "versioning", "s3:PutBucketVersioning", &[]),
-    operation("GetBucketTagging", Method::GET, Of::Bucket, "tagging", "s3:GetBucketTagging", &[]),
-    operation("PutBucketTagging", Method::PUT, Of::Bucket, "tagging", "s3:PutBucketTagging", &[]),
-    operation("DeleteBucketTagging", Method::DELETE, Of::Bucket, "tagging", "s3:PutBucketTagging", &[]),
-    operation("GetBucketPolicy", Method::GET, Of::Bucket, "policy", "s3:GetBucketPolicy", &[]),
+    operation("GetBucketLocation", "GET", Of::Bucket, "location", "s3:GetBucketLocation", &[]),
+    operation("GetBucketVersioning", "GET", Of::Bucket, "versioning", "s3:GetBucketVersioning", &[]),
+    operation("PutBucketVersioning", "PUT", Of::Bucket, "versioning", "s3:PutBucketVersioning", &[]),
+    operation("GetBucketTagging", "GET", Of::Bucket, "tagging", "s3:GetBucketTagging", &[]),
+    operation("PutBucketTagging", "PUT", Of::Bucket, "tagging", "s3:PutBucketTagging", &[]),
+    operation("DeleteBucketTagging", "DELETE", Of::Bucket, "tagging", "s3:PutBucketTagging", &[]),
+    operation("GetBucketPolicy", "GET", Of::Bucket, "policy", "s3:GetBucketPolicy", &[]),
     // Each object in its document is asked for by itself.
-    operation("DeleteObjects", Method::POST, Of::Bucket, "delete", "s3:DeleteObject", &[]),
+    operation("DeleteObjects", "POST", Of::Bucket, "delete", "s3:DeleteObject", &[]),
     versioned(
-        operation("GetObject", Method::GET, Of::Object, "", "s3:GetObject", READS),
+        operation("GetObject", "GET", Of::Object, "", "s3:GetObject", READS),
         "s3:GetObjectVersion",
     ),
     versioned(
-        operation("HeadObject", Method::HEAD, Of::Object, "", "s3:GetObject", READS),
+        operation("HeadObject", "HEAD", Of::Object, "", "s3:GetObject", READS),
         "s3:GetObjectVersion",
     ),
     versioned(
         operation(
             "GetObjectAttributes",
-            Method::GET,
+            "GET",
             Of::Object,
             "attributes",
             "s3:GetObjectAttributes",
@@ -154,23 +155,23 @@ const OPERATIONS: [Operation; 31] = [
         ),
         "s3:GetObjectVersionAttributes",
     ),
-    operation("PutObject", Method::PUT, Of::Object, "", "s3:PutObject", &[]),
+    operation("PutObject", "PUT", Of::Object, "", "s3:PutObject", &[]),
     versioned(
-        operation("DeleteObject", Method::DELETE, Of::Object, "", "s3:DeleteObject", VERSION),
+        operation("DeleteObject", "DELETE", Of::Object, "", "s3:DeleteObject", VERSION),
         "s3:DeleteObjectVersion",
     ),
     versioned(
-        operation("GetObjectTagging", Method::GET, Of::Object, "tagging", "s3:GetObjectTagging", VERSION),
+        operation("GetObjectTagging", "GET", Of::Object, "tagging", "s3:GetObjectTagging", VERSION),
         "s3:GetObjectVersionTagging",
     ),
     versioned(
-        operation("PutObjectTagging", Method::PUT, Of::Object, "tagging", "s3:PutObjectTagging", VERSION),
+        operation("PutObjectTagging", "PUT", Of::Object, "tagging", "s3:PutObjectTagging", VERSION),
         "s3:PutObjectVersionTagging",
     ),
     versioned(
         operation(
             "DeleteObjectTagging",
-            Method::DELETE,
+            "DELETE",
             Of::Object,
             "tagging",
             "s3:DeleteObjectTagging",
@@ -178,15 +179,15 @@ const OPERATIONS: [Operation; 31] = [
         ),
         "s3:DeleteObjectVersionTagging",
     ),
-    operation("CreateMultipartUpload", Method::POST, Of::Object, "uploads", "s3:PutObject", &[]),
-    operation("UploadPart", Method::PUT, Of::Object, "uploadId", "s3:PutObject", &["partNumber"]),
-    operation("CompleteMultipartUpload", Method::POST, Of::Object, "uploadId", "s3:PutObject", &[]),
-    operation("AbortMultipartUpload", Method::DELETE, Of::Object, "uploadId", "s3:AbortMultipartUpload", &[]),
-    operation("ListParts", Method::GET, Of::Object, "uploadId", "s3:ListMultipartUploadParts", LISTS_PARTS),
+    operation("CreateMultipartUpload", "POST", Of::Object, "uploads", "s3:PutObject", &[]),
+    operation("UploadPart", "PUT", Of::Object, "uploadId", "s3:PutObject", &["partNumber"]),
+    operation("CompleteMultipartUpload", "POST", Of::Object, "uploadId", "s3:PutObject", &[]),
+    operation("AbortMultipartUpload", "DELETE", Of::Object, "uploadId", "s3:AbortMultipartUpload", &[]),
+    operation("ListParts", "GET", Of::Object, "uploadId", "s3:ListMultipartUploadParts", LISTS_PARTS),
     // With the header that names where from, see `read`.
-    operation("CopyObject", Method::PUT, Of::Object, COPY, "s3:PutObject", &[]),
-    operation("GetBucketAcl", Method::GET, Of::Bucket, "acl", "s3:GetBucketAcl", &[]),
-    operation("GetObjectAcl", Method::GET, Of::Object, "acl", "s3:GetObjectAcl", VERSION),
+    operation("CopyObject", "PUT", Of::Object, COPY, "s3:PutObject", &[]),
+    operation("GetBucketAcl", "GET", Of::Bucket, "acl", "s3:GetBucketAcl", &[]),
+    operation("GetObjectAcl", "GET", Of::Object, "acl", "s3:GetObjectAcl", VERSION),
 ];
 
 /// What stands for the header in the place of a word: no query string has it.
@@ -342,7 +343,7 @@ fn find(
     };
     let has = |word: &str| query.iter().any(|(name, _)| name == word);
     let mut fitting =
-        OPERATIONS.iter().filter(|operation| operation.method == *method && operation.of == of).filter(
+        OPERATIONS.iter().filter(|operation| operation.method == method.as_str() && operation.of == of).filter(
             |operation| match operation.word {
                 "" => !copied,
                 COPY => copied && !has("uploadId"),
