@@ -39,7 +39,8 @@ pub fn authenticate_pieces(
     let claim = sigv4::parse(&signed).map_err(|error| error.to_aws(style))?;
     let claim = claim.ok_or_else(|| sigv4::CredentialError::Missing.to_aws(style))?;
     let known = directory.credential(&claim.access_key_id, claim.session_token.as_deref());
-    let known = known.map_err(|error| worded(error).to_aws(style))?;
+    let mut known = known.map_err(|error| worded(error).to_aws(style))?;
+    known.caller.traits.hear(&parts.headers);
     if !directory.checks_signatures() {
         return Ok((known.caller, None));
     }

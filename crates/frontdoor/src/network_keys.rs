@@ -3,8 +3,9 @@
 //! "This condition key is currently supported for a select set of AWS services" ("AWS global condition context keys",
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html>): the lists below are that page's,
 //! by the services' prefixes in policies.
-//! INVARIANT: these keys follow from the [`Origin`] and the organization of the endpoint's owner alone.
+//! INVARIANT: these keys follow from the [`Origin`], the endpoint's owner and the organization that is in alone.
 
+use postern_model::AccountId;
 use postern_path::Through;
 use postern_policy::{Context, Value};
 
@@ -95,8 +96,15 @@ impl Key {
     }
 }
 
-/// Sets what follows from the way of a request.
-pub(crate) fn set(context: &mut Context, origin: &Origin, ask: &Ask, region: Option<&str>) {
+/// Sets what follows from the way of a request. `owner` is whose the endpoint is, which need not be who is behind the
+/// connection: interface endpoints serve peered VPCs, too.
+pub(crate) fn set(
+    context: &mut Context,
+    origin: &Origin,
+    owner: Option<AccountId>,
+    ask: &Ask,
+    region: Option<&str>,
+) {
     let Some(peer) = origin.peer else { return };
     let (endpoint, vpc) = match peer.through {
         Through::Endpoint(endpoint, vpc) => (endpoint, vpc),
@@ -105,12 +113,13 @@ pub(crate) fn set(context: &mut Context, origin: &Origin, ask: &Ask, region: Opt
     context.insert("aws:SourceVpce", Value::Text(endpoint.to_string()));
     context.insert("aws:SourceVpc", Value::Text(vpc.to_string()));
     context.insert("aws:VpcSourceIp", Value::Ip(peer.address.into()));
+    let Some(owner) = owner else { return };
     if Key::VpceAccount.is_of(&ask.action) {
-        context.insert("aws:VpceAccount", Value::Text(peer.account.to_string()));
+        context.insert("aws:VpceAccount", Value::Text(owner.to_string()));
     }
     if let Some(region) = region.filter(|_| Key::SourceVpcArn.is_of(&ask.action)) {
         // The endpoint's VPC is its owner's.
-        let arn = format!("arn:aws:ec2:{region}:{}:vpc/{vpc}", peer.account);
+        let arn = format!("arn:aws:ec2:{region}:{owner}:vpc/{vpc}");
         context.insert("aws:SourceVpcArn", Value::Text(arn));
     }
 }

@@ -16,7 +16,7 @@ use super::keys::{
     ServiceTable, StepTable, TraceTable,
 };
 use super::path::Path;
-use super::step::{Action, Command, Exit, Expect, Program, Service, Step};
+use super::step::{Action, Added, Command, Exit, Expect, Program, Service, Step};
 use super::template::{Template, TemplateError, Tree, Variables, is_variable_name};
 
 /// How long a program may take where the step does not say.
@@ -244,7 +244,9 @@ fn step(mut raw: StepTable, line: usize, section: Section) -> Result<Step, Strin
             return Err("`needed_by` and `save` mean nothing in `[[cleanup]]`".to_owned());
         }
         Section::Cleanup if matches!(kind, Kind::Serve | Kind::Trace | Kind::Record) => {
-            return Err("a `[[cleanup]]` step is a `call`, a `run`, a `run_outside` or a `service`".to_owned());
+            return Err(
+                "a `[[cleanup]]` step is a `call`, a `run`, a `run_outside` or a `service`".to_owned()
+            );
         }
         Section::Steps | Section::Cleanup => {}
     }
@@ -363,14 +365,14 @@ fn service(raw: ServiceTable) -> Result<Service, String> {
                 }
             };
             let names = private_dns.iter().map(|name| template(name, "service.private_dns"));
-            Ok(Service::Add {
+            Ok(Service::Add(Box::new(Added {
                 name: template(&name, "service.add")?,
                 upstream: template(&upstream, "service.upstream")?,
                 private_dns: names.collect::<Result<_, _>>()?,
                 protocol: optional(protocol, "service.protocol")?,
                 signing_name: optional(signing_name, "service.signing_name")?,
                 key,
-            })
+            })))
         }
         (None, Some(name), None)
             if private_dns.is_empty()

@@ -201,6 +201,7 @@ fn clean_up_steps_undo_steps() {
     let nothing = "test.toml:10: step `c`: `needed_by` and `save` mean nothing in `[[cleanup]]`";
     assert_eq!(with(&format!("needed_by = 'a'\n{CALL}")).unwrap_err(), nothing);
     assert_eq!(with(&format!("save = {{ y = 'Y' }}\n{CALL}")).unwrap_err(), nothing);
-    let kind = "test.toml:10: step `c`: a `[[cleanup]]` step is a `call`, a `run` or a `run_outside`";
+    let kind =
+        "test.toml:10: step `c`: a `[[cleanup]]` step is a `call`, a `run`, a `run_outside` or a `service`";
     assert_eq!(with("record = { a = 'b' }").unwrap_err(), kind);
 }

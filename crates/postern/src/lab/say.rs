@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::aws_command::{command_line, quote};
-use super::step::{Action, Command, Program, Service};
+use super::step::{Action, Added, Command, Program, Service};
 use super::target::ServiceChange;
 use super::template::{Template, UnknownVariable, Variables, plain};
 
@@ -97,14 +97,17 @@ fn change(service: &Service, variables: &Variables) -> Result<ServiceChange, Unk
     let text = |template: &Template| template.text(variables);
     let optional = |template: &Option<Template>| template.as_ref().map(text).transpose();
     Ok(match service {
-        Service::Add { name, upstream, private_dns, protocol, signing_name, key } => ServiceChange::Add {
-            name: text(name)?,
-            upstream: text(upstream)?,
-            private_dns: private_dns.iter().map(text).collect::<Result<_, _>>()?,
-            protocol: optional(protocol)?,
-            signing_name: optional(signing_name)?,
-            key: key.as_ref().map(|(id, secret)| Ok((text(id)?, text(secret)?))).transpose()?,
-        },
+        Service::Add(added) => {
+            let Added { name, upstream, private_dns, protocol, signing_name, key } = &**added;
+            ServiceChange::Add {
+                name: text(name)?,
+                upstream: text(upstream)?,
+                private_dns: private_dns.iter().map(text).collect::<Result<_, _>>()?,
+                protocol: optional(protocol)?,
+                signing_name: optional(signing_name)?,
+                key: key.as_ref().map(|(id, secret)| Ok((text(id)?, text(secret)?))).transpose()?,
+            }
+        }
         Service::Remove { name } => ServiceChange::Remove { name: text(name)? },
     })
 }

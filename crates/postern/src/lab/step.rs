@@ -53,24 +53,29 @@ pub(super) enum Action {
 #[derive(Debug, Clone)]
 pub(super) enum Service {
     /// It is put behind the doors.
-    Add {
-        name: Template,
-        upstream: Template,
-        private_dns: Vec<Template>,
-        protocol: Option<Template>,
-        signing_name: Option<Template>,
-        /// The id of a key and its secret.
-        key: Option<(Template, Template)>,
-    },
+    Add(Box<Added>),
     /// It is taken away.
     Remove { name: Template },
+}
+
+/// A service that is put behind the doors.
+#[derive(Debug, Clone)]
+pub(super) struct Added {
+    pub name: Template,
+    pub upstream: Template,
+    pub private_dns: Vec<Template>,
+    pub protocol: Option<Template>,
+    pub signing_name: Option<Template>,
+    /// The id of a key and its secret.
+    pub key: Option<(Template, Template)>,
 }
 
 impl Service {
     /// Gives every template in it to `visit`.
     fn each_template<'a>(&'a self, visit: &mut dyn FnMut(&'a Template)) {
         match self {
-            Self::Add { name, upstream, private_dns, protocol, signing_name, key } => {
+            Self::Add(added) => {
+                let Added { name, upstream, private_dns, protocol, signing_name, key } = &**added;
                 [name, upstream].into_iter().chain(private_dns).for_each(&mut *visit);
                 [protocol, signing_name].into_iter().flatten().for_each(&mut *visit);
                 key.iter().flat_map(|(id, secret)| [id, secret]).for_each(visit);

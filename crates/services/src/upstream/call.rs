@@ -7,10 +7,10 @@
 
 use std::fmt;
 
+use super::s3::{self, Want};
 use http::Method;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use super::s3::{self, Want};
 use postern_frontdoor::Dialect;
 use postern_model::endpoint::{Upstream, UpstreamProtocol};
 use postern_wire::AwsError;

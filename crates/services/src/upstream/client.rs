@@ -163,7 +163,8 @@ const PAGE_BYTES_MAX: usize = 64 * 1024;
 /// What stands at a path of a URL, where there is a page of text.
 pub async fn page_at(url: &str, path: &str) -> Option<String> {
     let client = Client::new(url)?;
-    let request = Request::builder().uri(path).header(header::HOST, client.authority()).body(Bytes::new()).ok()?;
+    let request =
+        Request::builder().uri(path).header(header::HOST, client.authority()).body(Bytes::new()).ok()?;
     let answer = client.ask(request).await.ok().filter(|answer| answer.status().is_success())?;
     let body = Limited::new(answer.into_body(), PAGE_BYTES_MAX).collect();
     let body = timeout(CONNECT_PATIENCE, body).await.ok()?.ok()?;

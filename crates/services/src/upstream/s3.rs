@@ -111,14 +111,7 @@ static OPERATIONS: [Operation; 31] = [
     operation("DeleteBucket", "DELETE", Of::Bucket, "", "s3:DeleteBucket", &[]),
     operation("HeadBucket", "HEAD", Of::Bucket, "", "s3:ListBucket", &[]),
     operation("ListObjects", "GET", Of::Bucket, "", "s3:ListBucket", LISTS),
-    operation(
-        "ListObjectVersions",
-        "GET",
-        Of::Bucket,
-        "versions",
-        "s3:ListBucketVersions",
-        LISTS_VERSIONS,
-    ),
+    operation("ListObjectVersions", "GET", Of::Bucket, "versions", "s3:ListBucketVersions", LISTS_VERSIONS),
     operation(
         "ListMultipartUploads",
         "GET",
@@ -136,23 +129,10 @@ static OPERATIONS: [Operation; 31] = [
     operation("GetBucketPolicy", "GET", Of::Bucket, "policy", "s3:GetBucketPolicy", &[]),
     // Each object in its document is asked for by itself.
     operation("DeleteObjects", "POST", Of::Bucket, "delete", "s3:DeleteObject", &[]),
+    versioned(operation("GetObject", "GET", Of::Object, "", "s3:GetObject", READS), "s3:GetObjectVersion"),
+    versioned(operation("HeadObject", "HEAD", Of::Object, "", "s3:GetObject", READS), "s3:GetObjectVersion"),
     versioned(
-        operation("GetObject", "GET", Of::Object, "", "s3:GetObject", READS),
-        "s3:GetObjectVersion",
-    ),
-    versioned(
-        operation("HeadObject", "HEAD", Of::Object, "", "s3:GetObject", READS),
-        "s3:GetObjectVersion",
-    ),
-    versioned(
-        operation(
-            "GetObjectAttributes",
-            "GET",
-            Of::Object,
-            "attributes",
-            "s3:GetObjectAttributes",
-            VERSION,
-        ),
+        operation("GetObjectAttributes", "GET", Of::Object, "attributes", "s3:GetObjectAttributes", VERSION),
         "s3:GetObjectVersionAttributes",
     ),
     operation("PutObject", "PUT", Of::Object, "", "s3:PutObject", &[]),
@@ -169,14 +149,7 @@ static OPERATIONS: [Operation; 31] = [
         "s3:PutObjectVersionTagging",
     ),
     versioned(
-        operation(
-            "DeleteObjectTagging",
-            "DELETE",
-            Of::Object,
-            "tagging",
-            "s3:DeleteObjectTagging",
-            VERSION,
-        ),
+        operation("DeleteObjectTagging", "DELETE", Of::Object, "tagging", "s3:DeleteObjectTagging", VERSION),
         "s3:DeleteObjectVersionTagging",
     ),
     operation("CreateMultipartUpload", "POST", Of::Object, "uploads", "s3:PutObject", &[]),
@@ -342,14 +315,14 @@ fn find(
         AwsError::new("NotImplemented", why).with_status(501)
     };
     let has = |word: &str| query.iter().any(|(name, _)| name == word);
-    let mut fitting =
-        OPERATIONS.iter().filter(|operation| operation.method == method.as_str() && operation.of == of).filter(
-            |operation| match operation.word {
-                "" => !copied,
-                COPY => copied && !has("uploadId"),
-                word => has(word),
-            },
-        );
+    let mut fitting = OPERATIONS
+        .iter()
+        .filter(|operation| operation.method == method.as_str() && operation.of == of)
+        .filter(|operation| match operation.word {
+            "" => !copied,
+            COPY => copied && !has("uploadId"),
+            word => has(word),
+        });
     let takes = |operation: &Operation, word: &str| {
         word == operation.word
             || operation.takes.contains(&word)
@@ -410,8 +383,12 @@ fn source(headers: &HeaderMap, context: &Context) -> Result<Option<Want>, AwsErr
     let given = given.to_str().map_err(|_| invalid())?;
     let (path, version) = given.split_once("?versionId=").map_or((given, None), |(p, v)| (p, Some(v)));
     let path = percent::decode(path, Plus::Plus).map_err(|_| invalid())?;
-    let (bucket, key) =
-        path.strip_prefix('/').unwrap_or(&path).split_once('/').filter(|(_, key)| !key.is_empty()).ok_or_else(invalid)?;
+    let (bucket, key) = path
+        .strip_prefix('/')
+        .unwrap_or(&path)
+        .split_once('/')
+        .filter(|(_, key)| !key.is_empty())
+        .ok_or_else(invalid)?;
     // An access point by its ARN leads to a bucket that nobody here knows.
     let of_bucket = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
     let plain = !key.contains('?') && !key.split('/').any(|segment| segment == "." || segment == "..");
@@ -445,9 +422,7 @@ fn common(parts: &Parts, query: &[(String, String)]) -> Context {
     let presigned = query.iter().any(|(name, _)| name == "X-Amz-Signature");
     context.insert("s3:authType", if presigned { "REST-QUERY-STRING" } else { "REST-HEADER" });
     context.insert("s3:signatureversion", "AWS4-HMAC-SHA256");
-    for (word, key) in
-        [("prefix", "s3:prefix"), ("delimiter", "s3:delimiter"), ("max-keys", "s3:max-keys")]
-    {
+    for (word, key) in [("prefix", "s3:prefix"), ("delimiter", "s3:delimiter"), ("max-keys", "s3:max-keys")] {
         if let Some((_, value)) = query.iter().find(|(name, _)| name == word) {
             context.insert(key, value.as_str());
         }
@@ -484,7 +459,9 @@ fn add_tags(parts: &Parts, context: &mut Context) {
 pub(super) fn plain_target(uri: &Uri, host: &str, names: &[String]) -> Option<Uri> {
     let host = host.to_ascii_lowercase();
     let plain = names.iter().filter(|name| !name.starts_with('*'));
-    let bucket = plain.filter_map(|name| host.strip_suffix(name.as_str())?.strip_suffix('.')).min_by_key(|b| b.len())?;
+    let bucket = plain
+        .filter_map(|name| host.strip_suffix(name.as_str())?.strip_suffix('.'))
+        .min_by_key(|b| b.len())?;
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     format!("/{bucket}{}{query}", uri.path()).parse().ok()
 }
@@ -532,11 +509,7 @@ mod tests {
             ("PUT", "/bbb/k?partNumber=1&uploadId=u", format!("UploadPart s3:PutObject {b}/k")),
             ("POST", "/bbb/k?uploads", format!("CreateMultipartUpload s3:PutObject {b}/k")),
             ("POST", "/bbb/k?uploadId=u", format!("CompleteMultipartUpload s3:PutObject {b}/k")),
-            (
-                "DELETE",
-                "/bbb/k?uploadId=u",
-                format!("AbortMultipartUpload s3:AbortMultipartUpload {b}/k"),
-            ),
+            ("DELETE", "/bbb/k?uploadId=u", format!("AbortMultipartUpload s3:AbortMultipartUpload {b}/k")),
             ("DELETE", "/bbb/k", format!("DeleteObject s3:DeleteObject {b}/k")),
             ("PUT", "/bbb/k?tagging", format!("PutObjectTagging s3:PutObjectTagging {b}/k")),
         ] {
@@ -552,10 +525,7 @@ mod tests {
             "CopyObject s3:PutObject arn:aws:s3:::bbb/k s3:GetObjectVersion arn:aws:s3:::aaa/from here"
         );
         let part = asked("PUT", "/bbb/k?uploadId=u&partNumber=2", &[("x-amz-copy-source", "aaa/k")], "");
-        assert_eq!(
-            part,
-            "UploadPartCopy s3:PutObject arn:aws:s3:::bbb/k s3:GetObject arn:aws:s3:::aaa/k"
-        );
+        assert_eq!(part, "UploadPartCopy s3:PutObject arn:aws:s3:::bbb/k s3:GetObject arn:aws:s3:::aaa/k");
         assert_eq!(
             asked("PUT", "/bbb/k", &[("x-amz-tagging", "a=b")], ""),
             "PutObject s3:PutObject arn:aws:s3:::bbb/k s3:PutObjectTagging arn:aws:s3:::bbb/k"
@@ -582,7 +552,13 @@ mod tests {
             ("PUT", "/bbb/k", &[("x-amz-acl", "public-read")], "", "NotImplemented"),
             ("PUT", "/bbb/k", &[("x-amz-write-offset-bytes", "3")], "", "NotImplemented"),
             ("PUT", "/bbb/k", &twice, "", "InvalidArgument"),
-            ("PUT", "/bbb/k", &[("x-amz-copy-source", "arn:aws:s3:us-east-1:1:accesspoint/a/object/k")], "", "InvalidArgument"),
+            (
+                "PUT",
+                "/bbb/k",
+                &[("x-amz-copy-source", "arn:aws:s3:us-east-1:1:accesspoint/a/object/k")],
+                "",
+                "InvalidArgument",
+            ),
             ("PUT", "/bbb/k", &[("x-amz-copy-source", "aaa/../ccc/k")], "", "InvalidArgument"),
             ("GET", "/bbb/k", &[("x-amz-copy-source", "aaa/k")], "", "MethodNotAllowed"),
             ("DELETE", "/bbb", &[("x-amz-copy-source", "aaa/k")], "", "MethodNotAllowed"),
@@ -591,7 +567,13 @@ mod tests {
             ("GET", "/bbb/%ff", &[], "", "InvalidURI"),
             ("PATCH", "/bbb/k", &[], "", "MethodNotAllowed"),
             ("POST", "/bbb?delete", &[], "<Delete/>", "MalformedXML"),
-            ("POST", "/bbb?delete", &[pieces], "<Delete><Object><Key>a</Key></Object></Delete>", "NotImplemented"),
+            (
+                "POST",
+                "/bbb?delete",
+                &[pieces],
+                "<Delete><Object><Key>a</Key></Object></Delete>",
+                "NotImplemented",
+            ),
         ] {
             assert_eq!(asked(method, target, headers, body), code, "{method} {target} {headers:?}");
         }

@@ -4,9 +4,9 @@
 //! INVARIANT: what is handed on is what was signed: pieces are put together here, each with its signature checked where it
 //! has one, and the whole is signed anew.
 
+use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::HeaderMap;
 use postern_wire::AwsError;
 use postern_wire::sigv4::{Decoder, PayloadCheck};
 use postern_wire::xml::{self, Element};
@@ -78,8 +78,8 @@ pub(super) fn whole(
     if !in_pieces(headers) {
         return Ok(body);
     }
-    let unsigned = headers.get(CONTENT_SHA256).map(HeaderValue::as_bytes)
-        == Some(b"STREAMING-UNSIGNED-PAYLOAD-TRAILER");
+    let unsigned =
+        headers.get(CONTENT_SHA256).map(HeaderValue::as_bytes) == Some(b"STREAMING-UNSIGNED-PAYLOAD-TRAILER");
     let unchecked = unsigned.then_some(PayloadCheck::UnsignedChunksAndTrailer);
     let declared = headers.get(DECODED_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let decoder = check.or(unchecked.as_ref()).zip(declared);
@@ -129,7 +129,10 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
     }
 
     #[test]
