@@ -122,9 +122,6 @@ fn resource_control_policies_bind_the_resources_account_whoever_asks() {
 
 #[test]
 fn resource_control_policies_bind_the_services_that_aws_lists_and_no_others() {
-    let mut organization = organization();
-    let nothing = r#"{"Effect":"Deny","Principal":"*","Action":"*","Resource":"*"}"#;
-    organization.attach("ou-work", fixture::policy("nothing", nothing, Kind::ResourceControl)).unwrap();
     for (action, bound) in [
         ("s3:GetObject", true),
         ("dynamodb:GetItem", true),
@@ -139,6 +136,9 @@ fn resource_control_policies_bind_the_services_that_aws_lists_and_no_others() {
         ("kinesis:PutRecord", false),
         ("lambda:InvokeFunction", false),
     ] {
+        let mut organization = organization();
+        let nothing = format!(r#"{{"Effect":"Deny","Principal":"*","Action":"{action}","Resource":"*"}}"#);
+        organization.attach("ou-work", fixture::policy("nothing", &nothing, Kind::ResourceControl)).unwrap();
         let mut set = PolicySet::new();
         let request = Request::new(user(MEMBER), Action::parse(action).unwrap(), "*")
             .with_resource_account(account(MEMBER));
