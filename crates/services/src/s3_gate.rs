@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use postern_frontdoor::audit::{BucketAndKey, Call};
 use postern_frontdoor::{
     Ask as DoorAsk, Audit, Authoriser, Caller as DoorCaller, CredentialError, HttpService, Metrics, Notes,
-    Origin, Record, RequestBody, Responding, ResponseBody, UserIdentity,
+    Origin, Record, RequestBody, Responding, ResponseBody, Traits, UserIdentity,
 };
 use postern_policy::{Context, Kind, NamedPolicy, PolicyDocument, Value, is_public, unenforceable};
 use postern_wire::query::percent::{self, Plus};
@@ -48,10 +48,10 @@ impl S3Gate {
 
     fn caller(&self, caller: &Caller, visit: &Visit) -> Result<DoorCaller, Refusal> {
         match caller {
-            Caller::Anonymous => Ok(DoorCaller::anonymous()),
+            Caller::Anonymous => Ok(said(DoorCaller::anonymous(), visit)),
             Caller::Signed { access_key, .. } => {
                 let known = self.authoriser.directory().credential(access_key, visit.token.as_deref());
-                known.map(|known| known.caller).map_err(|_| denied())
+                known.map(|known| said(known.caller, visit)).map_err(|_| denied())
             }
         }
     }
@@ -113,6 +113,13 @@ fn is_public_to(caller: &DoorCaller, asked: &DoorAsk) -> bool {
 pub fn is_blocked(bucket: &Bucket, caller: &DoorCaller, asked: &DoorAsk) -> bool {
     bucket.public_access_block.is_some_and(|block| block.restrict_public_buckets)
         && is_public_to(caller, asked)
+}
+
+/// A caller with what its request says of its program.
+fn said(mut caller: DoorCaller, visit: &Visit) -> DoorCaller {
+    caller.traits.user_agent.clone_from(&visit.traits.user_agent);
+    caller.traits.referer.clone_from(&visit.traits.referer);
+    caller
 }
 
 fn denied() -> Refusal {
@@ -208,6 +215,8 @@ pub fn policy_check() -> PolicyCheck {
 struct Visit {
     origin: Origin,
     token: Option<String>,
+    /// What the request says of the program that made it.
+    traits: Traits,
     caller: Mutex<Option<UserIdentity>>,
     notes: Mutex<Notes>,
 }
@@ -246,7 +255,10 @@ impl S3Door {
         let (mut parts, body) = request.into_parts();
         let claim = sigv4::parse(&signed_parts(&parts)).ok().flatten();
         let token = claim.as_ref().and_then(|claim| claim.session_token.clone());
-        let visit = Arc::new(Visit { origin, token, caller: Mutex::default(), notes: Mutex::default() });
+        let mut traits = Traits::default();
+        traits.hear(&parts.headers);
+        let visit = Visit { origin, token, traits, caller: Mutex::default(), notes: Mutex::default() };
+        let visit = Arc::new(visit);
         parts.extensions.insert(Arc::clone(&visit));
         let about = About::of(&parts, &self.hosts);
         let agent = parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned);

@@ -28,6 +28,7 @@ mod listening;
 mod measures;
 mod metadata;
 mod network;
+mod network_keys;
 mod notifications;
 mod on_premises;
 mod paths;
