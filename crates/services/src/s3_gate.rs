@@ -20,9 +20,11 @@ use postern_policy::{Context, Kind, NamedPolicy, PolicyDocument, Value, is_publi
 use postern_wire::query::percent::{self, Plus};
 use postern_wire::sigv4::{self, SecretAccessKey};
 
+use crate::bucket_policy;
 use crate::directory::cache::PolicyCache;
 use crate::directory::condition_keys;
 use crate::directory::session::KEY_PREFIX;
+use crate::malformed;
 use crate::s3::host::Hosts;
 use crate::s3::pieces::{self, Keep, Pieces};
 use crate::s3::signing::{Key, signed_parts};
@@ -199,10 +201,12 @@ pub fn described(action: &str, resource: &str, bucket: Option<(&str, &Bucket)>) 
     })
 }
 
-/// What accepts bucket policies: those of which every condition can be enforced.
+/// What accepts bucket policies: those that are about their bucket, and of which every condition can be enforced.
 pub fn policy_check() -> PolicyCheck {
-    Arc::new(|_bucket, text| {
-        let document = PolicyDocument::parse(text, Kind::Resource).map_err(|error| error.to_string())?;
+    Arc::new(|bucket, text| {
+        let document =
+            PolicyDocument::parse(text, Kind::Resource).map_err(|error| malformed::by_s3(&error))?;
+        bucket_policy::check(bucket, text)?;
         match unenforceable(&document, &condition_keys::is_provided).first() {
             None => Ok(Enforceable { public: is_public(&document) }),
             Some(key) => Err(format!("The condition key {key} cannot be enforced by this endpoint")),
