@@ -13,8 +13,8 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use postern_frontdoor::audit::{BucketAndKey, Call};
 use postern_frontdoor::{
-    Ask as DoorAsk, Audit, Authoriser, Caller as DoorCaller, CredentialError, HttpService, Metrics, Notes,
-    Origin, Record, RequestBody, Responding, ResponseBody, Traits, UserIdentity,
+    Ask as DoorAsk, Audit, Authoriser, Caller as DoorCaller, CredentialError, Evidence, HttpService, Metrics,
+    Notes, Origin, Record, RequestBody, Responding, ResponseBody, Traits, UserIdentity,
 };
 use postern_policy::{Context, Kind, NamedPolicy, PolicyDocument, Value, is_public, unenforceable};
 use postern_wire::query::percent::{self, Plus};
@@ -117,6 +117,25 @@ pub fn is_blocked(bucket: &Bucket, caller: &DoorCaller, asked: &DoorAsk) -> bool
         && is_public_to(caller, asked)
 }
 
+/// The setting by which [`is_blocked`] turns callers away.
+pub const RESTRICTED: &str = "RestrictPublicBuckets";
+
+/// What S3 says to whom that setting turns away: those of the same organization read it as an explicit deny of the bucket's
+/// policy, and others nothing.
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshoot-403-errors.html>
+pub fn turned_away(evidence: &Evidence) -> String {
+    let request = &evidence.request;
+    if !evidence.same_organization {
+        return postern_policy::ACCESS_DENIED.to_owned();
+    }
+    format!(
+        "User: {} is not authorized to perform: {} on resource: \"{}\" with an explicit deny in a resource-based policy",
+        request.principal.display_name(),
+        request.action,
+        request.resource
+    )
+}
+
 /// A caller with what its request says of its program.
 fn said(mut caller: DoorCaller, visit: &Visit) -> DoorCaller {
     caller.traits.user_agent.clone_from(&visit.traits.user_agent);
@@ -160,10 +179,15 @@ impl Gate for S3Gate {
         if is_owner_root(&caller, &asked) && POLICY_ACTIONS.contains(&ask.action) {
             asked.resource_policy = None;
         }
-        if is_restricted(&caller, ask, &asked) {
-            return Err(denied());
-        }
         let mut notes = visit.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_restricted(&caller, ask, &asked) {
+            let evidence = self.authoriser.weigh(&caller, &visit.origin, &asked);
+            let evidence = evidence.map_err(|refusal| Refusal { message: refusal.message })?;
+            let evidence = evidence.turned_away(RESTRICTED);
+            let message = turned_away(&evidence);
+            notes.take_turned_away(evidence);
+            return Err(Refusal { message });
+        }
         match self.authoriser.authorise(&caller, &visit.origin, &asked, &mut notes) {
             Ok(_) => Ok(Permit::issued_by(self)),
             Err(refusal) => Err(Refusal { message: refusal.message }),
