@@ -226,7 +226,8 @@ impl Authoriser {
             request = request.with_resource_account(account);
         }
         organizations.apply(&mut policies, &request).map_err(|error| broken(error.to_string()))?;
-        Ok(Evidence { policies, request, same_organization: organizations.are_one() })
+        let same_organization = organizations.are_one();
+        Ok(Evidence { policies, request, same_organization, turned_away_by: None })
     }
 
     /// Remembers what the decisions of a request rested on, by the id that its answer is known by.

@@ -11,6 +11,7 @@
 mod attacks;
 mod aws;
 mod backup;
+mod bad_input;
 mod balancers;
 mod commands;
 mod doors;
