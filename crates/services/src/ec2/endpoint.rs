@@ -22,6 +22,7 @@ use super::table::{Entry, operation};
 use super::tag;
 use super::view::{created, some};
 use crate::directory::condition_keys;
+use crate::malformed;
 
 /// "Constraint: If the value is greater than 1,000, we return only 1,000 items."
 const BOUNDS: Bounds = Bounds { least: 1, most: 1000 };
@@ -80,7 +81,7 @@ pub(super) const OPERATIONS: &[Entry] = &[
 fn check_policy(text: &str, kind: EndpointKind) -> Result<(), AwsError> {
     let invalid = |why: String| AwsError::new("InvalidPolicyDocument", why);
     let document = PolicyDocument::parse(text, Kind::Endpoint { gateway: kind == EndpointKind::Gateway })
-        .map_err(|problem| invalid(format!("The policy document is invalid: {problem}.")))?;
+        .map_err(|problem| invalid(malformed::by_ec2(&problem)))?;
     match unenforceable(&document, &condition_keys::is_provided).first() {
         None => {
             // It is stored as it is, as AWS does; who runs the region can see what was probably not meant.

@@ -47,6 +47,7 @@ mod permission;
 mod prefix_list;
 mod refusal;
 mod region;
+pub(crate) mod resource_keys;
 mod route;
 mod route_table;
 mod security_group;
