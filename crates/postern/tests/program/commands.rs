@@ -100,6 +100,7 @@ fn json_has_the_same_fields_always(world: &World) {
         "smallest_changes",
         "statements",
         "text",
+        "turned_away_by",
     ];
     let root = aws.call("sts", "GetCallerIdentity", json!({}))["Arn"].as_str().unwrap().to_owned();
     let simulate = ["simulate", "--principal", &root, "--action", "ec2:DescribeVpcs"];
