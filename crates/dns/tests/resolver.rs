@@ -39,7 +39,7 @@ fn query(name: &str, record_type: RecordType) -> Vec<u8> {
 }
 
 fn ask(plan: &Plan, vpc: VpcId, name: &str, record_type: RecordType) -> Option<Message> {
-    let asker = Asker { vpc, interface: None, max_bytes: 512, rotation: 0 };
+    let asker = Asker { vpc, inbound: false, interface: None, max_bytes: 512, rotation: 0 };
     answer(plan, asker, &query(name, record_type)).reply().map(|bytes| Message::from_bytes(&bytes).unwrap())
 }
 
@@ -103,7 +103,7 @@ endpoint a.api ec2 subnets=one ip=10.0.1.99 private
 fn addresses_take_turns_at_the_front() {
     let (plan, on, _) = plan();
     let first = |rotation| {
-        let asker = Asker { vpc: on, interface: None, max_bytes: 512, rotation };
+        let asker = Asker { vpc: on, inbound: false, interface: None, max_bytes: 512, rotation };
         let bytes = answer(&plan, asker, &query("s3.amazonaws.com.", RecordType::A)).reply().unwrap();
         said(Some(Message::from_bytes(&bytes).unwrap()))
     };
@@ -115,7 +115,7 @@ fn addresses_take_turns_at_the_front() {
 #[test]
 fn what_is_no_plain_query_is_refused_or_ignored() {
     let (plan, on, _) = plan();
-    let asker = Asker { vpc: on, interface: None, max_bytes: 512, rotation: 0 };
+    let asker = Asker { vpc: on, inbound: false, interface: None, max_bytes: 512, rotation: 0 };
     let mut update = Message::query();
     update.metadata.op_code = OpCode::Update;
     let reply = answer(&plan, asker, &update.to_bytes().unwrap()).reply().unwrap();
@@ -130,7 +130,7 @@ fn what_is_no_plain_query_is_refused_or_ignored() {
 #[test]
 fn an_answer_that_does_not_fit_is_cut_to_its_question() {
     let (plan, on, _) = plan();
-    let asker = Asker { vpc: on, interface: None, max_bytes: 48, rotation: 0 };
+    let asker = Asker { vpc: on, inbound: false, interface: None, max_bytes: 48, rotation: 0 };
     let reply = answer(&plan, asker, &query("s3.us-east-1.amazonaws.com.", RecordType::A)).reply().unwrap();
     let reply = Message::from_bytes(&reply).unwrap();
     assert!(reply.metadata.truncation && reply.answers.is_empty());
@@ -141,7 +141,7 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..600), flip in any::<(u16, u8)>()) {
         let (plan, on, _) = plan();
-        let asker = Asker { vpc: on, interface: None, max_bytes: 512, rotation: 3 };
+        let asker = Asker { vpc: on, inbound: false, interface: None, max_bytes: 512, rotation: 3 };
         let _ = answer(&plan, asker, &bytes);
         let mut damaged = query("ip-10-0-1-10.ec2.internal.", RecordType::A);
         let at = usize::from(flip.0) % damaged.len();

@@ -193,7 +193,7 @@ impl Authoriser {
         let action = Action::parse(&ask.action).map_err(|error| broken(error.to_string()))?;
         let through = match origin.peer.map(|peer| peer.through) {
             Some(Through::Endpoint(endpoint, _)) => Some(endpoint),
-            Some(Through::Internet(_) | Through::Link) | None => None,
+            Some(Through::Internet(_) | Through::Resolver(..) | Through::Link) | None => None,
         };
         let mut policies = self
             .directory

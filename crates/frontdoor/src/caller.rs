@@ -24,7 +24,7 @@ impl Origin {
         match self.peer.map(|peer| peer.through) {
             None => Some(self.remote.ip()),
             Some(Through::Internet(address)) => Some(address.into()),
-            Some(Through::Endpoint(..) | Through::Link) => None,
+            Some(Through::Endpoint(..) | Through::Resolver(..) | Through::Link) => None,
         }
     }
 }

@@ -108,7 +108,7 @@ pub(crate) fn set(
     let Some(peer) = origin.peer else { return };
     let (endpoint, vpc) = match peer.through {
         Through::Endpoint(endpoint, vpc) => (endpoint, vpc),
-        Through::Internet(_) | Through::Link => return,
+        Through::Internet(_) | Through::Resolver(..) | Through::Link => return,
     };
     context.insert("aws:SourceVpce", Value::Text(endpoint.to_string()));
     context.insert("aws:SourceVpc", Value::Text(vpc.to_string()));

@@ -170,6 +170,12 @@ pub enum ModelError {
     PrivateDnsAttributes { vpc: VpcId },
     #[error("`{name}` leads to another endpoint in `{vpc}` already")]
     PrivateNameTaken { name: String, vpc: VpcId },
+    #[error("an inbound endpoint needs at least {least} addresses")]
+    ResolverAddressesTooFew { least: usize },
+    #[error("the request `{request}` made `{endpoint}` already")]
+    CreatorRequestTaken { request: String, endpoint: ResolverEndpointId },
+    #[error("`{endpoint}` has no address `{address}`")]
+    ResolverAddressNotFound { endpoint: ResolverEndpointId, address: ResolverAddressId },
     #[error("private names for inbound resolvers alone cannot be had with `{service}` here")]
     InboundOnly { service: String },
     #[error("private names for inbound resolvers alone need a gateway endpoint in `{vpc}`")]

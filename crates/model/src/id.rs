@@ -131,6 +131,10 @@ ids! {
     ListenerId = "listener";
     /// A target group. AWS shows its number in ARNs alone.
     TargetGroupId = "targetgroup";
+    /// An inbound endpoint of Route 53 Resolver.
+    ResolverEndpointId = "rslvr-in";
+    /// One address of such an endpoint.
+    ResolverAddressId = "rni";
     /// An instance.
     InstanceId = "i";
     /// A launch of instances.
@@ -300,6 +304,7 @@ resource_ids! {
     LoadBalancer(LoadBalancerId),
     Listener(ListenerId),
     TargetGroup(TargetGroupId),
+    ResolverEndpoint(ResolverEndpointId),
     Instance(InstanceId),
     DhcpOptions(DhcpOptionsId),
     KeyPair(KeyPairId),

@@ -8,6 +8,7 @@ use crate::endpoint::EndpointKind;
 use crate::gateway::NatGateway;
 use crate::id::*;
 use crate::interface::InterfaceKind;
+use crate::resolver_endpoint::{LEAST_ADDRESSES, ResolverAddress, ResolverEndpointState};
 use crate::route::{RouteDestination, RouteTarget};
 use crate::security_group::Peer;
 use crate::sns::topic_arn;
@@ -35,6 +36,7 @@ const INVARIANTS: &[(&str, Check)] = &[
     ("an internet gateway serves one VPC and a VPC has one", gateways),
     ("an endpoint and the route tables that lead to it agree", endpoints),
     ("an interface endpoint has an interface of its own in each subnet, one in a zone", endpoint_interfaces),
+    ("an inbound resolver endpoint has its interfaces", resolver_endpoints),
     ("a private name leads to one endpoint of a VPC", private_names),
     ("everything belongs to an account that is there", owners),
     ("an elastic address stands for an address of an interface, and alone", elastic),
@@ -405,6 +407,38 @@ fn endpoint_interfaces(state: &State) -> Vec<String> {
     broken
 }
 
+fn resolver_endpoints(state: &State) -> Vec<String> {
+    let mut broken = Vec::new();
+    let mut of_endpoints = BTreeSet::new();
+    for endpoint in state.resolver_endpoints.values() {
+        let whole = |address: &ResolverAddress| {
+            state.network_interfaces.get(&address.interface).is_some_and(|interface| {
+                interface.kind == InterfaceKind::ResolverEndpoint(endpoint.id)
+                    && (interface.subnet, interface.vpc) == (address.subnet, endpoint.vpc)
+                    && interface.owner == endpoint.owner
+                    && interface.primary_address() == address.address
+                    && interface.groups == endpoint.groups
+                    && interface.attachment.is_some()
+            })
+        };
+        let many = match endpoint.state {
+            ResolverEndpointState::Creating
+            | ResolverEndpointState::Operational
+            | ResolverEndpointState::Updating => endpoint.addresses.len() >= LEAST_ADDRESSES,
+            ResolverEndpointState::Deleting => endpoint.addresses.is_empty(),
+        };
+        if !many || !endpoint.addresses.iter().all(whole) {
+            broken.push(endpoint.id.to_string());
+        }
+        of_endpoints.extend(endpoint.addresses.iter().map(|address| address.interface));
+    }
+    let orphans = state.network_interfaces.values().filter(|interface| {
+        matches!(interface.kind, InterfaceKind::ResolverEndpoint(_)) != of_endpoints.contains(&interface.id)
+    });
+    broken.extend(orphans.map(|interface| interface.id.to_string()));
+    broken
+}
+
 fn private_names(state: &State) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let live = state.vpc_endpoints.values().filter(|endpoint| endpoint.state.is_live());
@@ -510,7 +544,9 @@ fn named(state: &State) -> Vec<String> {
 
 fn groups(state: &State) -> Vec<String> {
     let broken = state.network_interfaces.values().filter(|interface| match interface.kind {
-        InterfaceKind::Interface | InterfaceKind::VpcEndpoint(_) => interface.groups.is_empty(),
+        InterfaceKind::Interface | InterfaceKind::VpcEndpoint(_) | InterfaceKind::ResolverEndpoint(_) => {
+            interface.groups.is_empty()
+        }
         InterfaceKind::NatGateway => !interface.groups.is_empty(),
         InterfaceKind::LoadBalancer => false,
     });

@@ -33,6 +33,7 @@ pub mod peering;
 pub mod policy_version;
 pub mod prefix_list;
 pub mod quota;
+pub mod resolver_endpoint;
 pub mod route;
 pub mod security_group;
 pub mod sns;

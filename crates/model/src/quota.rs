@@ -100,6 +100,10 @@ quotas! {
     TargetsOfGroup: "targets-per-target-group", 1_000, 100_000;
     /// Targets of a load balancer, by all of its groups.
     TargetsOfLoadBalancer: "targets-per-network-load-balancer", 3_000, 100_000;
+    /// Inbound endpoints of Route 53 Resolver ("Quotas on Route 53 VPC Resolver": "Endpoints per AWS Region").
+    ResolverEndpoints: "resolver-endpoints-per-region", 4, 1_000;
+    /// Addresses of such an endpoint ("IP addresses per endpoint").
+    ResolverAddresses: "addresses-per-resolver-endpoint", 6, 20;
     /// Sets of DHCP options. AWS has a code for too many of them and names no number; this one is ours.
     DhcpOptions: "dhcp-options-per-region", 100, 1_000;
     /// Key pairs.
@@ -259,6 +263,8 @@ fn factor_of(quota: Quota) -> Option<Quota> {
         | Quota::TargetGroups
         | Quota::TargetsOfGroup
         | Quota::TargetsOfLoadBalancer
+        | Quota::ResolverEndpoints
+        | Quota::ResolverAddresses
         | Quota::DhcpOptions
         | Quota::KeyPairs => None,
     }

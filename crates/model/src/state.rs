@@ -23,6 +23,7 @@ use crate::organization::Organization;
 use crate::peering::{PeeringState, VpcPeeringConnection};
 use crate::prefix_list::PrefixList;
 use crate::quota::{QuotaRequest, Quotas};
+use crate::resolver_endpoint::ResolverEndpoint;
 use crate::route::RouteTable;
 use crate::security_group::SecurityGroup;
 use crate::sns::Topic;
@@ -140,6 +141,8 @@ pub struct State {
     pub listeners: OrdMap<ListenerId, Arc<Listener>>,
     #[serde(default)]
     pub target_groups: OrdMap<TargetGroupId, Arc<TargetGroup>>,
+    #[serde(default)]
+    pub resolver_endpoints: OrdMap<ResolverEndpointId, Arc<ResolverEndpoint>>,
     pub instances: OrdMap<InstanceId, Arc<Instance>>,
     pub key_pairs: OrdMap<KeyPairId, Arc<KeyPair>>,
     /// What the operator made of an account's quotas.
@@ -213,6 +216,7 @@ resources! {
     LoadBalancer(LoadBalancerId) in load_balancers;
     Listener(ListenerId) in listeners;
     TargetGroup(TargetGroupId) in target_groups;
+    ResolverEndpoint(ResolverEndpointId) in resolver_endpoints;
     Instance(InstanceId) in instances;
     KeyPair(KeyPairId) in key_pairs;
 }
@@ -296,6 +300,7 @@ impl State {
             load_balancers: OrdMap::new(),
             listeners: OrdMap::new(),
             target_groups: OrdMap::new(),
+            resolver_endpoints: OrdMap::new(),
             instances: OrdMap::new(),
             key_pairs: OrdMap::new(),
             quotas: OrdMap::new(),

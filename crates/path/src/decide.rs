@@ -529,7 +529,8 @@ impl<'a> Walk<'a> {
         };
         self.consult(target.stamp);
         // What is translated once is not translated again, so neither an endpoint nor a load balancer is a target.
-        let translates = target.endpoint.is_some() || plan.fronts.contains_key(&target.id);
+        let taken = target.endpoint.is_some() || target.resolver_endpoint.is_some();
+        let translates = taken || plan.fronts.contains_key(&target.id);
         if target.nat_gateway || (self.balancing.is_some() && translates) {
             // A NAT gateway takes no connections.
             return self.refuse(DropReason::NoSuchAddress, target.id.into());
@@ -538,9 +539,10 @@ impl<'a> Walk<'a> {
             return self.refuse(DropReason::TargetDown, target.id.into());
         }
         self.pass(Stage::Target, Some(target.id.into()), None, Why::InterfaceHas(target.id));
-        match target.endpoint {
-            None => self.enter(sender, target, self.arrival_inside(sender, hops)),
-            Some(id) => self.through_interface(sender, target, id, hops),
+        match (target.endpoint, target.resolver_endpoint) {
+            (Some(id), _) => self.through_interface(sender, target, id, hops),
+            (None, Some(id)) => self.through_resolver(sender, target, id, hops),
+            (None, None) => self.enter(sender, target, self.arrival_inside(sender, hops)),
         }
     }
 

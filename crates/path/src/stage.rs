@@ -48,7 +48,7 @@ stages! {
     IngressNetworkAcl = "ingress network ACL",
     /// A rule of the receiver's security groups lets it in.
     IngressSecurityGroup = "ingress security group",
-    /// The VPC endpoint takes it.
+    /// The VPC endpoint takes it, or the inbound endpoint of a resolver.
     Endpoint = "endpoint",
     /// The load balancer hands it to a target.
     LoadBalancer = "load balancer",
@@ -161,7 +161,7 @@ reasons! {
     NotCarried = 35, "not-carried";
     /// The uplink takes TCP, UDP and, where the host lets it, ICMP echo only.
     UplinkProtocol = 36, "uplink-protocol";
-    /// An interface endpoint of a service takes TCP only.
+    /// An interface endpoint of a service takes TCP only, and an inbound endpoint of a resolver DNS.
     EndpointProtocol = 37, "endpoint-protocol";
     /// The listener's target group has no target that the zone may use.
     NoTarget = 38, "no-target";

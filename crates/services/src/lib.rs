@@ -12,6 +12,7 @@ pub mod imds;
 mod malformed;
 pub mod monitoring;
 pub mod organizations;
+pub mod route53_resolver;
 pub mod s3;
 pub mod s3_gate;
 pub mod service_quotas;

@@ -21,6 +21,7 @@
 //!   pl corp -> i1
 //! endpoint a.s3 s3 tables=t1,main
 //! endpoint a.api ec2 subnets=pub,priv groups=web ip=10.0.0.9 private inbound-only
+//! inbound a.in pub,priv groups=web ip=10.0.0.53
 //! balancer a.lb in pub,priv groups=web ip=10.0.0.9 cross-zone
 //!   listen tcp 80 -> 8080 i1 i2:9090 hide
 //! uplink eth0 echo
@@ -32,6 +33,9 @@
 //!
 //! An endpoint with `subnets` is an interface endpoint; its interface in `a.pub` is `a.api.pub`, and `ip` is the address
 //! of the first one.
+//!
+//! `inbound` is an inbound endpoint of the VPC's resolver; its interfaces are `a.in.1`, `a.in.2` in the order of the subnets, and
+//! `ip` is the address of the first one.
 //!
 //! A load balancer's interface in `a.pub` is `a.lb.pub`. A listener is followed by the port and the targets of its group, which
 //! are instances or addresses, and by `preserve` or `hide` (of the client's address), `sticky`, `proxy` or `terminate` (when

@@ -51,6 +51,8 @@ fn the_usual_ones_are_those_of_aws() {
         "target-groups-per-region 3000",
         "targets-per-target-group 1000",
         "targets-per-network-load-balancer 3000",
+        "resolver-endpoints-per-region 4",
+        "addresses-per-resolver-endpoint 6",
         "dhcp-options-per-region 100",
         "key-pairs-per-region 5000",
     ];

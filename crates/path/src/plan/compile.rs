@@ -15,8 +15,8 @@ use postern_model::security_group::Peer;
 use postern_model::vpn::{self};
 use postern_model::{
     InternetGatewayId, IpNet, Ipv4Net, NatGatewayId, NetworkAclId, NetworkInterfaceId, PrefixListId,
-    ResourceId, RouteTableId, SecurityGroupId, State, SubnetId, TargetGroupId, VpcEndpointId, VpcId,
-    VpcPeeringConnectionId, VpnConnectionId, VpnGatewayId,
+    ResolverEndpointId, ResourceId, RouteTableId, SecurityGroupId, State, SubnetId, TargetGroupId,
+    VpcEndpointId, VpcId, VpcPeeringConnectionId, VpnConnectionId, VpnGatewayId,
 };
 
 use super::dirty::Dirty;
@@ -464,6 +464,7 @@ impl Compiler<'_> {
             unfiltered: false,
             nat_gateway: false,
             endpoint: None,
+            resolver_endpoint: None,
             attached: link.up,
             instance: None,
             remote: Some(RemotePlan { connection: id, gateway: connection.vpn_gateway }),
@@ -575,6 +576,7 @@ impl Compiler<'_> {
             unfiltered: interface.kind == InterfaceKind::LoadBalancer && interface.groups.is_empty(),
             nat_gateway: interface.kind == InterfaceKind::NatGateway,
             endpoint: endpoint_of(interface.kind),
+            resolver_endpoint: resolver_endpoint_of(interface.kind),
             attached: interface_can_route(self.state, id),
             instance: interface.attachment.and_then(|attachment| attachment.instance),
             remote: None,
@@ -627,7 +629,21 @@ fn balancers_of(
 fn endpoint_of(kind: InterfaceKind) -> Option<VpcEndpointId> {
     match kind {
         InterfaceKind::VpcEndpoint(id) => Some(id),
-        InterfaceKind::Interface | InterfaceKind::NatGateway | InterfaceKind::LoadBalancer => None,
+        InterfaceKind::Interface
+        | InterfaceKind::NatGateway
+        | InterfaceKind::LoadBalancer
+        | InterfaceKind::ResolverEndpoint(_) => None,
+    }
+}
+
+/// The inbound endpoint of a resolver that an interface of this kind is of.
+fn resolver_endpoint_of(kind: InterfaceKind) -> Option<ResolverEndpointId> {
+    match kind {
+        InterfaceKind::ResolverEndpoint(id) => Some(id),
+        InterfaceKind::Interface
+        | InterfaceKind::NatGateway
+        | InterfaceKind::LoadBalancer
+        | InterfaceKind::VpcEndpoint(_) => None,
     }
 }
 

@@ -20,8 +20,9 @@ use postern_model::network_acl::AclEntry;
 use postern_model::security_group::Traffic;
 use postern_model::{
     AccountId, InstanceId, InternetGatewayId, Ipv4Net, ListenerId, LoadBalancerId, Mac, NatGatewayId,
-    NetworkAclId, NetworkInterfaceId, PrefixListId, RouteTableId, SecurityGroupId, SecurityGroupRuleId,
-    SubnetId, TargetGroupId, VpcEndpointId, VpcId, VpcPeeringConnectionId, VpnConnectionId, VpnGatewayId,
+    NetworkAclId, NetworkInterfaceId, PrefixListId, ResolverEndpointId, RouteTableId, SecurityGroupId,
+    SecurityGroupRuleId, SubnetId, TargetGroupId, VpcEndpointId, VpcId, VpcPeeringConnectionId,
+    VpnConnectionId, VpnGatewayId,
 };
 use rustc_hash::FxBuildHasher;
 use smallvec::SmallVec;
@@ -99,6 +100,8 @@ pub struct InterfacePlan {
     pub nat_gateway: bool,
     /// The interface endpoint that it is of.
     pub endpoint: Option<VpcEndpointId>,
+    /// The inbound endpoint of a resolver that it is of.
+    pub resolver_endpoint: Option<ResolverEndpointId>,
     /// Whether it is plugged into something that runs.
     pub attached: bool,
     pub instance: Option<InstanceId>,

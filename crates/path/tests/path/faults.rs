@@ -186,6 +186,17 @@ const FAULTS: &[Fault] = &[
         },
     },
     Fault {
+        stage: Stage::Endpoint,
+        what: "an interface of a resolver's endpoint is taken for anybody's",
+        plant: |state, _| {
+            each(&mut state.network_interfaces, |x| {
+                if let InterfaceKind::ResolverEndpoint(_) = x.kind {
+                    x.kind = InterfaceKind::Interface;
+                }
+            });
+        },
+    },
+    Fault {
         stage: Stage::ReturnNetworkAcl,
         what: "ACLs are not asked about answers: what denies a range of ports is gone",
         plant: |state, _| {

@@ -19,8 +19,8 @@ use postern_model::subnet::Subnet;
 use postern_model::vpc::Vpc;
 use postern_model::vpn::VpnConnection;
 use postern_model::{
-    IpNet, Ipv4Net, NatGatewayId, NetworkAclId, NetworkInterfaceId, ResourceId, SecurityGroupId, State,
-    SubnetId, VpcEndpointId, VpcId, VpcPeeringConnectionId, VpnGatewayId,
+    IpNet, Ipv4Net, NatGatewayId, NetworkAclId, NetworkInterfaceId, ResolverEndpointId, ResourceId,
+    SecurityGroupId, State, SubnetId, VpcEndpointId, VpcId, VpcPeeringConnectionId, VpnGatewayId,
 };
 use postern_path::{
     Action, Balanced, Deliver, Door, DropReason, Flow, Health, Peer, SourceRewrite, Through, Transport,
@@ -402,10 +402,54 @@ impl<'a> Oracle<'a> {
         }
         match target.kind {
             InterfaceKind::VpcEndpoint(id) => self.interface_endpoint(sender, target, id, hops),
+            InterfaceKind::ResolverEndpoint(id) => self.resolver_endpoint(sender, target, id, hops),
             InterfaceKind::Interface | InterfaceKind::NatGateway | InterfaceKind::LoadBalancer => {
                 self.enter(sender, target, hops)
             }
         }
+    }
+
+    /// "Forwarding inbound DNS queries to your VPCs": its interfaces have groups like others, and take DNS on port 53 for
+    /// the resolver of their VPC.
+    fn resolver_endpoint(
+        &self,
+        sender: Sender<'a>,
+        target: &'a NetworkInterface,
+        id: ResolverEndpointId,
+        hops: Vec<Ipv4Addr>,
+    ) -> Answer {
+        self.comes_in(sender, target)?;
+        if !self.state.vpcs.values().any(|x| x.id == target.vpc && x.dns_support) {
+            return Err((DropReason::ResolverOff, target.vpc.into()));
+        }
+        if !matches!(
+            sender.packet.kind,
+            Kind::Tcp { to: Port::Is(53), .. } | Kind::Udp { to: Port::Is(53), .. }
+        ) {
+            return Err((DropReason::EndpointProtocol, id.into()));
+        }
+        self.goes_back(sender, target)?;
+        if !self.is_answered(sender, target) {
+            return Err((DropReason::ReturnRoute, id.into()));
+        }
+        let gateway = sender.nat.map(|nat| nat.id);
+        let source =
+            self.identity(sender.vpc, sender.packet.from, Through::Resolver(id, target.vpc), gateway);
+        let destination = Some(Door::Resolver.address().into());
+        let mtu = if sender.nat.is_some() { 8500 } else { 9001 };
+        Ok(Way { source, destination, deliver: Deliver::Door(Door::Resolver), hops, mtu, balanced: None })
+    }
+
+    /// Whether what is answered there comes back to who sent it: the holder of the address, or an appliance that routes
+    /// lead answers through.
+    fn is_answered(&self, sender: Sender<'a>, target: &'a NetworkInterface) -> bool {
+        let from = sender.packet.from;
+        let by_route = || {
+            let route = self.best(self.table_of(target.subnet), from).and_then(|(route, _)| route);
+            let here = route.is_some_and(|x| x == RouteTarget::NetworkInterface(self.entry));
+            here && !self.subnet(target.subnet).cidr.contains(&from)
+        };
+        sender.nat.is_some() || sender.on_premises.is_some() || self.own_has(from) || by_route()
     }
 
     /// Into an interface of the same VPC.
@@ -482,16 +526,7 @@ impl<'a> Oracle<'a> {
             return Err((DropReason::EndpointProtocol, id.into()));
         }
         self.goes_back(sender, target)?;
-        // What answers a request is for who sent it: the holder of the address, or an appliance that routes lead
-        // answers through.
-        let from = sender.packet.from;
-        let by_route = || {
-            let route = self.best(self.table_of(target.subnet), from).and_then(|(route, _)| route);
-            let here = route.is_some_and(|x| x == RouteTarget::NetworkInterface(self.entry));
-            here && !self.subnet(target.subnet).cidr.contains(&from)
-        };
-        let own = sender.nat.is_some() || sender.on_premises.is_some() || self.own_has(from);
-        if !own && !by_route() {
+        if !self.is_answered(sender, target) {
             return Err((DropReason::ReturnRoute, id.into()));
         }
         self.to_service(sender, Through::Endpoint(id, endpoint.vpc), hops, 8500)

@@ -54,11 +54,22 @@ pub fn spec(
 pub fn spec_on_premises(state: &State, connection: &VpnConnection, shared: &Furnishings) -> InstanceSpec {
     let mut spec = InstanceSpec::new(&connection.id.to_string(), "on-premises");
     let vpc = state.vpn_gateways.get(&connection.vpn_gateway).and_then(|gateway| gateway.vpc);
-    spec.host_entries = public_names(state, vpc);
+    // A network on premises asks the VPC's resolver where that has inbound endpoints when the host is made.
+    spec.name_servers = inbound_servers(state, vpc);
+    if spec.name_servers.is_empty() {
+        spec.host_entries = public_names(state, vpc);
+    }
     spec.environment = environment(shared.tools.as_deref());
     spec.read_only_binds = shared.tools.iter().cloned().collect();
     spec.files = common_files(&state.region.name, shared);
     spec
+}
+
+/// The addresses of the VPC's inbound endpoints, as many as a `resolv.conf` can have.
+fn inbound_servers(state: &State, vpc: Option<VpcId>) -> Vec<IpAddr> {
+    let all = state.resolver_endpoints.values().filter(|endpoint| Some(endpoint.vpc) == vpc);
+    let addresses = all.flat_map(|endpoint| &endpoint.addresses);
+    addresses.map(|one| IpAddr::V4(one.address)).take(3).collect()
 }
 
 /// Names that everybody's resolvers know, as they are now: those of services, and interface endpoints' own, which "resolve

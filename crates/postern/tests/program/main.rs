@@ -19,6 +19,7 @@ mod durability;
 mod harness;
 mod hitless;
 mod hostile;
+mod inbound_resolver;
 mod interface_endpoints;
 mod judgements;
 mod labs;

@@ -325,6 +325,7 @@ impl Asker<'_> {
             | ResourceId::LoadBalancer(_)
             | ResourceId::Listener(_)
             | ResourceId::TargetGroup(_)
+            | ResourceId::ResolverEndpoint(_)
             | ResourceId::Instance(_)
             | ResourceId::DhcpOptions(_) => self.arn(kind, &id.to_string()),
         };
@@ -373,6 +374,9 @@ fn tags_of(state: &State, account: AccountId, id: ResourceId) -> Option<Tags> {
         ResourceId::LoadBalancer(id) => of::<postern_model::elb::LoadBalancer>(state, account, id),
         ResourceId::Listener(id) => of::<postern_model::elb::Listener>(state, account, id),
         ResourceId::TargetGroup(id) => of::<postern_model::elb::TargetGroup>(state, account, id),
+        ResourceId::ResolverEndpoint(id) => {
+            of::<postern_model::resolver_endpoint::ResolverEndpoint>(state, account, id)
+        }
         ResourceId::Instance(id) => of::<postern_model::instance::Instance>(state, account, id),
         ResourceId::DhcpOptions(id) => of::<postern_model::vpc::DhcpOptions>(state, account, id),
         ResourceId::KeyPair(id) => of::<postern_model::instance::KeyPair>(state, account, id),

@@ -107,6 +107,7 @@ pub fn noun(resource: ResourceId) -> &'static str {
         ResourceId::LoadBalancer(_) => "load balancer",
         ResourceId::Listener(_) => "listener",
         ResourceId::TargetGroup(_) => "target group",
+        ResourceId::ResolverEndpoint(_) => "resolver endpoint",
         ResourceId::Instance(_) => "instance",
         ResourceId::DhcpOptions(_) => "dhcpOption",
         ResourceId::KeyPair(_) => "key pair",
@@ -156,7 +157,9 @@ pub fn not_found(missing: &[ResourceId]) -> AwsError {
         ResourceId::LoadBalancer(_) => {
             ("InvalidNetworkLoadBalancerArn.NotFound", format!("The load balancer '{list}' does not exist"))
         }
-        ResourceId::Listener(_) | ResourceId::TargetGroup(_) => ("InvalidID", plain()),
+        ResourceId::Listener(_) | ResourceId::TargetGroup(_) | ResourceId::ResolverEndpoint(_) => {
+            ("InvalidID", plain())
+        }
         ResourceId::Instance(_) => ("InvalidInstanceID.NotFound", plain()),
         ResourceId::DhcpOptions(_) => ("InvalidDhcpOptionID.NotFound", plain()),
         ResourceId::KeyPair(_) => ("InvalidKeyPair.NotFound", plain()),

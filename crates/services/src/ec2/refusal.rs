@@ -34,6 +34,7 @@ fn in_use(resource: ResourceId, used_by: &str) -> AwsError {
         | ResourceId::LoadBalancer(_)
         | ResourceId::Listener(_)
         | ResourceId::TargetGroup(_)
+        | ResourceId::ResolverEndpoint(_)
         | ResourceId::KeyPair(_) => usual(),
         ResourceId::SecurityGroup(_) | ResourceId::SecurityGroupRule(_) => {
             depends(format!("resource {resource} has a dependent object"))
@@ -146,7 +147,9 @@ fn quota(operation: &str, quota: Quota, limit: usize) -> AwsError {
         | Quota::Listeners
         | Quota::TargetGroups
         | Quota::TargetsOfGroup
-        | Quota::TargetsOfLoadBalancer => ("ResourceLimitExceeded", reached(quota.name())),
+        | Quota::TargetsOfLoadBalancer
+        | Quota::ResolverEndpoints
+        | Quota::ResolverAddresses => ("ResourceLimitExceeded", reached(quota.name())),
         Quota::DhcpOptions => ("DhcpOptionsLimitExceeded", reached("DHCP option sets")),
     };
     AwsError::new(code, message)
@@ -337,6 +340,7 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             | ResourceId::LoadBalancer(_)
             | ResourceId::Listener(_)
             | ResourceId::TargetGroup(_)
+            | ResourceId::ResolverEndpoint(_)
             | ResourceId::Instance(_)
             | ResourceId::DhcpOptions(_)
             | ResourceId::KeyPair(_) => AwsError::new(
@@ -417,6 +421,7 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             | ResourceId::LoadBalancer(_)
             | ResourceId::Listener(_)
             | ResourceId::TargetGroup(_)
+            | ResourceId::ResolverEndpoint(_)
             | ResourceId::Instance(_)
             | ResourceId::DhcpOptions(_)
             | ResourceId::KeyPair(_) => {
@@ -510,6 +515,10 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
         ModelError::PrivateNameTaken { name, vpc } => endpoint(format!(
             "private-dns-enabled cannot be set because there is already a conflicting DNS domain for {name} in the VPC {vpc}"
         )),
+        // Route 53 Resolver's commands have words of their own.
+        ModelError::ResolverAddressesTooFew { .. }
+        | ModelError::CreatorRequestTaken { .. }
+        | ModelError::ResolverAddressNotFound { .. } => invalid(refusal.to_string()),
         ModelError::InboundOnly { service } => endpoint(format!(
             "PrivateDnsOnlyForInboundResolverEndpoint needs private DNS and a service that supports both Gateway and \
              Interface VPC Endpoints, and {service} is not used so."

@@ -53,6 +53,7 @@ pub fn kind_of(id: ResourceId) -> &'static str {
         ResourceId::LoadBalancer(_) => "loadbalancer",
         ResourceId::Listener(_) => "listener",
         ResourceId::TargetGroup(_) => "targetgroup",
+        ResourceId::ResolverEndpoint(_) => "resolver-endpoint",
         ResourceId::Instance(_) => "instance",
         ResourceId::DhcpOptions(_) => "dhcp-options",
         ResourceId::KeyPair(_) => "key-pair",
@@ -125,10 +126,14 @@ fn resources(texts: &[String]) -> Result<Vec<ResourceId>, AwsError> {
     }
 }
 
-/// Whether AWS knows a resource by its id. Load balancers and what belongs to them have ARNs, and an API of their own.
+/// Whether EC2 knows a resource by its id. Load balancers and what belongs to them have ARNs, and an API of their own, and so
+/// have endpoints of resolvers.
 fn has_id(resource: ResourceId) -> bool {
     match resource {
-        ResourceId::LoadBalancer(_) | ResourceId::Listener(_) | ResourceId::TargetGroup(_) => false,
+        ResourceId::LoadBalancer(_)
+        | ResourceId::Listener(_)
+        | ResourceId::TargetGroup(_)
+        | ResourceId::ResolverEndpoint(_) => false,
         ResourceId::Vpc(_)
         | ResourceId::Subnet(_)
         | ResourceId::RouteTable(_)

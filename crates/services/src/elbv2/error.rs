@@ -76,6 +76,7 @@ fn named(state: &State, account: AccountId, resource: ResourceId) -> String {
         | ResourceId::VpcEndpoint(_)
         | ResourceId::EndpointService(_)
         | ResourceId::ConnectionNotification(_)
+        | ResourceId::ResolverEndpoint(_)
         | ResourceId::Instance(_)
         | ResourceId::DhcpOptions(_)
         | ResourceId::KeyPair(_) => None,
@@ -116,6 +117,7 @@ fn not_found(state: &State, account: AccountId, resource: ResourceId) -> AwsErro
         | ResourceId::VpcEndpoint(_)
         | ResourceId::EndpointService(_)
         | ResourceId::ConnectionNotification(_)
+        | ResourceId::ResolverEndpoint(_)
         | ResourceId::DhcpOptions(_)
         | ResourceId::KeyPair(_) => validation(format!("'{resource}' does not exist")),
     }

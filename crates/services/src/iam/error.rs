@@ -209,6 +209,9 @@ fn of_model(error: &ModelError) -> AwsError {
         | ModelError::NoPrivateName { .. }
         | ModelError::PrivateDnsAttributes { .. }
         | ModelError::PrivateNameTaken { .. }
+        | ModelError::ResolverAddressesTooFew { .. }
+        | ModelError::CreatorRequestTaken { .. }
+        | ModelError::ResolverAddressNotFound { .. }
         | ModelError::InboundOnly { .. }
         | ModelError::InboundOnlyWithoutGateway { .. }
         | ModelError::EndpointAssociated { .. }

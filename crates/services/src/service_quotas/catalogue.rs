@@ -28,11 +28,13 @@ const fn entry(service: &'static str, code: &'static str, name: &'static str, qu
 const VPC: &str = "vpc";
 const EC2: &str = "ec2";
 const ELB: &str = "elasticloadbalancing";
+const RESOLVER: &str = "route53resolver";
 
 /// The services that have quotas here, and what they are called.
-pub const SERVICES: [(&str, &str); 3] = [
+pub const SERVICES: [(&str, &str); 4] = [
     (EC2, "Amazon Elastic Compute Cloud (Amazon EC2)"),
     (ELB, "Elastic Load Balancing (ELB)"),
+    (RESOLVER, "Amazon Route 53 Resolver"),
     (VPC, "Amazon Virtual Private Cloud (Amazon VPC)"),
 ];
 
@@ -62,6 +64,8 @@ pub const ENTRIES: &[Entry] = &[
     },
     entry(ELB, "L-B22855CB", "Target Groups per Region", Quota::TargetGroups),
     entry(ELB, "L-A0D0B863", "Targets per Target Group per Region", Quota::TargetsOfGroup),
+    entry(RESOLVER, "L-4A669CC0", "Resolver endpoints per AWS Region", Quota::ResolverEndpoints),
+    entry(RESOLVER, "L-D2FE9758", "IP addresses per resolver endpoint", Quota::ResolverAddresses),
     entry(ELB, "L-EEF1AD04", "Targets per Network Load Balancer", Quota::TargetsOfLoadBalancer),
 ];
 

@@ -150,15 +150,18 @@ fn each_has_its_code_and_sentence() {
         assert_eq!(api.refusal(operation, request), *expected, "{operation}");
         assert_eq!(api.state(), before, "{operation}");
     }
-    // Load balancers have an API of their own.
-    let of_elb = [
+    // Load balancers have an API of their own, and so have resolvers' endpoints.
+    let of_others = [
         Quota::LoadBalancers,
         Quota::Listeners,
         Quota::TargetGroups,
         Quota::TargetsOfGroup,
         Quota::TargetsOfLoadBalancer,
+        Quota::ResolverEndpoints,
+        Quota::ResolverAddresses,
     ];
-    let known = |quota: &Quota| of_elb.contains(quota) || REFUSALS.iter().any(|(known, ..)| known == quota);
+    let known =
+        |quota: &Quota| of_others.contains(quota) || REFUSALS.iter().any(|(known, ..)| known == quota);
     let missing = Quota::ALL.iter().find(|quota| !known(quota));
     assert_eq!(missing, None);
 }

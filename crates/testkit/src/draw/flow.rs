@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use postern_model::interface::InterfaceKind;
+use postern_model::interface::{InterfaceKind, NetworkInterface};
 use postern_model::network_acl::NetworkAcl;
 use postern_model::security_group::Traffic;
 use postern_model::{NetworkInterfaceId, State, VpcId};
@@ -72,7 +72,10 @@ pub fn flow_between(
     destination: Ipv4Addr,
 ) -> Flow {
     let source_port = if random.chance(70) { 40_000 } else { port(random, state) };
-    let at_link = destination.is_link_local() || random.chance(5);
+    let asks = |found: &NetworkInterface| matches!(found.kind, InterfaceKind::ResolverEndpoint(_));
+    let here = |found: &NetworkInterface| found.private_addresses.iter().any(|x| x.address == destination);
+    let resolves = state.network_interfaces.values().any(|found| asks(found) && here(found));
+    let at_link = destination.is_link_local() || resolves || random.chance(5);
     let destination_port =
         if at_link && random.chance(60) { random.one([53, 53, 80]) } else { port(random, state) };
     let transport = match random.below(20) {
@@ -132,7 +135,9 @@ fn private_address(random: &mut Random, state: &State, vpc: VpcId) -> Option<Ipv
     if random.chance(20) {
         // Those of endpoints, which are less numerous than they matter.
         let is_of_endpoint = |id: &NetworkInterfaceId| {
-            state.network_interfaces.get(id).is_some_and(|x| matches!(x.kind, InterfaceKind::VpcEndpoint(_)))
+            let of =
+                |kind| matches!(kind, InterfaceKind::VpcEndpoint(_) | InterfaceKind::ResolverEndpoint(_));
+            state.network_interfaces.get(id).is_some_and(|found| of(found.kind))
         };
         interfaces.retain(is_of_endpoint);
     } else if random.chance(25) {

@@ -6,6 +6,7 @@ mod command;
 mod endpoint;
 mod flow;
 mod peering;
+mod resolver;
 mod vpn;
 
 use std::net::Ipv4Addr;
@@ -194,6 +195,9 @@ fn edge(world: &mut World, random: &mut Random, account: AccountId, vpc: VpcId) 
             let new = endpoint::new_interface(random, &world.state, vpc, service);
             let _ = world.run(account, new);
         }
+    }
+    if let Some(new) = resolver::new(random, &world.state, vpc).filter(|_| random.chance(50)) {
+        let _ = world.run(account, new);
     }
 }
 

@@ -4,6 +4,7 @@ use postern_model::endpoint::{EndpointChange, InterfaceChange};
 use postern_model::instance::InstanceState;
 use postern_model::interface::InterfaceChange as ChangeOfInterface;
 use postern_model::peering::PeeringAction;
+use postern_model::resolver_endpoint::ResolverAction;
 use postern_model::route::RouteDestination;
 use postern_model::security_group::RuleChoice;
 use postern_model::vpn::VpnAction;
@@ -123,6 +124,9 @@ impl Reader {
             ResourceId::VpcEndpoint(endpoint) => Action::DeleteVpcEndpoint { endpoint },
             ResourceId::VpnConnection(connection) => Action::Vpn(VpnAction::DeleteConnection { connection }),
             ResourceId::VpcPeeringConnection(peering) => Action::Peering(PeeringAction::Delete { peering }),
+            ResourceId::ResolverEndpoint(endpoint) => {
+                Action::Resolver(ResolverAction::DeleteEndpoint { endpoint })
+            }
             ResourceId::NetworkInterface(interface) => Action::DeleteNetworkInterface { interface },
             ResourceId::InternetGateway(gateway) => Action::DeleteInternetGateway { gateway },
             ResourceId::LoadBalancer(balancer) => return self.delete_balancer(balancer),

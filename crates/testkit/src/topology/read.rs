@@ -9,6 +9,7 @@ use postern_model::instance::{InstanceState, Launch, LaunchInterface, MetadataOp
 use postern_model::interface::{InterfaceChange as ChangeOfInterface, InterfaceKind, NewInterface};
 use postern_model::network_acl::AclEntry;
 use postern_model::prefix_list::NewPrefixList;
+use postern_model::resolver_endpoint::{NewResolverEndpoint, ResolverAction};
 use postern_model::route::{RouteDestination, RouteTarget, RouteTargetChoice};
 use postern_model::security_group::{NewRule, Peer, Permission, RuleChoice, Traffic};
 use postern_model::vpn::VpnAction;
@@ -200,6 +201,7 @@ impl Reader {
             ["nat", name, "in", subnet, options @ ..] => self.new_nat(name, subnet, options),
             ["table", name, options @ ..] => self.new_table(name, options),
             ["endpoint", name, service, options @ ..] => self.new_endpoint(name, service, options),
+            ["inbound", name, subnets, options @ ..] => self.new_inbound(name, subnets, options),
             ["balancer", name, "in", subnets, options @ ..] => self.new_balancer(name, subnets, options),
             ["peering", name, one, other, options @ ..] => self.new_peering(name, (one, other), options),
             ["vpn", name, vpc, options @ ..] => self.new_vpn(name, vpc, options),
@@ -453,6 +455,29 @@ impl Reader {
         let label = label.map(|part| part.label.clone()).unwrap_or_default();
         self.words.push((format!("{endpoint}-{label}"), name.to_owned()));
         self.run(Action::ReportVpcEndpointReady { endpoint })
+    }
+
+    /// An inbound endpoint of the resolver of `a`: `inbound a.in one,two`.
+    fn new_inbound(&mut self, name: &str, subnets: &str, options: &[&str]) -> Read<()> {
+        let names: Vec<&str> = subnets.split(',').collect();
+        let subnets = names.iter().map(|subnet| self.subnet(name, subnet)).collect::<Read<Vec<_>>>()?;
+        let mut chosen = option(options, "ip").map(parse).transpose()?;
+        let new = NewResolverEndpoint {
+            creator_request_id: name.to_owned(),
+            name: None,
+            groups: self.groups(name, options)?.unwrap_or_default(),
+            addresses: subnets.into_iter().map(|subnet| (subnet, chosen.take())).collect(),
+            tags: Vec::new(),
+        };
+        let made = self.create(name, Action::Resolver(ResolverAction::CreateEndpoint(new)))?;
+        let ResourceId::ResolverEndpoint(endpoint) = made else {
+            return Err("not an endpoint".to_owned());
+        };
+        let found = self.world.state.resolver_endpoints.get(&endpoint).cloned().ok_or("it is not there")?;
+        for (number, address) in (1..).zip(&found.addresses) {
+            self.name(&format!("{name}.{number}"), address.interface);
+        }
+        self.run(Action::Resolver(ResolverAction::ReportReady { endpoint }))
     }
 
     /// The name of an endpoint service, made for this endpoint, whose connections a load balancer takes.

@@ -9,6 +9,7 @@ use postern_model::endpoint_service::EndpointServiceAction;
 use postern_model::iam::IamAction;
 use postern_model::organization::OrganizationAction;
 use postern_model::peering::PeeringAction;
+use postern_model::resolver_endpoint::ResolverAction;
 use postern_model::sns::SnsAction;
 use postern_model::vpn::VpnAction;
 
@@ -124,6 +125,13 @@ kinds! {
     Action::Sns(SnsAction::SetDeliveryPolicy { .. }) => "Sns.SetDeliveryPolicy",
     Action::Sns(SnsAction::TagTopic { .. }) => "Sns.TagTopic",
     Action::Sns(SnsAction::UntagTopic { .. }) => "Sns.UntagTopic",
+    Action::Resolver(ResolverAction::CreateEndpoint(_)) => "Resolver.CreateEndpoint",
+    Action::Resolver(ResolverAction::UpdateEndpoint { .. }) => "Resolver.UpdateEndpoint",
+    Action::Resolver(ResolverAction::AssociateAddress { .. }) => "Resolver.AssociateAddress",
+    Action::Resolver(ResolverAction::DisassociateAddress { .. }) => "Resolver.DisassociateAddress",
+    Action::Resolver(ResolverAction::DeleteEndpoint { .. }) => "Resolver.DeleteEndpoint",
+    Action::Resolver(ResolverAction::ReportReady { .. }) => "Resolver.ReportReady",
+    Action::Resolver(ResolverAction::ReportGone { .. }) => "Resolver.ReportGone",
     Action::Peering(PeeringAction::Create { .. }) => "Peering.Create",
     Action::Peering(PeeringAction::Accept { .. }) => "Peering.Accept",
     Action::Peering(PeeringAction::Reject { .. }) => "Peering.Reject",

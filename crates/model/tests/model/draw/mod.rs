@@ -14,6 +14,7 @@ mod network;
 mod notification;
 mod organization;
 mod peering;
+mod resolver;
 mod route;
 mod security;
 mod vpn;
@@ -119,6 +120,8 @@ const BUILDERS: &[&str] = &[
     "Sns.CreateTopic",
     "Sns.Subscribe",
     "Peering.Create",
+    "Resolver.CreateEndpoint",
+    "Resolver.ReportReady",
     "Vpn.CreateCustomerGateway",
     "Vpn.CreateGateway",
     "Vpn.AttachGateway",
@@ -168,6 +171,9 @@ impl Draw<'_> {
         }
         if let Some(kind) = kind.strip_prefix("Peering.") {
             return Action::Peering(self.peering(kind));
+        }
+        if let Some(kind) = kind.strip_prefix("Resolver.") {
+            return Action::Resolver(self.resolver(kind));
         }
         let families = [
             Self::account_action,
