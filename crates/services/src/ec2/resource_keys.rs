@@ -147,7 +147,8 @@ pub(super) fn of(state: &State, account: AccountId, id: ResourceId) -> Keys {
         | ResourceId::ConnectionNotification(_)
         | ResourceId::LoadBalancer(_)
         | ResourceId::Listener(_)
-        | ResourceId::TargetGroup(_) => Keys::new(),
+        | ResourceId::TargetGroup(_)
+        | ResourceId::ResolverEndpoint(_) => Keys::new(),
     }
 }
 
