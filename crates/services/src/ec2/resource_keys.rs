@@ -104,6 +104,13 @@ pub(super) fn of(state: &State, account: AccountId, id: ResourceId) -> Keys {
             }
             Err(_) => Keys::new(),
         },
+        ResourceId::TransitGateway(id) => vec![("ec2:transitGatewayId", id.to_string())],
+        ResourceId::TransitGatewayAttachment(id) => {
+            vec![("ec2:transitGatewayAttachmentId", id.to_string())]
+        }
+        ResourceId::TransitGatewayRouteTable(id) => {
+            vec![("ec2:transitGatewayRouteTableId", id.to_string())]
+        }
         ResourceId::InternetGateway(id) => vec![("ec2:InternetGatewayID", id.to_string())],
         ResourceId::Address(id) => state.get::<Address>(account, id).map_or_else(
             |_| Keys::new(),
