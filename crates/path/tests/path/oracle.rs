@@ -463,7 +463,7 @@ impl<'a> Oracle<'a> {
         let source =
             self.identity(sender.vpc, sender.packet.from, Through::Resolver(id, target.vpc), gateway);
         let destination = Some(Door::Resolver.address().into());
-        let mtu = if sender.nat.is_some() { 8500 } else { 9001 };
+        let mtu = if sender.nat.is_some() || sender.transit.is_some() { 8500 } else { 9001 };
         Ok(Way { source, destination, deliver: Deliver::Door(Door::Resolver), hops, mtu, balanced: None })
     }
 

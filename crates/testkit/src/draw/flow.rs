@@ -25,6 +25,9 @@ pub fn flow(random: &mut Random, state: &State) -> Option<Flow> {
         let source = vpn::address(random, state, &connection);
         let any = state.vpcs.keys().next().copied()?;
         let (vpc, port) = (vpc.unwrap_or(any), connection.link.port);
+        if let Some(resolver) = resolver_address(random, state, vpc).filter(|_| random.chance(20)) {
+            return Some(flow_between(random, state, port, source, resolver));
+        }
         return match balancer_address(random, state, vpc) {
             Some(balancer) if random.chance(30) => Some(flow_between(random, state, port, source, balancer)),
             Some(_) | None => Some(flow_of(random, state, vpc, port, source)),
@@ -63,7 +66,8 @@ fn between_networks(random: &mut Random, state: &State) -> Option<Flow> {
     let entry = random.of(&interfaces_of(state, vpc))?;
     let own = &state.network_interfaces.get(&entry)?.private_addresses;
     let source = random.of(own)?.address;
-    let destination = private_address(random, state, other)?;
+    let resolver = resolver_address(random, state, other).filter(|_| random.chance(25));
+    let destination = resolver.or_else(|| private_address(random, state, other))?;
     Some(flow_between(random, state, entry, source, destination))
 }
 
@@ -179,6 +183,13 @@ fn private_address(random: &mut Random, state: &State, vpc: VpcId) -> Option<Ipv
 fn balancer_address(random: &mut Random, state: &State, vpc: VpcId) -> Option<Ipv4Addr> {
     let in_vpc = state.network_interfaces.values().filter(|found| found.vpc == vpc);
     let own = in_vpc.filter(|found| found.kind == InterfaceKind::LoadBalancer);
+    let all: Vec<_> = own.flat_map(|found| &found.private_addresses).map(|one| one.address).collect();
+    random.of(&all)
+}
+
+fn resolver_address(random: &mut Random, state: &State, vpc: VpcId) -> Option<Ipv4Addr> {
+    let in_vpc = state.network_interfaces.values().filter(|found| found.vpc == vpc);
+    let own = in_vpc.filter(|found| matches!(found.kind, InterfaceKind::ResolverEndpoint(_)));
     let all: Vec<_> = own.flat_map(|found| &found.private_addresses).map(|one| one.address).collect();
     random.of(&all)
 }
