@@ -291,7 +291,7 @@ impl<'a> Oracle<'a> {
     fn come_from_premises(&self, connection: &'a VpnConnection) -> Answer {
         let gateway = match connection.near {
             VpnEnd::Virtual(gateway) => gateway,
-            VpnEnd::Transit(_) => return self.from_premises_to_transit(connection),
+            VpnEnd::Transit(_) => return self.premises_to_transit(connection),
         };
         let found = self.state.vpn_gateways.values().find(|x| x.id == gateway);
         let Some(vpc) = found.and_then(|x| x.vpc) else {

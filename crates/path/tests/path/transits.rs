@@ -93,10 +93,10 @@ impl<'a> Oracle<'a> {
         };
         let packet = sender.packet;
         self.acl(entrance, false, packet).map_err(|acl| (DropReason::IngressNetworkAcl, acl.into()))?;
-        self.from_transit(sender, near, Some(zone), hops)
+        self.across_transit(sender, near, Some(zone), hops)
     }
 
-    pub fn from_premises_to_transit(&self, connection: &'a VpnConnection) -> Answer {
+    pub fn premises_to_transit(&self, connection: &'a VpnConnection) -> Answer {
         let sender = Sender {
             vpc: VpcId::from_number(0),
             subnet: SubnetId::from_number(0),
@@ -106,11 +106,11 @@ impl<'a> Oracle<'a> {
             transit: None,
         };
         let near = self.attachment_of_vpn(connection);
-        let way = self.from_transit(sender, near, None, Vec::new())?;
+        let way = self.across_transit(sender, near, None, Vec::new())?;
         Ok(Way { mtu: way.mtu.min(1446), ..way })
     }
 
-    fn from_transit(
+    fn across_transit(
         &self,
         sender: Sender<'a>,
         near: &TransitGatewayAttachment,
