@@ -253,7 +253,7 @@ def denied(call):
         print("not denied", call())
     except botocore.exceptions.ClientError as error:
         message = error.response["Error"]["Message"]
-        print(error.response["Error"]["Code"], message.split("to perform: ")[1].split(" on resource")[0])
+        print(error.response["Error"]["Code"], message.split("to perform: ")[1].split()[0])
 print(limited.get_resolver_endpoint(**update)["ResolverEndpoint"]["Id"] == id)
 denied(lambda: limited.delete_resolver_endpoint(**update))
 denied(lambda: limited.list_resolver_endpoints())
