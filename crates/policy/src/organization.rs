@@ -357,7 +357,12 @@ const RESOURCE_CONTROLLED: [&str; 62] = [
 fn is_resource_controlled(action: &str) -> bool {
     let action = action.to_ascii_lowercase();
     let prefix = action.split(':').next().unwrap_or_default();
-    RESOURCE_CONTROLLED.contains(&prefix) && action != "kms:retiregrant"
+    is_reached_by_resource_control(prefix) && action != "kms:retiregrant"
+}
+
+/// Whether resource control policies reach a service, by its prefix in small letters.
+pub(crate) fn is_reached_by_resource_control(service: &str) -> bool {
+    RESOURCE_CONTROLLED.contains(&service)
 }
 
 /// <https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_policies_scps.html>, "Tasks and entities not

@@ -16,6 +16,8 @@ use crate::lab::Started;
 
 /// How often it is looked for.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long the end of a program that was killed may take.
+const END_PATIENCE: Duration = Duration::from_secs(5);
 /// How much of what it said is told where it failed.
 const SAID_BYTES: u64 = 4096;
 /// The program, and beside it who waits for the pipe to close. Whoever comes to an end first takes the other along.
@@ -46,8 +48,7 @@ impl Server {
         let pipe = keeper.stdin.take();
         let mut server = Self { port, keeper, pipe };
         let deadline = Instant::now() + program.timeout;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        while TcpStream::connect(address).is_err() {
+        while TcpStream::connect(address(port)).is_err() {
             if server.keeper.try_wait()?.is_some() {
                 bail!("it ended before it listened at port {port}: {}", tail(&mut said)?);
             }
@@ -74,7 +75,16 @@ impl Drop for Server {
         if let Err(error) = self.keeper.wait() {
             tracing::warn!(%error, port = self.port, "a lab's server cannot be waited for");
         }
+        // The shell has told the system to end all of them; the last one may still be on its way out.
+        let deadline = Instant::now() + END_PATIENCE;
+        while TcpStream::connect(address(self.port)).is_ok() && Instant::now() < deadline {
+            std::thread::sleep(LOOK);
+        }
     }
+}
+
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
 /// A port that nobody has at the moment.
@@ -107,7 +117,7 @@ mod tests {
     fn it_answers_until_it_is_let_go() {
         let line = "exec /usr/bin/python3 -m http.server --bind 127.0.0.1 $PORT";
         let server = Server::start(&started(&argv(line), 20), |_| Ok(())).unwrap();
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, server.port()));
+        let address = address(server.port());
         assert!(TcpStream::connect(address).is_ok());
         drop(server);
         assert!(TcpStream::connect(address).is_err());
