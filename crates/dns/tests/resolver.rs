@@ -100,6 +100,38 @@ endpoint a.api ec2 subnets=one ip=10.0.1.99 private
 }
 
 #[test]
+fn who_asks_an_inbound_endpoint_hears_names_that_are_for_those_alone() {
+    let topology = "
+vpc a 10.0.0.0/16 dns=on hostnames=on
+subnet a.one 10.0.1.0/24
+endpoint a.s3 s3 tables=main
+endpoint a.s3i s3 subnets=one ip=10.0.1.99 private inbound-only
+endpoint a.api ec2 subnets=one ip=10.0.1.98 private
+";
+    let topology = Topology::read(topology).unwrap();
+    let vpc = topology.state.vpcs.values().next().unwrap().id;
+    let ask = |inbound, name: &str| {
+        let asker = Asker { vpc, inbound, interface: None, max_bytes: 512, rotation: 0 };
+        let bytes = answer(&topology.plan, asker, &query(name, RecordType::A)).reply().unwrap();
+        said(Some(Message::from_bytes(&bytes).unwrap()))
+    };
+    for name in ["s3.us-east-1.amazonaws.com.", "bucket.s3.us-east-1.amazonaws.com."] {
+        assert_eq!(
+            (ask(true, name), ask(false, name)),
+            ("10.0.1.99".into(), "198.19.0.10 198.19.4.10".into())
+        );
+    }
+    for (name, expected) in [
+        ("ec2.us-east-1.amazonaws.com.", "10.0.1.98"),
+        ("ip-10-0-1-98.ec2.internal.", "10.0.1.98"),
+        ("sts.us-east-1.amazonaws.com.", "198.19.129.10 198.19.129.20"),
+        ("ip-10-0-1-7.ec2.internal.", "NXDomain"),
+    ] {
+        assert_eq!((ask(true, name).as_str(), ask(false, name).as_str()), (expected, expected), "{name}");
+    }
+}
+
+#[test]
 fn addresses_take_turns_at_the_front() {
     let (plan, on, _) = plan();
     let first = |rotation| {

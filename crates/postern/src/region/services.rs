@@ -6,6 +6,7 @@ use postern_model::iam::Secret;
 use postern_model::{AccountId, Action, State};
 use postern_services::commands::Commands;
 use postern_services::upstream::{Upstreams, action_prefix_of, host_roots, page_at, protocol_of};
+use postern_wire::protocols::{known_service, spoken_at};
 
 use super::command::RegionCommands;
 use super::execute;
@@ -31,9 +32,16 @@ pub async fn add(
         bail!("`{name}` is served by Postern itself: give a service of your own another name");
     }
     let known = of_aws.map(|service| service.signing_name.clone());
+    // AWS's services are called otherwise in signatures than in their hosts' names at times: `email` is `ses`.
+    let is_of_catalogue = known.is_some();
+    let known = known.or_else(|| known_service(&name).map(|service| service.signing_name.to_owned()));
     let signing_name = new.signing_name.or(known).unwrap_or_else(|| name.replace('.', "-"));
     let protocol = match &new.protocol {
         Some(text) => text.parse::<UpstreamProtocol>()?,
+        None if !is_of_catalogue && spoken_at(&name).len() > 1 => bail!(
+            "AWS's services at `{name}` are spoken to by {}, so --protocol has to say how this one is",
+            spoken_at(&name).join(" and ")
+        ),
         None => protocol_of(&signing_name).with_context(|| {
             format!(
                 "no service of AWS's is called `{signing_name}`, so --protocol has to say how to speak to it"

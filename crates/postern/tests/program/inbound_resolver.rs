@@ -153,7 +153,7 @@ fn on_premises_asks_an_inbound_endpoint(world: &World) {
 }
 
 const BOTO3: &str = r#"
-import boto3, botocore, botocore.config, time
+import boto3, botocore, botocore.config, json, time
 plain_config = botocore.config.Config(parameter_validation=False)
 ec2, resolver = boto3.client("ec2"), boto3.client("route53resolver", config=plain_config)
 vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
@@ -241,6 +241,24 @@ refused(lambda: create("fifth", [dict(SubnetId=one), dict(SubnetId=two)]))
 paginator = resolver.get_paginator("list_resolver_endpoints")
 pages = list(paginator.paginate(PaginationConfig=dict(PageSize=3)))
 print([len(page["ResolverEndpoints"]) for page in pages])
+iam = boto3.client("iam")
+iam.create_user(UserName="dns")
+tagged = dict(Effect="Allow", Action="route53resolver:*", Resource="*", Condition={"StringEquals": {"aws:ResourceTag/cost": "7"}})
+making = dict(Effect="Allow", Action="route53resolver:CreateResolverEndpoint", Resource="*")
+iam.put_user_policy(UserName="dns", PolicyName="p", PolicyDocument=json.dumps(dict(Version="2012-10-17", Statement=[tagged, making])))
+key = iam.create_access_key(UserName="dns")["AccessKey"]
+limited = boto3.client("route53resolver", aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"])
+def denied(call):
+    try:
+        print("not denied", call())
+    except botocore.exceptions.ClientError as error:
+        message = error.response["Error"]["Message"]
+        print(error.response["Error"]["Code"], message.split("to perform: ")[1].split()[0])
+print(limited.get_resolver_endpoint(**update)["ResolverEndpoint"]["Id"] == id)
+denied(lambda: limited.delete_resolver_endpoint(**update))
+denied(lambda: limited.list_resolver_endpoints())
+denied(lambda: limited.get_resolver_endpoint(ResolverEndpointId=pages[0]["ResolverEndpoints"][0]["Id"] if pages[0]["ResolverEndpoints"][0]["Id"] != id else pages[0]["ResolverEndpoints"][1]["Id"]))
+denied(lambda: limited.create_resolver_endpoint(CreatorRequestId="x", Direction="INBOUND", SecurityGroupIds=[group], IpAddresses=places))
 quotas = boto3.client("service-quotas")
 print(quotas.get_service_quota(ServiceCode="route53resolver", QuotaCode="L-4A669CC0")["Quota"]["Value"])
 for page in pages:
@@ -293,6 +311,11 @@ InvalidTagException The tag key 'aws:x' begins with 'aws:', which is AWS's own.
 []
 LimitExceededException The account has reached its limit of 4 resolver endpoints resolver-endpoint
 [3, 1]
+True
+AccessDeniedException ec2:DeleteNetworkInterface
+AccessDeniedException route53resolver:ListResolverEndpoints
+AccessDeniedException route53resolver:GetResolverEndpoint
+AccessDeniedException ec2:DescribeAvailabilityZones
 4.0
 DELETING
 DELETING

@@ -17,6 +17,7 @@ use crate::network::{Network, audit, role, text};
 crate::both_ways!(logs_and_kinesis_of_another_program);
 crate::one_way!(
     requests_are_signed_anew,
+    each_protocol_has_its_actions_and_resources,
     an_s3_of_another_region_has_its_own_door,
     a_way_back_to_the_region_is_seen,
     an_upstream_that_fails_is_said_to,
@@ -286,6 +287,61 @@ fn requests_are_signed_anew(world: &World) {
     region.end_by(Signal::SIGTERM);
 }
 
+/// What boto3 is told, call by call, as a user who may some of it.
+const EACH_PROTOCOL: &str = r#"
+import json, boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+quick = Config(retries={"max_attempts": 0})
+iam, account = boto3.client("iam"), boto3.client("sts").get_caller_identity()["Account"]
+iam.create_user(UserName="u")
+key = iam.create_access_key(UserName="u")["AccessKey"]
+iam.put_user_policy(UserName="u", PolicyName="p", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [
+    {"Effect": "Allow", "Action": ["sqs:*", "ssm:*", "ses:VerifyEmailIdentity", "lambda:ListFunctions"], "Resource": "*"},
+    {"Effect": "Deny", "Action": "sqs:SendMessage", "Resource": f"arn:aws:sqs:*:{account}:closed"},
+    {"Effect": "Deny", "Action": "ssm:GetParameter", "Resource": f"arn:aws:ssm:*:{account}:parameter/secret"}]}))
+def client(name):
+    return boto3.client(name, config=quick, aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"])
+def told(call):
+    try:
+        call()
+        print("done")
+    except ClientError as error:
+        message = error.response["Error"]["Message"].replace(account, "ACCOUNT")
+        print(error.response["Error"]["Code"], message.split("perform: ")[-1])
+sqs, ssm, ses, functions = map(client, ("sqs", "ssm", "ses", "lambda"))
+for name in ("open", "closed"):
+    told(lambda: sqs.create_queue(QueueName=name))
+    told(lambda: sqs.send_message(QueueUrl=f"http://host/{account}/{name}", MessageBody="m"))
+told(lambda: ssm.put_parameter(Name="/secret", Value="v", Type="String"))
+told(lambda: ssm.get_parameter(Name="/secret"))
+told(lambda: ses.verify_email_identity(EmailAddress="a@b.example"))
+told(lambda: ses.list_identities())
+told(lambda: functions.list_functions())
+told(lambda: functions.get_function(FunctionName="f"))
+"#;
+
+fn each_protocol_has_its_actions_and_resources(world: &World) {
+    let moto = Server::moto(world);
+    let region = world.up(&[]);
+    let aws = region.aws();
+    for service in ["sqs", "ssm", "lambda"] {
+        region.json(&["service", "add", service, "--upstream", &moto.url]);
+    }
+    region.json(&["service", "add", "email", "--upstream", &moto.url, "--protocol", "query"]);
+    let ran = aws.boto3(EACH_PROTOCOL);
+    let expected = "done\ndone\ndone\n\
+        AccessDeniedException sqs:SendMessage on resource: arn:aws:sqs:us-east-1:ACCOUNT:closed with an explicit deny in an identity-based policy\n\
+        done\n\
+        AccessDeniedException ssm:GetParameter on resource: arn:aws:ssm:us-east-1:ACCOUNT:parameter/secret with an explicit deny in an identity-based policy\n\
+        done\n\
+        AccessDenied ses:ListIdentities because no identity-based policy allows the ses:ListIdentities action\n\
+        done\n\
+        AccessDeniedException lambda:GetFunction on resource: arn:aws:lambda:us-east-1:ACCOUNT:function:f because no identity-based policy allows the lambda:GetFunction action\n";
+    assert_eq!(ran.stdout, expected, "{}", ran.stderr);
+    region.end_by(Signal::SIGTERM);
+}
+
 fn an_s3_of_another_region_has_its_own_door(world: &World) {
     let far = world.up_in("far", &[]);
     let theirs = far.aws();
@@ -500,6 +556,7 @@ fn wrong_values_are_named(world: &World) {
         (&["add", "mine", "--upstream", url, "--signing-name", "s3", "--protocol", "json"], "by rest-xml"),
         (&["add", "logs", "--upstream", &region.url], "is this region itself"),
         (&["add", "mine", "--upstream", url, "--protocol", "soap"], "`soap` is not a protocol"),
+        (&["add", "email", "--upstream", url], "`email` are spoken to by query and rest-json"),
         (&["add", "logs", "--upstream", url, "--private-dns", "a.example"], "are AWS's own"),
         (
             &[
