@@ -23,7 +23,7 @@ use postern_model::*;
 use crate::draw::{Drawn, KINDS, Random, draw, kind};
 
 /// So many that each kind of command finds something to succeed on.
-const HISTORIES: u64 = 180;
+const HISTORIES: u64 = 200;
 const STEPS: usize = 1_000;
 
 /// How often each kind of command was drawn, and how often it succeeded.

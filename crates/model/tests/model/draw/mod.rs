@@ -105,6 +105,7 @@ const BUILDERS: &[&str] = &[
     "Elb.CreateLoadBalancer",
     "Elb.CreateTargetGroup",
     "Elb.CreateListener",
+    "Elb.DeleteListener",
     "Elb.ModifyListener",
     "Elb.RegisterTargets",
     "Elb.RegisterTargets",
