@@ -15,6 +15,8 @@ use crate::metrics::QueryResult;
 pub struct Asker {
     /// Whose view is answered.
     pub vpc: VpcId,
+    /// Whether the VPC's resolver is asked by one of its inbound endpoints.
+    pub inbound: bool,
     /// Whose query it is, if that is known: some names answer with what is near.
     pub interface: Option<NetworkInterfaceId>,
     /// How many bytes the answer may have: 512 over UDP unless the query says more, 65,535 over TCP.
@@ -89,6 +91,9 @@ fn resolve(plan: &Plan, asker: Asker, name: &Name, record_type: RecordType) -> R
         RecordType::PTR => Question::Pointer,
         _ => Question::Other,
     };
+    if asker.inbound {
+        return plan.resolve_inbound(asker.vpc, &name.to_ascii(), question);
+    }
     let viewer = asker.interface.map(|interface| Viewer { interface, number: asker.rotation });
     plan.resolve_for(asker.vpc, viewer, &name.to_ascii(), question)
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use postern_model::VpcId;
-use postern_path::{PeerLookup, Plan};
+use postern_path::{PeerLookup, Plan, Through};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
@@ -156,8 +156,13 @@ impl Resolver {
             return Next::Silence;
         };
         let rotation = self.rotation.fetch_add(1, Ordering::Relaxed);
-        let (vpc, interface) = (peer.vpc, Some(peer.interface));
-        match answer(&self.views.plan(), Asker { vpc, interface, max_bytes, rotation }, query) {
+        let (vpc, inbound) = match peer.through {
+            // Who asks may be in another VPC, or in none: the answer is that of the endpoint's.
+            Through::Resolver(_, vpc) => (vpc, true),
+            Through::Link | Through::Endpoint(..) | Through::Internet(_) => (peer.vpc, false),
+        };
+        let asker = Asker { vpc, inbound, interface: Some(peer.interface), max_bytes, rotation };
+        match answer(&self.views.plan(), asker, query) {
             Answer::Silence(result) => {
                 self.metrics.count(result);
                 Next::Silence

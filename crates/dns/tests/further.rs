@@ -47,7 +47,13 @@ fn query(name: &str, record_type: RecordType) -> Message {
 fn only_names_that_cannot_be_the_regions_are_asked_further() {
     let topology = topology();
     let further = |support, name: &str, record_type| {
-        let asker = Asker { vpc: vpc(&topology, support), interface: None, max_bytes: 512, rotation: 0 };
+        let asker = Asker {
+            vpc: vpc(&topology, support),
+            inbound: false,
+            interface: None,
+            max_bytes: 512,
+            rotation: 0,
+        };
         match answer(&topology.plan, asker, &query(name, record_type).to_bytes().unwrap()) {
             Answer::Further(_) => "further",
             Answer::Reply(..) => "here",

@@ -39,7 +39,7 @@ fn query(name: &str, record_type: RecordType) -> Vec<u8> {
 }
 
 fn ask(plan: &Plan, vpc: VpcId, name: &str, record_type: RecordType) -> Option<Message> {
-    let asker = Asker { vpc, interface: None, max_bytes: 512, rotation: 0 };
+    let asker = Asker { vpc, inbound: false, interface: None, max_bytes: 512, rotation: 0 };
     answer(plan, asker, &query(name, record_type)).reply().map(|bytes| Message::from_bytes(&bytes).unwrap())
 }
 
@@ -100,10 +100,42 @@ endpoint a.api ec2 subnets=one ip=10.0.1.99 private
 }
 
 #[test]
+fn who_asks_an_inbound_endpoint_hears_names_that_are_for_those_alone() {
+    let topology = "
+vpc a 10.0.0.0/16 dns=on hostnames=on
+subnet a.one 10.0.1.0/24
+endpoint a.s3 s3 tables=main
+endpoint a.s3i s3 subnets=one ip=10.0.1.99 private inbound-only
+endpoint a.api ec2 subnets=one ip=10.0.1.98 private
+";
+    let topology = Topology::read(topology).unwrap();
+    let vpc = topology.state.vpcs.values().next().unwrap().id;
+    let ask = |inbound, name: &str| {
+        let asker = Asker { vpc, inbound, interface: None, max_bytes: 512, rotation: 0 };
+        let bytes = answer(&topology.plan, asker, &query(name, RecordType::A)).reply().unwrap();
+        said(Some(Message::from_bytes(&bytes).unwrap()))
+    };
+    for name in ["s3.us-east-1.amazonaws.com.", "bucket.s3.us-east-1.amazonaws.com."] {
+        assert_eq!(
+            (ask(true, name), ask(false, name)),
+            ("10.0.1.99".into(), "198.19.0.10 198.19.4.10".into())
+        );
+    }
+    for (name, expected) in [
+        ("ec2.us-east-1.amazonaws.com.", "10.0.1.98"),
+        ("ip-10-0-1-98.ec2.internal.", "10.0.1.98"),
+        ("sts.us-east-1.amazonaws.com.", "198.19.129.10 198.19.129.20"),
+        ("ip-10-0-1-7.ec2.internal.", "NXDomain"),
+    ] {
+        assert_eq!((ask(true, name).as_str(), ask(false, name).as_str()), (expected, expected), "{name}");
+    }
+}
+
+#[test]
 fn addresses_take_turns_at_the_front() {
     let (plan, on, _) = plan();
     let first = |rotation| {
-        let asker = Asker { vpc: on, interface: None, max_bytes: 512, rotation };
+        let asker = Asker { vpc: on, inbound: false, interface: None, max_bytes: 512, rotation };
         let bytes = answer(&plan, asker, &query("s3.amazonaws.com.", RecordType::A)).reply().unwrap();
         said(Some(Message::from_bytes(&bytes).unwrap()))
     };
@@ -115,7 +147,7 @@ fn addresses_take_turns_at_the_front() {
 #[test]
 fn what_is_no_plain_query_is_refused_or_ignored() {
     let (plan, on, _) = plan();
-    let asker = Asker { vpc: on, interface: None, max_bytes: 512, rotation: 0 };
+    let asker = Asker { vpc: on, inbound: false, interface: None, max_bytes: 512, rotation: 0 };
     let mut update = Message::query();
     update.metadata.op_code = OpCode::Update;
     let reply = answer(&plan, asker, &update.to_bytes().unwrap()).reply().unwrap();
@@ -130,7 +162,7 @@ fn what_is_no_plain_query_is_refused_or_ignored() {
 #[test]
 fn an_answer_that_does_not_fit_is_cut_to_its_question() {
     let (plan, on, _) = plan();
-    let asker = Asker { vpc: on, interface: None, max_bytes: 48, rotation: 0 };
+    let asker = Asker { vpc: on, inbound: false, interface: None, max_bytes: 48, rotation: 0 };
     let reply = answer(&plan, asker, &query("s3.us-east-1.amazonaws.com.", RecordType::A)).reply().unwrap();
     let reply = Message::from_bytes(&reply).unwrap();
     assert!(reply.metadata.truncation && reply.answers.is_empty());
@@ -141,7 +173,7 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..600), flip in any::<(u16, u8)>()) {
         let (plan, on, _) = plan();
-        let asker = Asker { vpc: on, interface: None, max_bytes: 512, rotation: 3 };
+        let asker = Asker { vpc: on, inbound: false, interface: None, max_bytes: 512, rotation: 3 };
         let _ = answer(&plan, asker, &bytes);
         let mut damaged = query("ip-10-0-1-10.ec2.internal.", RecordType::A);
         let at = usize::from(flip.0) % damaged.len();

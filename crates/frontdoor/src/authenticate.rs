@@ -3,7 +3,7 @@
 use http::request::Parts;
 use postern_wire::AwsError;
 use postern_wire::error::ErrorStyle;
-use postern_wire::sigv4::{self, Payload, Rules, SecretAccessKey};
+use postern_wire::sigv4::{self, Payload, PayloadCheck, Rules, SecretAccessKey};
 
 use crate::authorise::Directory;
 use crate::caller::{Caller, CredentialError};
@@ -20,17 +20,34 @@ pub fn authenticate(
     rules: &Rules<'_>,
     style: ErrorStyle,
 ) -> Result<Caller, AwsError> {
+    authenticate_pieces(directory, parts, body, rules, style).map(|(caller, _)| caller)
+}
+
+/// The same of a request to S3, whose body may come in pieces: what is left to check about them, where signatures are
+/// checked.
+///
+/// # Errors
+/// The refusal in the service's words.
+pub fn authenticate_pieces(
+    directory: &dyn Directory,
+    parts: &Parts,
+    body: &[u8],
+    rules: &Rules<'_>,
+    style: ErrorStyle,
+) -> Result<(Caller, Option<PayloadCheck>), AwsError> {
     let signed = signed_parts(parts);
     let claim = sigv4::parse(&signed).map_err(|error| error.to_aws(style))?;
     let claim = claim.ok_or_else(|| sigv4::CredentialError::Missing.to_aws(style))?;
     let known = directory.credential(&claim.access_key_id, claim.session_token.as_deref());
-    let known = known.map_err(|error| worded(error).to_aws(style))?;
-    if directory.checks_signatures() {
-        let secret = SecretAccessKey::new(known.secret);
-        let verified = claim.verify(&signed, Payload::Body(body), rules, &secret, directory.now());
-        verified.map_err(|error| error.to_aws(style))?;
+    let mut known = known.map_err(|error| worded(error).to_aws(style))?;
+    known.caller.traits.hear(&parts.headers);
+    if !directory.checks_signatures() {
+        return Ok((known.caller, None));
     }
-    Ok(known.caller)
+    let secret = SecretAccessKey::new(known.secret);
+    let verified = claim.verify(&signed, Payload::Body(body), rules, &secret, directory.now());
+    let verified = verified.map_err(|error| error.to_aws(style))?;
+    Ok((known.caller, Some(verified.payload().clone())))
 }
 
 fn worded(error: CredentialError) -> sigv4::CredentialError {

@@ -108,6 +108,9 @@ pub trait Directory: Send + Sync {
     /// not there any more. Nothing else can be reached through it.
     fn endpoint_service(&self, endpoint: VpcEndpointId) -> Option<String>;
 
+    /// Whose an endpoint is; none for one that is not there any more.
+    fn endpoint_owner(&self, endpoint: VpcEndpointId) -> Option<AccountId>;
+
     /// Whether a request has to be signed with the secret of its key. Only `--dev` says no, and a front door that was
     /// not made for it refuses to serve then.
     fn checks_signatures(&self) -> bool {
@@ -188,11 +191,15 @@ impl Authoriser {
     pub fn weigh(&self, caller: &Caller, origin: &Origin, ask: &Ask) -> Result<Evidence, Refusal> {
         let broken = |what: String| Refusal { message: what, denial: None, request: None };
         let action = Action::parse(&ask.action).map_err(|error| broken(error.to_string()))?;
+        let through = match origin.peer.map(|peer| peer.through) {
+            Some(Through::Endpoint(endpoint, _)) => Some(endpoint),
+            Some(Through::Internet(_) | Through::Resolver(..) | Through::Link) | None => None,
+        };
         let mut policies = self
             .directory
             .policies(caller)
             .map_err(|name| broken(format!("policy `{name}` cannot be read, so nothing is allowed")))?;
-        if let Some(Through::Endpoint(endpoint, _)) = origin.peer.map(|peer| peer.through) {
+        if let Some(endpoint) = through {
             match self.directory.endpoint_policy(endpoint) {
                 EndpointPolicy::Full => {}
                 EndpointPolicy::Document(document) => {
@@ -206,10 +213,12 @@ impl Authoriser {
         if let Some(document) = &ask.resource_policy {
             policies.set_resource((**document).clone()).map_err(|error| broken(error.to_string()))?;
         }
-        let organizations = Organizations::of(self.directory.as_ref(), caller, origin, ask)
+        let owner = through.and_then(|endpoint| self.directory.endpoint_owner(endpoint));
+        let organizations = Organizations::of(self.directory.as_ref(), caller, owner, ask)
             .map_err(|name| broken(format!("policy `{name}` cannot be read, so nothing is allowed")))?;
-        let mut context = global_context(ask, caller, origin, self.region.as_deref(), self.directory.now());
-        organizations.set_keys(&mut context, caller, origin, ask);
+        let (way, region) = ((origin, owner), self.region.as_deref());
+        let mut context = global_context(ask, caller, way, region, self.directory.now());
+        organizations.set_keys(&mut context, caller, owner, ask);
         let mut request =
             Request::new(caller.principal.clone(), action, ask.resource.clone()).with_context(context);
         if let Some(account) = ask.resource_account {
@@ -217,7 +226,8 @@ impl Authoriser {
             request = request.with_resource_account(account);
         }
         organizations.apply(&mut policies, &request).map_err(|error| broken(error.to_string()))?;
-        Ok(Evidence { policies, request, same_organization: organizations.are_one() })
+        let same_organization = organizations.are_one();
+        Ok(Evidence { policies, request, same_organization, turned_away_by: None })
     }
 
     /// Remembers what the decisions of a request rested on, by the id that its answer is known by.

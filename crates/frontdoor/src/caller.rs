@@ -24,7 +24,7 @@ impl Origin {
         match self.peer.map(|peer| peer.through) {
             None => Some(self.remote.ip()),
             Some(Through::Internet(address)) => Some(address.into()),
-            Some(Through::Endpoint(..) | Through::Link) => None,
+            Some(Through::Endpoint(..) | Through::Resolver(..) | Through::Link) => None,
         }
     }
 }
@@ -58,6 +58,19 @@ pub struct Traits {
     pub transitive_tag_keys: BTreeSet<String>,
     /// `aws:SourceIdentity`: who is behind a chain of roles.
     pub source_identity: Option<String>,
+    /// `aws:UserAgent`: what its program says that it is, in this request. Anybody can say anything.
+    pub user_agent: Option<String>,
+    /// `aws:referer`: where its program says that it was sent from, in this request.
+    pub referer: Option<String>,
+}
+
+impl Traits {
+    /// Takes in what a request says of the program that made it.
+    pub fn hear(&mut self, headers: &http::HeaderMap) {
+        let said = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        self.user_agent = said(http::header::USER_AGENT);
+        self.referer = said(http::header::REFERER);
+    }
 }
 
 /// A policy that a session was made with: the session may do what it and the identity's own policies allow.

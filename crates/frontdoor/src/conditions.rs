@@ -1,24 +1,28 @@
 //! The condition keys that the front door itself provides ("AWS global condition context keys").
 //!
-//! INVARIANT: the network keys follow from the [`Origin`] alone. A service's own context cannot set any key here.
+//! INVARIANT: the network keys follow from the [`Origin`] and from whose the endpoint is, and from nothing that a client says.
+//! A service's own context cannot set any key here.
 
-use postern_path::Through;
+use postern_model::AccountId;
 use postern_policy::{Context, Value, is_derived_key};
 use postern_wire::Timestamp;
 use time::OffsetDateTime;
 
 use crate::authorise::Ask;
 use crate::caller::{Caller, Origin};
-use crate::organizations;
+use crate::{network_keys, organizations};
 
 /// What [`global_context`] sets, where the request has it.
-const PROVIDED: [&str; 13] = [
+const PROVIDED: [&str; 16] = [
     "aws:securetransport",
     "aws:sourceip",
     "aws:userid",
     "aws:sourceidentity",
     "aws:sourcevpce",
     "aws:sourcevpc",
+    "aws:sourcevpcarn",
+    "aws:useragent",
+    "aws:referer",
     "aws:vpcsourceip",
     "aws:vpceaccount",
     "aws:currenttime",
@@ -45,7 +49,7 @@ pub fn is_global_key_provided(key: &str) -> bool {
 pub(crate) fn global_context(
     ask: &Ask,
     caller: &Caller,
-    origin: &Origin,
+    (origin, endpoint_owner): (&Origin, Option<AccountId>),
     region: Option<&str>,
     now: Timestamp,
 ) -> Context {
@@ -75,6 +79,13 @@ pub(crate) fn global_context(
     if let Some(identity) = &caller.traits.source_identity {
         context.insert("aws:SourceIdentity", Value::Text(identity.clone()));
     }
+    // What a program says of itself: "Use this key carefully … can be spoofed".
+    for (key, said) in [("aws:UserAgent", &caller.traits.user_agent), ("aws:referer", &caller.traits.referer)]
+    {
+        if let Some(said) = said {
+            context.insert(key, Value::Text(said.clone()));
+        }
+    }
     // There are no devices to authenticate with; long-term keys do not have the key at all.
     if caller.is_temporary() {
         context.insert("aws:MultiFactorAuthPresent", Value::Bool(false));
@@ -82,15 +93,7 @@ pub(crate) fn global_context(
     if let Some(address) = origin.source_ip() {
         context.insert("aws:SourceIp", Value::Ip(address));
     }
-    match origin.peer.map(|peer| (peer, peer.through)) {
-        Some((peer, Through::Endpoint(endpoint, vpc))) => {
-            context.insert("aws:SourceVpce", Value::Text(endpoint.to_string()));
-            context.insert("aws:SourceVpc", Value::Text(vpc.to_string()));
-            context.insert("aws:VpcSourceIp", Value::Ip(peer.address.into()));
-            context.insert("aws:VpceAccount", Value::Text(peer.account.to_string()));
-        }
-        Some((_, Through::Internet(_) | Through::Link)) | None => {}
-    }
+    network_keys::set(&mut context, origin, endpoint_owner, ask, region);
     context
 }
 
@@ -99,7 +102,7 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
 
     use postern_model::{AccountId, NetworkInterfaceId, VpcEndpointId, VpcId};
-    use postern_path::Peer;
+    use postern_path::{Peer, Through};
 
     use super::*;
 
@@ -120,6 +123,8 @@ mod tests {
         let lies = Context::new()
             .with("aws:PrincipalTag/team", "admins")
             .with("aws:SourceVpce", "vpce-00000000000000bad")
+            .with("aws:SourceVpcArn", "arn:aws:ec2:us-east-1:000000000666:vpc/vpc-00000000000000bad")
+            .with("aws:VpceAccount", "000000000666")
             .with("aws:SourceIp", "6.6.6.6")
             .with("s3:prefix", "home/");
         let ask = Ask {
@@ -129,12 +134,19 @@ mod tests {
             resource_policy: None,
             context: lies,
         };
-        let context =
-            global_context(&ask, &Caller::anonymous(), &origin(through), Some("us-east-1"), Timestamp::EPOCH);
+        let owner = AccountId::from_number(2);
+        let way = (&origin(through), owner);
+        let context = global_context(&ask, &Caller::anonymous(), way, Some("us-east-1"), Timestamp::EPOCH);
         assert_eq!(context.get("s3:prefix").len(), 1);
         assert!(context.get("aws:PrincipalTag/team").is_empty());
-        let network =
-            ["aws:sourceip", "aws:sourcevpc", "aws:sourcevpce", "aws:vpceaccount", "aws:vpcsourceip"];
+        let network = [
+            "aws:sourceip",
+            "aws:sourcevpc",
+            "aws:sourcevpcarn",
+            "aws:sourcevpce",
+            "aws:vpceaccount",
+            "aws:vpcsourceip",
+        ];
         let shown = context.iter().filter(|(key, _)| network.contains(key));
         shown.map(|(key, values)| format!("{key}={}", values[0].text())).collect::<Vec<_>>().join(" ")
     }
@@ -146,7 +158,8 @@ mod tests {
         assert_eq!(
             network_keys(Some(Through::Endpoint(endpoint, vpc))),
             format!(
-                "aws:sourcevpc={vpc} aws:sourcevpce={endpoint} aws:vpceaccount=000000000001 aws:vpcsourceip=10.0.1.5"
+                "aws:sourcevpc={vpc} aws:sourcevpcarn=arn:aws:ec2:us-east-1:000000000002:vpc/{vpc} \
+                 aws:sourcevpce={endpoint} aws:vpceaccount=000000000002 aws:vpcsourceip=10.0.1.5"
             )
         );
         let internet = Through::Internet(Ipv4Addr::new(203, 0, 113, 7));
@@ -158,20 +171,20 @@ mod tests {
     #[test]
     fn every_key_that_is_set_is_announced() {
         let ask = Ask {
-            action: "ec2:DescribeVpcs".to_owned(),
+            action: "s3:ListBucket".to_owned(),
             resource: "*".to_owned(),
             resource_account: None,
             resource_policy: None,
             context: Context::new(),
         };
         let through = Through::Endpoint(VpcEndpointId::from_number(1 << 42), VpcId::from_number(1 << 43));
-        let context = global_context(
-            &ask,
-            &Caller::anonymous(),
-            &origin(Some(through)),
-            Some("us-east-1"),
-            Timestamp::EPOCH,
-        );
+        let mut caller = Caller::anonymous();
+        caller.traits.user_agent = Some("curl/8".to_owned());
+        caller.traits.referer = Some("https://a.example/".to_owned());
+        let way = (&origin(Some(through)), AccountId::from_number(2));
+        let context = global_context(&ask, &caller, way, Some("us-east-1"), Timestamp::EPOCH);
+        assert_eq!(context.get("aws:UserAgent")[0].text(), "curl/8");
+        assert_eq!(context.get("aws:referer")[0].text(), "https://a.example/");
         for (key, _) in context.iter() {
             assert!(is_global_key_provided(key), "{key}");
         }

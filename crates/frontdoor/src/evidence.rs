@@ -21,6 +21,16 @@ pub struct Evidence {
     pub request: Request,
     /// Whether the caller and the resource are of one organization.
     pub same_organization: bool,
+    /// What turned the caller away before any policy was asked, as the service calls it: S3's `RestrictPublicBuckets`.
+    pub turned_away_by: Option<&'static str>,
+}
+
+impl Evidence {
+    /// The same, of a caller that is turned away whatever the policies say.
+    #[must_use]
+    pub fn turned_away(self, by: &'static str) -> Self {
+        Self { turned_away_by: Some(by), ..self }
+    }
 }
 
 /// The decisions of a request while it is under way.
@@ -30,6 +40,11 @@ pub struct Notes {
 }
 
 impl Notes {
+    /// Takes down that a caller was turned away before any policy was asked.
+    pub fn take_turned_away(&mut self, evidence: Evidence) {
+        self.take(evidence, true);
+    }
+
     /// Takes a decision down. Beyond so many, only one that refuses, which is the last.
     pub(crate) fn take(&mut self, evidence: Evidence, refused: bool) {
         if self.decisions.len() < DECISIONS_KEPT || refused {
@@ -77,6 +92,7 @@ mod tests {
             policies: PolicySet::new(),
             request: Request::new(Principal::Anonymous, action, resource),
             same_organization: false,
+            turned_away_by: None,
         }
     }
 

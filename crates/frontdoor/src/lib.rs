@@ -31,6 +31,7 @@ pub mod service;
 pub mod tls;
 
 mod ambiguity;
+mod network_keys;
 mod places;
 mod route;
 mod stream;

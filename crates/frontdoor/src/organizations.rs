@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use postern_model::AccountId;
-use postern_path::Through;
-use postern_policy::{Context, Organization, OrganizationError, PolicySet, Request};
+use postern_policy::{Context, Organization, OrganizationError, PolicySet, Request, has_resource_keys};
 
 use crate::authorise::{Ask, Directory};
-use crate::caller::{Caller, Origin};
+use crate::caller::Caller;
+use crate::network_keys::Key;
 
 /// What [`Organizations::set_keys`] sets, where there is an organization.
 pub(crate) const PROVIDED: [&str; 6] = [
@@ -30,21 +30,21 @@ pub(crate) struct Organizations {
 }
 
 impl Organizations {
-    /// Asks the directory.
+    /// Asks the directory. `endpoint` is whose the endpoint is that the request came through.
     ///
     /// # Errors
     /// The name of a policy that cannot be read.
     pub(crate) fn of(
         directory: &dyn Directory,
         caller: &Caller,
-        origin: &Origin,
+        endpoint: Option<AccountId>,
         ask: &Ask,
     ) -> Result<Self, String> {
         let of = |account: Option<AccountId>| match account {
             Some(account) => directory.organization(account),
             None => Ok(None),
         };
-        let (by, owner, endpoint) = (caller.account, owner(caller, ask), endpoint_owner(origin));
+        let (by, owner) = (caller.account, owner(caller, ask));
         let of_caller = of(by)?;
         let of_owner = if owner == by { of_caller.clone() } else { of(owner)? };
         let of_endpoint = if endpoint == by { of_caller.clone() } else { of(endpoint)? };
@@ -59,19 +59,36 @@ impl Organizations {
         }
     }
 
-    /// Sets the keys that follow. `aws:PrincipalOrgID` and the like are there exactly for members of organizations.
-    pub(crate) fn set_keys(&self, context: &mut Context, caller: &Caller, origin: &Origin, ask: &Ask) {
+    /// Sets the keys that follow. `aws:PrincipalOrgID` and the like are there exactly for members of organizations, and for
+    /// the actions that AWS has them for.
+    pub(crate) fn set_keys(
+        &self,
+        context: &mut Context,
+        caller: &Caller,
+        endpoint: Option<AccountId>,
+        ask: &Ask,
+    ) {
         for key in PROVIDED {
             context.remove(key);
         }
-        for (organization, account, id_key, paths_key) in [
-            (&self.caller, caller.account, "aws:PrincipalOrgID", "aws:PrincipalOrgPaths"),
-            (&self.owner, owner(caller, ask), "aws:ResourceOrgID", "aws:ResourceOrgPaths"),
-            (&self.endpoint, endpoint_owner(origin), "aws:VpceOrgID", "aws:VpceOrgPaths"),
+        let resource = has_resource_keys(&ask.action);
+        let (id, paths) = (Key::VpceOrgId.is_of(&ask.action), Key::VpceOrgPaths.is_of(&ask.action));
+        for (organization, account, (id_key, has_id), (paths_key, has_paths)) in [
+            (&self.caller, caller.account, ("aws:PrincipalOrgID", true), ("aws:PrincipalOrgPaths", true)),
+            (
+                &self.owner,
+                owner(caller, ask),
+                ("aws:ResourceOrgID", resource),
+                ("aws:ResourceOrgPaths", resource),
+            ),
+            (&self.endpoint, endpoint, ("aws:VpceOrgID", id), ("aws:VpceOrgPaths", paths)),
         ] {
             let Some((organization, account)) = organization.as_ref().zip(account) else { continue };
-            if let Some(path) = organization.path(&account.to_string()) {
+            let Some(path) = organization.path(&account.to_string()) else { continue };
+            if has_id {
                 context.insert(id_key, organization.id().to_owned());
+            }
+            if has_paths {
                 context.insert_many(paths_key, [path]);
             }
         }
@@ -97,13 +114,4 @@ impl Organizations {
 /// Whose the resource is.
 fn owner(caller: &Caller, ask: &Ask) -> Option<AccountId> {
     ask.resource_account.or(caller.account)
-}
-
-/// Whose the endpoint is that the request came through.
-fn endpoint_owner(origin: &Origin) -> Option<AccountId> {
-    let peer = origin.peer?;
-    match peer.through {
-        Through::Endpoint(..) => Some(peer.account),
-        Through::Internet(_) | Through::Link => None,
-    }
 }

@@ -22,11 +22,13 @@ use crate::organization::OrganizationAction;
 use crate::peering::{PeeringAction, VpcPeeringConnection};
 use crate::prefix_list::{NewPrefixList, PrefixListChange};
 use crate::quota::Quota;
+use crate::resolver_endpoint::ResolverAction;
 use crate::route::{RouteDestination, RouteTargetChoice};
 use crate::security_group::{NewRule, RuleChoice};
 use crate::sns::SnsAction;
 use crate::state::{Resource, State};
 use crate::tag::{self, TagSet};
+use crate::transit::TransitAction;
 use crate::txn::{Admission, Txn};
 use crate::vpn::VpnAction;
 
@@ -102,7 +104,9 @@ pub enum Action {
     ConnectionNotification(ConnectionNotificationAction),
     Sns(SnsAction),
     Peering(PeeringAction),
+    Resolver(ResolverAction),
     Vpn(VpnAction),
+    Transit(TransitAction),
     /// All of these in this order, or none of them: what one request changes at several places.
     Batch(Vec<Action>),
 
@@ -452,7 +456,7 @@ fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> 
         account, connection_notification, default_vpc, elb, endpoint, endpoint_service, gateway, iam,
         instance, interface, network_acl, peering, prefix_list,
     };
-    use crate::{quota, route, security_group, sns, subnet, vpc, vpn};
+    use crate::{quota, resolver_endpoint, route, security_group, sns, subnet, vpc, vpn};
     match action {
         Action::CreateAccount { name, root_key } => {
             account::create(txn, name, root_key.map(|(id, s)| (id, s.0)))
@@ -471,7 +475,9 @@ fn dispatch(txn: &mut Txn, action: Action, seed: u64) -> Result<(), ModelError> 
         Action::ConnectionNotification(action) => connection_notification::apply(txn, action),
         Action::Sns(action) => sns::apply(txn, action),
         Action::Peering(action) => peering::apply(txn, action),
+        Action::Resolver(action) => resolver_endpoint::apply(txn, action),
         Action::Vpn(action) => vpn::apply(txn, action),
+        Action::Transit(action) => crate::transit::apply(txn, action),
         Action::Batch(actions) => batch(txn, actions, seed),
 
         Action::CreateVpc { cidr, tags } => vpc::create(txn, cidr, &tags).map(|_| ()),
@@ -631,6 +637,13 @@ fn edit_tags(
         ResourceId::CustomerGateway(id) => edit::<crate::vpn::CustomerGateway>(txn, id, change),
         ResourceId::VpnGateway(id) => edit::<crate::vpn::VpnGateway>(txn, id, change),
         ResourceId::VpnConnection(id) => edit::<crate::vpn::VpnConnection>(txn, id, change),
+        ResourceId::TransitGateway(id) => edit::<crate::transit::TransitGateway>(txn, id, change),
+        ResourceId::TransitGatewayAttachment(id) => {
+            edit::<crate::transit::TransitGatewayAttachment>(txn, id, change)
+        }
+        ResourceId::TransitGatewayRouteTable(id) => {
+            edit::<crate::transit::TransitGatewayRouteTable>(txn, id, change)
+        }
         ResourceId::Address(id) => edit::<crate::gateway::Address>(txn, id, change),
         ResourceId::NetworkInterface(id) => edit::<crate::interface::NetworkInterface>(txn, id, change),
         ResourceId::SecurityGroup(id) => edit::<crate::security_group::SecurityGroup>(txn, id, change),
@@ -648,6 +661,9 @@ fn edit_tags(
         ResourceId::LoadBalancer(id) => edit::<crate::elb::LoadBalancer>(txn, id, change),
         ResourceId::Listener(id) => edit::<crate::elb::Listener>(txn, id, change),
         ResourceId::TargetGroup(id) => edit::<crate::elb::TargetGroup>(txn, id, change),
+        ResourceId::ResolverEndpoint(id) => {
+            edit::<crate::resolver_endpoint::ResolverEndpoint>(txn, id, change)
+        }
         ResourceId::Instance(id) => edit::<crate::instance::Instance>(txn, id, change),
         ResourceId::DhcpOptions(id) => edit::<crate::vpc::DhcpOptions>(txn, id, change),
         ResourceId::KeyPair(id) => edit::<crate::instance::KeyPair>(txn, id, change),

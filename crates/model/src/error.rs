@@ -88,6 +88,28 @@ pub enum ModelError {
     VpcHasVpnGateway { vpc: VpcId, gateway: VpnGatewayId },
     #[error("`{connection}` has no route to `{block}`")]
     VpnRouteNotFound { connection: VpnConnectionId, block: Ipv4Net },
+    #[error("`{resource}` is attached by `{attachment}` already")]
+    TransitAttached { attachment: TransitGatewayAttachmentId, resource: ResourceId },
+    #[error("`{vpc}` is not attached to `{gateway}`")]
+    TransitNotAttached { gateway: TransitGatewayId, vpc: VpcId },
+    #[error("an attachment of `{vpc}` needs a subnet")]
+    TransitWithoutSubnet { vpc: VpcId },
+    #[error("`{subnet}` is in `{zone}`, where the attachment has a subnet already")]
+    TransitZoneTaken { subnet: SubnetId, zone: String },
+    #[error("`{attachment}` is associated with `{table}` already")]
+    TransitAssociated { attachment: TransitGatewayAttachmentId, table: TransitGatewayRouteTableId },
+    #[error("`{attachment}` is not associated with `{table}`")]
+    TransitNotAssociated { attachment: TransitGatewayAttachmentId, table: TransitGatewayRouteTableId },
+    #[error("`{attachment}` propagates to `{table}` already")]
+    TransitPropagates { attachment: TransitGatewayAttachmentId, table: TransitGatewayRouteTableId },
+    #[error("`{attachment}` does not propagate to `{table}`")]
+    TransitNotPropagating { attachment: TransitGatewayAttachmentId, table: TransitGatewayRouteTableId },
+    #[error("`{table}` has a static route to `{block}` already")]
+    TransitRouteExists { table: TransitGatewayRouteTableId, block: Ipv4Net },
+    #[error("`{table}` has no static route to `{block}`")]
+    TransitRouteNotFound { table: TransitGatewayRouteTableId, block: Ipv4Net },
+    #[error("`{connection}` ends at a transit gateway, whose route tables have its routes")]
+    TransitConnection { connection: VpnConnectionId },
     #[error("`{table}` has a route to `{destination}` already")]
     RouteExists { table: RouteTableId, destination: RouteDestination },
     #[error("`{table}` has no route to `{destination}`")]
@@ -170,6 +192,12 @@ pub enum ModelError {
     PrivateDnsAttributes { vpc: VpcId },
     #[error("`{name}` leads to another endpoint in `{vpc}` already")]
     PrivateNameTaken { name: String, vpc: VpcId },
+    #[error("an inbound endpoint needs at least {least} addresses")]
+    ResolverAddressesTooFew { least: usize },
+    #[error("the request `{request}` made `{endpoint}` already")]
+    CreatorRequestTaken { request: String, endpoint: ResolverEndpointId },
+    #[error("`{endpoint}` has no address `{address}`")]
+    ResolverAddressNotFound { endpoint: ResolverEndpointId, address: ResolverAddressId },
     #[error("private names for inbound resolvers alone cannot be had with `{service}` here")]
     InboundOnly { service: String },
     #[error("private names for inbound resolvers alone need a gateway endpoint in `{vpc}`")]

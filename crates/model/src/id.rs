@@ -101,6 +101,12 @@ ids! {
     VpnGatewayId = "vgw";
     /// A VPN.
     VpnConnectionId = "vpn";
+    /// A transit gateway.
+    TransitGatewayId = "tgw";
+    /// What is attached to a transit gateway.
+    TransitGatewayAttachmentId = "tgw-attach";
+    /// A route table of a transit gateway's.
+    TransitGatewayRouteTableId = "tgw-rtb";
     /// The link of an Elastic IP address to a private address.
     AddressAssociationId = "eipassoc";
     /// A network interface.
@@ -131,6 +137,10 @@ ids! {
     ListenerId = "listener";
     /// A target group. AWS shows its number in ARNs alone.
     TargetGroupId = "targetgroup";
+    /// An inbound endpoint of Route 53 Resolver.
+    ResolverEndpointId = "rslvr-in";
+    /// One address of such an endpoint.
+    ResolverAddressId = "rni";
     /// An instance.
     InstanceId = "i";
     /// A launch of instances.
@@ -288,6 +298,9 @@ resource_ids! {
     CustomerGateway(CustomerGatewayId),
     VpnGateway(VpnGatewayId),
     VpnConnection(VpnConnectionId),
+    TransitGateway(TransitGatewayId),
+    TransitGatewayAttachment(TransitGatewayAttachmentId),
+    TransitGatewayRouteTable(TransitGatewayRouteTableId),
     Address(AllocationId),
     NetworkInterface(NetworkInterfaceId),
     SecurityGroup(SecurityGroupId),
@@ -300,6 +313,7 @@ resource_ids! {
     LoadBalancer(LoadBalancerId),
     Listener(ListenerId),
     TargetGroup(TargetGroupId),
+    ResolverEndpoint(ResolverEndpointId),
     Instance(InstanceId),
     DhcpOptions(DhcpOptionsId),
     KeyPair(KeyPairId),

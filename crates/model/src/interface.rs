@@ -78,6 +78,8 @@ pub enum InterfaceKind {
     VpcEndpoint(VpcEndpointId),
     /// A network load balancer.
     LoadBalancer,
+    /// An inbound endpoint of Route 53 Resolver.
+    ResolverEndpoint(ResolverEndpointId),
 }
 
 impl InterfaceKind {
@@ -85,7 +87,7 @@ impl InterfaceKind {
     pub fn is_requester_managed(self) -> bool {
         match self {
             Self::Interface => false,
-            Self::NatGateway | Self::VpcEndpoint(_) | Self::LoadBalancer => true,
+            Self::NatGateway | Self::VpcEndpoint(_) | Self::LoadBalancer | Self::ResolverEndpoint(_) => true,
         }
     }
 }
@@ -131,7 +133,7 @@ pub struct NewInterface {
 pub(crate) fn insert(txn: &mut Txn, new: NewInterface) -> Result<NetworkInterfaceId, ModelError> {
     let subnet = txn.get::<Subnet>(new.subnet)?;
     let groups = match new.kind {
-        InterfaceKind::Interface | InterfaceKind::VpcEndpoint(_) => {
+        InterfaceKind::Interface | InterfaceKind::VpcEndpoint(_) | InterfaceKind::ResolverEndpoint(_) => {
             resolve_groups(txn, subnet.vpc, new.groups)?
         }
         InterfaceKind::NatGateway => Vec::new(),

@@ -8,11 +8,14 @@ use crate::endpoint::EndpointKind;
 use crate::gateway::NatGateway;
 use crate::id::*;
 use crate::interface::InterfaceKind;
+use crate::resolver_endpoint::{LEAST_ADDRESSES, ResolverAddress, ResolverEndpointState};
 use crate::route::{RouteDestination, RouteTarget};
 use crate::security_group::Peer;
 use crate::sns::topic_arn;
 use crate::state::State;
+use crate::transit::{self, Attached};
 use crate::vpc::overlap;
+use crate::vpn::VpnEnd;
 
 /// A rule that a state breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +38,7 @@ const INVARIANTS: &[(&str, Check)] = &[
     ("an internet gateway serves one VPC and a VPC has one", gateways),
     ("an endpoint and the route tables that lead to it agree", endpoints),
     ("an interface endpoint has an interface of its own in each subnet, one in a zone", endpoint_interfaces),
+    ("an inbound resolver endpoint has its interfaces", resolver_endpoints),
     ("a private name leads to one endpoint of a VPC", private_names),
     ("everything belongs to an account that is there", owners),
     ("an elastic address stands for an address of an interface, and alone", elastic),
@@ -51,6 +55,7 @@ const INVARIANTS: &[(&str, Check)] = &[
     ("an endpoint service has a load balancer of its owner's", endpoint_services),
     ("organizations have members of their own, in trees", organizations),
     ("a virtual private gateway serves one VPC and a VPC has one, and VPNs have both ends", vpns),
+    ("what is attached to a transit gateway is there, once, and follows tables of it", transits),
     ("a connection notification is about something of its owner's, and tells something", notifications),
     ("a topic is where its ARN says", topics),
     ("VPCs that are peered are there, do not overlap, and are so once", peerings),
@@ -221,7 +226,8 @@ fn endpoints(state: &State) -> Vec<String> {
                 | RouteTarget::NatGateway(_)
                 | RouteTarget::NetworkInterface(_)
                 | RouteTarget::VpcPeering(_)
-                | RouteTarget::VpnGateway(_) => None,
+                | RouteTarget::VpnGateway(_)
+                | RouteTarget::TransitGateway(_) => None,
             })
         })
         .collect();
@@ -318,16 +324,56 @@ fn vpns(state: &State) -> Vec<String> {
         }
     }
     for connection in state.vpn_connections.values() {
-        let near = state.vpn_gateways.get(&connection.vpn_gateway);
+        let near = match connection.near {
+            VpnEnd::Virtual(id) => state.vpn_gateways.get(&id).map(|gateway| gateway.owner),
+            VpnEnd::Transit(id) => transit::attachment_of_vpn(state, connection.id)
+                .filter(|attachment| attachment.gateway == id)
+                .map(|attachment| attachment.owner),
+        };
         let far = state.customer_gateways.get(&connection.customer_gateway);
         let ends = near
             .zip(far)
-            .is_some_and(|(near, far)| (near.owner, far.owner) == (connection.owner, connection.owner));
+            .is_some_and(|(near, far)| (near, far.owner) == (connection.owner, connection.owner));
         let port = connection.link.port;
         if !ends || !ports.insert(port) || state.network_interfaces.contains_key(&port) {
             broken.push(connection.id.to_string());
         }
     }
+    broken
+}
+
+fn transits(state: &State) -> Vec<String> {
+    let (mut broken, mut attached) = (Vec::new(), BTreeSet::new());
+    let of = |id: TransitGatewayRouteTableId, gateway: TransitGatewayId| {
+        state.transit_gateway_route_tables.get(&id).is_some_and(|table| table.gateway == gateway)
+    };
+    for attachment in state.transit_gateway_attachments.values() {
+        let gateway = state.transit_gateways.get(&attachment.gateway);
+        let there = match &attachment.to {
+            Attached::Vpc { vpc, subnets, .. } => {
+                let fits = |(zone, id): (&String, &SubnetId)| {
+                    state.subnets.get(id).is_some_and(|subnet| subnet.vpc == *vpc && subnet.zone == *zone)
+                };
+                state.vpcs.contains_key(vpc) && !subnets.is_empty() && subnets.iter().all(fits)
+            }
+            Attached::Vpn(id) => state.vpn_connections.contains_key(id),
+        };
+        let tables = attachment.association.iter().chain(&attachment.propagations);
+        let own = tables.copied().all(|table| of(table, attachment.gateway));
+        let once = attached.insert((attachment.gateway, attachment.to.resource()));
+        if gateway.is_none_or(|gateway| gateway.owner != attachment.owner) || !there || !own || !once {
+            broken.push(attachment.id.to_string());
+        }
+    }
+    for gateway in state.transit_gateways.values() {
+        let mut defaults = [gateway.association_table, gateway.propagation_table].into_iter().flatten();
+        if !defaults.all(|table| of(table, gateway.id)) {
+            broken.push(gateway.id.to_string());
+        }
+    }
+    let homeless = state.transit_gateway_route_tables.values();
+    let homeless = homeless.filter(|table| !state.transit_gateways.contains_key(&table.gateway));
+    broken.extend(homeless.map(|table| table.id.to_string()));
     broken
 }
 
@@ -400,6 +446,38 @@ fn endpoint_interfaces(state: &State) -> Vec<String> {
     }
     let orphans = state.network_interfaces.values().filter(|interface| {
         matches!(interface.kind, InterfaceKind::VpcEndpoint(_)) != of_endpoints.contains(&interface.id)
+    });
+    broken.extend(orphans.map(|interface| interface.id.to_string()));
+    broken
+}
+
+fn resolver_endpoints(state: &State) -> Vec<String> {
+    let mut broken = Vec::new();
+    let mut of_endpoints = BTreeSet::new();
+    for endpoint in state.resolver_endpoints.values() {
+        let whole = |address: &ResolverAddress| {
+            state.network_interfaces.get(&address.interface).is_some_and(|interface| {
+                interface.kind == InterfaceKind::ResolverEndpoint(endpoint.id)
+                    && (interface.subnet, interface.vpc) == (address.subnet, endpoint.vpc)
+                    && interface.owner == endpoint.owner
+                    && interface.primary_address() == address.address
+                    && interface.groups == endpoint.groups
+                    && interface.attachment.is_some()
+            })
+        };
+        let many = match endpoint.state {
+            ResolverEndpointState::Creating
+            | ResolverEndpointState::Operational
+            | ResolverEndpointState::Updating => endpoint.addresses.len() >= LEAST_ADDRESSES,
+            ResolverEndpointState::Deleting => endpoint.addresses.is_empty(),
+        };
+        if !many || !endpoint.addresses.iter().all(whole) {
+            broken.push(endpoint.id.to_string());
+        }
+        of_endpoints.extend(endpoint.addresses.iter().map(|address| address.interface));
+    }
+    let orphans = state.network_interfaces.values().filter(|interface| {
+        matches!(interface.kind, InterfaceKind::ResolverEndpoint(_)) != of_endpoints.contains(&interface.id)
     });
     broken.extend(orphans.map(|interface| interface.id.to_string()));
     broken
@@ -510,7 +588,9 @@ fn named(state: &State) -> Vec<String> {
 
 fn groups(state: &State) -> Vec<String> {
     let broken = state.network_interfaces.values().filter(|interface| match interface.kind {
-        InterfaceKind::Interface | InterfaceKind::VpcEndpoint(_) => interface.groups.is_empty(),
+        InterfaceKind::Interface | InterfaceKind::VpcEndpoint(_) | InterfaceKind::ResolverEndpoint(_) => {
+            interface.groups.is_empty()
+        }
         InterfaceKind::NatGateway => !interface.groups.is_empty(),
         InterfaceKind::LoadBalancer => false,
     });

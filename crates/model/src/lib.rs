@@ -33,12 +33,14 @@ pub mod peering;
 pub mod policy_version;
 pub mod prefix_list;
 pub mod quota;
+pub mod resolver_endpoint;
 pub mod route;
 pub mod security_group;
 pub mod sns;
 pub mod state;
 pub mod subnet;
 pub mod tag;
+pub mod transit;
 pub mod vpc;
 pub mod vpn;
 

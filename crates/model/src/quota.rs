@@ -66,6 +66,12 @@ quotas! {
     VpnGateways: "virtual-private-gateways-per-region", 5, 1_000;
     /// VPN connections.
     VpnConnections: "vpn-connections-per-region", 50, 1_000;
+    /// Transit gateways ("Amazon VPC Transit Gateways quotas").
+    TransitGateways: "transit-gateways-per-account", 5, 1_000;
+    /// Route tables of a transit gateway.
+    TransitGatewayRouteTables: "route-tables-per-transit-gateway", 20, 1_000;
+    /// Static routes of a transit gateway, by all of its route tables.
+    TransitGatewayRoutes: "routes-per-transit-gateway", 10_000, 100_000;
     /// Route tables of a VPC, its main one included.
     RouteTables: "route-tables-per-vpc", 200, 1_000;
     /// Routes of a route table. A prefix list counts with its size.
@@ -100,6 +106,10 @@ quotas! {
     TargetsOfGroup: "targets-per-target-group", 1_000, 100_000;
     /// Targets of a load balancer, by all of its groups.
     TargetsOfLoadBalancer: "targets-per-network-load-balancer", 3_000, 100_000;
+    /// Inbound endpoints of Route 53 Resolver ("Quotas on Route 53 VPC Resolver": "Endpoints per AWS Region").
+    ResolverEndpoints: "resolver-endpoints-per-region", 4, 1_000;
+    /// Addresses of such an endpoint ("IP addresses per endpoint").
+    ResolverAddresses: "addresses-per-resolver-endpoint", 6, 20;
     /// Sets of DHCP options. AWS has a code for too many of them and names no number; this one is ours.
     DhcpOptions: "dhcp-options-per-region", 100, 1_000;
     /// Key pairs.
@@ -245,6 +255,9 @@ fn factor_of(quota: Quota) -> Option<Quota> {
         | Quota::CustomerGateways
         | Quota::VpnGateways
         | Quota::VpnConnections
+        | Quota::TransitGateways
+        | Quota::TransitGatewayRouteTables
+        | Quota::TransitGatewayRoutes
         | Quota::Routes
         | Quota::PrefixLists
         | Quota::NetworkAcls
@@ -259,6 +272,8 @@ fn factor_of(quota: Quota) -> Option<Quota> {
         | Quota::TargetGroups
         | Quota::TargetsOfGroup
         | Quota::TargetsOfLoadBalancer
+        | Quota::ResolverEndpoints
+        | Quota::ResolverAddresses
         | Quota::DhcpOptions
         | Quota::KeyPairs => None,
     }

@@ -22,6 +22,7 @@ use crate::quota::Quota;
 use crate::state::State;
 use crate::subnet::Subnet;
 use crate::tag::{self, TagSet, Tags};
+use crate::transit::{self, TransitGateway};
 use crate::txn::Txn;
 use crate::vpc::Vpc;
 use crate::vpn::VpnGateway;
@@ -78,6 +79,8 @@ pub enum RouteTarget {
     VpcPeering(VpcPeeringConnectionId),
     /// The networks on premises that a virtual private gateway leads to.
     VpnGateway(VpnGatewayId),
+    /// What a transit gateway's route tables lead to.
+    TransitGateway(TransitGatewayId),
 }
 
 impl RouteTarget {
@@ -90,6 +93,7 @@ impl RouteTarget {
             Self::VpcEndpoint(id) => id.into(),
             Self::VpcPeering(id) => id.into(),
             Self::VpnGateway(id) => id.into(),
+            Self::TransitGateway(id) => id.into(),
         }
     }
 }
@@ -121,6 +125,7 @@ impl Route {
             RouteTarget::VpnGateway(id) => {
                 state.vpn_gateways.get(&id).is_none_or(|gateway| gateway.vpc != Some(vpc))
             }
+            RouteTarget::TransitGateway(id) => transit::attachment_of(state, id, vpc).is_none(),
         }
     }
 }
@@ -274,6 +279,13 @@ fn resolve_target(
             let attached = txn.get::<VpnGateway>(gateway)?.vpc;
             Some(attached.ok_or(ModelError::VpnGatewayNotAttached { gateway, vpc: table.vpc })?)
         }
+        // "Before you can add a route, the VPC must be attached."
+        RouteTarget::TransitGateway(gateway) => {
+            txn.get::<TransitGateway>(gateway)?;
+            let attached = transit::attachment_of(&txn.state, gateway, table.vpc);
+            attached.ok_or(ModelError::TransitNotAttached { gateway, vpc: table.vpc })?;
+            Some(table.vpc)
+        }
     };
     if vpc_of_target == Some(table.vpc) {
         Ok(target)
@@ -292,7 +304,7 @@ fn local_block_around(txn: &Txn, table: &RouteTable, cidr: IpNet) -> Result<Opti
     Ok(vpc.blocks.iter().map(|block| block.cidr).find(|block| IpNet::V4(*block).contains(&cidr)))
 }
 
-/// Refuses an internet gateway, a peering or a virtual private gateway as the target of a route inside the VPC: "The target must be a NAT gateway, network
+/// Refuses an internet gateway, a peering, a virtual private or a transit gateway as the target of a route inside the VPC: "The target must be a NAT gateway, network
 /// interface, or Gateway Load Balancer endpoint."
 fn check_target(
     txn: &Txn,
@@ -305,7 +317,8 @@ fn check_target(
             RouteDestination::Cidr(cidr),
             target @ (RouteTarget::InternetGateway(_)
             | RouteTarget::VpcPeering(_)
-            | RouteTarget::VpnGateway(_)),
+            | RouteTarget::VpnGateway(_)
+            | RouteTarget::TransitGateway(_)),
         ) => {
             let inside = local_block_around(txn, table, cidr)?.is_some();
             if inside { Err(ModelError::RouteTargetUnsupported(target.resource())) } else { Ok(()) }
@@ -317,7 +330,8 @@ fn check_target(
             | RouteTarget::NetworkInterface(_)
             | RouteTarget::VpcEndpoint(_)
             | RouteTarget::VpcPeering(_)
-            | RouteTarget::VpnGateway(_),
+            | RouteTarget::VpnGateway(_)
+            | RouteTarget::TransitGateway(_),
         ) => Ok(()),
     }
 }
@@ -398,7 +412,8 @@ fn changeable_route(table: &RouteTable, destination: RouteDestination) -> Result
         | RouteTarget::NatGateway(_)
         | RouteTarget::NetworkInterface(_)
         | RouteTarget::VpcPeering(_)
-        | RouteTarget::VpnGateway(_) => Ok(()),
+        | RouteTarget::VpnGateway(_)
+        | RouteTarget::TransitGateway(_) => Ok(()),
     }
 }
 

@@ -23,10 +23,12 @@ use crate::organization::Organization;
 use crate::peering::{PeeringState, VpcPeeringConnection};
 use crate::prefix_list::PrefixList;
 use crate::quota::{QuotaRequest, Quotas};
+use crate::resolver_endpoint::ResolverEndpoint;
 use crate::route::RouteTable;
 use crate::security_group::SecurityGroup;
 use crate::sns::Topic;
 use crate::subnet::Subnet;
+use crate::transit::{TransitGateway, TransitGatewayAttachment, TransitGatewayRouteTable};
 use crate::vpc::{DhcpOptions, Vpc};
 use crate::vpn::{CustomerGateway, VpnConnection, VpnGateway};
 
@@ -116,6 +118,12 @@ pub struct State {
     pub vpn_gateways: OrdMap<VpnGatewayId, Arc<VpnGateway>>,
     #[serde(default)]
     pub vpn_connections: OrdMap<VpnConnectionId, Arc<VpnConnection>>,
+    #[serde(default)]
+    pub transit_gateways: OrdMap<TransitGatewayId, Arc<TransitGateway>>,
+    #[serde(default)]
+    pub transit_gateway_attachments: OrdMap<TransitGatewayAttachmentId, Arc<TransitGatewayAttachment>>,
+    #[serde(default)]
+    pub transit_gateway_route_tables: OrdMap<TransitGatewayRouteTableId, Arc<TransitGatewayRouteTable>>,
     pub addresses: OrdMap<AllocationId, Arc<Address>>,
     pub network_interfaces: OrdMap<NetworkInterfaceId, Arc<NetworkInterface>>,
     pub security_groups: OrdMap<SecurityGroupId, Arc<SecurityGroup>>,
@@ -140,6 +148,8 @@ pub struct State {
     pub listeners: OrdMap<ListenerId, Arc<Listener>>,
     #[serde(default)]
     pub target_groups: OrdMap<TargetGroupId, Arc<TargetGroup>>,
+    #[serde(default)]
+    pub resolver_endpoints: OrdMap<ResolverEndpointId, Arc<ResolverEndpoint>>,
     pub instances: OrdMap<InstanceId, Arc<Instance>>,
     pub key_pairs: OrdMap<KeyPairId, Arc<KeyPair>>,
     /// What the operator made of an account's quotas.
@@ -203,6 +213,9 @@ resources! {
     CustomerGateway(CustomerGatewayId) in customer_gateways;
     VpnGateway(VpnGatewayId) in vpn_gateways;
     VpnConnection(VpnConnectionId) in vpn_connections;
+    TransitGateway(TransitGatewayId) in transit_gateways;
+    TransitGatewayAttachment(TransitGatewayAttachmentId) in transit_gateway_attachments;
+    TransitGatewayRouteTable(TransitGatewayRouteTableId) in transit_gateway_route_tables;
     Address(AllocationId) in addresses;
     NetworkInterface(NetworkInterfaceId) in network_interfaces;
     SecurityGroup(SecurityGroupId) in security_groups;
@@ -213,6 +226,7 @@ resources! {
     LoadBalancer(LoadBalancerId) in load_balancers;
     Listener(ListenerId) in listeners;
     TargetGroup(TargetGroupId) in target_groups;
+    ResolverEndpoint(ResolverEndpointId) in resolver_endpoints;
     Instance(InstanceId) in instances;
     KeyPair(KeyPairId) in key_pairs;
 }
@@ -282,6 +296,9 @@ impl State {
             customer_gateways: OrdMap::new(),
             vpn_gateways: OrdMap::new(),
             vpn_connections: OrdMap::new(),
+            transit_gateways: OrdMap::new(),
+            transit_gateway_attachments: OrdMap::new(),
+            transit_gateway_route_tables: OrdMap::new(),
             addresses: OrdMap::new(),
             network_interfaces: OrdMap::new(),
             security_groups: OrdMap::new(),
@@ -296,6 +313,7 @@ impl State {
             load_balancers: OrdMap::new(),
             listeners: OrdMap::new(),
             target_groups: OrdMap::new(),
+            resolver_endpoints: OrdMap::new(),
             instances: OrdMap::new(),
             key_pairs: OrdMap::new(),
             quotas: OrdMap::new(),

@@ -132,6 +132,9 @@ pub(crate) fn delete(txn: &mut Txn, id: SubnetId) -> Result<(), ModelError> {
     if let Some(nat_gateway) = nat_gateway {
         return Err(ModelError::InUse { resource: id.into(), used_by: nat_gateway.id.to_string() });
     }
+    if let Some(attachment) = crate::transit::holds_subnet(&txn.state, id) {
+        return Err(ModelError::InUse { resource: id.into(), used_by: attachment.to_string() });
+    }
     txn.remove::<Subnet>(id).map(|_| ())
 }
 

@@ -222,12 +222,14 @@ fn first_dependency(txn: &Txn, vpc: &Vpc) -> Option<String> {
         endpoints.find(|x| x.vpc == id && x.state != EndpointState::Deleted).map(|x| x.id.to_string())
     };
     let peering = || crate::peering::holds_vpc(state, id).map(|peering| peering.to_string());
+    let transit = || crate::transit::holds_vpc(state, id).map(|attachment| attachment.to_string());
     let vpn = || crate::vpn::gateway_of(state, id).map(|gateway| gateway.to_string());
     let referenced = || crate::security_group::referenced_from_elsewhere(state, vpc.default_security_group);
     subnet()
         .or_else(gateway)
         .or_else(endpoint)
         .or_else(peering)
+        .or_else(transit)
         .or_else(vpn)
         .or_else(table)
         .or_else(group)

@@ -18,6 +18,7 @@ use crate::quota::Quota;
 use crate::route::{RouteDestination, RouteTable};
 use crate::state::State;
 use crate::tag::{self, TagSet, Tags};
+use crate::transit::{self, TransitGateway};
 use crate::txn::Txn;
 use crate::vpc::Vpc;
 
@@ -68,8 +69,9 @@ pub struct VpnConnection {
     pub owner: AccountId,
     /// The end on premises.
     pub customer_gateway: CustomerGatewayId,
-    /// The VPC's end.
-    pub vpn_gateway: VpnGatewayId,
+    /// The region's end.
+    #[serde(rename = "vpn_gateway")]
+    pub near: VpnEnd,
     /// The blocks on premises ("static routes").
     pub routes: BTreeSet<Ipv4Net>,
     /// The tunnel.
@@ -78,6 +80,87 @@ pub struct VpnConnection {
     pub created_at: Timestamp,
     /// What people wrote on it.
     pub tags: Tags,
+}
+
+/// The region's end of a VPN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum VpnEnd {
+    /// A virtual private gateway: a VPC.
+    Virtual(VpnGatewayId),
+    /// A transit gateway, which the connection is attached to.
+    Transit(TransitGatewayId),
+}
+
+impl VpnConnection {
+    /// The virtual private gateway that it ends at, if it does at one.
+    pub const fn virtual_gateway(&self) -> Option<VpnGatewayId> {
+        match self.near {
+            VpnEnd::Virtual(id) => Some(id),
+            VpnEnd::Transit(_) => None,
+        }
+    }
+
+    /// The VPCs that it leads to: that of its gateway, or those that are attached to the same transit gateway.
+    pub fn vpcs(&self, state: &State) -> Vec<VpcId> {
+        match self.near {
+            VpnEnd::Virtual(id) => {
+                state.vpn_gateways.get(&id).and_then(|gateway| gateway.vpc).into_iter().collect()
+            }
+            VpnEnd::Transit(id) => transit::attachments_of(state, id).filter_map(|x| x.to.vpc()).collect(),
+        }
+    }
+
+    /// The blocks on premises that routes lead to: its own, or those of the transit gateway's tables.
+    pub fn blocks(&self, state: &State) -> BTreeSet<Ipv4Net> {
+        match self.near {
+            VpnEnd::Virtual(_) => self.routes.clone(),
+            VpnEnd::Transit(gateway) => {
+                let own = transit::attachment_of_vpn(state, self.id).map(|attachment| attachment.id);
+                let tables = state.transit_gateway_route_tables.values();
+                let routes = tables.filter(|x| x.gateway == gateway).flat_map(|table| &table.routes);
+                let own = routes.filter(|(_, target)| target.is_some() && **target == own);
+                own.map(|(block, _)| *block).collect()
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for VpnEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Virtual(id) => id.fmt(f),
+            Self::Transit(id) => id.fmt(f),
+        }
+    }
+}
+
+impl From<VpnGatewayId> for VpnEnd {
+    fn from(id: VpnGatewayId) -> Self {
+        Self::Virtual(id)
+    }
+}
+
+impl From<TransitGatewayId> for VpnEnd {
+    fn from(id: TransitGatewayId) -> Self {
+        Self::Transit(id)
+    }
+}
+
+/// By its id alone, as when every connection ended at a virtual private gateway.
+impl Serialize for VpnEnd {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for VpnEnd {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        if let Ok(id) = text.parse::<TransitGatewayId>() {
+            return Ok(Self::Transit(id));
+        }
+        text.parse().map(Self::Virtual).map_err(serde::de::Error::custom)
+    }
 }
 
 /// A tunnel: a port of the data plane's, like that of an interface.
@@ -137,7 +220,8 @@ pub enum VpnAction {
     },
     CreateConnection {
         customer_gateway: CustomerGatewayId,
-        vpn_gateway: VpnGatewayId,
+        #[serde(rename = "vpn_gateway")]
+        near: VpnEnd,
         tags: TagSet,
     },
     DeleteConnection {
@@ -175,10 +259,10 @@ pub(crate) fn apply(txn: &mut Txn, action: VpnAction) -> Result<(), ModelError> 
         DeleteGateway { gateway } => delete_gateway(txn, gateway),
         AttachGateway { gateway, vpc } => attach(txn, gateway, vpc),
         DetachGateway { gateway, vpc } => detach(txn, gateway, vpc),
-        CreateConnection { customer_gateway, vpn_gateway, tags } => {
-            create_connection(txn, customer_gateway, vpn_gateway, &tags)
+        CreateConnection { customer_gateway, near, tags } => {
+            create_connection(txn, customer_gateway, near, &tags)
         }
-        DeleteConnection { connection } => txn.remove::<VpnConnection>(connection).map(|_| ()),
+        DeleteConnection { connection } => delete_connection(txn, connection),
         CreateRoute { connection, block } => create_route(txn, connection, block),
         DeleteRoute { connection, block } => delete_route(txn, connection, block),
         SetPropagation { table, gateway, on } => set_propagation(txn, table, gateway, on),
@@ -241,7 +325,7 @@ pub fn gateway_of(state: &State, vpc: VpcId) -> Option<VpnGatewayId> {
 
 /// The connections that end at a gateway.
 pub fn connections_of(state: &State, gateway: VpnGatewayId) -> impl Iterator<Item = &Arc<VpnConnection>> {
-    state.vpn_connections.values().filter(move |connection| connection.vpn_gateway == gateway)
+    state.vpn_connections.values().filter(move |connection| connection.near == VpnEnd::Virtual(gateway))
 }
 
 fn attach(txn: &mut Txn, id: VpnGatewayId, vpc: VpcId) -> Result<(), ModelError> {
@@ -270,13 +354,15 @@ fn detach(txn: &mut Txn, id: VpnGatewayId, vpc: VpcId) -> Result<(), ModelError>
 fn create_connection(
     txn: &mut Txn,
     customer_gateway: CustomerGatewayId,
-    vpn_gateway: VpnGatewayId,
+    near: VpnEnd,
     tags: &TagSet,
 ) -> Result<(), ModelError> {
     txn.get::<CustomerGateway>(customer_gateway)?;
-    txn.get::<VpnGateway>(vpn_gateway)?;
-    let same =
-        |x: &&Arc<VpnConnection>| (x.customer_gateway, x.vpn_gateway) == (customer_gateway, vpn_gateway);
+    match near {
+        VpnEnd::Virtual(id) => txn.get::<VpnGateway>(id).map(|_| ())?,
+        VpnEnd::Transit(id) => txn.get::<TransitGateway>(id).map(|_| ())?,
+    }
+    let same = |x: &&Arc<VpnConnection>| (x.customer_gateway, x.near) == (customer_gateway, near);
     // AWS answers a request for a connection that is there already with that one.
     if let Some(known) = txn.state.vpn_connections.values().find(same).map(|known| known.id) {
         return txn.update::<VpnConnection>(known, |_| {});
@@ -286,8 +372,17 @@ fn create_connection(
     let (link, tags) = (new_link(txn)?, tag::collect(tags)?);
     let (owner, created_at) = (txn.account, txn.at);
     let routes = BTreeSet::new();
-    txn.insert(VpnConnection { id, owner, customer_gateway, vpn_gateway, routes, link, created_at, tags });
-    Ok(())
+    txn.insert(VpnConnection { id, owner, customer_gateway, near, routes, link, created_at, tags });
+    match near {
+        VpnEnd::Virtual(_) => Ok(()),
+        VpnEnd::Transit(gateway) => transit::attach_vpn(txn, gateway, id),
+    }
+}
+
+fn delete_connection(txn: &mut Txn, id: VpnConnectionId) -> Result<(), ModelError> {
+    txn.get::<VpnConnection>(id)?;
+    transit::detach_vpn(txn, id)?;
+    txn.remove::<VpnConnection>(id).map(|_| ())
 }
 
 fn new_link(txn: &mut Txn) -> Result<VpnLink, ModelError> {
@@ -316,6 +411,11 @@ fn inside_block(random: u64) -> Ipv4Net {
 
 fn create_route(txn: &mut Txn, id: VpnConnectionId, block: Ipv4Net) -> Result<(), ModelError> {
     let connection = txn.get::<VpnConnection>(id)?;
+    // "Creates a static route associated with a VPN connection between an existing virtual private gateway and a VPN customer
+    // gateway."
+    if let VpnEnd::Transit(_) = connection.near {
+        return Err(ModelError::TransitConnection { connection: id });
+    }
     if block.trunc() != block {
         return Err(ModelError::HostBits(block.into()));
     }

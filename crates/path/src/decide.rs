@@ -9,17 +9,21 @@ mod endpoint;
 mod internet;
 mod remote;
 mod rules;
+mod transit;
 
 use std::net::Ipv4Addr;
 
-use postern_model::{Ipv4Net, ResourceId, RouteTableId, SubnetId, VpcId};
+use postern_model::{
+    Ipv4Net, NetworkInterfaceId, ResourceId, RouteTableId, SubnetId, TransitGatewayAttachmentId, VpcId,
+    VpnGatewayId,
+};
 
 use crate::balance::Choice;
 use crate::cover::{Cover, End, v4};
 use crate::decision::*;
 use crate::flow::{Flow, Transport};
 use crate::plan::slots::SlotKey;
-use crate::plan::{InterfacePlan, NatPlan, Plan, RemotePlan, RoutePlan, Target, VpnGatewayPlan};
+use crate::plan::{InterfacePlan, NatPlan, Plan, RoutePlan, Target, VpnGatewayPlan};
 use crate::stage::{DropReason, Stage};
 
 use balance::Balancing;
@@ -31,6 +35,9 @@ pub const VPC_MTU: u16 = 9001;
 pub const INTERNET_MTU: u16 = 1500;
 /// The largest packet over a VPN ("Customer gateway device best practices"): one that is larger is not told of.
 pub const VPN_MTU: u16 = 1446;
+/// The largest packet through a transit gateway between VPCs ("Maximum transmission unit (MTU)"). A sender of larger ones is
+/// told ("Path MTU Discovery").
+pub const TRANSIT_MTU: u16 = 8500;
 /// The largest packet through a VPC endpoint.
 pub const ENDPOINT_MTU: u16 = 8500;
 /// The largest packet through a NAT gateway that stays inside the VPC ("NAT gateway basics").
@@ -120,9 +127,20 @@ struct Sender<'a> {
     interface: Option<&'a InterfacePlan>,
     /// The way in from a network on premises, whose address this is then; the VPC is the one that it leads to, and the
     /// subnet nobody's.
-    remote: Option<(RemotePlan, &'a VpnGatewayPlan)>,
+    remote: Option<Came<'a>>,
+    /// The subnet where a transit gateway lets the packets into the VPC that they are for.
+    transit: Option<SubnetId>,
     /// The NAT gateway that the packets came through.
     nat: Option<(postern_model::NatGatewayId, &'a NatPlan)>,
+}
+
+/// By what packets came from a network on premises.
+#[derive(Clone, Copy)]
+enum Came<'a> {
+    /// A virtual private gateway.
+    Virtual(VpnGatewayId, &'a VpnGatewayPlan),
+    /// A transit gateway, by the attachment of their VPN.
+    Transit(TransitGatewayAttachmentId),
 }
 
 /// How packets come to an interface.
@@ -163,6 +181,7 @@ impl<'a> Walk<'a> {
             seen: Seen::Own,
             interface: Some(interface),
             remote: None,
+            transit: None,
             nat: None,
         };
         self.leave(sender, interface.cidr, destination, Hops::NONE)
@@ -326,6 +345,7 @@ impl<'a> Walk<'a> {
             | Target::VpcEndpoint(_)
             | Target::Peering(_)
             | Target::VpnGateway(_)
+            | Target::TransitGateway(_)
                 if self.balancing.is_some() =>
             {
                 gone(self)
@@ -347,18 +367,7 @@ impl<'a> Walk<'a> {
                 self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
                 self.through_nat(sender, id, nat, destination, hops)
             }
-            Target::NetworkInterface(id) => {
-                let Some(target) = plan.interface(id) else { return gone(self) };
-                self.consult(target.stamp);
-                if !target.attached {
-                    return gone(self);
-                }
-                self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
-                if target.source_dest_check {
-                    return self.refuse(DropReason::DestinationCheck, id.into());
-                }
-                self.enter(sender, target, self.arrival_inside(sender, hops))
-            }
+            Target::NetworkInterface(id) => self.through_router(sender, (table, rule), id, hops),
             Target::VpcEndpoint(id) => {
                 let Some(endpoint) = plan.endpoints.get(&id) else { return gone(self) };
                 self.consult(endpoint.stamp);
@@ -379,7 +388,32 @@ impl<'a> Walk<'a> {
                 self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
                 self.go_to_premises(sender, id, gateway, destination, hops)
             }
+            Target::TransitGateway(id) => {
+                let Some(door) = self.transit_door(id, sender.vpc) else { return gone(self) };
+                self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
+                self.over_transit(sender, door, destination, hops)
+            }
         }
+    }
+
+    /// To an interface that routes, whatever address the packets are for.
+    fn through_router(
+        &mut self,
+        sender: Sender<'a>,
+        (table, rule): (RouteTableId, Option<Rule>),
+        id: NetworkInterfaceId,
+        hops: Hops,
+    ) -> Walked<Action> {
+        let found = self.plan.interface(id);
+        found.iter().for_each(|target| self.consult(target.stamp));
+        let Some(target) = found.filter(|target| target.attached) else {
+            return self.refuse_by(DropReason::Blackhole, table.into(), rule, Reply::Silence);
+        };
+        self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
+        if target.source_dest_check {
+            return self.refuse(DropReason::DestinationCheck, id.into());
+        }
+        self.enter(sender, target, self.arrival_inside(sender, hops))
     }
 
     /// The route of a subnet to the flow's address at one end.
@@ -389,15 +423,24 @@ impl<'a> Walk<'a> {
         end: End,
         address: Ipv4Addr,
     ) -> Walked<(RouteTableId, Option<RoutePlan>)> {
+        match self.look_up(subnet, end, address) {
+            Ok(found) => Ok(found),
+            Err(missing) => self.refuse(DropReason::NoRoute, missing),
+        }
+    }
+
+    /// The same, or else what is not there.
+    fn look_up(
+        &mut self,
+        subnet: SubnetId,
+        end: End,
+        address: Ipv4Addr,
+    ) -> Result<(RouteTableId, Option<RoutePlan>), ResourceId> {
         let plan = self.plan;
-        let Some(subnet_plan) = plan.subnets.get(&subnet) else {
-            return self.refuse(DropReason::NoRoute, subnet.into());
-        };
+        let subnet_plan = plan.subnets.get(&subnet).ok_or(subnet)?;
         self.consult(subnet_plan.stamp);
         let id = subnet_plan.route_table;
-        let Some(table) = plan.route_tables.get(&id) else {
-            return self.refuse(DropReason::NoRoute, id.into());
-        };
+        let table = plan.route_tables.get(&id).ok_or(id)?;
         self.consult(table.stamp);
         let found = table.intervals.find(u32::from(address));
         // Behind a gateway the address at this end is not the flow's own, and does not narrow the box.
@@ -454,6 +497,7 @@ impl<'a> Walk<'a> {
             seen: Seen::Port,
             interface: None,
             remote: None,
+            transit: None,
             nat: Some((id, nat)),
         };
         let Some(subnet) = self.plan.subnets.get(&nat.subnet) else {
@@ -529,7 +573,8 @@ impl<'a> Walk<'a> {
         };
         self.consult(target.stamp);
         // What is translated once is not translated again, so neither an endpoint nor a load balancer is a target.
-        let translates = target.endpoint.is_some() || plan.fronts.contains_key(&target.id);
+        let taken = target.endpoint.is_some() || target.resolver_endpoint.is_some();
+        let translates = taken || plan.fronts.contains_key(&target.id);
         if target.nat_gateway || (self.balancing.is_some() && translates) {
             // A NAT gateway takes no connections.
             return self.refuse(DropReason::NoSuchAddress, target.id.into());
@@ -538,19 +583,21 @@ impl<'a> Walk<'a> {
             return self.refuse(DropReason::TargetDown, target.id.into());
         }
         self.pass(Stage::Target, Some(target.id.into()), None, Why::InterfaceHas(target.id));
-        match target.endpoint {
-            None => self.enter(sender, target, self.arrival_inside(sender, hops)),
-            Some(id) => self.through_interface(sender, target, id, hops),
+        match (target.endpoint, target.resolver_endpoint) {
+            (Some(id), _) => self.through_interface(sender, target, id, hops),
+            (None, Some(id)) => self.through_resolver(sender, target, id, hops),
+            (None, None) => self.enter(sender, target, self.arrival_inside(sender, hops)),
         }
     }
 
     /// Packets that came by private addresses alone.
     fn arrival_inside(&self, sender: Sender<'_>, hops: Hops) -> Arrival {
         let source = self.nat_source(sender, |nat| nat.private);
-        let mtu = match (sender.nat, sender.remote) {
-            (Some(_), _) => NAT_MTU,
-            (None, Some(_)) => VPN_MTU,
-            (None, None) => VPC_MTU,
+        let mtu = match (sender.nat, sender.remote, sender.transit) {
+            (Some(_), _, _) => NAT_MTU,
+            (None, Some(_), _) => VPN_MTU,
+            (None, None, Some(_)) => TRANSIT_MTU,
+            (None, None, None) => VPC_MTU,
         };
         Arrival { hops, source, destination: None, mtu }
     }
@@ -581,9 +628,15 @@ impl<'a> Walk<'a> {
 
     /// Into the receiver's subnet and interface. `inside` is whether the packets came by private addresses alone.
     fn come_in(&mut self, sender: Sender<'a>, target: &'a InterfacePlan, inside: bool) -> Walked<()> {
-        if inside && sender.subnet == target.subnet {
-            self.pass(Stage::IngressNetworkAcl, None, None, Why::SameSubnet);
+        // Out of a transit gateway into its own subnet, "inbound rules are not evaluated".
+        if inside && sender.transit.unwrap_or(sender.subnet) == target.subnet {
+            let why = if sender.transit.is_some() { Why::TransitSubnet } else { Why::SameSubnet };
+            self.pass(Stage::IngressNetworkAcl, None, None, why);
         } else {
+            if let Some(exit) = sender.transit {
+                let direction = seen_as(sender, Direction::forward(true));
+                self.acl(exit, Stage::EgressNetworkAcl, direction)?;
+            }
             let direction = seen_as(sender, Direction::forward(false));
             self.acl(target.subnet, Stage::IngressNetworkAcl, direction)?;
         }
@@ -595,7 +648,7 @@ impl<'a> Walk<'a> {
         if !(inside && sender.subnet == target.subnet) {
             let direction = seen_as(sender, Direction::answer(true));
             self.acl(target.subnet, Stage::ReturnNetworkAcl, direction)?;
-            if inside {
+            if inside && self.answer_lands_at(sender, target.vpc, target.subnet) != Some(sender.subnet) {
                 self.answer_into(sender)?;
             }
         }
@@ -642,6 +695,7 @@ fn route_rule(route: &RoutePlan) -> Rule {
         | Target::NetworkInterface(_)
         | Target::VpcEndpoint(_)
         | Target::Peering(_)
-        | Target::VpnGateway(_) => Rule::Route(route.block.into(), route.list),
+        | Target::VpnGateway(_)
+        | Target::TransitGateway(_) => Rule::Route(route.block.into(), route.list),
     }
 }

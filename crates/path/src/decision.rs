@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use postern_model::elb::TargetKey;
 use postern_model::{
-    AccountId, InstanceId, LoadBalancerId, NatGatewayId, NetworkInterfaceId, ResourceId, SecurityGroupRuleId,
-    VpcEndpointId, VpcId,
+    AccountId, InstanceId, LoadBalancerId, NatGatewayId, NetworkInterfaceId, ResolverEndpointId, ResourceId,
+    SecurityGroupRuleId, VpcEndpointId, VpcId,
 };
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -263,6 +263,8 @@ pub enum Through {
     Internet(Ipv4Addr),
     /// Through a VPC endpoint: `aws:SourceVpce`, and the VPC of that endpoint.
     Endpoint(VpcEndpointId, VpcId),
+    /// Through an inbound endpoint of the resolver of this VPC.
+    Resolver(ResolverEndpointId, VpcId),
     /// At the link itself: the resolver and instance metadata.
     Link,
 }
@@ -373,6 +375,8 @@ pub enum Why {
     NoGroups,
     /// Sender and receiver are in the same subnet, where ACLs do not apply.
     SameSubnet,
+    /// The transit gateway is in the receiver's own subnet, where ACLs do not apply to what it lets in.
+    TransitSubnet,
     /// The route named is the longest that matches.
     LongestPrefix,
     /// The source becomes this address.
@@ -391,6 +395,8 @@ pub enum Why {
     LeavesBy(LinkName),
     /// The endpoint is available; requests carry it as `aws:SourceVpce`.
     EndpointAvailable,
+    /// It is answered as the resolver of this VPC does.
+    AnsweredFor(VpcId),
     /// The load balancer hands it to a target.
     HandedTo {
         /// The target.

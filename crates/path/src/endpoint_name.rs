@@ -10,7 +10,7 @@ use std::sync::Arc;
 use postern_model::endpoint::VpcEndpoint;
 use postern_model::{State, VpcEndpointId, VpcId};
 
-use crate::name::{NameSource, Resolution};
+use crate::name::{NameSource, Resolution, View};
 use crate::plan::{Plan, Table};
 
 /// Where a name leads.
@@ -21,6 +21,8 @@ pub(crate) struct Led {
     addresses: Vec<Ipv4Addr>,
     /// Whether only what is below the name leads there.
     below: bool,
+    /// Whether it leads there only for who asks by an inbound endpoint.
+    inbound_only: bool,
 }
 
 impl Led {
@@ -50,14 +52,15 @@ impl NamesOfEndpoint {
     pub fn new(state: &State, endpoint: &VpcEndpoint) -> Self {
         let dns = endpoint.dns(state);
         let domain = format!(".{}.vpce.amazonaws.com", state.region.name);
-        let led = |addresses: &[Ipv4Addr], below| {
-            Arc::new(Led { endpoint: endpoint.id, addresses: addresses.to_vec(), below })
+        let led = |addresses: &[Ipv4Addr], below, inbound_only| {
+            Arc::new(Led { endpoint: endpoint.id, addresses: addresses.to_vec(), below, inbound_only })
         };
         let short = |name: &str| name.strip_suffix(&domain).unwrap_or(name).to_owned();
-        let own = dns.own.iter().map(|(name, addresses)| (short(name), led(addresses, dns.below)));
-        // In the VPC itself the service's names stay what they are, if only inbound resolvers are to see others.
+        let own = dns.own.iter().map(|(name, addresses)| (short(name), led(addresses, dns.below, false)));
+        // In the VPC itself the service's names stay what they are, if only inbound resolvers are to see others
+        // (`PrivateDnsOnlyForInboundResolverEndpoint`).
         let inbound_only = endpoint.interface.as_ref().is_some_and(|part| part.dns.inbound_only);
-        let all = dns.own.first().filter(|_| !inbound_only).map(|(_, all)| led(all, false));
+        let all = dns.own.first().map(|(_, all)| led(all, false, inbound_only));
         let private = all.iter().flat_map(|all| {
             dns.private.iter().map(|name| ((endpoint.vpc, name.to_ascii_lowercase()), Arc::clone(all)))
         });
@@ -84,13 +87,14 @@ impl EndpointNames {
     }
 
     /// What a service's name leads to in a VPC: its own entry, or the nearest wildcard above it.
-    fn private(&self, vpc: VpcId, name: &str) -> Option<&Led> {
+    fn private(&self, vpc: VpcId, view: View, name: &str) -> Option<&Led> {
         let exact = self.private.get(&(vpc, name.to_owned()));
         let above = || {
             let parents = std::iter::successors(name.split_once('.'), |(_, rest)| rest.split_once('.'));
             parents.filter_map(|(_, parent)| self.private.get(&(vpc, format!("*.{parent}")))).next()
         };
-        exact.or_else(above).map(AsRef::as_ref)
+        let led = exact.or_else(above).map(AsRef::as_ref);
+        led.filter(|led| view == View::Inbound || !led.inbound_only)
     }
 
     /// What an endpoint's own name leads to; an inner none is a name that has only others below it.
@@ -110,10 +114,10 @@ impl EndpointNames {
 
 impl Plan {
     /// What a name says that leads to an interface endpoint.
-    pub(crate) fn endpoint_name(&self, vpc: VpcId, name: &str) -> Option<Resolution> {
+    pub(crate) fn endpoint_name(&self, vpc: VpcId, view: View, name: &str) -> Option<Resolution> {
         // "To use private DNS, you must set enableDnsHostnames and enableDnsSupport"; the resolver is off without the latter.
         let private = self.vpcs.get(&vpc).filter(|vpc| vpc.dns_hostnames);
-        let private = private.and_then(|_| self.endpoint_names.private(vpc, name));
+        let private = private.and_then(|_| self.endpoint_names.private(vpc, view, name));
         match private {
             Some(led) => Some(led.says(true)),
             None => self.own_endpoint_name(name),

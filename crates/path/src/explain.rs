@@ -132,6 +132,7 @@ fn pass_words(why: Why) -> String {
         Why::NoGroups => "it is a load balancer's, which has no security groups".to_owned(),
         Why::Tracked => "the connection was allowed before and is tracked".to_owned(),
         Why::SameSubnet => "sender and receiver are in the same subnet".to_owned(),
+        Why::TransitSubnet => "the transit gateway is in the receiver's subnet".to_owned(),
         Why::LongestPrefix => "the longest prefix that matches".to_owned(),
         Why::SourceBecomes(address) => format!("the source becomes {address}"),
         Why::DestinationBecomes(address) => format!("the destination becomes {address}"),
@@ -145,6 +146,7 @@ fn pass_words(why: Why) -> String {
         Why::EndpointAvailable => {
             "requests carry this endpoint as aws:SourceVpce, and no aws:SourceIp".to_owned()
         }
+        Why::AnsweredFor(vpc) => format!("answers as the resolver of {vpc} does for networks outside it"),
         Why::HandedTo { target, to, of, healthy: true } => {
             format!("target {target} of {of} healthy, at {to}")
         }
@@ -177,6 +179,12 @@ fn lost_answer(flow: &Flow, by: Option<ResourceId>) -> (String, String) {
             format!("{source} is not the interface's own: the endpoint's answer goes to who has it"),
             "send from an address of the interface's own, or translate to one".to_owned(),
         ),
+        Some(ResourceId::TransitGatewayAttachment(_) | ResourceId::TransitGatewayRouteTable(_)) => (
+            format!("the transit gateway does not take the answer to {source} back"),
+            "give the receiver's attachment a subnet in the receiver's zone, associate it with a route table, and have \
+             that lead to the sender's attachment (by propagation, or by a static route)"
+                .to_owned(),
+        ),
         Some(ResourceId::Vpc(_)) => (
             format!("nobody in the VPC has {source}, so the answer goes nowhere"),
             "send from an address that an interface in the VPC has".to_owned(),
@@ -190,6 +198,7 @@ fn lost_answer(flow: &Flow, by: Option<ResourceId>) -> (String, String) {
             | ResourceId::CustomerGateway(_)
             | ResourceId::VpnGateway(_)
             | ResourceId::VpnConnection(_)
+            | ResourceId::TransitGateway(_)
             | ResourceId::Address(_)
             | ResourceId::NetworkInterface(_)
             | ResourceId::SecurityGroup(_)
@@ -201,6 +210,7 @@ fn lost_answer(flow: &Flow, by: Option<ResourceId>) -> (String, String) {
             | ResourceId::LoadBalancer(_)
             | ResourceId::Listener(_)
             | ResourceId::TargetGroup(_)
+            | ResourceId::ResolverEndpoint(_)
             | ResourceId::Instance(_)
             | ResourceId::DhcpOptions(_)
             | ResourceId::KeyPair(_),
@@ -244,9 +254,7 @@ fn refusal_words(flow: &Flow, reason: DropReason) -> String {
         DropReason::NoSuchLinkService => format!("no link service takes {transport} at {destination}"),
         DropReason::NatProtocol => format!("a NAT gateway does not take {transport}"),
         DropReason::EndpointNotAvailable => "the endpoint is not available".to_owned(),
-        DropReason::EndpointProtocol => {
-            format!("an interface endpoint of an AWS service does not take {transport}")
-        }
+        DropReason::EndpointProtocol => format!("the endpoint does not take {transport}"),
         DropReason::NoTarget => {
             "its target group has no target that the zone may hand connections to".to_owned()
         }
@@ -261,6 +269,15 @@ fn refusal_words(flow: &Flow, reason: DropReason) -> String {
         }
         DropReason::RemoteToGatewayEndpoint => {
             "a gateway endpoint serves its own VPC only, and this comes from elsewhere".to_owned()
+        }
+        DropReason::NoTransitRoute => {
+            format!("the sender's attachment follows no route to {destination}")
+        }
+        DropReason::TransitBlackhole => {
+            format!("the transit gateway's route to {destination} leads nowhere")
+        }
+        DropReason::NoTransitZone => {
+            "the attachment has no subnet in the sender's availability zone".to_owned()
         }
         DropReason::UnknownPort => "the interface is not there".to_owned(),
         DropReason::Malformed
@@ -322,10 +339,21 @@ fn remedy(flow: &Flow, reason: DropReason) -> Option<String> {
         }
         DropReason::NoUplink => "start the region with an uplink (postern up --uplink IFACE)".to_owned(),
         DropReason::NotTransitive => {
-            "join the two networks themselves: neither peerings nor VPNs pass anything on to a third one".to_owned()
+            "join the two networks themselves: what comes into a VPC from another network goes on to no third one".to_owned()
         }
         DropReason::NoNetworkBehind => {
             "attach the virtual private gateway to the VPC, and add a static route to the VPN connection".to_owned()
+        }
+        DropReason::NoTransitRoute => {
+            "associate the attachment with a route table of the transit gateway, and have the other network's attachment \
+             propagate to that, or create a static route in it"
+                .to_owned()
+        }
+        DropReason::TransitBlackhole => {
+            "replace or delete the static route of the transit gateway's route table".to_owned()
+        }
+        DropReason::NoTransitZone => {
+            "add a subnet of that zone to the attachment (ModifyTransitGatewayVpcAttachment)".to_owned()
         }
         DropReason::RemoteToGatewayEndpoint => {
             "create a gateway endpoint in the sender's own VPC, or an interface endpoint, which serves others too"
@@ -371,6 +399,7 @@ pub fn action_words(action: &Action) -> String {
         SourceRewrite::Identity { peer, gateway: _ } => match peer.through {
             crate::Through::Internet(address) => format!("over the internet from {address} "),
             crate::Through::Endpoint(endpoint, _) => format!("through {endpoint} "),
+            crate::Through::Resolver(endpoint, _) => format!("through {endpoint} "),
             crate::Through::Link => String::new(),
         },
     };

@@ -29,6 +29,6 @@ pub use cover::{Cover, End};
 pub use decision::*;
 pub use flow::{Flow, Transport};
 pub use name::{NameSource, Question, Resolution};
-pub use plan::{Compiled, Diagnostic, Health, InterfacePlan, Plan, RemotePlan};
+pub use plan::{Compiled, Diagnostic, Health, InterfacePlan, Plan, RemoteEnd, RemotePlan};
 pub use stage::{DropReason, Stage};
 pub use uplink::{LinkName, Uplink};

@@ -109,6 +109,15 @@ const PRIVATE_REVERSE_IPV6: [&str; 7] = [
     "b.e.f.ip6.arpa",
 ];
 
+/// From where a VPC's resolver is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// At a link of the VPC.
+    Inside,
+    /// By an inbound endpoint, from a network outside the VPC as a rule.
+    Inbound,
+}
+
 /// What is asked about a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
@@ -131,10 +140,26 @@ impl Plan {
         self.resolve_for(vpc, None, name, question)
     }
 
+    /// What it says to who asks by one of its inbound endpoints.
+    pub fn resolve_inbound(&self, vpc: VpcId, name: &str, question: Question) -> Resolution {
+        self.resolve_as(vpc, View::Inbound, None, name, question)
+    }
+
     /// What it says to this viewer, whose zone counts for some names.
     pub fn resolve_for(
         &self,
         vpc: VpcId,
+        viewer: Option<Viewer>,
+        name: &str,
+        question: Question,
+    ) -> Resolution {
+        self.resolve_as(vpc, View::Inside, viewer, name, question)
+    }
+
+    fn resolve_as(
+        &self,
+        vpc: VpcId,
+        view: View,
         viewer: Option<Viewer>,
         name: &str,
         question: Question,
@@ -152,7 +177,7 @@ impl Plan {
                 };
             }
             Question::Address | Question::Other => self
-                .endpoint_name(vpc, &name)
+                .endpoint_name(vpc, view, &name)
                 .or_else(|| self.balancer_name(&name, viewer))
                 .or_else(|| self.service_addresses(&name))
                 .or_else(|| self.private_name(vpc, &name))
@@ -220,7 +245,9 @@ impl Plan {
             return None;
         }
         // "Enable DNS resolution for a VPC peering connection".
-        let near = holder.vpc == vpc || self.peer_names.get(&(vpc, holder.vpc)) == Some(&true);
+        let near = holder.vpc == vpc
+            || self.peer_names.get(&(vpc, holder.vpc)) == Some(&true)
+            || self.names_over_transit(vpc, holder.vpc);
         let address = if near { *private } else { public };
         Some(Resolution::Addresses { addresses: vec![address], source: NameSource::PublicName })
     }

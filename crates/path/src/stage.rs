@@ -38,7 +38,9 @@ stages! {
     NatGateway = "NAT gateway",
     /// The internet gateway takes it.
     InternetGateway = "internet gateway",
-    /// A peering takes it to another VPC, or a VPN from or to a network on premises.
+    /// The transit gateway's route table says to which attachment it goes.
+    TransitGateway = "transit gateway",
+    /// A peering or an attachment takes it to another VPC, or a VPN from or to a network on premises.
     Remote = "remote network",
     /// The host's uplink takes it.
     Uplink = "uplink",
@@ -48,7 +50,7 @@ stages! {
     IngressNetworkAcl = "ingress network ACL",
     /// A rule of the receiver's security groups lets it in.
     IngressSecurityGroup = "ingress security group",
-    /// The VPC endpoint takes it.
+    /// The VPC endpoint takes it, or the inbound endpoint of a resolver.
     Endpoint = "endpoint",
     /// The load balancer hands it to a target.
     LoadBalancer = "load balancer",
@@ -161,7 +163,7 @@ reasons! {
     NotCarried = 35, "not-carried";
     /// The uplink takes TCP, UDP and, where the host lets it, ICMP echo only.
     UplinkProtocol = 36, "uplink-protocol";
-    /// An interface endpoint of a service takes TCP only.
+    /// An interface endpoint of a service takes TCP only, and an inbound endpoint of a resolver DNS.
     EndpointProtocol = 37, "endpoint-protocol";
     /// The listener's target group has no target that the zone may use.
     NoTarget = 38, "no-target";
@@ -175,6 +177,12 @@ reasons! {
     NoNetworkBehind = 43, "no-network-behind";
     /// A gateway endpoint serves its own VPC alone.
     RemoteToGatewayEndpoint = 41, "remote-to-gateway-endpoint";
+    /// The attachment's route table has no route, or it follows none.
+    NoTransitRoute = 44, "no-transit-route";
+    /// The route of the transit gateway's table leads nowhere.
+    TransitBlackhole = 45, "transit-blackhole";
+    /// The transit gateway has no attachment in the sender's zone.
+    NoTransitZone = 46, "no-transit-zone";
 }
 
 impl DropReason {
@@ -209,6 +217,7 @@ impl DropReason {
                 Stage::Endpoint
             }
             Self::NotTransitive | Self::NoNetworkBehind => Stage::Remote,
+            Self::NoTransitRoute | Self::TransitBlackhole | Self::NoTransitZone => Stage::TransitGateway,
             Self::NoFlow | Self::Cut | Self::TtlExpired | Self::TooBig | Self::UnrelatedIcmp => {
                 Stage::Delivered
             }

@@ -197,7 +197,24 @@ impl PolicyDocument {
     /// # Errors
     /// The first reason why it is not a policy of this kind.
     pub fn parse_within(text: &str, kind: Kind, limit_characters: usize) -> Result<Self, ParseError> {
-        crate::parse::document(text, kind, limit_characters)
+        crate::parse::document(text, kind, limit_characters).map_err(|mut errors| errors.swap_remove(0))
+    }
+
+    /// The document, or everything that is wrong with it, as far as it can be read on: the reason that [`parse`](Self::parse)
+    /// gives first, a hundred of them at most, never none.
+    ///
+    /// # Errors
+    /// Why it is not a policy of this kind.
+    pub fn parse_for_all(text: &str, kind: Kind) -> Result<Self, Vec<ParseError>> {
+        crate::parse::document(text, kind, kind.limit().0)
+    }
+
+    /// [`parse_for_all`](Self::parse_for_all) of bytes that may not be text.
+    ///
+    /// # Errors
+    /// The same, and [`ParseError::NotUtf8`].
+    pub fn parse_bytes_for_all(bytes: &[u8], kind: Kind) -> Result<Self, Vec<ParseError>> {
+        Self::parse_for_all(crate::parse::utf8(bytes).map_err(|error| vec![error])?, kind)
     }
 
     /// [`parse`](Self::parse) of bytes that may not be text.

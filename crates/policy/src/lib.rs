@@ -99,7 +99,7 @@ pub use organization::{FULL_AWS_ACCESS, FULL_AWS_ACCESS_ARN, Organization, Organ
 pub use place::Place;
 pub use principal::{Principal, PrincipalMatch};
 pub use public::is_public;
-pub use request::{Action, ActionError, Request, is_derived_key};
+pub use request::{Action, ActionError, Request, has_resource_keys, is_derived_key};
 pub use set::{Level, NamedPolicy, PolicySet, PolicyType, WrongKind};
 pub use value::Value;
 pub use warn::{Concern, Warning};

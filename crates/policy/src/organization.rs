@@ -187,8 +187,8 @@ impl Organization {
     }
 
     /// Puts the policies over both sides of a request into a set: service control policies over the caller's account,
-    /// resource control policies over the resource's. Neither binds the management account, and neither binds a
-    /// service-linked role.
+    /// resource control policies over the resource's, for the services that AWS lists. Neither binds the management account,
+    /// and neither binds a service-linked role.
     ///
     /// # Errors
     /// None that is expected: only policies of the right kind are attached.
@@ -203,7 +203,9 @@ impl Organization {
             }
         }
         let owner = request.resource_account.as_ref().map(AccountId::as_str).or(caller);
-        if let Some(account) = owner.filter(|account| self.is_bound(account)) {
+        let bound =
+            |account: &&str| self.is_bound(account) && is_resource_controlled(request.action.as_str());
+        if let Some(account) = owner.filter(bound) {
             for level in self.levels(account, |node| &node.resource_control)? {
                 policies.add_resource_control_level(level)?;
             }
@@ -280,6 +282,87 @@ impl Organization {
             |id: &Arc<str>| self.nodes.get(id).map(|node| Level::new(Arc::clone(id), policies(node).clone()));
         Ok(line.iter().filter_map(level).collect())
     }
+}
+
+/// The services whose resources are bound by resource control policies, by their prefixes in policies.
+///
+/// <https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_policies_rcps.html>, "List of AWS services that
+/// support RCPs"
+const RESOURCE_CONTROLLED: [&str; 62] = [
+    "aoss",
+    "appconfig",
+    "appstream",
+    "autoscaling",
+    "autoscaling-plans",
+    "budgets",
+    "clouddirectory",
+    "cloudfront",
+    "cloudsearch",
+    "cloudtrail-data",
+    "codeartifact",
+    "codebuild",
+    "codecommit",
+    "codepipeline",
+    "cognito-identity",
+    "cognito-idp",
+    "comprehend",
+    "comprehendmedical",
+    "compute-optimizer",
+    "cost-optimization-hub",
+    "dax",
+    "dsql",
+    "dynamodb",
+    "ecr",
+    "ecr-public",
+    "events",
+    "firehose",
+    "fis",
+    "fms",
+    "gamelift",
+    "health",
+    "inspector-scan",
+    "kendra",
+    "kinesisvideo",
+    "kms",
+    "logs",
+    "memorydb",
+    "networkmonitor",
+    "notifications",
+    "opensearch",
+    "pca-connector-ad",
+    "personalize",
+    "polly",
+    "pricing",
+    "resource-groups",
+    "rolesanywhere",
+    "s3",
+    "secretsmanager",
+    "servicediscovery",
+    "signin",
+    "sqs",
+    "sts",
+    "support",
+    "swf",
+    "textract",
+    "timestream-influxdb",
+    "transcribe",
+    "transfer",
+    "translate",
+    "wafv2",
+    "workspaces",
+    "xray",
+];
+/// Whether resource control policies bind an action: "RCPs do not impact the `kms:RetireGrant` permission" ("Resources and
+/// entities not restricted by RCPs").
+fn is_resource_controlled(action: &str) -> bool {
+    let action = action.to_ascii_lowercase();
+    let prefix = action.split(':').next().unwrap_or_default();
+    is_reached_by_resource_control(prefix) && action != "kms:retiregrant"
+}
+
+/// Whether resource control policies reach a service, by its prefix in small letters.
+pub(crate) fn is_reached_by_resource_control(service: &str) -> bool {
+    RESOURCE_CONTROLLED.contains(&service)
 }
 
 /// <https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_policies_scps.html>, "Tasks and entities not

@@ -172,6 +172,30 @@ pub fn is_derived_key(key: &str) -> bool {
     Key::new(key).source().is_derived()
 }
 
+/// The actions for which AWS knows nothing of the resource's account and organization: `aws:ResourceAccount`,
+/// `aws:ResourceOrgID` and `aws:ResourceOrgPaths` are absent ("This global condition key does not support the following
+/// actions", "AWS global condition context keys"), and for all actions of EBS.
+const WITHOUT_RESOURCE_KEYS: [&str; 11] = [
+    "auditmanager:UpdateAssessmentFrameworkShare",
+    "detective:AcceptInvitation",
+    "ds:AcceptSharedDirectory",
+    "ec2:AcceptTransitGatewayPeeringAttachment",
+    "ec2:AcceptVpcEndpointConnections",
+    "ec2:AcceptVpcPeeringConnection",
+    "ec2:CreateTransitGatewayPeeringAttachment",
+    "ec2:CreateVpcEndpoint",
+    "ec2:CreateVpcPeeringConnection",
+    "guardduty:AcceptAdministratorInvitation",
+    "macie2:AcceptInvitation",
+];
+
+/// Whether requests for an action say whose the resource is.
+#[must_use]
+pub fn has_resource_keys(action: &str) -> bool {
+    let of_ebs = action.split(':').next().is_some_and(|prefix| prefix.eq_ignore_ascii_case("ebs"));
+    !of_ebs && !WITHOUT_RESOURCE_KEYS.iter().any(|known| known.eq_ignore_ascii_case(action))
+}
+
 /// A request as conditions and variables see it: derived keys first, then the context.
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
@@ -254,7 +278,8 @@ impl<'a> Facts<'a> {
                 None => return in_context(),
             },
             Source::ResourceAccount => match &self.request.resource_account {
-                Some(account) => Some(account.as_str()),
+                Some(account) if has_resource_keys(self.request.action.as_str()) => Some(account.as_str()),
+                Some(_) => None,
                 None => return in_context(),
             },
             // An anonymous caller has no organization and no tags, whatever the context says.

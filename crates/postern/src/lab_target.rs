@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -14,8 +15,9 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::cli::Protocol;
-use crate::control::{Reply, Request, TraceRequest};
-use crate::lab::{CallError, Ran, Started, Target};
+use crate::control::{NewService, Reply, Request, TraceRequest};
+use crate::lab::{CallError, Ran, ServiceChange, Started, Target};
+use crate::lab_server::Server;
 use crate::region_client::RegionClient;
 use crate::said::said;
 
@@ -29,16 +31,19 @@ pub struct RegionTarget {
     client: RegionClient,
     /// Where the client programs are.
     tools: Option<PathBuf>,
+    /// What the lab started and that answers until it ends.
+    servers: Mutex<Vec<Server>>,
 }
 
 impl RegionTarget {
     /// Programs outside have the `bin` of `tools` on their PATH.
     pub fn new(client: RegionClient, tools: Option<PathBuf>) -> Self {
-        Self { client, tools }
+        Self { client, tools, servers: Mutex::default() }
     }
 
-    /// Returns the region to its start.
+    /// Returns the region to its start, and ends the programs that answered for it.
     pub fn reset(&self) -> anyhow::Result<()> {
+        self.servers().clear();
         match self.client.control()?.ask(&Request::Reset, &[])? {
             Reply::Done => Ok(()),
             other => bail!("the region gave an answer to another question: {other:?}"),
@@ -71,6 +76,35 @@ impl RegionTarget {
         end.with(&mut stdout, &mut stderr)
     }
 
+    fn servers(&self) -> MutexGuard<'_, Vec<Server>> {
+        // A list stays one, whatever became of its user.
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: &ServiceChange) -> anyhow::Result<Value> {
+        let control = self.client.control()?;
+        let request = match change.clone() {
+            ServiceChange::Add { name, upstream, private_dns, protocol, signing_name, key } => {
+                Request::AddService(NewService {
+                    name,
+                    upstream,
+                    private_dns,
+                    protocol,
+                    signing_name,
+                    owner: None,
+                    key,
+                    upstream_region: None,
+                })
+            }
+            ServiceChange::Remove { name } => Request::RemoveService { name },
+        };
+        match control.ask(&request, &[])? {
+            Reply::Services(services) => Ok(serde_json::to_value(services.first())?),
+            Reply::Done => Ok(Value::Object(serde_json::Map::new())),
+            other => bail!("the region gave an answer to another question: {other:?}"),
+        }
+    }
+
     /// Makes an account that is not there yet. No API does that here, and a lab may need several.
     fn ensure_account(&self, account: &str) -> anyhow::Result<()> {
         let control = self.client.control()?;
@@ -92,18 +126,8 @@ impl RegionTarget {
         let mut command = Command::new(name);
         command.args(arguments).stdin(input_file(program.input)?).stdout(Stdio::from(stdout.try_clone()?));
         command.stderr(Stdio::from(stderr.try_clone()?));
-        // What the caller's shell says of some other account or endpoint must not get between.
-        for (name, _) in std::env::vars_os() {
-            if name.to_str().is_some_and(|name| name.starts_with("AWS_")) {
-                command.env_remove(name);
-            }
-        }
+        self.surround(&mut command)?;
         command.envs(self.client.environment(None)?);
-        if let Some(tools) = &self.tools {
-            let path = std::env::var_os("PATH").unwrap_or_default();
-            let folders = std::iter::once(tools.join("bin")).chain(std::env::split_paths(&path));
-            command.env("PATH", std::env::join_paths(folders)?);
-        }
         // What it starts ends with it.
         command.process_group(0);
         let mut child = command.spawn().with_context(|| format!("cannot run `{name}`"))?;
@@ -122,6 +146,24 @@ impl RegionTarget {
             std::thread::sleep(LOOK);
         };
         end.with(&mut stdout, &mut stderr)
+    }
+}
+
+impl RegionTarget {
+    /// What programs on the caller's machine have about them.
+    fn surround(&self, command: &mut Command) -> anyhow::Result<()> {
+        // What the caller's shell says of some other account or endpoint must not get between.
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| name.starts_with("AWS_")) {
+                command.env_remove(name);
+            }
+        }
+        if let Some(tools) = &self.tools {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let folders = std::iter::once(tools.join("bin")).chain(std::env::split_paths(&path));
+            command.env("PATH", std::env::join_paths(folders)?);
+        }
+        Ok(())
     }
 }
 
@@ -208,6 +250,18 @@ impl Target for &RegionTarget {
 
     fn run_outside(&self, program: &Started<'_>) -> Result<Ran, String> {
         self.run_here(program).map_err(|error| said(&error))
+    }
+
+    fn serve(&self, program: &Started<'_>) -> Result<u16, String> {
+        let started = Server::start(program, |command| self.surround(command));
+        let server = started.map_err(|error| said(&error))?;
+        let port = server.port();
+        self.servers().push(server);
+        Ok(port)
+    }
+
+    fn service(&self, change: &ServiceChange) -> Result<Value, String> {
+        self.change(change).map_err(|error| said(&error))
     }
 
     fn trace(&self, from: &str, to: &str, protocol: &str, probe: bool) -> Result<Value, String> {

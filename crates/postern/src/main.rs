@@ -9,6 +9,7 @@ mod credentials;
 mod http_client;
 mod interrupt;
 mod lab;
+mod lab_server;
 mod lab_target;
 mod paths;
 mod region;

@@ -13,16 +13,18 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use postern_frontdoor::audit::{BucketAndKey, Call};
 use postern_frontdoor::{
-    Ask as DoorAsk, Audit, Authoriser, Caller as DoorCaller, CredentialError, HttpService, Metrics, Notes,
-    Origin, Record, RequestBody, Responding, ResponseBody, UserIdentity,
+    Ask as DoorAsk, Audit, Authoriser, Caller as DoorCaller, CredentialError, Evidence, HttpService, Metrics,
+    Notes, Origin, Record, RequestBody, Responding, ResponseBody, Traits, UserIdentity,
 };
 use postern_policy::{Context, Kind, NamedPolicy, PolicyDocument, Value, is_public, unenforceable};
 use postern_wire::query::percent::{self, Plus};
 use postern_wire::sigv4::{self, SecretAccessKey};
 
+use crate::bucket_policy;
 use crate::directory::cache::PolicyCache;
 use crate::directory::condition_keys;
 use crate::directory::session::KEY_PREFIX;
+use crate::malformed;
 use crate::s3::host::Hosts;
 use crate::s3::pieces::{self, Keep, Pieces};
 use crate::s3::signing::{Key, signed_parts};
@@ -48,10 +50,10 @@ impl S3Gate {
 
     fn caller(&self, caller: &Caller, visit: &Visit) -> Result<DoorCaller, Refusal> {
         match caller {
-            Caller::Anonymous => Ok(DoorCaller::anonymous()),
+            Caller::Anonymous => Ok(said(DoorCaller::anonymous(), visit)),
             Caller::Signed { access_key, .. } => {
                 let known = self.authoriser.directory().credential(access_key, visit.token.as_deref());
-                known.map(|known| known.caller).map_err(|_| denied())
+                known.map(|known| said(known.caller, visit)).map_err(|_| denied())
             }
         }
     }
@@ -115,6 +117,32 @@ pub fn is_blocked(bucket: &Bucket, caller: &DoorCaller, asked: &DoorAsk) -> bool
         && is_public_to(caller, asked)
 }
 
+/// The setting by which [`is_blocked`] turns callers away.
+pub const RESTRICTED: &str = "RestrictPublicBuckets";
+
+/// What S3 says to whom that setting turns away: those of the same organization read it as an explicit deny of the bucket's
+/// policy, and others nothing.
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshoot-403-errors.html>
+pub fn turned_away(evidence: &Evidence) -> String {
+    let request = &evidence.request;
+    if !evidence.same_organization {
+        return postern_policy::ACCESS_DENIED.to_owned();
+    }
+    format!(
+        "User: {} is not authorized to perform: {} on resource: \"{}\" with an explicit deny in a resource-based policy",
+        request.principal.display_name(),
+        request.action,
+        request.resource
+    )
+}
+
+/// A caller with what its request says of its program.
+fn said(mut caller: DoorCaller, visit: &Visit) -> DoorCaller {
+    caller.traits.user_agent.clone_from(&visit.traits.user_agent);
+    caller.traits.referer.clone_from(&visit.traits.referer);
+    caller
+}
+
 fn denied() -> Refusal {
     Refusal { message: postern_policy::ACCESS_DENIED.to_owned() }
 }
@@ -151,10 +179,15 @@ impl Gate for S3Gate {
         if is_owner_root(&caller, &asked) && POLICY_ACTIONS.contains(&ask.action) {
             asked.resource_policy = None;
         }
-        if is_restricted(&caller, ask, &asked) {
-            return Err(denied());
-        }
         let mut notes = visit.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_restricted(&caller, ask, &asked) {
+            let evidence = self.authoriser.weigh(&caller, &visit.origin, &asked);
+            let evidence = evidence.map_err(|refusal| Refusal { message: refusal.message })?;
+            let evidence = evidence.turned_away(RESTRICTED);
+            let message = turned_away(&evidence);
+            notes.take_turned_away(evidence);
+            return Err(Refusal { message });
+        }
         match self.authoriser.authorise(&caller, &visit.origin, &asked, &mut notes) {
             Ok(_) => Ok(Permit::issued_by(self)),
             Err(refusal) => Err(Refusal { message: refusal.message }),
@@ -192,10 +225,12 @@ pub fn described(action: &str, resource: &str, bucket: Option<(&str, &Bucket)>) 
     })
 }
 
-/// What accepts bucket policies: those of which every condition can be enforced.
+/// What accepts bucket policies: those that are about their bucket, and of which every condition can be enforced.
 pub fn policy_check() -> PolicyCheck {
-    Arc::new(|_bucket, text| {
-        let document = PolicyDocument::parse(text, Kind::Resource).map_err(|error| error.to_string())?;
+    Arc::new(|bucket, text| {
+        let document =
+            PolicyDocument::parse(text, Kind::Resource).map_err(|error| malformed::by_s3(&error))?;
+        bucket_policy::check(bucket, text)?;
         match unenforceable(&document, &condition_keys::is_provided).first() {
             None => Ok(Enforceable { public: is_public(&document) }),
             Some(key) => Err(format!("The condition key {key} cannot be enforced by this endpoint")),
@@ -208,6 +243,8 @@ pub fn policy_check() -> PolicyCheck {
 struct Visit {
     origin: Origin,
     token: Option<String>,
+    /// What the request says of the program that made it.
+    traits: Traits,
     caller: Mutex<Option<UserIdentity>>,
     notes: Mutex<Notes>,
 }
@@ -246,7 +283,10 @@ impl S3Door {
         let (mut parts, body) = request.into_parts();
         let claim = sigv4::parse(&signed_parts(&parts)).ok().flatten();
         let token = claim.as_ref().and_then(|claim| claim.session_token.clone());
-        let visit = Arc::new(Visit { origin, token, caller: Mutex::default(), notes: Mutex::default() });
+        let mut traits = Traits::default();
+        traits.hear(&parts.headers);
+        let visit = Visit { origin, token, traits, caller: Mutex::default(), notes: Mutex::default() };
+        let visit = Arc::new(visit);
         parts.extensions.insert(Arc::clone(&visit));
         let about = About::of(&parts, &self.hosts);
         let agent = parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned);

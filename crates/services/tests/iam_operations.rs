@@ -93,7 +93,7 @@ async fn what_cannot_be_is_refused_in_iams_words() {
         (
             "CreateRole",
             json!({ "RoleName": "x", "AssumeRolePolicyDocument": allow(r#""sts:AssumeRole""#) }),
-            "MalformedPolicyDocument: Statement[0]: missing `Principal` (line 1, column 37).",
+            "MalformedPolicyDocument: Missing required field Principal (Statement[0]: missing `Principal` (line 1, column 37))",
         ),
         (
             "PutRolePolicy",

@@ -43,6 +43,9 @@ pub const fn is_decided(reason: DropReason) -> bool {
         | DropReason::NotTransitive
         | DropReason::NoNetworkBehind
         | DropReason::RemoteToGatewayEndpoint
+        | DropReason::NoTransitRoute
+        | DropReason::TransitBlackhole
+        | DropReason::NoTransitZone
         | DropReason::UnknownPort => true,
         // Instance metadata answers for itself that it is turned off; an endpoint that packets do not pass has no
         // interfaces.
@@ -76,6 +79,7 @@ pub const fn is_passed(stage: Stage) -> bool {
         | Stage::Route
         | Stage::NatGateway
         | Stage::InternetGateway
+        | Stage::TransitGateway
         | Stage::Remote
         | Stage::Uplink
         | Stage::Target

@@ -21,8 +21,14 @@
 //!   pl corp -> i1
 //! endpoint a.s3 s3 tables=t1,main
 //! endpoint a.api ec2 subnets=pub,priv groups=web ip=10.0.0.9 private inbound-only
+//! inbound a.in pub,priv groups=web ip=10.0.0.53
 //! balancer a.lb in pub,priv groups=web ip=10.0.0.9 cross-zone
 //!   listen tcp 80 -> 8080 i1 i2:9090 hide
+//! transit t
+//! attach t a subnets=pub
+//! transit-table t.other
+//!   10.0.0.0/8 -> a
+//!   172.16.0.0/12 -> blackhole
 //! uplink eth0 echo
 //! then stop i1
 //! account two
@@ -32,6 +38,13 @@
 //!
 //! An endpoint with `subnets` is an interface endpoint; its interface in `a.pub` is `a.api.pub`, and `ip` is the address
 //! of the first one.
+//!
+//! A transit gateway `t` comes with `t.main`, its default route table, unless it is made with `manual`. `attach t a` attaches a
+//! VPC, as `t.a`, by the subnets named or by the first of each zone; `vpn v t …` a network on premises, as `t.v`. In its tables,
+//! routes lead to what is attached, `associate` and `propagate` name it.
+//!
+//! `inbound` is an inbound endpoint of the VPC's resolver; its interfaces are `a.in.1`, `a.in.2` in the order of the subnets, and
+//! `ip` is the address of the first one.
 //!
 //! A load balancer's interface in `a.pub` is `a.lb.pub`. A listener is followed by the port and the targets of its group, which
 //! are instances or addresses, and by `preserve` or `hide` (of the client's address), `sticky`, `proxy` or `terminate` (when
@@ -53,6 +66,7 @@ mod change;
 mod flow;
 mod read;
 mod remote;
+mod transit;
 
 use std::collections::BTreeMap;
 

@@ -88,6 +88,15 @@ pub fn known_service(name: &str) -> Option<&'static KnownService> {
     by_prefix.or_else(|| all().iter().find(|service| service.signing_name == name))
 }
 
+/// What the services speak whose hosts are called this, each once: several where AWS has several APIs at one name, as SES has.
+pub fn spoken_at(endpoint_prefix: &str) -> Vec<&'static str> {
+    let services = all().iter().filter(|service| service.endpoint_prefix == endpoint_prefix);
+    let mut spoken: Vec<&'static str> = services.map(|service| service.protocol).collect();
+    spoken.sort_unstable();
+    spoken.dedup();
+    spoken
+}
+
 /// What an operation takes at the top level that is a text or a list of texts; none where that is not known here.
 pub fn taken(signing_name: &str, operation: &str) -> Option<&'static [&'static str]> {
     let mut services = all().iter().filter(|service| service.signing_name == signing_name);
@@ -227,6 +236,10 @@ mod tests {
         assert_eq!(known("lambda"), Some(("lambda", "rest-json")));
         assert_eq!(known("sns"), Some(("sns", "query")));
         assert_eq!(known("nobody"), None);
+        assert_eq!(known("email").map(|(signing_name, _)| signing_name), Some("ses"));
+        assert_eq!(spoken_at("email"), ["query", "rest-json"]);
+        assert_eq!(spoken_at("logs"), ["json"]);
+        assert_eq!(spoken_at("nobody"), [""; 0]);
         assert_eq!(
             taken("kinesis", "DescribeStream"),
             Some(&["ExclusiveStartShardId", "StreamARN", "StreamId", "StreamName"][..])

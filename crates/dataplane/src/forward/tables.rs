@@ -618,6 +618,7 @@ pub(crate) fn through(action: &Action) -> Option<ResourceId> {
         SourceRewrite::Identity { gateway: Some(gateway), .. } => Some(gateway.into()),
         SourceRewrite::Identity { peer, gateway: None } => match peer.through {
             Through::Endpoint(endpoint, _) => Some(endpoint.into()),
+            Through::Resolver(endpoint, _) => Some(endpoint.into()),
             Through::Internet(_) | Through::Link => None,
         },
     }

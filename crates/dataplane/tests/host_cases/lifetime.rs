@@ -174,6 +174,8 @@ pub fn kill_leaves_nothing(context: &Context) {
 }
 
 pub fn kill_at_any_moment(context: &Context) {
+    // What loses its parent comes to this process, and not to the system's first one, where others' orphans are as well.
+    nix::sys::prctl::set_child_subreaper(true).unwrap();
     // Reproducible: the moments are fixed fractions of the time that starting and building take.
     for round in 0..12_u64 {
         let mut victim = start_victim(context, "restless_victim");
@@ -182,18 +184,9 @@ pub fn kill_at_any_moment(context: &Context) {
         victim.kill();
         wait_until_gone(&below);
     }
-    let title = |pid: u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    let mine = |pid: u32| {
-        fs::read_to_string(format!("/proc/{pid}/status"))
-            .unwrap_or_default()
-            .contains(&format!("\nUid:\t{}\t", nix::unistd::geteuid()))
-    };
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        let left: Vec<_> = processes()
-            .into_iter()
-            .filter(|((pid, _), parent)| title(*pid).starts_with("postern-") && mine(*pid) && *parent == 1)
-            .collect();
+        let left = descendants(std::process::id());
         if left.is_empty() {
             break;
         }

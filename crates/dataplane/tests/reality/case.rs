@@ -107,7 +107,8 @@ fn change(random: &mut Random, topology: &mut postern_testkit::World) {
             | RouteTarget::NatGateway(_)
             | RouteTarget::VpcEndpoint(_)
             | RouteTarget::VpcPeering(_)
-            | RouteTarget::VpnGateway(_) => None,
+            | RouteTarget::VpnGateway(_)
+            | RouteTarget::TransitGateway(_) => None,
         })
         .collect();
     for (owner, interface) in routers {

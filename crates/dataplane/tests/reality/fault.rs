@@ -132,11 +132,14 @@ impl Decider for Faulty {
             }),
             Stage::Endpoint => change_peer(&mut decision, |peer| match peer.through {
                 Through::Endpoint(..) => Peer { through: Through::Link, ..peer },
-                Through::Internet(_) | Through::Link => peer,
+                Through::Internet(_) | Through::Resolver(..) | Through::Link => peer,
             }),
             Stage::LoadBalancer => change(&mut decision, |action| {
                 action.balanced.iter_mut().for_each(|balanced| balanced.port ^= 1);
             }),
+            Stage::TransitGateway => {
+                Self::refused_otherwise(&mut decision, DropReason::NoTransitRoute, DropReason::NoRoute);
+            }
             Stage::Remote => {
                 Self::refused_otherwise(&mut decision, DropReason::NotTransitive, DropReason::NoRoute);
             }

@@ -113,7 +113,7 @@ impl Additional {
             None => "outside",
             Some(Through::Endpoint(..)) => "endpoint",
             Some(Through::Internet(_)) => "internet",
-            Some(Through::Link) => "link",
+            Some(Through::Resolver(..) | Through::Link) => "link",
         };
         Self {
             decision,
@@ -239,7 +239,7 @@ impl Record {
         let Call { origin, .. } = call;
         let endpoint = origin.peer.and_then(|peer| match peer.through {
             Through::Endpoint(endpoint, vpc) => Some((peer, endpoint, vpc)),
-            Through::Internet(_) | Through::Link => None,
+            Through::Internet(_) | Through::Resolver(..) | Through::Link => None,
         });
         let private = origin.peer.map(|peer| peer.address.into());
         let (error_code, error_message) = call.error.unzip();

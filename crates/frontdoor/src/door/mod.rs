@@ -263,7 +263,7 @@ impl Hall {
         let outside = origin.peer.is_none();
         let endpoint = origin.peer.and_then(|peer| match peer.through {
             Through::Endpoint(endpoint, _) => Some(endpoint),
-            Through::Internet(_) | Through::Link => None,
+            Through::Internet(_) | Through::Resolver(..) | Through::Link => None,
         });
         let endpoint_service = endpoint.map(|endpoint| {
             // A name that no service has: what came through an endpoint that is gone reaches nothing.

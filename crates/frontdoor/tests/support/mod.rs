@@ -88,6 +88,10 @@ impl Directory for TwoKeys {
         self.endpoint_service.lock().unwrap().clone()
     }
 
+    fn endpoint_owner(&self, _: VpcEndpointId) -> Option<AccountId> {
+        None
+    }
+
     fn checks_signatures(&self) -> bool {
         self.checks
     }

@@ -186,8 +186,18 @@ fn entries(region: &str) -> Vec<Entry> {
         },
     ];
     entries.extend(more);
+    entries.extend((FIRST_WITHOUT_ENDPOINTS..).zip(WITHOUT_ENDPOINTS).map(|(third_octet, name)| Entry {
+        private_dns_names: Vec::new(),
+        kinds: Vec::new(),
+        ..plain(name, name, third_octet, &[])
+    }));
     entries
 }
+
+/// Where the addresses of [`WITHOUT_ENDPOINTS`] begin.
+const FIRST_WITHOUT_ENDPOINTS: u8 = 120;
+/// Services that are reached over the internet alone: the page names no endpoints for them.
+const WITHOUT_ENDPOINTS: &[&str] = &["route53resolver", "servicequotas"];
 
 /// Where the addresses of [`MORE`] begin.
 const FIRST_OF_MORE: u8 = 137;

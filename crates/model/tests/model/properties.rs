@@ -12,6 +12,7 @@ use postern_model::instance::{Instance, KeyPair};
 use postern_model::interface::NetworkInterface;
 use postern_model::network_acl::NetworkAcl;
 use postern_model::prefix_list::PrefixList;
+use postern_model::resolver_endpoint::ResolverEndpoint;
 use postern_model::route::RouteTable;
 use postern_model::security_group::SecurityGroup;
 use postern_model::state::Resource;
@@ -22,7 +23,7 @@ use postern_model::*;
 use crate::draw::{Drawn, KINDS, Random, draw, kind};
 
 /// So many that each kind of command finds something to succeed on.
-const HISTORIES: u64 = 180;
+const HISTORIES: u64 = 200;
 const STEPS: usize = 1_000;
 
 /// How often each kind of command was drawn, and how often it succeeded.
@@ -224,6 +225,7 @@ fn check_untouched(before: &State, after: &State, account: AccountId, command: &
         same::<LoadBalancer>(before, after, account),
         same::<Listener>(before, after, account),
         same::<TargetGroup>(before, after, account),
+        same::<ResolverEndpoint>(before, after, account),
         same::<Instance>(before, after, account),
         same::<KeyPair>(before, after, account),
         before.accounts.get(&account) == after.accounts.get(&account),

@@ -34,6 +34,9 @@ fn the_usual_ones_are_those_of_aws() {
         "customer-gateways-per-region 50",
         "virtual-private-gateways-per-region 5",
         "vpn-connections-per-region 50",
+        "transit-gateways-per-account 5",
+        "route-tables-per-transit-gateway 20",
+        "routes-per-transit-gateway 10000",
         "route-tables-per-vpc 200",
         "routes-per-route-table 500",
         "prefix-lists-per-region 100",
@@ -51,6 +54,8 @@ fn the_usual_ones_are_those_of_aws() {
         "target-groups-per-region 3000",
         "targets-per-target-group 1000",
         "targets-per-network-load-balancer 3000",
+        "resolver-endpoints-per-region 4",
+        "addresses-per-resolver-endpoint 6",
         "dhcp-options-per-region 100",
         "key-pairs-per-region 5000",
     ];

@@ -29,7 +29,7 @@ fn customer(world: &mut World, last: u8) -> CustomerGatewayId {
 fn connection(world: &mut World, vpn_gateway: VpnGatewayId, last: u8) -> VpnConnectionId {
     let customer_gateway = customer(world, last);
     let tags = Vec::new();
-    world.make(Action::Vpn(VpnAction::CreateConnection { customer_gateway, vpn_gateway, tags }))
+    world.make(Action::Vpn(VpnAction::CreateConnection { customer_gateway, near: vpn_gateway.into(), tags }))
 }
 
 fn add(connection: VpnConnectionId, block: &str) -> Action {
@@ -71,8 +71,8 @@ fn a_connection_holds_both_of_its_ends() {
     let delete_near = Action::Vpn(VpnAction::DeleteGateway { gateway: near });
     assert_eq!(world.refusal(delete_near.clone()), ModelError::InUse { resource: near.into(), used_by });
     // Asked for again, it is the one that is there.
-    let (customer_gateway, vpn_gateway) = (found.customer_gateway, near);
-    let again = VpnAction::CreateConnection { customer_gateway, vpn_gateway, tags: Vec::new() };
+    let (customer_gateway, near) = (found.customer_gateway, near.into());
+    let again = VpnAction::CreateConnection { customer_gateway, near, tags: Vec::new() };
     world.run(Action::Vpn(again));
     assert_eq!(world.state.vpn_connections.len(), 1);
     world.run(Action::Vpn(VpnAction::DeleteConnection { connection: one }));

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use postern_model::{SubnetId, VpcId};
 
-use super::{Sender, Walk, Walked, route_rule};
+use super::{Came, Sender, Walk, Walked, route_rule};
 use crate::cover::End;
 use crate::decision::{Reply, Why};
 use crate::flow::Transport;
@@ -48,8 +48,12 @@ impl<'a> Walk<'a> {
         if !self.has_answers() {
             return Ok(());
         }
-        if let Some((_, gateway)) = sender.remote {
-            return self.back_to_premises(sender, gateway, subnet);
+        match sender.remote {
+            None => {}
+            Some(Came::Virtual(remote, gateway)) => {
+                return self.back_to_premises(sender, (remote, gateway), subnet);
+            }
+            Some(Came::Transit(_)) => return self.back_over_transit(sender, vpc, subnet),
         }
         let plan = self.plan;
         let is_somebodys = self.is_somebodys(sender);
@@ -57,7 +61,8 @@ impl<'a> Walk<'a> {
         if let Some(found) = plan.subnets.get(&subnet) {
             self.consult(found.stamp);
             if found.cidr.contains(&sender.address) {
-                return if is_somebodys { Ok(()) } else { nobody(self) };
+                // The networks that a transit gateway joins may have the same addresses.
+                return if is_somebodys && vpc == sender.vpc { Ok(()) } else { nobody(self) };
             }
         }
         let (table, route) = self.find_route(subnet, End::Source, sender.address)?;
@@ -69,6 +74,10 @@ impl<'a> Walk<'a> {
                 if !is_somebodys {
                     return nobody(self);
                 }
+            }
+            Some(Target::TransitGateway(id)) => {
+                self.pass(Stage::ReturnRoute, Some(table.into()), rule, Why::AnswerPasses);
+                return self.back_by_transit(sender, (id, vpc, subnet), table.into());
             }
             Some(Target::NetworkInterface(id)) if id == self.flow.entry => {}
             Some(Target::NetworkInterface(id)) => {
@@ -93,6 +102,17 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// The answer to a sender on premises whose VPN is attached to a transit gateway.
+    fn back_over_transit(&mut self, sender: Sender<'a>, vpc: VpcId, subnet: SubnetId) -> Walked<()> {
+        let (table, route) = self.find_route(subnet, End::Source, sender.address)?;
+        let rule = route.as_ref().map(route_rule);
+        let Some(Target::TransitGateway(id)) = route.map(|route| route.target) else {
+            return self.refuse_by(DropReason::ReturnRoute, table.into(), rule, Reply::Silence);
+        };
+        self.pass(Stage::ReturnRoute, Some(table.into()), rule, Why::AnswerPasses);
+        self.back_by_transit(sender, (id, vpc, subnet), table.into())
+    }
+
     /// The answer to a public address leaves by an internet gateway of the target's own VPC.
     pub(super) fn way_out(&mut self, public: Ipv4Addr, target: &InterfacePlan) -> Walked<()> {
         if !self.has_answers() {
@@ -109,7 +129,8 @@ impl<'a> Walk<'a> {
                 | Target::NetworkInterface(_)
                 | Target::VpcEndpoint(_)
                 | Target::Peering(_)
-                | Target::VpnGateway(_),
+                | Target::VpnGateway(_)
+                | Target::TransitGateway(_),
             )
             | None => None,
         };

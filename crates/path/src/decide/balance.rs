@@ -105,14 +105,15 @@ impl<'a> Walk<'a> {
         };
         let (source, from) = if preserves {
             let (vpc, subnet) = (balancer.vpc, balancer.subnet);
-            (arrival.source, Sender { vpc, subnet, interface: None, remote: None, ..sender })
+            (arrival.source, Sender { vpc, subnet, interface: None, remote: None, transit: None, ..sender })
         } else {
             self.pass(Stage::LoadBalancer, Some(id.into()), None, Why::SourceBecomes(own.into()));
             let (gateway, address) = (counted, own.into());
             let source = SourceRewrite::Port { gateway, private_address: address, visible_address: address };
             let (vpc, subnet) = (balancer.vpc, balancer.subnet);
             let (address, seen) = (own, Seen::Port);
-            (source, Sender { vpc, subnet, address, seen, interface: None, remote: None, nat: None })
+            let (interface, remote, transit, nat) = (None, None, None, None);
+            (source, Sender { vpc, subnet, address, seen, interface, remote, transit, nat })
         };
         self.balancing = Some(Balancing {
             balancer,

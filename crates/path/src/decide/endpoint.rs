@@ -1,6 +1,7 @@
-//! Through VPC endpoints: gateway endpoints, that routes lead to, and interface endpoints, that have addresses.
+//! Through VPC endpoints: gateway endpoints, that routes lead to, and interface endpoints, that have addresses; and through
+//! inbound endpoints of resolvers, that have addresses too.
 
-use postern_model::{SubnetId, VpcEndpointId, VpcId};
+use postern_model::{ResolverEndpointId, SubnetId, VpcEndpointId, VpcId};
 
 use super::{Arrival, ENDPOINT_MTU, Sender, Walk, Walked};
 use crate::cover::End;
@@ -8,6 +9,9 @@ use crate::decision::{Action, Deliver, Door, Hops, IdleTimeouts, SourceRewrite, 
 use crate::flow::Transport;
 use crate::plan::{BalancerPlan, InterfacePlan, Target};
 use crate::stage::{DropReason, Stage};
+
+/// Where resolvers are asked.
+const DNS_PORT: u16 = 53;
 
 impl<'a> Walk<'a> {
     /// Through a gateway endpoint.
@@ -70,6 +74,50 @@ impl<'a> Walk<'a> {
         // "Automatically tracked connections": those through an interface endpoint are, so no group cuts them.
         let to = self.arrive(source, Some(door.address()), Deliver::Door(door), hops, ENDPOINT_MTU, idle);
         Ok(Action { mtu_reported: false, ..to })
+    }
+
+    /// Through an inbound endpoint of the resolver of the VPC that it is in. It takes DNS, whoever reaches its address:
+    /// "DNS resolvers on your network can forward DNS queries to Route 53 VPC Resolver via this endpoint."
+    pub(super) fn through_resolver(
+        &mut self,
+        sender: Sender<'a>,
+        target: &'a InterfacePlan,
+        id: ResolverEndpointId,
+        hops: Hops,
+    ) -> Walked<Action> {
+        self.come_in(sender, target, true)?;
+        let vpc = target.vpc;
+        let Some(vpc_plan) = self.plan.vpcs.get(&vpc) else {
+            return self.refuse(DropReason::ResolverOff, vpc.into());
+        };
+        self.consult(vpc_plan.stamp);
+        if !vpc_plan.dns_support {
+            return self.refuse(DropReason::ResolverOff, vpc.into());
+        }
+        let asks = match self.flow.transport {
+            Transport::Tcp { .. } | Transport::Udp { .. } => {
+                self.cover.consult_ports(End::Destination, DNS_PORT, DNS_PORT)
+            }
+            Transport::Icmp { .. } | Transport::Other { .. } => false,
+        };
+        if !asks {
+            return self.refuse(DropReason::EndpointProtocol, id.into());
+        }
+        self.pass(Stage::Endpoint, Some(id.into()), None, Why::AnsweredFor(vpc));
+        self.go_back(sender, target, true)?;
+        if !self.answers_come_here(sender, target.subnet)? {
+            return self.refuse(DropReason::ReturnRoute, id.into());
+        }
+        // Its groups are those of an interface like others, so what they do not track they cut.
+        if sender.nat.is_none() {
+            sender.interface.iter().for_each(|interface| self.untracked_cuts(interface, true));
+            self.untracked_cuts(target, false);
+        }
+        let source = self.identity(sender, Through::Resolver(id, vpc));
+        let door = Door::Resolver;
+        let mtu = self.arrival_inside(sender, hops).mtu;
+        let idle = if sender.nat.is_some() { IdleTimeouts::GATEWAY } else { IdleTimeouts::INTERFACE };
+        Ok(self.arrive(source, Some(door.address()), Deliver::Door(door), hops, mtu, idle))
     }
 
     /// To the load balancer of a user's service, in the service's own VPC, whose addresses may be those of the sender's:

@@ -7,11 +7,11 @@ use std::net::Ipv4Addr;
 
 use postern_model::{ResourceId, SubnetId, VpcId, VpcPeeringConnectionId, VpnGatewayId};
 
-use super::{Seen, Sender, VPN_MTU, Walk, Walked, route_rule};
+use super::{Came, Seen, Sender, VPN_MTU, Walk, Walked, route_rule};
 use crate::cover::{End, v4};
 use crate::decision::{Action, Deliver, Hops, IdleTimeouts, Reply, Why};
 use crate::plan::slots::SlotKey;
-use crate::plan::{RemotePlan, Target, VpcPlan, VpnGatewayPlan};
+use crate::plan::{RemoteEnd, RemotePlan, Target, VpcPlan, VpnGatewayPlan};
 use crate::stage::{DropReason, Stage};
 
 impl<'a> Walk<'a> {
@@ -39,7 +39,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Whether the address at one end of the flow lies in a VPC.
-    fn is_in(&mut self, vpc: &VpcPlan, end: End) -> bool {
+    pub(super) fn is_in(&mut self, vpc: &VpcPlan, end: End) -> bool {
         self.consult(vpc.stamp);
         let mut blocks = vpc.blocks.iter();
         blocks.any(|block| self.cover.consult_block(end, (*block).into()))
@@ -47,7 +47,7 @@ impl<'a> Walk<'a> {
 
     /// What comes into a VPC from elsewhere and is for no address of it. Where a gateway endpoint would have taken it, that
     /// is the reason: "Endpoint connections cannot be extended out of a VPC."
-    fn beyond_vpc<T>(&mut self, vpc: VpcId, way: ResourceId, destination: Ipv4Addr) -> Walked<T> {
+    pub(super) fn beyond_vpc<T>(&mut self, vpc: VpcId, way: ResourceId, destination: Ipv4Addr) -> Walked<T> {
         let plan = self.plan;
         self.depend_on_key(SlotKey::GatewayEndpoints(vpc));
         for (endpoint, blocks) in plan.gateway_endpoints.get(&vpc).into_iter().flat_map(|all| all.iter()) {
@@ -70,7 +70,10 @@ impl<'a> Walk<'a> {
     /// In from a network on premises, to the VPC that the VPN's gateway is attached to.
     pub(super) fn come_from_premises(&mut self, remote: RemotePlan, destination: Ipv4Addr) -> Walked<Action> {
         let plan = self.plan;
-        let id = remote.gateway;
+        let id = match remote.end {
+            RemoteEnd::Virtual(id) => id,
+            RemoteEnd::Transit(attachment) => return self.come_by_transit(attachment, destination),
+        };
         let Some(gateway) = plan.vpn_gateways.get(&id) else {
             return self.refuse(DropReason::NoNetworkBehind, id.into());
         };
@@ -89,7 +92,8 @@ impl<'a> Walk<'a> {
             address: v4(self.flow.source),
             seen: Seen::Own,
             interface: None,
-            remote: Some((remote, gateway)),
+            remote: Some(Came::Virtual(id, gateway)),
+            transit: None,
             nat: None,
         };
         let action = self.deliver_in(vpc, sender, destination, Hops::NONE)?;
@@ -152,13 +156,12 @@ impl<'a> Walk<'a> {
     pub(super) fn back_to_premises(
         &mut self,
         sender: Sender<'a>,
-        gateway: &'a VpnGatewayPlan,
+        (id, gateway): (VpnGatewayId, &'a VpnGatewayPlan),
         subnet: SubnetId,
     ) -> Walked<()> {
         let (table, route) = self.find_route(subnet, End::Source, sender.address)?;
         let rule = route.as_ref().map(route_rule);
-        let by = sender.remote.map(|(remote, _)| Target::VpnGateway(remote.gateway));
-        let to_gateway = route.is_some_and(|route| Some(route.target) == by);
+        let to_gateway = route.is_some_and(|route| route.target == Target::VpnGateway(id));
         if !to_gateway || self.connection_to(gateway, End::Source, sender.address) != Some(self.flow.entry) {
             return self.refuse_by(DropReason::ReturnRoute, table.into(), rule, Reply::Silence);
         }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::{
     AclPlan, EndpointPlan, FrontPlan, GatewayPlan, GroupPlan, GroupTargets, InterfacePlan, ListenerPlan,
-    NatPlan, PeeringPlan, Plan, RouteTablePlan, SubnetPlan, Table, VpcPlan, VpnGatewayPlan,
+    NatPlan, PeeringPlan, Plan, RouteTablePlan, SubnetPlan, Table, TransitAttachmentPlan, TransitGatewayPlan,
+    TransitTablePlan, VpcPlan, VpnGatewayPlan,
 };
 use crate::decision::Stamp;
 
@@ -38,6 +39,9 @@ unstamped! {
     EndpointPlan { stamp }
     ListenerPlan { stamp }
     PeeringPlan { stamp }
+    TransitGatewayPlan { stamp }
+    TransitAttachmentPlan { stamp }
+    TransitTablePlan { stamp }
     VpnGatewayPlan { stamp }
 }
 
@@ -92,6 +96,9 @@ impl Plan {
             ("load balancers", same(&self.fronts, &other.fronts)),
             ("gateway endpoints of VPCs", self.gateway_endpoints == other.gateway_endpoints),
             ("virtual private gateways", same(&self.vpn_gateways, &other.vpn_gateways)),
+            ("transit gateways", same(&self.transit_gateways, &other.transit_gateways)),
+            ("attachments of transit gateways", same(&self.transit_attachments, &other.transit_attachments)),
+            ("route tables of transit gateways", same(&self.transit_tables, &other.transit_tables)),
             ("peerings", same(&self.peerings, &other.peerings)),
             ("names over peerings", self.peer_names == other.peer_names),
             ("names of endpoints", self.endpoint_names == other.endpoint_names),

@@ -12,11 +12,12 @@ use postern_model::endpoint_service::{EndpointService, by_name};
 use postern_model::interface::{InterfaceKind, NetworkInterface};
 use postern_model::route::{RouteDestination, RouteTarget, interface_can_route};
 use postern_model::security_group::Peer;
-use postern_model::vpn::{self};
+use postern_model::transit::attachment_of_vpn;
+use postern_model::vpn::{self, VpnEnd};
 use postern_model::{
     InternetGatewayId, IpNet, Ipv4Net, NatGatewayId, NetworkAclId, NetworkInterfaceId, PrefixListId,
-    ResourceId, RouteTableId, SecurityGroupId, State, SubnetId, TargetGroupId, VpcEndpointId, VpcId,
-    VpcPeeringConnectionId, VpnConnectionId, VpnGatewayId,
+    ResolverEndpointId, ResourceId, RouteTableId, SecurityGroupId, State, SubnetId, TargetGroupId,
+    VpcEndpointId, VpcId, VpcPeeringConnectionId, VpnConnectionId, VpnGatewayId,
 };
 
 use super::dirty::Dirty;
@@ -24,8 +25,8 @@ use super::interval::IntervalMap;
 use super::slots::SlotKey;
 use super::{
     AclPlan, BalancerPlan, EndpointPlan, GatewayPlan, GroupPlan, Health, InterfacePlan, NatPlan, PeerPlan,
-    PeeringPlan, Plan, RemotePlan, RoutePlan, RouteTablePlan, RulePlan, SubnetPlan, Target, VpcPlan,
-    VpnGatewayPlan,
+    PeeringPlan, Plan, RemoteEnd, RemotePlan, RoutePlan, RouteTablePlan, RulePlan, SubnetPlan, Target,
+    VpcPlan, VpnGatewayPlan,
 };
 use crate::decision::Stamp;
 use crate::endpoint_name::NamesOfEndpoint;
@@ -107,6 +108,9 @@ impl Plan {
         dirty.vpn_gateways.iter().for_each(|id| compiler.vpn_gateway(*id));
         dirty.gone_links.iter().for_each(|port| compiler.drop_interface(*port));
         dirty.vpn_connections.iter().for_each(|id| compiler.link(*id));
+        dirty.transit_gateways.iter().for_each(|id| compiler.transit_gateway(*id));
+        dirty.transit_attachments.iter().for_each(|id| compiler.transit_attachment(*id));
+        dirty.transit_tables.iter().for_each(|id| compiler.transit_table(*id));
         // Those that let go of two VPCs come before those that join them.
         dirty.peerings.iter().for_each(|id| compiler.part(*id));
         dirty.peerings.iter().for_each(|id| compiler.peering(*id));
@@ -287,6 +291,7 @@ impl Compiler<'_> {
                 RouteTarget::VpcEndpoint(id) => Target::VpcEndpoint(id),
                 RouteTarget::VpcPeering(id) => Target::Peering(id),
                 RouteTarget::VpnGateway(id) => Target::VpnGateway(id),
+                RouteTarget::TransitGateway(id) => Target::TransitGateway(id),
             };
             match route.destination {
                 RouteDestination::Cidr(cidr) => {
@@ -448,6 +453,13 @@ impl Compiler<'_> {
     fn link(&mut self, id: VpnConnectionId) {
         let Some(connection) = self.state.vpn_connections.get(&id) else { return };
         let link = connection.link;
+        let end = match connection.near {
+            VpnEnd::Virtual(id) => Some(RemoteEnd::Virtual(id)),
+            VpnEnd::Transit(_) => {
+                attachment_of_vpn(self.state, id).map(|attachment| RemoteEnd::Transit(attachment.id))
+            }
+        };
+        let Some(end) = end else { return self.broken(id, "its attachment is not there") };
         let key = SlotKey::Groups(link.port);
         let compiled = InterfacePlan {
             id: link.port,
@@ -464,9 +476,10 @@ impl Compiler<'_> {
             unfiltered: false,
             nat_gateway: false,
             endpoint: None,
+            resolver_endpoint: None,
             attached: link.up,
             instance: None,
-            remote: Some(RemotePlan { connection: id, gateway: connection.vpn_gateway }),
+            remote: Some(RemotePlan { connection: id, end }),
             gateway: link.near(),
             cidr: link.inside,
             resolver: link.near(),
@@ -575,6 +588,7 @@ impl Compiler<'_> {
             unfiltered: interface.kind == InterfaceKind::LoadBalancer && interface.groups.is_empty(),
             nat_gateway: interface.kind == InterfaceKind::NatGateway,
             endpoint: endpoint_of(interface.kind),
+            resolver_endpoint: resolver_endpoint_of(interface.kind),
             attached: interface_can_route(self.state, id),
             instance: interface.attachment.and_then(|attachment| attachment.instance),
             remote: None,
@@ -627,7 +641,21 @@ fn balancers_of(
 fn endpoint_of(kind: InterfaceKind) -> Option<VpcEndpointId> {
     match kind {
         InterfaceKind::VpcEndpoint(id) => Some(id),
-        InterfaceKind::Interface | InterfaceKind::NatGateway | InterfaceKind::LoadBalancer => None,
+        InterfaceKind::Interface
+        | InterfaceKind::NatGateway
+        | InterfaceKind::LoadBalancer
+        | InterfaceKind::ResolverEndpoint(_) => None,
+    }
+}
+
+/// The inbound endpoint of a resolver that an interface of this kind is of.
+fn resolver_endpoint_of(kind: InterfaceKind) -> Option<ResolverEndpointId> {
+    match kind {
+        InterfaceKind::ResolverEndpoint(id) => Some(id),
+        InterfaceKind::Interface
+        | InterfaceKind::NatGateway
+        | InterfaceKind::LoadBalancer
+        | InterfaceKind::VpcEndpoint(_) => None,
     }
 }
 

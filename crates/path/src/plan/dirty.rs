@@ -17,12 +17,14 @@ use postern_model::prefix_list::PrefixList;
 use postern_model::route::{RouteDestination, RouteTable};
 use postern_model::security_group::{Peer, SecurityGroup, SecurityGroupRule};
 use postern_model::subnet::Subnet;
+use postern_model::transit::{TransitGateway, TransitGatewayAttachment, TransitGatewayRouteTable};
 use postern_model::vpc::Vpc;
 use postern_model::vpn::{VpnConnection, VpnGateway};
 use postern_model::{
     InstanceId, InternetGatewayId, ListenerId, LoadBalancerId, NatGatewayId, NetworkAclId,
     NetworkInterfaceId, PrefixListId, RouteTableId, SecurityGroupId, State, SubnetId, TargetGroupId,
-    VpcEndpointId, VpcId, VpcPeeringConnectionId, VpnConnectionId, VpnGatewayId,
+    TransitGatewayAttachmentId, TransitGatewayId, TransitGatewayRouteTableId, VpcEndpointId, VpcId,
+    VpcPeeringConnectionId, VpnConnectionId, VpnGatewayId,
 };
 
 /// What has to be compiled again.
@@ -47,6 +49,9 @@ pub(super) struct Dirty {
     /// VPCs whose gateway endpoints changed.
     pub gateway_endpoints: BTreeSet<VpcId>,
     pub peerings: BTreeSet<VpcPeeringConnectionId>,
+    pub transit_gateways: BTreeSet<TransitGatewayId>,
+    pub transit_attachments: BTreeSet<TransitGatewayAttachmentId>,
+    pub transit_tables: BTreeSet<TransitGatewayRouteTableId>,
     pub vpn_gateways: BTreeSet<VpnGatewayId>,
     pub vpn_connections: BTreeSet<VpnConnectionId>,
     /// The ports of connections that are gone.
@@ -83,6 +88,7 @@ impl Dirty {
         dirty.follow_vpcs(old, new);
         dirty.follow_balancers(old, new);
         dirty.follow_vpns(old, new);
+        dirty.follow_transit(old, new);
         dirty
     }
 
@@ -245,7 +251,7 @@ impl Dirty {
         }
         for (id, change) in changes::<_, VpnConnection>(&old.vpn_connections, &new.vpn_connections) {
             self.vpn_connections.insert(id);
-            let gateway = change.old.or(change.new).map(|connection| connection.vpn_gateway);
+            let gateway = change.old.or(change.new).and_then(|connection| connection.virtual_gateway());
             self.vpn_gateways.extend(gateway);
             if change.old.map(|connection| &connection.routes)
                 != change.new.map(|connection| &connection.routes)
@@ -261,6 +267,29 @@ impl Dirty {
         }
         let follows = |table: &&Arc<RouteTable>| !table.propagating.is_disjoint(&rerouted);
         self.tables.extend(new.route_tables.values().filter(follows).map(|table| table.id));
+    }
+
+    /// Gateways follow what is attached to them, and tables what propagates to them: the blocks of VPCs.
+    fn follow_transit(&mut self, old: &State, new: &State) {
+        let gateways = changes::<_, TransitGateway>(&old.transit_gateways, &new.transit_gateways);
+        self.transit_gateways.extend(gateways.map(|(id, _)| id));
+        let (was, is) = (&old.transit_gateway_route_tables, &new.transit_gateway_route_tables);
+        self.transit_tables.extend(changes::<_, TransitGatewayRouteTable>(was, is).map(|(id, _)| id));
+        let (was, is) = (&old.transit_gateway_attachments, &new.transit_gateway_attachments);
+        for (id, change) in changes::<_, TransitGatewayAttachment>(was, is) {
+            self.transit_attachments.insert(id);
+            for attachment in [change.old, change.new].into_iter().flatten() {
+                self.transit_gateways.insert(attachment.gateway);
+                self.transit_tables.extend(&attachment.propagations);
+            }
+        }
+        if self.vpcs.is_empty() {
+            return;
+        }
+        let of_vpc =
+            |x: &&Arc<TransitGatewayAttachment>| x.to.vpc().is_some_and(|vpc| self.vpcs.contains(&vpc));
+        let follow: Vec<_> = is.values().filter(of_vpc).flat_map(|x| x.propagations.clone()).collect();
+        self.transit_tables.extend(follow);
     }
 
     /// Subnets follow their VPC's main table, tables its blocks.

@@ -9,6 +9,7 @@ mod compile;
 mod dirty;
 pub mod interval;
 pub mod slots;
+mod transit;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -20,8 +21,9 @@ use postern_model::network_acl::AclEntry;
 use postern_model::security_group::Traffic;
 use postern_model::{
     AccountId, InstanceId, InternetGatewayId, Ipv4Net, ListenerId, LoadBalancerId, Mac, NatGatewayId,
-    NetworkAclId, NetworkInterfaceId, PrefixListId, RouteTableId, SecurityGroupId, SecurityGroupRuleId,
-    SubnetId, TargetGroupId, VpcEndpointId, VpcId, VpcPeeringConnectionId, VpnConnectionId, VpnGatewayId,
+    NetworkAclId, NetworkInterfaceId, PrefixListId, ResolverEndpointId, RouteTableId, SecurityGroupId,
+    SecurityGroupRuleId, SubnetId, TargetGroupId, TransitGatewayAttachmentId, TransitGatewayId,
+    TransitGatewayRouteTableId, VpcEndpointId, VpcId, VpcPeeringConnectionId, VpnConnectionId, VpnGatewayId,
 };
 use rustc_hash::FxBuildHasher;
 use smallvec::SmallVec;
@@ -31,6 +33,9 @@ pub(crate) use balance::{FrontListener, FrontPlan, GroupTargets, ListenerPlan};
 pub use compile::{Compiled, Diagnostic};
 use interval::IntervalMap;
 use slots::Slots;
+pub(crate) use transit::{
+    TransitAttachmentPlan, TransitEnd, TransitGatewayPlan, TransitRoutePlan, TransitTablePlan,
+};
 
 use crate::balancer_name::NamedBalancer;
 use crate::decision::Stamp;
@@ -60,6 +65,9 @@ pub struct Plan {
     pub(crate) endpoints: Table<VpcEndpointId, Arc<EndpointPlan>>,
     pub(crate) gateway_endpoints: Table<VpcId, GatewayEndpoints>,
     pub(crate) vpn_gateways: Table<VpnGatewayId, Arc<VpnGatewayPlan>>,
+    pub(crate) transit_gateways: Table<TransitGatewayId, Arc<TransitGatewayPlan>>,
+    pub(crate) transit_attachments: Table<TransitGatewayAttachmentId, Arc<TransitAttachmentPlan>>,
+    pub(crate) transit_tables: Table<TransitGatewayRouteTableId, Arc<TransitTablePlan>>,
     pub(crate) peerings: Table<VpcPeeringConnectionId, Arc<PeeringPlan>>,
     /// Whether public names of the second VPC lead to private addresses in the first one.
     pub(crate) peer_names: Table<(VpcId, VpcId), bool>,
@@ -99,6 +107,8 @@ pub struct InterfacePlan {
     pub nat_gateway: bool,
     /// The interface endpoint that it is of.
     pub endpoint: Option<VpcEndpointId>,
+    /// The inbound endpoint of a resolver that it is of.
+    pub resolver_endpoint: Option<ResolverEndpointId>,
     /// Whether it is plugged into something that runs.
     pub attached: bool,
     pub instance: Option<InstanceId>,
@@ -125,8 +135,17 @@ impl InterfacePlan {
 pub struct RemotePlan {
     /// The connection.
     pub connection: VpnConnectionId,
-    /// The VPC's end of it.
-    pub gateway: VpnGatewayId,
+    /// The region's end of it.
+    pub end: RemoteEnd,
+}
+
+/// The region's end of a VPN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemoteEnd {
+    /// A virtual private gateway.
+    Virtual(VpnGatewayId),
+    /// A transit gateway, by the connection's attachment to it.
+    Transit(TransitGatewayAttachmentId),
 }
 
 /// A VPC.
@@ -177,6 +196,7 @@ pub(crate) enum Target {
     VpcEndpoint(VpcEndpointId),
     Peering(VpcPeeringConnectionId),
     VpnGateway(VpnGatewayId),
+    TransitGateway(TransitGatewayId),
 }
 
 /// A security group.

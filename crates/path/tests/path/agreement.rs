@@ -47,12 +47,15 @@ struct Seen {
     ways: BTreeMap<&'static str, usize>,
 }
 
-const WAYS: [&str; 22] = [
+const WAYS: [&str; 31] = [
     "balanced",
     "balanced, with the client's address",
     "balanced from the internet",
     "balanced from on premises",
     "link",
+    "resolver endpoint",
+    "over a VPN to a resolver endpoint",
+    "over a peering to a resolver endpoint",
     "endpoint",
     "endpoint behind NAT",
     "interface endpoint",
@@ -65,6 +68,12 @@ const WAYS: [&str; 22] = [
     "over a VPN from on premises",
     "over a VPN to an interface endpoint",
     "over a peering behind NAT",
+    "over a transit gateway",
+    "over a transit gateway behind NAT",
+    "over a transit gateway to an interface endpoint",
+    "over a transit gateway to on premises",
+    "over a transit gateway to a resolver endpoint",
+    "over a transit gateway from on premises",
     "over a peering to an interface endpoint",
     "inside behind NAT",
     "internet to an interface",
@@ -88,7 +97,21 @@ fn way(way: &Way, decision: &Decision) -> &'static str {
     let by_interface = decision.steps.iter().any(|step| step.stage == Stage::IngressSecurityGroup);
     let peered = decision.steps.iter().any(|step| step.stage == Stage::Remote);
     let outward = decision.steps.iter().any(|step| step.verdict == Verdict::Pass(Why::OnPremises));
+    let resolver = way.deliver == Deliver::Door(Door::Resolver);
+    if decision.steps.iter().any(|step| step.stage == Stage::TransitGateway) {
+        return match way.source {
+            _ if resolver => "over a transit gateway to a resolver endpoint",
+            _ if outward => "over a transit gateway to on premises",
+            // That of a VPN.
+            SourceRewrite::Keep if way.mtu == 1446 => "over a transit gateway from on premises",
+            SourceRewrite::Keep | SourceRewrite::Address(_) => "over a transit gateway",
+            SourceRewrite::Port { .. } => "over a transit gateway behind NAT",
+            SourceRewrite::Identity { .. } => "over a transit gateway to an interface endpoint",
+        };
+    }
     match (way.source, way.destination.is_some()) {
+        _ if resolver && over_vpn => "over a VPN to a resolver endpoint",
+        _ if resolver && peered => "over a peering to a resolver endpoint",
         _ if outward => "over a VPN to on premises",
         (SourceRewrite::Identity { .. }, _) if over_vpn => "over a VPN to an interface endpoint",
         _ if over_vpn => "over a VPN from on premises",
@@ -100,6 +123,8 @@ fn way(way: &Way, decision: &Decision) -> &'static str {
         (SourceRewrite::Port { .. }, false) => "inside behind NAT",
         (SourceRewrite::Identity { peer, gateway }, _) => match (peer.through, gateway) {
             (Through::Link, _) => "link",
+            (Through::Resolver(..), None) => "resolver endpoint",
+            (Through::Resolver(..), Some(_)) => "resolver endpoint behind NAT",
             (Through::Endpoint(..), None) if by_interface => "interface endpoint",
             (Through::Endpoint(..), Some(_)) if by_interface => "interface endpoint behind NAT",
             (Through::Endpoint(..), None) => "endpoint",

@@ -194,6 +194,7 @@ impl<'a> Oracle<'a> {
             | RouteTarget::NatGateway(_)
             | RouteTarget::VpcPeering(_)
             | RouteTarget::VpnGateway(_)
+            | RouteTarget::TransitGateway(_)
             | RouteTarget::VpcEndpoint(_) => None,
         };
         match router.filter(|x| self.runs(x)) {
@@ -249,6 +250,7 @@ impl<'a> Oracle<'a> {
                 | RouteTarget::NatGateway(_)
                 | RouteTarget::VpcPeering(_)
                 | RouteTarget::VpnGateway(_)
+                | RouteTarget::TransitGateway(_)
                 | RouteTarget::VpcEndpoint(_) => lost,
             },
             None => lost,

@@ -115,6 +115,11 @@ const FAULTS: &[Fault] = &[
         plant: |_, uplink| uplink.iter_mut().for_each(|uplink| uplink.echo = !uplink.echo),
     },
     Fault {
+        stage: Stage::TransitGateway,
+        what: "what attachments propagate is forgotten",
+        plant: |state, _| each(&mut state.transit_gateway_attachments, |x| x.propagations.clear()),
+    },
+    Fault {
         stage: Stage::Remote,
         what: "VPCs are taken to have their first block only, and half of that",
         plant: |state, _| {
@@ -126,6 +131,11 @@ const FAULTS: &[Fault] = &[
                 }
             });
         },
+    },
+    Fault {
+        stage: Stage::TransitGateway,
+        what: "what attachments propagate is forgotten",
+        plant: |state, _| each(&mut state.transit_gateway_attachments, |x| x.propagations.clear()),
     },
     Fault {
         stage: Stage::Remote,
@@ -180,6 +190,17 @@ const FAULTS: &[Fault] = &[
         plant: |state, _| {
             each(&mut state.network_interfaces, |x| {
                 if let InterfaceKind::VpcEndpoint(_) = x.kind {
+                    x.kind = InterfaceKind::Interface;
+                }
+            });
+        },
+    },
+    Fault {
+        stage: Stage::Endpoint,
+        what: "an interface of a resolver's endpoint is taken for anybody's",
+        plant: |state, _| {
+            each(&mut state.network_interfaces, |x| {
+                if let InterfaceKind::ResolverEndpoint(_) = x.kind {
                     x.kind = InterfaceKind::Interface;
                 }
             });

@@ -16,4 +16,5 @@ mod generations;
 mod incremental;
 mod oracle;
 mod seeds;
+mod transits;
 mod users_service;

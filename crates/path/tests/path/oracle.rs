@@ -17,10 +17,10 @@ use postern_model::route::{RouteDestination, RouteTable, RouteTarget};
 use postern_model::security_group::{Peer as RulePeer, Traffic};
 use postern_model::subnet::Subnet;
 use postern_model::vpc::Vpc;
-use postern_model::vpn::VpnConnection;
+use postern_model::vpn::{VpnConnection, VpnEnd};
 use postern_model::{
-    IpNet, Ipv4Net, NatGatewayId, NetworkAclId, NetworkInterfaceId, ResourceId, SecurityGroupId, State,
-    SubnetId, VpcEndpointId, VpcId, VpcPeeringConnectionId, VpnGatewayId,
+    IpNet, Ipv4Net, NatGatewayId, NetworkAclId, NetworkInterfaceId, ResolverEndpointId, ResourceId,
+    SecurityGroupId, State, SubnetId, VpcEndpointId, VpcId, VpcPeeringConnectionId, VpnGatewayId,
 };
 use postern_path::{
     Action, Balanced, Deliver, Door, DropReason, Flow, Health, Peer, SourceRewrite, Through, Transport,
@@ -86,6 +86,8 @@ pub struct Sender<'a> {
     pub nat: Option<&'a NatGateway>,
     /// From a network on premises, by this connection.
     pub on_premises: Option<&'a VpnConnection>,
+    /// The subnet where a transit gateway lets the packet into the VPC.
+    pub transit: Option<SubnetId>,
 }
 
 pub fn answer(state: &State, uplink: Option<Uplink>, health: &Health, flow: &Flow) -> Answer {
@@ -130,7 +132,7 @@ pub fn has(interface: &NetworkInterface, address: Ipv4Addr) -> bool {
 
 impl<'a> Oracle<'a> {
     /// Whether the first sender has an address.
-    fn own_has(&self, address: Ipv4Addr) -> bool {
+    pub fn own_has(&self, address: Ipv4Addr) -> bool {
         self.own.is_some_and(|own| has(own, address))
     }
 
@@ -147,7 +149,8 @@ impl<'a> Oracle<'a> {
         if !self.groups_allow(own, true, packet, None) {
             return Err((DropReason::EgressSecurityGroup, first_group(own)));
         }
-        let sender = Sender { vpc: own.vpc, subnet: own.subnet, packet, nat: None, on_premises: None };
+        let (vpc, subnet) = (own.vpc, own.subnet);
+        let sender = Sender { vpc, subnet, packet, nat: None, on_premises: None, transit: None };
         self.leave(sender, Vec::new())
     }
 
@@ -181,15 +184,11 @@ impl<'a> Oracle<'a> {
                     None => gone,
                 }
             }
-            RouteTarget::NetworkInterface(id) => {
-                let found = self.state.network_interfaces.values().find(|x| x.id == id);
-                let Some(router) = found.filter(|x| self.runs(x)) else { return gone };
-                // "Middlebox routing": the check has to be off on an interface that routes.
-                if router.source_dest_check {
-                    return Err((DropReason::DestinationCheck, id.into()));
-                }
-                self.enter(sender, router, hops)
-            }
+            RouteTarget::NetworkInterface(id) => self.by_router(sender, table, id, hops),
+            RouteTarget::TransitGateway(id) => match self.attachment_of(id, sender.vpc) {
+                Some(attachment) => self.to_transit(sender, attachment, hops),
+                None => gone,
+            },
             RouteTarget::VpcEndpoint(id) => match self.state.vpc_endpoints.values().find(|x| x.id == id) {
                 Some(endpoint) => self.endpoint(sender, Through::Endpoint(id, endpoint.vpc), id.into(), hops),
                 None => gone,
@@ -207,6 +206,24 @@ impl<'a> Oracle<'a> {
                 }
             }
         }
+    }
+
+    pub fn by_router(
+        &self,
+        sender: Sender<'a>,
+        table: &RouteTable,
+        id: NetworkInterfaceId,
+        hops: Vec<Ipv4Addr>,
+    ) -> Answer {
+        let found = self.state.network_interfaces.values().find(|x| x.id == id);
+        let Some(router) = found.filter(|x| self.runs(x)) else {
+            return Err((DropReason::Blackhole, table.id.into()));
+        };
+        // "Middlebox routing": the check has to be off on an interface that routes.
+        if router.source_dest_check {
+            return Err((DropReason::DestinationCheck, id.into()));
+        }
+        self.enter(sender, router, hops)
     }
 
     /// The other VPC of a peering that works.
@@ -233,16 +250,20 @@ impl<'a> Oracle<'a> {
         self.enter_vpc(sender, far, id.into(), hops)
     }
 
-    fn has_block(&self, vpc: VpcId, address: Ipv4Addr) -> bool {
+    pub fn has_block(&self, vpc: VpcId, address: Ipv4Addr) -> bool {
         self.vpc(vpc).blocks.iter().any(|block| block.cidr.contains(&address))
     }
 
     /// Into a VPC from elsewhere: to its addresses and no farther.
     fn enter_vpc(&self, sender: Sender<'a>, far: VpcId, way: ResourceId, hops: Vec<Ipv4Addr>) -> Answer {
-        let to = sender.packet.to;
-        if self.has_block(far, to) {
+        if self.has_block(far, sender.packet.to) {
             return self.neighbour_in(far, sender, hops);
         }
+        Err(self.beyond_vpc(far, sender.packet.to, way))
+    }
+
+    /// Why what comes into a VPC from elsewhere does not reach an address that is not the VPC's.
+    pub fn beyond_vpc(&self, far: VpcId, to: Ipv4Addr, way: ResourceId) -> (DropReason, ResourceId) {
         let works = |x: &EndpointState| matches!(x, EndpointState::Pending | EndpointState::Available);
         let leads = self.state.vpc_endpoints.values().find(|x| {
             let list = self.state.services.get(&x.service_name).and_then(|service| service.prefix_list);
@@ -251,15 +272,15 @@ impl<'a> Oracle<'a> {
                 list.is_some_and(|list| list.entries.keys().any(|block| block.contains(&IpAddr::V4(to))));
             x.vpc == far && x.kind == EndpointKind::Gateway && works(&x.state) && takes
         });
-        Err(match leads {
+        match leads {
             Some(endpoint) => (DropReason::RemoteToGatewayEndpoint, endpoint.id.into()),
             None => (DropReason::NotTransitive, way),
-        })
+        }
     }
 
     /// The connection of a gateway that leads to an address: the longest static route, of equal ones the first.
     fn connection_to(&self, gateway: VpnGatewayId, to: Ipv4Addr) -> Option<&'a VpnConnection> {
-        let of_gateway = self.state.vpn_connections.values().filter(|x| x.vpn_gateway == gateway);
+        let of_gateway = self.state.vpn_connections.values().filter(|x| x.near == VpnEnd::Virtual(gateway));
         let routes = of_gateway.flat_map(|x| x.routes.iter().map(move |block| (block, x)));
         let matching: Vec<_> = routes.filter(|(block, _)| block.contains(&to)).collect();
         let longest = matching.iter().map(|(block, _)| block.prefix_len()).max()?;
@@ -268,13 +289,16 @@ impl<'a> Oracle<'a> {
 
     /// "How AWS Site-to-Site VPN works": into the VPC that the gateway is attached to, and out of it by static routes.
     fn come_from_premises(&self, connection: &'a VpnConnection) -> Answer {
-        let gateway = connection.vpn_gateway;
+        let gateway = match connection.near {
+            VpnEnd::Virtual(gateway) => gateway,
+            VpnEnd::Transit(_) => return self.premises_to_transit(connection),
+        };
         let found = self.state.vpn_gateways.values().find(|x| x.id == gateway);
         let Some(vpc) = found.and_then(|x| x.vpc) else {
             return Err((DropReason::NoNetworkBehind, gateway.into()));
         };
         let (packet, subnet) = (self.packet, SubnetId::from_number(0));
-        let sender = Sender { vpc, subnet, packet, nat: None, on_premises: Some(connection) };
+        let sender = Sender { vpc, subnet, packet, nat: None, on_premises: Some(connection), transit: None };
         let way = self.enter_vpc(sender, vpc, gateway.into(), Vec::new())?;
         Ok(Way { mtu: 1446, ..way })
     }
@@ -314,7 +338,10 @@ impl<'a> Oracle<'a> {
         to: Ipv4Addr,
     ) -> Result<(), (DropReason, ResourceId)> {
         let table = self.table_of(subnet);
-        let gateway = connection.vpn_gateway;
+        let gateway = match connection.near {
+            VpnEnd::Virtual(gateway) => gateway,
+            VpnEnd::Transit(_) => return self.back_over_transit(connection, subnet, to),
+        };
         let by_gateway = self.best(table, to).and_then(|(route, _)| route);
         let leads = by_gateway == Some(RouteTarget::VpnGateway(gateway));
         let same = self.connection_to(gateway, to).is_some_and(|x| x.id == connection.id);
@@ -390,7 +417,7 @@ impl<'a> Oracle<'a> {
         self.neighbour_in(sender.vpc, sender, hops)
     }
 
-    fn neighbour_in(&self, vpc: VpcId, sender: Sender<'a>, hops: Vec<Ipv4Addr>) -> Answer {
+    pub fn neighbour_in(&self, vpc: VpcId, sender: Sender<'a>, hops: Vec<Ipv4Addr>) -> Answer {
         let Some(target) = self.holder(vpc, sender.packet.to) else {
             return Err((DropReason::NoSuchAddress, vpc.into()));
         };
@@ -402,10 +429,54 @@ impl<'a> Oracle<'a> {
         }
         match target.kind {
             InterfaceKind::VpcEndpoint(id) => self.interface_endpoint(sender, target, id, hops),
+            InterfaceKind::ResolverEndpoint(id) => self.resolver_endpoint(sender, target, id, hops),
             InterfaceKind::Interface | InterfaceKind::NatGateway | InterfaceKind::LoadBalancer => {
                 self.enter(sender, target, hops)
             }
         }
+    }
+
+    /// "Forwarding inbound DNS queries to your VPCs": its interfaces have groups like others, and take DNS on port 53 for
+    /// the resolver of their VPC.
+    fn resolver_endpoint(
+        &self,
+        sender: Sender<'a>,
+        target: &'a NetworkInterface,
+        id: ResolverEndpointId,
+        hops: Vec<Ipv4Addr>,
+    ) -> Answer {
+        self.comes_in(sender, target)?;
+        if !self.state.vpcs.values().any(|x| x.id == target.vpc && x.dns_support) {
+            return Err((DropReason::ResolverOff, target.vpc.into()));
+        }
+        if !matches!(
+            sender.packet.kind,
+            Kind::Tcp { to: Port::Is(53), .. } | Kind::Udp { to: Port::Is(53), .. }
+        ) {
+            return Err((DropReason::EndpointProtocol, id.into()));
+        }
+        self.goes_back(sender, target)?;
+        if !self.is_answered(sender, target) {
+            return Err((DropReason::ReturnRoute, id.into()));
+        }
+        let gateway = sender.nat.map(|nat| nat.id);
+        let source =
+            self.identity(sender.vpc, sender.packet.from, Through::Resolver(id, target.vpc), gateway);
+        let destination = Some(Door::Resolver.address().into());
+        let mtu = if sender.nat.is_some() || sender.transit.is_some() { 8500 } else { 9001 };
+        Ok(Way { source, destination, deliver: Deliver::Door(Door::Resolver), hops, mtu, balanced: None })
+    }
+
+    /// Whether what is answered there comes back to who sent it: the holder of the address, or an appliance that routes
+    /// lead answers through.
+    fn is_answered(&self, sender: Sender<'a>, target: &'a NetworkInterface) -> bool {
+        let from = sender.packet.from;
+        let by_route = || {
+            let route = self.best(self.table_of(target.subnet), from).and_then(|(route, _)| route);
+            let here = route.is_some_and(|x| x == RouteTarget::NetworkInterface(self.entry));
+            here && !self.subnet(target.subnet).cidr.contains(&from)
+        };
+        sender.nat.is_some() || sender.on_premises.is_some() || self.own_has(from) || by_route()
     }
 
     /// Into an interface of the same VPC.
@@ -417,7 +488,8 @@ impl<'a> Oracle<'a> {
             Some(nat) => self.translated(nat, nat.private_address),
         };
         // "NAT gateway basics": 8500 bytes; "Network MTU": 9001 inside a VPC.
-        let mtu = if sender.nat.is_some() { 8500 } else { 9001 };
+        // As with a transit gateway.
+        let mtu = if sender.nat.is_some() || sender.transit.is_some() { 8500 } else { 9001 };
         if let Some(listens) = self.listens(target, sender.packet) {
             return self.balance(sender, target, listens, Came { source, hops, mtu, endpoint: None });
         }
@@ -432,7 +504,11 @@ impl<'a> Oracle<'a> {
         target: &NetworkInterface,
     ) -> Result<(), (DropReason, ResourceId)> {
         let packet = sender.packet;
-        let crossing = sender.on_premises.is_some() || sender.subnet != target.subnet;
+        // "Network ACLs for transit gateways": from its subnet to others, and not within it.
+        let crossing = sender.transit.unwrap_or(sender.subnet) != target.subnet;
+        if let (true, Some(exit)) = (crossing, sender.transit) {
+            self.acl(exit, true, packet).map_err(|acl| (DropReason::EgressNetworkAcl, acl.into()))?;
+        }
         if let (true, Err(acl)) = (crossing, self.acl(target.subnet, false, packet)) {
             return Err((DropReason::IngressNetworkAcl, acl.into()));
         }
@@ -456,7 +532,9 @@ impl<'a> Oracle<'a> {
         }
         if sender.subnet != target.subnet {
             self.return_acl(target.subnet, true, back)?;
-            self.return_acl(sender.subnet, false, back)?;
+            if self.answer_comes_out_at(sender, target.subnet) != Some(sender.subnet) {
+                self.return_acl(sender.subnet, false, back)?;
+            }
         }
         self.way_back(sender, target.subnet)
     }
@@ -482,22 +560,13 @@ impl<'a> Oracle<'a> {
             return Err((DropReason::EndpointProtocol, id.into()));
         }
         self.goes_back(sender, target)?;
-        // What answers a request is for who sent it: the holder of the address, or an appliance that routes lead
-        // answers through.
-        let from = sender.packet.from;
-        let by_route = || {
-            let route = self.best(self.table_of(target.subnet), from).and_then(|(route, _)| route);
-            let here = route.is_some_and(|x| x == RouteTarget::NetworkInterface(self.entry));
-            here && !self.subnet(target.subnet).cidr.contains(&from)
-        };
-        let own = sender.nat.is_some() || sender.on_premises.is_some() || self.own_has(from);
-        if !own && !by_route() {
+        if !self.is_answered(sender, target) {
             return Err((DropReason::ReturnRoute, id.into()));
         }
         self.to_service(sender, Through::Endpoint(id, endpoint.vpc), hops, 8500)
     }
 
-    fn translated(&self, nat: &NatGateway, visible: Ipv4Addr) -> SourceRewrite {
+    pub fn translated(&self, nat: &NatGateway, visible: Ipv4Addr) -> SourceRewrite {
         SourceRewrite::Port {
             gateway: nat.id.into(),
             private_address: nat.private_address.into(),
@@ -506,20 +575,22 @@ impl<'a> Oracle<'a> {
     }
 
     /// The answer from a subnet to the sender finds its way: to somebody who has the address or who passes it on.
-    fn way_back(&self, sender: Sender<'_>, subnet: SubnetId) -> Result<(), (DropReason, ResourceId)> {
+    pub fn way_back(&self, sender: Sender<'_>, subnet: SubnetId) -> Result<(), (DropReason, ResourceId)> {
         let to = sender.packet.from;
         let its_own = sender.nat.is_some() || self.own_has(to);
         let somebody = its_own || self.holder(sender.vpc, to).is_some();
         let nobody = Err((DropReason::ReturnRoute, sender.vpc.into()));
+        // Networks that a transit gateway joins may have the same addresses.
+        let home = self.subnet(subnet).vpc == sender.vpc;
         if self.subnet(subnet).cidr.contains(&to) {
-            return if somebody { Ok(()) } else { nobody };
+            return if somebody && home { Ok(()) } else { nobody };
         }
         let table = self.table_of(subnet);
         let lost = Err((DropReason::ReturnRoute, table.id.into()));
         match self.best(table, to) {
             None => lost,
             Some((None, _)) => {
-                if somebody {
+                if somebody && home {
                     Ok(())
                 } else {
                     nobody
@@ -531,6 +602,7 @@ impl<'a> Oracle<'a> {
                     let passes_on = found.is_some_and(|x| self.runs(x) && !x.source_dest_check);
                     if id == self.entry || passes_on { Ok(()) } else { lost }
                 }
+                RouteTarget::TransitGateway(id) => self.back_by_transit(sender, subnet, id),
                 RouteTarget::VpcPeering(id)
                     if self.other_side(id, self.subnet(subnet).vpc) == Some(sender.vpc) =>
                 {
@@ -573,7 +645,14 @@ impl<'a> Oracle<'a> {
         };
         let packet = Packet { from: nat.private_address, to: sender.packet.to, kind };
         self.leave(
-            Sender { vpc: sender.vpc, subnet: nat.subnet, packet, nat: Some(nat), on_premises: None },
+            Sender {
+                vpc: sender.vpc,
+                subnet: nat.subnet,
+                packet,
+                nat: Some(nat),
+                on_premises: None,
+                transit: None,
+            },
             hops,
         )
     }
@@ -677,6 +756,7 @@ impl<'a> Oracle<'a> {
                     | RouteTarget::NetworkInterface(_)
                     | RouteTarget::VpcPeering(_)
                     | RouteTarget::VpnGateway(_)
+                    | RouteTarget::TransitGateway(_)
                     | RouteTarget::VpcEndpoint(_) => false,
                 })
             });
@@ -829,7 +909,7 @@ impl<'a> Oracle<'a> {
         // "The local route is preferred even if the propagated routes are more specific."
         let local = |block: &Ipv4Net| self.vpc(table.vpc).blocks.iter().any(|own| own.cidr.contains(block));
         for connection in self.state.vpn_connections.values() {
-            let gateway = connection.vpn_gateway;
+            let VpnEnd::Virtual(gateway) = connection.near else { continue };
             let found = self.state.vpn_gateways.values().find(|x| x.id == gateway);
             let attached = found.is_some_and(|x| x.vpc == Some(table.vpc));
             if !attached || !table.propagating.contains(&gateway) {

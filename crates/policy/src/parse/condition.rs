@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::faults::Faults;
 use super::{Rules, endpoint};
 use crate::condition::{Comparison, Condition, Quantifier, Test};
 use crate::error::{ParseError, Problem};
@@ -37,24 +38,26 @@ pub(super) enum Base {
     Null,
 }
 
-pub(super) fn read(block: &Node, at: &str, rules: Rules) -> Result<Vec<Condition>, ParseError> {
+pub(super) fn read(block: &Node, at: &str, rules: Rules, faults: &mut Faults) -> Option<Vec<Condition>> {
     let mut conditions = Vec::new();
-    for tests in object(block, at)? {
+    for tests in faults.take(object(block, at))? {
         let at = format!("{at}.{}", tests.name);
         let operator = Operator::parse(&tests.name)
-            .ok_or_else(|| Problem::UnknownOperator(tests.name.clone()).at(at.as_str(), tests.place))?;
+            .ok_or_else(|| Problem::UnknownOperator(tests.name.clone()).at(at.as_str(), tests.place));
+        let Some(operator) = faults.take(operator) else { continue };
         let operator_name: Arc<str> = Arc::from(tests.name.as_str());
         let mut spellings: BTreeMap<String, &str> = BTreeMap::new();
-        for member in object(&tests.value, &at)? {
+        for member in faults.take(object(&tests.value, &at)).unwrap_or_default() {
             // <https://docs.aws.amazon.com/IAM/latest/UserGuide/access-analyzer-reference-policy-checks.html>
             if let Some(before) = spellings.insert(member.name.to_lowercase(), &member.name) {
                 let problem = Problem::DuplicateConditionKey(member.name.clone(), before.to_owned());
-                return Err(problem.at(at, member.place));
+                faults.push(problem.at(at.as_str(), member.place));
+                continue;
             }
-            conditions.push(read_key(member, &operator_name, operator, &at, rules)?);
+            conditions.extend(faults.take(read_key(member, &operator_name, operator, &at, rules)));
         }
     }
-    Ok(conditions)
+    Some(conditions)
 }
 
 fn read_key(

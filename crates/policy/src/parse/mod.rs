@@ -4,6 +4,7 @@
 
 mod condition;
 mod endpoint;
+mod faults;
 mod principal;
 mod statement;
 
@@ -16,6 +17,8 @@ use crate::index::Index;
 use crate::json::{Json, Node};
 use crate::place::Place;
 use crate::statement::Statement;
+
+use self::faults::Faults;
 
 /// No document is read beyond this, whatever quota was asked for.
 const LONGEST_BYTES: usize = 131_072 * 4;
@@ -38,36 +41,55 @@ pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, ParseError> {
     })
 }
 
-pub(crate) fn document(text: &str, kind: Kind, limit: usize) -> Result<PolicyDocument, ParseError> {
+/// The document, or everything that is wrong with it; never nothing.
+pub(crate) fn document(text: &str, kind: Kind, limit: usize) -> Result<PolicyDocument, Vec<ParseError>> {
+    let whole = readable(text, kind, limit).map_err(|error| vec![error])?;
+    let mut faults = Faults::default();
+    let document = read(text, whole, kind, &mut faults);
+    faults.or(document)
+}
+
+/// The document as JSON.
+fn readable(text: &str, kind: Kind, limit: usize) -> Result<Node, ParseError> {
     check_length(text, kind, limit)?;
     if kind.is_kept_by_iam() {
         check_characters(text)?;
     }
-    let whole = Node::parse(text)?;
+    Node::parse(text)
+}
+
+fn read(text: &str, whole: Node, kind: Kind, faults: &mut Faults) -> Option<PolicyDocument> {
     let members = match whole.json {
         Json::Object(members) => members,
         other @ (Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) | Json::List(_)) => {
             let problem = Problem::WrongType { expected: "an object", found: other.noun() };
-            return Err(problem.at(WHOLE, whole.place));
+            faults.push(problem.at(WHOLE, whole.place));
+            return None;
         }
     };
-    let mut version = None;
-    let mut id = None;
-    let mut statements = None;
+    let (mut version, mut id, mut statements, mut misread) = (None, None, None, false);
     for member in members {
         match member.name.as_str() {
-            "Version" => version = Some(read_version(&member.value)?),
-            "Id" => id = Some(Arc::from(string(&member.value, "Id")?)),
+            "Version" => {
+                version = faults.take(read_version(&member.value));
+                misread = version.is_none();
+            }
+            "Id" => id = faults.take(string(&member.value, "Id")).map(Arc::from),
             "Statement" => statements = Some(member.value),
-            _ => return Err(Problem::UnknownElement(member.name).at(WHOLE, member.place)),
+            _ => faults.push(Problem::UnknownElement(member.name).at(WHOLE, member.place)),
         }
     }
-    check_version(version, kind, whole.place)?;
-    let statements = statements.ok_or_else(|| Problem::Missing("Statement").at(WHOLE, whole.place))?;
-    let rules = Rules { kind, version: version.unwrap_or(Version::V2008) };
-    let statements: Arc<[Statement]> = Arc::from(read_statements(statements, rules)?);
+    if !misread {
+        faults.take(check_version(version, kind, whole.place));
+    }
+    let statements = statements.ok_or_else(|| Problem::Missing("Statement").at(WHOLE, whole.place));
+    let statements = faults.take(statements)?;
+    // Of a version that nobody knows the newest is the likeliest.
+    let usual = if misread { Version::V2012 } else { Version::V2008 };
+    let rules = Rules { kind, version: version.unwrap_or(usual) };
+    let statements: Arc<[Statement]> = Arc::from(read_statements(statements, rules, faults)?);
     let index = Arc::new(Index::new(&statements));
-    Ok(PolicyDocument { text: Arc::from(text), kind, version, id, statements, index })
+    Some(PolicyDocument { text: Arc::from(text), kind, version, id, statements, index })
 }
 
 fn check_length(text: &str, kind: Kind, limit: usize) -> Result<(), ParseError> {
@@ -125,34 +147,36 @@ fn check_version(version: Option<Version>, kind: Kind, place: Place) -> Result<(
     }
 }
 
-fn read_statements(value: Node, rules: Rules) -> Result<Vec<Statement>, ParseError> {
+fn read_statements(value: Node, rules: Rules, faults: &mut Faults) -> Option<Vec<Statement>> {
     let (place, end) = (value.place, value.end);
     let items = match value.json {
         Json::List(items) => items,
         object @ Json::Object(_) => vec![Node { place, end, json: object }],
         other @ (Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_)) => {
             let problem = Problem::WrongType { expected: "an object or a list", found: other.noun() };
-            return Err(problem.at("Statement", place));
+            faults.push(problem.at("Statement", place));
+            return None;
         }
     };
     if items.is_empty() {
-        return Err(Problem::Empty.at("Statement", place));
+        faults.push(Problem::Empty.at("Statement", place));
+        return None;
     }
     let mut seen = BTreeSet::new();
     let mut statements = Vec::with_capacity(items.len());
     for (index, item) in items.into_iter().enumerate() {
         let at = format!("Statement[{index}]");
         let place = item.place;
-        let statement = statement::read(item, &at, rules)?;
+        let Some(statement) = statement::read(item, &at, rules, faults) else { continue };
         if let (Some(sid), true) = (&statement.sid, rules.kind.is_kept_by_iam()) {
             let repeated = !sid.is_empty() && !seen.insert(Arc::clone(sid));
             if repeated {
-                return Err(Problem::DuplicateSid(sid.to_string()).at(format!("{at}.Sid"), place));
+                faults.push(Problem::DuplicateSid(sid.to_string()).at(format!("{at}.Sid"), place));
             }
         }
         statements.push(statement);
     }
-    Ok(statements)
+    Some(statements)
 }
 
 /// A string element.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::faults::Faults;
 use super::{Rules, condition, endpoint, principal, string, strings};
 use crate::document::{Effect, Kind};
 use crate::error::{ParseError, Problem};
@@ -27,24 +28,32 @@ struct Elements {
     condition: Option<Node>,
 }
 
-pub(super) fn read(value: Node, at: &str, rules: Rules) -> Result<Statement, ParseError> {
-    let elements = Elements::collect(value, at)?;
+/// The statement; none where something is wrong with it. All of its elements are looked at all the same.
+pub(super) fn read(value: Node, at: &str, rules: Rules, faults: &mut Faults) -> Option<Statement> {
+    let elements = Elements::collect(value, at, faults)?;
     let full_access = rules.kind == Kind::ResourceControl && is_full_access(&elements);
+    let sid = faults.take(elements.sid(at, rules));
+    let effect = faults.take(elements.effect(at));
+    let principals = faults.take(elements.principals(at, rules));
+    let actions = elements.actions(at, rules, full_access, faults);
+    let resources = elements.resources(at, rules, faults);
+    let conditions = match &elements.condition {
+        Some(block) => condition::read(block, &format!("{at}.Condition"), rules, faults),
+        None => Some(Vec::new()),
+    };
     let statement = Statement {
-        sid: elements.sid(at, rules)?,
-        effect: elements.effect(at)?,
-        principals: elements.principals(at, rules)?,
-        actions: elements.actions(at, rules, full_access)?,
-        resources: elements.resources(at, rules)?,
-        conditions: match &elements.condition {
-            Some(block) => condition::read(block, &format!("{at}.Condition"), rules)?,
-            None => Vec::new(),
-        },
+        sid: sid?,
+        effect: effect?,
+        principals: principals?,
+        actions: actions?,
+        resources: resources?,
+        conditions: conditions?,
         at: At(elements.place),
         end: At(elements.end),
     };
-    check_as_whole(&statement, full_access, rules.kind).map_err(|problem| problem.at(at, elements.place))?;
-    Ok(statement)
+    let whole = check_as_whole(&statement, full_access, rules.kind);
+    faults.take(whole.map_err(|problem| problem.at(at, elements.place)))?;
+    Some(statement)
 }
 
 impl Elements {
@@ -64,10 +73,11 @@ impl Elements {
         }
     }
 
-    fn collect(value: Node, at: &str) -> Result<Self, ParseError> {
+    fn collect(value: Node, at: &str, faults: &mut Faults) -> Option<Self> {
         let Json::Object(members) = value.json else {
             let problem = Problem::WrongType { expected: "an object", found: value.json.noun() };
-            return Err(problem.at(at, value.place));
+            faults.push(problem.at(at, value.place));
+            return None;
         };
         let mut elements = Self::at(value.place, value.end);
         for member in members {
@@ -81,11 +91,14 @@ impl Elements {
                 "Principal" => &mut elements.principal,
                 "NotPrincipal" => &mut elements.not_principal,
                 "Condition" => &mut elements.condition,
-                _ => return Err(Problem::UnknownElement(member.name).at(at, member.place)),
+                _ => {
+                    faults.push(Problem::UnknownElement(member.name).at(at, member.place));
+                    continue;
+                }
             };
             *slot = Some(member.value);
         }
-        Ok(elements)
+        Some(elements)
     }
 
     fn missing(&self, element: &'static str, at: &str) -> ParseError {
@@ -134,43 +147,52 @@ impl Elements {
         }
     }
 
-    fn actions(&self, at: &str, rules: Rules, full_access: bool) -> Result<Actions, ParseError> {
-        let pair = one_of(("Action", &self.action), ("NotAction", &self.not_action), at, self.place)?;
-        let (value, negated) = pair.ok_or_else(|| self.missing("Action", at))?;
+    fn actions(&self, at: &str, rules: Rules, full_access: bool, faults: &mut Faults) -> Option<Actions> {
+        let pair = one_of(("Action", &self.action), ("NotAction", &self.not_action), at, self.place);
+        let pair = faults.take(pair)?;
+        let (value, negated) = faults.take(pair.ok_or_else(|| self.missing("Action", at)))?;
         if negated && matches!(rules.kind, Kind::Trust | Kind::ResourceControl) {
-            return Err(Problem::Forbidden { element: "NotAction", kind: rules.kind }.at(at, value.place));
+            faults.push(Problem::Forbidden { element: "NotAction", kind: rules.kind }.at(at, value.place));
+            return None;
         }
         let at = format!("{at}.{}", if negated { "NotAction" } else { "Action" });
         let mut patterns = Vec::new();
-        for (text, place) in strings(value, &at)? {
+        for (text, place) in faults.take(strings(value, &at))? {
             let pattern = read_action(text, rules.kind, full_access, place);
-            patterns.push(pattern.map_err(|problem| problem.at(at.as_str(), place))?);
+            patterns.extend(faults.take(pattern.map_err(|problem| problem.at(at.as_str(), place))));
         }
-        Ok(Actions { negated, patterns })
+        Some(Actions { negated, patterns })
     }
 
-    fn resources(&self, at: &str, rules: Rules) -> Result<Resources, ParseError> {
-        let pair = one_of(("Resource", &self.resource), ("NotResource", &self.not_resource), at, self.place)?;
+    fn resources(&self, at: &str, rules: Rules, faults: &mut Faults) -> Option<Resources> {
+        let pair = one_of(("Resource", &self.resource), ("NotResource", &self.not_resource), at, self.place);
+        let pair = faults.take(pair)?;
         let (value, negated) = match (pair, rules.kind) {
             (Some((value, negated)), Kind::Trust) => {
                 let element = if negated { "NotResource" } else { "Resource" };
-                return Err(Problem::Forbidden { element, kind: rules.kind }.at(at, value.place));
+                faults.push(Problem::Forbidden { element, kind: rules.kind }.at(at, value.place));
+                return None;
             }
             (None, Kind::Trust) => {
-                return Ok(Resources { negated: false, patterns: Vec::new(), implied: true });
+                return Some(Resources { negated: false, patterns: Vec::new(), implied: true });
             }
             (Some(pair), _) => pair,
-            (None, _) => return Err(self.missing("Resource", at)),
+            (None, _) => {
+                faults.push(self.missing("Resource", at));
+                return None;
+            }
         };
         let at = format!("{at}.{}", if negated { "NotResource" } else { "Resource" });
         let mut patterns = Vec::new();
-        for (text, place) in strings(value, &at)? {
+        for (text, place) in faults.take(strings(value, &at))? {
             let here = |problem: Problem| problem.at(at.as_str(), place);
-            let pattern = ArnPattern::resource(text, rules.version).map_err(here)?;
-            endpoint::check_arn(text, &pattern, rules.kind).map_err(here)?;
+            let Some(pattern) = faults.take(ArnPattern::resource(text, rules.version).map_err(here)) else {
+                continue;
+            };
+            faults.take(endpoint::check_arn(text, &pattern, rules.kind).map_err(here));
             patterns.push(ResourcePattern { text: text.to_owned(), pattern, at: At(place) });
         }
-        Ok(Resources { negated, patterns, implied: false })
+        Some(Resources { negated, patterns, implied: false })
     }
 }
 

@@ -8,6 +8,7 @@ mod condition;
 use std::fmt;
 
 use crate::document::{Effect, Kind, PolicyDocument};
+use crate::organization::is_reached_by_resource_control;
 use crate::place::Place;
 use crate::principal::{AwsName, PrincipalClause};
 use crate::statement::{ActionPattern, Statement};
@@ -288,7 +289,10 @@ impl Look<'_> {
         let action_text = || action.text.clone();
         let place = action.at.0;
         match self.catalogue.action(service, name) {
-            ActionFacts::Known if self.document.kind == Kind::ResourceControl && !is_reached(service) => {
+            ActionFacts::Known
+                if self.document.kind == Kind::ResourceControl
+                    && !is_reached_by_resource_control(service) =>
+            {
                 self.warn(place, Concern::UnreachedService { action: action_text() });
             }
             ActionFacts::Known => {}
@@ -306,24 +310,4 @@ impl Look<'_> {
             self.warn(place, Concern::LiteralVariable { value: text.to_owned() });
         }
     }
-}
-
-/// Whether resource control policies reach a service.
-///
-/// <https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_policies_rcps.html>
-fn is_reached(service: &str) -> bool {
-    const REACHED: [&str; 11] = [
-        "aoss",
-        "cognito-identity",
-        "cognito-idp",
-        "dynamodb",
-        "ecr",
-        "kms",
-        "logs",
-        "s3",
-        "secretsmanager",
-        "sqs",
-        "sts",
-    ];
-    REACHED.contains(&service)
 }

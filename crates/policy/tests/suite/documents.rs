@@ -144,3 +144,42 @@ fn what_cannot_be_enforced_is_listed() {
     );
     assert_eq!(unenforceable(policy.document(), &|_| true), Vec::<String>::new());
 }
+
+#[test]
+fn everything_that_is_wrong_is_told_where_the_parser_can_go_on() {
+    let text = r#"{
+  "Version": "2012-10-18",
+  "Extra": 1,
+  "Statement": [
+    {"Effect": "allow", "Action": ["s3:GetObject", "get", "put"], "Resource": ["*", "bucket"], "Principals": "*"},
+    {"Effect": "Allow", "Resource": "*", "Condition": {"Like": {"aws:a": "b"}, "NumericEquals": {"s3:max-keys": "x", "nokey": "1"}}},
+    "statement",
+    {"Sid": "A", "Effect": "Allow", "Action": "s3:*", "Resource": "*"},
+    {"Sid": "A", "Effect": "Deny", "Action": "s3:*", "Resource": "*"}
+  ]
+}"#;
+    let errors = PolicyDocument::parse_for_all(text, Kind::Identity).unwrap_err();
+    let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let expected = [
+        "Version: `2012-10-18` is not a policy version, which is `2008-10-17` or `2012-10-17` (line 2, column 14)",
+        "the document: unknown element `Extra` (line 3, column 3)",
+        "Statement[0]: unknown element `Principals` (line 5, column 96)",
+        "Statement[0].Effect: `allow` is not an effect, which is `Allow` or `Deny` (line 5, column 16)",
+        "Statement[0].Action: `get` is not an action: it must be `*` or have the form service:Name (line 5, column 52)",
+        "Statement[0].Action: `put` is not an action: it must be `*` or have the form service:Name (line 5, column 59)",
+        "Statement[0].Resource: `bucket` is not a resource: it must be `*` or an arn with six parts (line 5, column 85)",
+        "Statement[1]: missing `Action` (line 6, column 5)",
+        "Statement[1].Condition.Like: unknown condition operator `Like` (line 6, column 56)",
+        "Statement[1].Condition.NumericEquals.s3:max-keys: `x` is not a decimal number (line 6, column 113)",
+        "Statement[1].Condition.NumericEquals: `nokey` is not a condition key, which has the form prefix:name (line 6, column 118)",
+        "Statement[2]: expected an object, found a string (line 7, column 5)",
+        "Statement[4].Sid: statement id `A` is used twice (line 9, column 5)",
+    ];
+    assert_eq!(told, expected);
+    // The first of them is the one that is told where there is room for one.
+    assert_eq!(PolicyDocument::parse(text, Kind::Identity).unwrap_err(), errors[0]);
+    // However many there are, they are bounded.
+    let many = vec![r#"{"Effect":"x"}"#; 400].join(",");
+    let many = format!(r#"{{"Statement":[{many}]}}"#);
+    assert_eq!(PolicyDocument::parse_for_all(&many, Kind::Identity).unwrap_err().len(), 100);
+}

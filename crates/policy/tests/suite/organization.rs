@@ -121,6 +121,55 @@ fn resource_control_policies_bind_the_resources_account_whoever_asks() {
 }
 
 #[test]
+fn resource_control_policies_bind_the_services_that_aws_lists_and_no_others() {
+    for (action, bound) in [
+        ("s3:GetObject", true),
+        ("dynamodb:GetItem", true),
+        ("sts:AssumeRole", true),
+        ("logs:PutLogEvents", true),
+        ("SQS:SendMessage", true),
+        ("kms:Decrypt", true),
+        ("kms:RetireGrant", false),
+        ("iam:CreateUser", false),
+        ("ec2:RunInstances", false),
+        ("sns:Publish", false),
+        ("kinesis:PutRecord", false),
+        ("lambda:InvokeFunction", false),
+    ] {
+        let mut organization = organization();
+        let nothing = format!(r#"{{"Effect":"Deny","Principal":"*","Action":"{action}","Resource":"*"}}"#);
+        organization.attach("ou-work", fixture::policy("nothing", &nothing, Kind::ResourceControl)).unwrap();
+        let mut set = PolicySet::new();
+        let request = Request::new(user(MEMBER), Action::parse(action).unwrap(), "*")
+            .with_resource_account(account(MEMBER));
+        organization.apply(&mut set, &request).unwrap();
+        let all = r#"{"Effect":"Allow","Action":"*","Resource":"*"}"#;
+        set.add_identity(fixture::policy("all", all, Kind::Identity)).unwrap();
+        assert_eq!(evaluate(&set, &request).is_allowed(), !bound, "{action}");
+    }
+}
+
+#[test]
+fn some_actions_know_nothing_of_whose_the_resource_is() {
+    let all = r#"{"Effect":"Allow","Action":"*","Resource":"*",
+        "Condition":{"StringEquals":{"aws:ResourceAccount":"222222222222"}}}"#;
+    for (action, known) in [
+        ("ec2:DeleteVpcEndpoints", true),
+        ("ec2:CreateVpcEndpoint", false),
+        ("EC2:acceptvpcendpointconnections", false),
+        ("ec2:AcceptVpcPeeringConnection", false),
+        ("ec2:CreateVpcPeeringConnection", false),
+        ("ebs:PutSnapshotBlock", false),
+    ] {
+        let mut set = PolicySet::new();
+        set.add_identity(fixture::policy("own", all, Kind::Identity)).unwrap();
+        let request = Request::new(user("222222222222"), Action::parse(action).unwrap(), "*")
+            .with_resource_account(account("222222222222"));
+        assert_eq!(evaluate(&set, &request).is_allowed(), known, "{action}");
+    }
+}
+
+#[test]
 fn keys_follow_from_the_tree_and_not_from_the_context() {
     let organization = organization();
     assert_eq!(organization.path(MEMBER).as_deref(), Some("o-example/r-1/ou-work/ou-team/"));

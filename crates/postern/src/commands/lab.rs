@@ -24,7 +24,7 @@ use crate::region_client::RegionClient;
 const OMISSION_REGIONS: usize = 6;
 
 /// The labs that ship with Postern.
-const SHIPPED: [(&str, &str); 8] = [
+const SHIPPED: [(&str, &str); 9] = [
     ("gateway-s3", include_str!("../../../../labs/gateway-s3.toml")),
     ("gateway-vs-nat", include_str!("../../../../labs/gateway-vs-nat.toml")),
     ("policies", include_str!("../../../../labs/policies.toml")),
@@ -33,6 +33,7 @@ const SHIPPED: [(&str, &str); 8] = [
     ("privatelink", include_str!("../../../../labs/privatelink.toml")),
     ("who-may-come-in", include_str!("../../../../labs/who-may-come-in.toml")),
     ("limits", include_str!("../../../../labs/limits.toml")),
+    ("other-programs", include_str!("../../../../labs/other-programs.toml")),
 ];
 
 /// Lists or runs labs.

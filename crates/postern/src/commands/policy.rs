@@ -52,9 +52,9 @@ fn check(args: &PolicyCheckArgs, output: Output) -> anyhow::Result<ExitCode> {
     let kind = kind(args.kind);
     let file = if args.file == Path::new("-") { "stdin".into() } else { args.file.display().to_string() };
     let bytes = read(&args.file).with_context(|| format!("cannot read `{file}`"))?;
-    let (accepted, findings) = match PolicyDocument::parse_bytes(&bytes, kind) {
+    let (accepted, findings) = match PolicyDocument::parse_bytes_for_all(&bytes, kind) {
         Ok(document) => (true, warnings(&document)),
-        Err(error) => (false, vec![refused(&error)]),
+        Err(errors) => (false, errors.iter().map(refused).collect()),
     };
     let holds = accepted && (!args.strict || findings.is_empty());
     let verdict = Verdict { file, kind: kind.to_string(), accepted, findings };
@@ -89,7 +89,7 @@ fn warnings(document: &PolicyDocument) -> Vec<Finding> {
     found.iter().map(finding).collect()
 }
 
-/// The first reason against a document. Where it stands is said apart from it.
+/// A reason against a document. Where it stands is said apart from it.
 fn refused(error: &ParseError) -> Finding {
     let message = match error {
         ParseError::TooLong { .. } => error.to_string(),

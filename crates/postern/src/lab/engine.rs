@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::clock::{Clock, SystemClock};
 use super::expect::{Difference, Wanted};
@@ -309,6 +309,12 @@ impl Run<'_> {
             Doing::RunOutside { program } => {
                 target.run_outside(&self.started(program)).map_or_else(Seen::Nothing, Seen::Ran)
             }
+            Doing::Serve { program } => {
+                target.serve(&self.started(program)).map_or_else(Seen::Nothing, |port| {
+                    Seen::Response(json!({ "port": port, "url": format!("http://127.0.0.1:{port}") }))
+                })
+            }
+            Doing::Service(change) => target.service(change).map_or_else(Seen::Nothing, Seen::Response),
             Doing::Trace { from, to, protocol, probe } => {
                 target.trace(from, to, protocol, *probe).map_or_else(Seen::Nothing, Seen::Trace)
             }

@@ -392,6 +392,14 @@ impl super::target::Target for Little {
         Err("no".to_owned())
     }
 
+    fn serve(&self, _: &Started<'_>) -> Result<u16, String> {
+        Err("no".to_owned())
+    }
+
+    fn service(&self, _: &super::ServiceChange) -> Result<Value, String> {
+        Err("no".to_owned())
+    }
+
     fn trace(&self, _: &str, _: &str, _: &str, _: bool) -> Result<Value, String> {
         Err("no".to_owned())
     }

@@ -76,9 +76,12 @@ impl Wanted {
         });
         let probed = match action {
             Action::Trace { probe, .. } => *probe,
-            Action::Call { .. } | Action::Run { .. } | Action::RunOutside { .. } | Action::Record { .. } => {
-                false
-            }
+            Action::Call { .. }
+            | Action::Run { .. }
+            | Action::RunOutside { .. }
+            | Action::Serve { .. }
+            | Action::Service(_)
+            | Action::Record { .. } => false,
         };
         Ok(Self {
             exit: expect.exit,
@@ -269,6 +272,8 @@ impl Wanted {
                 });
             }
             Action::Record { .. } => words.push("a record".to_owned()),
+            Action::Serve { .. } => words.push("it listens".to_owned()),
+            Action::Service(_) => words.push("success".to_owned()),
         }
         words.extend(self.output.iter().map(|text| format!("has `{text}`")));
         words.extend(self.lacks.iter().map(|text| format!("lacks `{text}`")));

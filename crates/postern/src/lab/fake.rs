@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::clock::Clock;
-use super::target::{CallError, Ran, Started, Target};
+use super::target::{CallError, Ran, ServiceChange, Started, Target};
 
 /// What it answers to one question.
 #[derive(Debug, Clone)]
@@ -99,6 +99,18 @@ impl Target for Fake {
 
     fn run_outside(&self, program: &Started<'_>) -> Result<Ran, String> {
         self.ran(program, "outside")
+    }
+
+    fn serve(&self, program: &Started<'_>) -> Result<u16, String> {
+        self.ran(program, "serving").map(|_| 4000)
+    }
+
+    fn service(&self, change: &ServiceChange) -> Result<Value, String> {
+        match self.answer("service", &format!(" {change:?}")) {
+            Answer::Response(response) => Ok(response),
+            Answer::NoInstance => Err("no".to_owned()),
+            other => panic!("{other:?} is no answer to a change of a service"),
+        }
     }
 
     fn trace(&self, from: &str, to: &str, protocol: &str, probe: bool) -> Result<Value, String> {

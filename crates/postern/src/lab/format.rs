@@ -12,10 +12,11 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::keys::{
-    CommandValue, ExitValue, ExitWord, ExpectTable, LabFile, RunOutsideTable, RunTable, StepTable, TraceTable,
+    CommandValue, ExitValue, ExitWord, ExpectTable, LabFile, RunOutsideTable, RunTable, ServeTable,
+    ServiceTable, StepTable, TraceTable,
 };
 use super::path::Path;
-use super::step::{Action, Command, Exit, Expect, Program, Step};
+use super::step::{Action, Added, Command, Exit, Expect, Program, Service, Step};
 use super::template::{Template, TemplateError, Tree, Variables, is_variable_name};
 
 /// How long a program may take where the step does not say.
@@ -242,8 +243,10 @@ fn step(mut raw: StepTable, line: usize, section: Section) -> Result<Step, Strin
         Section::Cleanup if raw.needed_by.is_some() || !save.is_empty() => {
             return Err("`needed_by` and `save` mean nothing in `[[cleanup]]`".to_owned());
         }
-        Section::Cleanup if matches!(kind, Kind::Trace | Kind::Record) => {
-            return Err("a `[[cleanup]]` step is a `call`, a `run` or a `run_outside`".to_owned());
+        Section::Cleanup if matches!(kind, Kind::Serve | Kind::Trace | Kind::Record) => {
+            return Err(
+                "a `[[cleanup]]` step is a `call`, a `run`, a `run_outside` or a `service`".to_owned()
+            );
         }
         Section::Steps | Section::Cleanup => {}
     }
@@ -268,6 +271,8 @@ enum Kind {
     Call,
     Run,
     RunOutside,
+    Serve,
+    Service,
     Trace,
     Record,
 }
@@ -278,13 +283,18 @@ fn kind(raw: &StepTable) -> Result<Kind, String> {
         (raw.call.is_some(), Kind::Call),
         (raw.run.is_some(), Kind::Run),
         (raw.run_outside.is_some(), Kind::RunOutside),
+        (raw.serve.is_some(), Kind::Serve),
+        (raw.service.is_some(), Kind::Service),
         (raw.trace.is_some(), Kind::Trace),
         (raw.record.is_some(), Kind::Record),
     ];
     let mut kinds = there.into_iter().filter_map(|(is_there, kind)| is_there.then_some(kind));
     let kind = kinds.next();
     let (Some(kind), None) = (kind, kinds.next()) else {
-        return Err("a step has exactly one of `call`, `run`, `run_outside`, `trace` and `record`".to_owned());
+        return Err(
+            "a step has exactly one of `call`, `run`, `run_outside`, `serve`, `service`, `trace` and `record`"
+                .to_owned(),
+        );
     };
     if kind != Kind::Call && (raw.with.is_some() || raw.account.is_some()) {
         return Err("`with` and `account` belong to a `call`".to_owned());
@@ -314,6 +324,11 @@ fn action(raw: &mut StepTable, kind: Kind) -> Result<Action, String> {
                 raw.run_outside.take().ok_or_else(missing)?;
             Action::RunOutside { program: program(command, input, timeout_seconds, "run_outside")? }
         }
+        Kind::Serve => {
+            let ServeTable { command, timeout_seconds } = raw.serve.take().ok_or_else(missing)?;
+            Action::Serve { program: program(command, None, timeout_seconds, "serve")? }
+        }
+        Kind::Service => Action::Service(service(raw.service.take().ok_or_else(missing)?)?),
         Kind::Trace => {
             let TraceTable { from, to, protocol, probe } = raw.trace.take().ok_or_else(missing)?;
             Action::Trace {
@@ -334,6 +349,39 @@ fn action(raw: &mut StepTable, kind: Kind) -> Result<Action, String> {
             Action::Record { wanted }
         }
     })
+}
+
+/// `service = { add = …, upstream = … }` or `service = { remove = … }`.
+fn service(raw: ServiceTable) -> Result<Service, String> {
+    let ServiceTable { add, remove, upstream, private_dns, protocol, signing_name, key_id, secret } = raw;
+    let optional = |text: Option<String>, key| text.map(|text| template(&text, key)).transpose();
+    match (add, remove, upstream) {
+        (Some(name), None, Some(upstream)) => {
+            let key = match (optional(key_id, "service.key_id")?, optional(secret, "service.secret")?) {
+                (None, None) => None,
+                (Some(id), Some(secret)) => Some((id, secret)),
+                (Some(_), None) | (None, Some(_)) => {
+                    return Err("`service`: `key_id` and `secret` go together".to_owned());
+                }
+            };
+            let names = private_dns.iter().map(|name| template(name, "service.private_dns"));
+            Ok(Service::Add(Box::new(Added {
+                name: template(&name, "service.add")?,
+                upstream: template(&upstream, "service.upstream")?,
+                private_dns: names.collect::<Result<_, _>>()?,
+                protocol: optional(protocol, "service.protocol")?,
+                signing_name: optional(signing_name, "service.signing_name")?,
+                key,
+            })))
+        }
+        (None, Some(name), None)
+            if private_dns.is_empty()
+                && [protocol, signing_name, key_id, secret].iter().all(Option::is_none) =>
+        {
+            Ok(Service::Remove { name: template(&name, "service.remove")? })
+        }
+        _ => Err("`service` has `add` and `upstream`, or `remove` alone".to_owned()),
+    }
 }
 
 /// `ec2:CreateVpc` in its two parts.
@@ -467,9 +515,12 @@ fn check_fit(expect: &Expect, action: &Action) -> Result<(), String> {
     let call = matches!(action, Action::Call { .. });
     let (trace, probed) = match action {
         Action::Trace { probe, .. } => (true, *probe),
-        Action::Call { .. } | Action::Run { .. } | Action::RunOutside { .. } | Action::Record { .. } => {
-            (false, false)
-        }
+        Action::Call { .. }
+        | Action::Run { .. }
+        | Action::RunOutside { .. }
+        | Action::Serve { .. }
+        | Action::Service(_)
+        | Action::Record { .. } => (false, false),
     };
     let misplaced = [
         (expect.exit.is_some() && !program, "exit", "a program"),

@@ -56,7 +56,8 @@ fn what_is_no_toml_is_said_with_its_line() {
 
 #[test]
 fn a_step_does_one_thing() {
-    let one = "test.toml:5: step `one`: a step has exactly one of `call`, `run`, `run_outside`, `trace` and `record`";
+    let one = "test.toml:5: step `one`: a step has exactly one of `call`, `run`, `run_outside`, `serve`, \
+               `service`, `trace` and `record`";
     check("", one);
     check(&format!("{CALL}\nrecord = {{ eventName = 'x' }}"), one);
     check(
@@ -200,6 +201,7 @@ fn clean_up_steps_undo_steps() {
     let nothing = "test.toml:10: step `c`: `needed_by` and `save` mean nothing in `[[cleanup]]`";
     assert_eq!(with(&format!("needed_by = 'a'\n{CALL}")).unwrap_err(), nothing);
     assert_eq!(with(&format!("save = {{ y = 'Y' }}\n{CALL}")).unwrap_err(), nothing);
-    let kind = "test.toml:10: step `c`: a `[[cleanup]]` step is a `call`, a `run` or a `run_outside`";
+    let kind =
+        "test.toml:10: step `c`: a `[[cleanup]]` step is a `call`, a `run`, a `run_outside` or a `service`";
     assert_eq!(with("record = { a = 'b' }").unwrap_err(), kind);
 }

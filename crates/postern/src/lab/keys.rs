@@ -30,6 +30,8 @@ pub(super) struct StepTable {
     pub with: Option<toml::Table>,
     pub run: Option<RunTable>,
     pub run_outside: Option<RunOutsideTable>,
+    pub serve: Option<ServeTable>,
+    pub service: Option<ServiceTable>,
     pub trace: Option<TraceTable>,
     pub record: Option<BTreeMap<String, String>>,
     #[serde(default)]
@@ -59,6 +61,29 @@ pub(super) struct RunOutsideTable {
     pub command: CommandValue,
     pub input: Option<String>,
     pub timeout_seconds: Option<u64>,
+}
+
+/// `serve`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ServeTable {
+    pub command: CommandValue,
+    pub timeout_seconds: Option<u64>,
+}
+
+/// `service`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ServiceTable {
+    pub add: Option<String>,
+    pub remove: Option<String>,
+    pub upstream: Option<String>,
+    #[serde(default)]
+    pub private_dns: Vec<String>,
+    pub protocol: Option<String>,
+    pub signing_name: Option<String>,
+    pub key_id: Option<String>,
+    pub secret: Option<String>,
 }
 
 /// `command`.

@@ -42,4 +42,4 @@ pub use leftovers::{LeftOver, Leftovers};
 pub use omission::{Omission, Shard, verify_omissions_of};
 pub use outcome::Outcome;
 pub use report::{JsonReporter, Reporter, TextReporter};
-pub use target::{CallError, Ran, Started, Target};
+pub use target::{CallError, Ran, ServiceChange, Started, Target};

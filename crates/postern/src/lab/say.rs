@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::aws_command::{command_line, quote};
-use super::step::{Action, Command, Program};
+use super::step::{Action, Added, Command, Program, Service};
+use super::target::ServiceChange;
 use super::template::{Template, UnknownVariable, Variables, plain};
 
 /// What is really done.
@@ -14,6 +15,8 @@ pub(super) enum Doing {
     Call { account: Option<String>, service: String, operation: String, parameters: Value },
     Run { instance: String, program: Filled },
     RunOutside { program: Filled },
+    Serve { program: Filled },
+    Service(ServiceChange),
     Trace { from: String, to: String, protocol: String, probe: bool },
     Record { wanted: Vec<(String, Value)> },
 }
@@ -41,6 +44,8 @@ impl Doing {
                 Self::Run { instance: text(instance)?, program: Filled::fill(program, variables)? }
             }
             Action::RunOutside { program } => Self::RunOutside { program: Filled::fill(program, variables)? },
+            Action::Serve { program } => Self::Serve { program: Filled::fill(program, variables)? },
+            Action::Service(service) => Self::Service(change(service, variables)?),
             Action::Trace { from, to, protocol, probe } => {
                 Self::Trace { from: text(from)?, to: text(to)?, protocol: text(protocol)?, probe: *probe }
             }
@@ -64,6 +69,11 @@ impl Doing {
                 [shell, option, line] if shell == "sh" && option == "-c" => program.with_input(line.clone()),
                 _ => program.typed(&[]),
             },
+            Self::Serve { program } => match program.argv.as_slice() {
+                [shell, option, line] if shell == "sh" && option == "-c" => format!("{line} &"),
+                _ => format!("{} &", program.typed(&[])),
+            },
+            Self::Service(change) => typed(change),
             Self::Trace { from, to, protocol, probe } => {
                 let mut words = vec!["postern", "trace", "--from", from, "--to", to];
                 if protocol != "tcp" {
@@ -81,6 +91,41 @@ impl Doing {
             }
         }
     }
+}
+
+fn change(service: &Service, variables: &Variables) -> Result<ServiceChange, UnknownVariable> {
+    let text = |template: &Template| template.text(variables);
+    let optional = |template: &Option<Template>| template.as_ref().map(text).transpose();
+    Ok(match service {
+        Service::Add(added) => {
+            let Added { name, upstream, private_dns, protocol, signing_name, key } = &**added;
+            ServiceChange::Add {
+                name: text(name)?,
+                upstream: text(upstream)?,
+                private_dns: private_dns.iter().map(text).collect::<Result<_, _>>()?,
+                protocol: optional(protocol)?,
+                signing_name: optional(signing_name)?,
+                key: key.as_ref().map(|(id, secret)| Ok((text(id)?, text(secret)?))).transpose()?,
+            }
+        }
+        Service::Remove { name } => ServiceChange::Remove { name: text(name)? },
+    })
+}
+
+/// What is signed with is in a file where a person types it, and not shown.
+fn typed(change: &ServiceChange) -> String {
+    let mut words = vec!["postern", "service"];
+    match change {
+        ServiceChange::Add { name, upstream, private_dns, protocol, signing_name, key } => {
+            words.extend(["add", name, "--upstream", upstream]);
+            words.extend(private_dns.iter().flat_map(|name| ["--private-dns", name]));
+            words.extend(protocol.iter().flat_map(|protocol| ["--protocol", protocol]));
+            words.extend(signing_name.iter().flat_map(|name| ["--signing-name", name]));
+            words.extend(key.iter().flat_map(|(id, _)| ["--key-id", id, "--secret-file", "FILE"]));
+        }
+        ServiceChange::Remove { name } => words.extend(["remove", name]),
+    }
+    words.into_iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
 impl Filled {

@@ -3,7 +3,7 @@
 use super::format::Lab;
 use super::made_up::made_up;
 
-const LABS: [(&str, &str); 8] = [
+const LABS: [(&str, &str); 9] = [
     ("gateway-s3", include_str!("../../../../labs/gateway-s3.toml")),
     ("gateway-vs-nat", include_str!("../../../../labs/gateway-vs-nat.toml")),
     ("policies", include_str!("../../../../labs/policies.toml")),
@@ -12,6 +12,7 @@ const LABS: [(&str, &str); 8] = [
     ("privatelink", include_str!("../../../../labs/privatelink.toml")),
     ("who-may-come-in", include_str!("../../../../labs/who-may-come-in.toml")),
     ("limits", include_str!("../../../../labs/limits.toml")),
+    ("other-programs", include_str!("../../../../labs/other-programs.toml")),
 ];
 
 fn labs() -> impl Iterator<Item = Lab> {

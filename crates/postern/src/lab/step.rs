@@ -39,10 +39,50 @@ pub(super) enum Action {
     Run { instance: Template, program: Program },
     /// Runs a program on the caller's machine.
     RunOutside { program: Program },
+    /// Starts a program on the caller's machine that answers at a port until the lab ends.
+    Serve { program: Program },
+    /// Puts a service behind the region's doors, or takes it away.
+    Service(Service),
     /// Asks for an explanation.
     Trace { from: Template, to: Template, protocol: Template, probe: bool },
     /// Looks at what the front door recorded since the last program was run.
     Record { wanted: BTreeMap<String, Template> },
+}
+
+/// What is done with a service that another program answers for.
+#[derive(Debug, Clone)]
+pub(super) enum Service {
+    /// It is put behind the doors.
+    Add(Box<Added>),
+    /// It is taken away.
+    Remove { name: Template },
+}
+
+/// A service that is put behind the doors.
+#[derive(Debug, Clone)]
+pub(super) struct Added {
+    pub name: Template,
+    pub upstream: Template,
+    pub private_dns: Vec<Template>,
+    pub protocol: Option<Template>,
+    pub signing_name: Option<Template>,
+    /// The id of a key and its secret.
+    pub key: Option<(Template, Template)>,
+}
+
+impl Service {
+    /// Gives every template in it to `visit`.
+    fn each_template<'a>(&'a self, visit: &mut dyn FnMut(&'a Template)) {
+        match self {
+            Self::Add(added) => {
+                let Added { name, upstream, private_dns, protocol, signing_name, key } = &**added;
+                [name, upstream].into_iter().chain(private_dns).for_each(&mut *visit);
+                [protocol, signing_name].into_iter().flatten().for_each(&mut *visit);
+                key.iter().flat_map(|(id, secret)| [id, secret]).for_each(visit);
+            }
+            Self::Remove { name } => visit(name),
+        }
+    }
 }
 
 /// A program.
@@ -114,14 +154,20 @@ impl Action {
             Self::Call { operation, .. } => {
                 !["Describe", "Get", "List", "Search"].iter().any(|verb| operation.starts_with(verb))
             }
-            Self::Run { .. } | Self::RunOutside { .. } | Self::Trace { .. } | Self::Record { .. } => false,
+            Self::Service(_) => true,
+            Self::Run { .. }
+            | Self::RunOutside { .. }
+            | Self::Serve { .. }
+            | Self::Trace { .. }
+            | Self::Record { .. } => false,
         }
     }
 
     /// What it does that no client of AWS's API can.
     pub(super) fn beyond_the_api(&self) -> Option<&'static str> {
         match self {
-            Self::Call { account: None, .. } | Self::RunOutside { .. } => None,
+            Self::Call { account: None, .. } | Self::RunOutside { .. } | Self::Serve { .. } => None,
+            Self::Service(_) => Some("says who answers for a service"),
             Self::Call { account: Some(_), .. } => Some("acts as another account"),
             Self::Run { .. } => Some("runs a program in an instance"),
             Self::Trace { .. } => Some("asks for an explanation"),
@@ -138,7 +184,11 @@ impl Action {
     pub(super) fn runs_a_program(&self) -> bool {
         match self {
             Self::Run { .. } | Self::RunOutside { .. } => true,
-            Self::Call { .. } | Self::Trace { .. } | Self::Record { .. } => false,
+            Self::Call { .. }
+            | Self::Serve { .. }
+            | Self::Service(_)
+            | Self::Trace { .. }
+            | Self::Record { .. } => false,
         }
     }
 
@@ -153,7 +203,8 @@ impl Action {
                 visit(instance);
                 program.each_template(visit);
             }
-            Self::RunOutside { program } => program.each_template(visit),
+            Self::RunOutside { program } | Self::Serve { program } => program.each_template(visit),
+            Self::Service(service) => service.each_template(visit),
             Self::Trace { from, to, protocol, probe: _ } => [from, to, protocol].into_iter().for_each(visit),
             Self::Record { wanted } => wanted.values().for_each(visit),
         }

@@ -25,6 +25,13 @@ pub trait Target {
     /// The same on the caller's machine, with the environment that points `aws` at the region.
     fn run_outside(&self, program: &Started<'_>) -> Result<Ran, String>;
 
+    /// Starts a program on the caller's machine with a port of its own in the variable `PORT`, waits until something listens
+    /// there, and answers the port. It ends when the lab does.
+    fn serve(&self, program: &Started<'_>) -> Result<u16, String>;
+
+    /// Says who answers for a service.
+    fn service(&self, change: &ServiceChange) -> Result<Value, String>;
+
     /// Explains: the JSON of `postern_path::explain::Explanation`, and with `probe` a member `probe`, an object whose
     /// member `agrees` says whether a real packet fared as explained.
     fn trace(&self, from: &str, to: &str, protocol: &str, probe: bool) -> Result<Value, String>;
@@ -72,6 +79,31 @@ impl Started<'_> {
     }
 }
 
+/// What is to become of a service that another program answers for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServiceChange {
+    /// It is put behind the doors; see `postern service add`.
+    Add {
+        /// The end of its name.
+        name: String,
+        /// Who answers.
+        upstream: String,
+        /// Its names, of one that AWS does not have.
+        private_dns: Vec<String>,
+        /// How it is spoken to.
+        protocol: Option<String>,
+        /// Its name in signatures.
+        signing_name: Option<String>,
+        /// What requests are signed with anew: the id of a key and its secret.
+        key: Option<(String, String)>,
+    },
+    /// It is taken away.
+    Remove {
+        /// The end of its name.
+        name: String,
+    },
+}
+
 /// How a program ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ran {
@@ -104,6 +136,14 @@ impl<T: Target + ?Sized> Target for &T {
 
     fn run_outside(&self, program: &Started<'_>) -> Result<Ran, String> {
         (**self).run_outside(program)
+    }
+
+    fn serve(&self, program: &Started<'_>) -> Result<u16, String> {
+        (**self).serve(program)
+    }
+
+    fn service(&self, change: &ServiceChange) -> Result<Value, String> {
+        (**self).service(change)
     }
 
     fn trace(&self, from: &str, to: &str, protocol: &str, probe: bool) -> Result<Value, String> {

@@ -66,7 +66,7 @@ pub async fn host_on_premises(region: &Region, connection: &str) -> anyhow::Resu
     if found.link.up && !packets.machines.had_on_premises(id) {
         bail!("somebody else's network is plugged into `{connection}`");
     }
-    let (block, address) = on_premises(found).with_context(|| {
+    let (block, address) = on_premises(&state, found).with_context(|| {
         format!("`{connection}` has no static route, so nobody on premises has an address")
     })?;
     let own = Prefix { address: IpAddr::V4(address), length: block.prefix_len() };
@@ -90,17 +90,18 @@ pub async fn host_on_premises(region: &Region, connection: &str) -> anyhow::Resu
 }
 
 /// The first address of the first block on premises, with the block: a host's there.
-pub fn on_premises(connection: &VpnConnection) -> Option<(Ipv4Net, Ipv4Addr)> {
-    let block = *connection.routes.first()?;
+pub fn on_premises(state: &State, connection: &VpnConnection) -> Option<(Ipv4Net, Ipv4Addr)> {
+    let block = *connection.blocks(state).first()?;
     Some((block, block.hosts().next()?))
 }
 
 /// The addresses that were asked for, with routes to the blocks of the VPC, which is behind the link as if it were there;
 /// or else the tunnel's own address, with routes by the other end's.
 fn ends(state: &State, connection: &VpnConnection, addresses: &[String]) -> anyhow::Result<Ends> {
-    let gateway = state.vpn_gateways.get(&connection.vpn_gateway).context("its gateway is not there")?;
-    let vpc = gateway.vpc.and_then(|vpc| state.vpcs.get(&vpc));
-    let blocks = vpc.map(|vpc| vpc.blocks.as_slice()).unwrap_or_default();
+    let vpcs = connection.vpcs(state);
+    let vpcs = vpcs.iter().filter_map(|vpc| state.vpcs.get(vpc));
+    // Several VPCs behind a transit gateway may have the same block.
+    let blocks: BTreeSet<Ipv4Net> = vpcs.flat_map(|vpc| &vpc.blocks).map(|block| block.cidr).collect();
     let given: Vec<Prefix> = addresses.iter().map(|text| prefix(text)).collect::<anyhow::Result<_>>()?;
     let own = given.is_empty();
     let via = own.then(|| IpAddr::V4(connection.link.near()));
@@ -110,7 +111,7 @@ fn ends(state: &State, connection: &VpnConnection, addresses: &[String]) -> anyh
         destination: Prefix { address: IpAddr::V4(block.network()), length: block.prefix_len() },
         via,
     };
-    let routes = blocks.iter().map(|block| route(block.cidr)).collect();
+    let routes = blocks.into_iter().map(route).collect();
     Ok(Ends { addresses: if own { vec![inside] } else { given }, routes })
 }
 

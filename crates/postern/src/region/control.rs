@@ -83,7 +83,7 @@ impl Controlled for Control {
                 self.runtime.block_on(super::quotas::quotas(commands, &account, change)).map(Reply::Quotas)
             }
             Request::AddService(new) => {
-                let added = super::services::add(commands, &region.upstreams, new);
+                let added = super::services::add(commands, &region.upstreams, &region.run, new);
                 self.runtime.block_on(added).map(Reply::Services)
             }
             Request::ListServices => {

@@ -27,6 +27,7 @@ use postern_services::imds::Imds;
 use postern_services::imds::identity::IdentitySigner;
 use postern_services::monitoring::{Monitoring, MonitoringDoor};
 use postern_services::organizations::OrganizationsService;
+use postern_services::route53_resolver::ResolverService;
 use postern_services::s3::host::Hosts;
 use postern_services::s3::storage::Store;
 use postern_services::s3::{self, S3Service};
@@ -104,6 +105,14 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<(FrontDoor, Arc<Upstreams>
         Arc::clone(&metrics),
         limits().stall,
     );
+    let resolver = JsonDoor::new(
+        Arc::new(ResolverService::new(Arc::clone(parts.commands))),
+        Arc::clone(parts.authoriser),
+        &region,
+        audit.clone(),
+        Arc::clone(&metrics),
+        limits().stall,
+    );
     let organizations = JsonDoor::new(
         Arc::new(OrganizationsService::new(Arc::clone(parts.commands))),
         Arc::clone(parts.authoriser),
@@ -143,6 +152,7 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<(FrontDoor, Arc<Upstreams>
         .iter()
         .map(|service| service.signing_name())
         .chain(["s3", "dynamodb", "organizations", "monitoring", "servicequotas", "access-analyzer"])
+        .chain(["route53resolver"])
         .collect::<Vec<_>>();
     let upstreams = Arc::new(Upstreams::new(
         Arc::clone(parts.commands),
@@ -173,6 +183,11 @@ pub fn front_door(parts: Parts<'_>) -> anyhow::Result<(FrontDoor, Arc<Upstreams>
                 signing_name: "servicequotas",
                 hosts: HostNames::of_service("servicequotas", &region),
                 service: Arc::new(quotas),
+            },
+            Mount {
+                signing_name: "route53resolver",
+                hosts: HostNames::of_service("route53resolver", &region),
+                service: Arc::new(resolver),
             },
             Mount {
                 signing_name: "organizations",

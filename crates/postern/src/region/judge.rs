@@ -14,7 +14,7 @@ use postern_path::decision::{Outcome as PathOutcome, SourceRewrite};
 use postern_path::{Decision, Peer};
 use postern_policy::{Action, Arn, Context, Evaluation, Reason, evaluate, smallest_flips};
 use postern_services::s3::storage::Store;
-use postern_services::s3_gate::{described, is_blocked};
+use postern_services::s3_gate::{RESTRICTED, described, is_blocked, turned_away};
 use postern_services::{sns, sts};
 use serde::Serialize;
 
@@ -31,6 +31,8 @@ pub struct Judgement {
     pub allowed: bool,
     /// What a refused caller is told.
     pub message: Option<String>,
+    /// What turned the caller away before any policy was asked.
+    pub turned_away_by: Option<&'static str>,
     /// What every statement of every policy that has a say did.
     pub statements: Vec<Said>,
     /// The condition values.
@@ -62,15 +64,19 @@ pub struct Said {
 
 /// Decides what lies before the evaluator, and says why.
 pub fn judge(evidence: &Evidence) -> Judgement {
-    let Evidence { policies, request, same_organization } = evidence;
+    let Evidence { policies, request, same_organization, turned_away_by } = evidence;
     let evaluation = evaluate(policies, request);
     let ways = smallest_flips(policies, request);
     Judgement {
         action: request.action.to_string(),
         resource: request.resource.clone(),
         principal: request.principal.display_name(),
-        allowed: evaluation.is_allowed(),
-        message: evaluation.denial().map(|denial| sentence(request, denial, *same_organization)),
+        allowed: evaluation.is_allowed() && turned_away_by.is_none(),
+        message: match turned_away_by {
+            Some(_) => Some(turned_away(evidence)),
+            None => evaluation.denial().map(|denial| sentence(request, denial, *same_organization)),
+        },
+        turned_away_by: *turned_away_by,
         statements: statements(&evaluation),
         context: request
             .context
@@ -79,7 +85,13 @@ pub fn judge(evidence: &Evidence) -> Judgement {
                 (key.to_owned(), values.iter().map(|value| value.text().into_owned()).collect())
             })
             .collect(),
-        smallest_changes: ways.iter().map(|way| way.iter().map(ToString::to_string).collect()).collect(),
+        // Whoever is turned away first stays out, whatever the policies say.
+        smallest_changes: match turned_away_by {
+            Some(by) => {
+                vec![vec![format!("without {by}, or with a policy of the bucket that is not public")]]
+            }
+            None => ways.iter().map(|way| way.iter().map(ToString::to_string).collect()).collect(),
+        },
     }
 }
 
@@ -103,8 +115,15 @@ impl Judgement {
         let mut text = String::new();
         // Writing to a text does not fail.
         let _ = writeln!(text, "{} {} on {}", self.principal, self.action, self.resource);
-        let (decisive, others): (Vec<&Said>, Vec<&Said>) =
-            self.statements.iter().partition(|said| said.decisive);
+        if let Some(by) = self.turned_away_by {
+            let _ = writeln!(
+                text,
+                "  {:<12}{by}: the bucket's policy is public, and lets only the bucket's own account in",
+                "decided by"
+            );
+        }
+        let decides = |said: &&Said| said.decisive && self.turned_away_by.is_none();
+        let (decisive, others): (Vec<&Said>, Vec<&Said>) = self.statements.iter().partition(decides);
         for (title, said) in [("decided by", decisive), ("also asked", others)] {
             for (at, said) in said.iter().enumerate() {
                 let title = if at == 0 { title } else { "" };
@@ -191,6 +210,9 @@ pub fn suppose(
     };
     let evidence = authoriser.weigh(caller, origin, &ask);
     let mut evidence = evidence.map_err(|refusal| anyhow!(refusal.message))?;
+    if is_restricted(s3, caller, &ask)? {
+        evidence = evidence.turned_away(RESTRICTED);
+    }
     for (key, value) in *context {
         evidence.request.context.insert(key, value.clone());
     }
@@ -207,7 +229,7 @@ fn of_role(state: &State, caller: &Caller, action: &str, arn: &str) -> anyhow::R
 }
 
 fn ask(state: &State, s3: &Store, supposed: &Supposed<'_>) -> anyhow::Result<Ask> {
-    let Supposed { caller, action, resource, .. } = *supposed;
+    let Supposed { action, resource, .. } = *supposed;
     if resource == "*" {
         return Ok(of_nobody(action, resource, None));
     }
@@ -217,19 +239,21 @@ fn ask(state: &State, s3: &Store, supposed: &Supposed<'_>) -> anyhow::Result<Ask
         let name = arn.resource().split('/').next().unwrap_or_default();
         let bucket = s3.bucket(name).context("looking at the bucket")?;
         let bucket = bucket.with_context(|| format!("there is no bucket `{name}`"))?;
-        let asked = described(action, resource, Some((name, &bucket))).map_err(|error| anyhow!(error))?;
-        if is_blocked(&bucket, caller, &asked) {
-            bail!(
-                "the policy of bucket `{name}` is public, and RestrictPublicBuckets lets only the bucket's own account in"
-            );
-        }
-        return Ok(asked);
+        return described(action, resource, Some((name, &bucket))).map_err(|error| anyhow!(error));
     }
     let mut asked = of_nobody(action, resource, arn.account().parse().ok());
     if let Some(topic) = state.topics.get(resource) {
         asked.resource_policy = Some(sns::policy_of(topic).map_err(|error| anyhow!(error))?);
     }
     Ok(asked)
+}
+
+/// Whether the bucket that is asked about turns this caller away before its policy is asked.
+fn is_restricted(s3: &Store, caller: &Caller, asked: &Ask) -> anyhow::Result<bool> {
+    let Some(rest) = asked.resource.strip_prefix("arn:aws:s3:::") else { return Ok(false) };
+    let name = rest.split('/').next().unwrap_or_default();
+    let bucket = s3.bucket(name).context("looking at the bucket")?;
+    Ok(bucket.is_some_and(|bucket| is_blocked(&bucket, caller, asked)))
 }
 
 fn of_nobody(action: &str, resource: &str, account: Option<AccountId>) -> Ask {

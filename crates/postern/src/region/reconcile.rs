@@ -9,6 +9,7 @@ use postern_model::endpoint::{EndpointState, VpcEndpoint};
 use postern_model::gateway::NatGatewayState;
 use postern_model::instance::InstanceState;
 use postern_model::peering::{PeeringAction, PeeringState};
+use postern_model::resolver_endpoint::{ResolverAction, ResolverEndpointState};
 use postern_model::state::State;
 use postern_model::{AccountId, Action, InstanceId, NetworkInterfaceId, Timestamp};
 
@@ -101,6 +102,7 @@ pub fn reads_alike(one: &State, other: &State) -> bool {
         && one.nat_gateways.ptr_eq(&other.nat_gateways)
         && one.vpc_peering_connections.ptr_eq(&other.vpc_peering_connections)
         && one.vpc_endpoints.ptr_eq(&other.vpc_endpoints)
+        && one.resolver_endpoints.ptr_eq(&other.resolver_endpoints)
         && one.vpn_connections.ptr_eq(&other.vpn_connections)
 }
 
@@ -127,7 +129,18 @@ fn reports(state: &State, now: Timestamp) -> impl Iterator<Item = Task> + '_ {
         let ready = PeeringAction::ReportReady { peering: x.id };
         Task::report(x.requester.owner, Action::Peering(ready))
     });
-    gateways.chain(peerings).chain(endpoints)
+    let resolvers = state.resolver_endpoints.values().filter_map(|endpoint| {
+        let id = endpoint.id;
+        let report = match endpoint.state {
+            ResolverEndpointState::Creating | ResolverEndpointState::Updating => {
+                ResolverAction::ReportReady { endpoint: id }
+            }
+            ResolverEndpointState::Deleting => ResolverAction::ReportGone { endpoint: id },
+            ResolverEndpointState::Operational => return None,
+        };
+        Some(Task::report(endpoint.owner, Action::Resolver(report)))
+    });
+    gateways.chain(peerings).chain(endpoints).chain(resolvers)
 }
 
 /// What is to be reported of an endpoint.

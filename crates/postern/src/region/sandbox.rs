@@ -53,19 +53,30 @@ pub fn spec(
 /// The sandbox of a host on premises, at the end of a VPN.
 pub fn spec_on_premises(state: &State, connection: &VpnConnection, shared: &Furnishings) -> InstanceSpec {
     let mut spec = InstanceSpec::new(&connection.id.to_string(), "on-premises");
-    let vpc = state.vpn_gateways.get(&connection.vpn_gateway).and_then(|gateway| gateway.vpc);
-    spec.host_entries = public_names(state, vpc);
+    let vpcs = connection.vpcs(state);
+    // A network on premises asks the VPC's resolver where that has inbound endpoints when the host is made.
+    spec.name_servers = inbound_servers(state, &vpcs);
+    if spec.name_servers.is_empty() {
+        spec.host_entries = public_names(state, &vpcs);
+    }
     spec.environment = environment(shared.tools.as_deref());
     spec.read_only_binds = shared.tools.iter().cloned().collect();
     spec.files = common_files(&state.region.name, shared);
     spec
 }
 
+/// The addresses of the VPCs' inbound endpoints, as many as a `resolv.conf` can have.
+fn inbound_servers(state: &State, vpcs: &[VpcId]) -> Vec<IpAddr> {
+    let all = state.resolver_endpoints.values().filter(|endpoint| vpcs.contains(&endpoint.vpc));
+    let addresses = all.flat_map(|endpoint| &endpoint.addresses);
+    addresses.map(|one| IpAddr::V4(one.address)).take(3).collect()
+}
+
 /// Names that everybody's resolvers know, as they are now: those of services, and interface endpoints' own, which "resolve
 /// to the private IP addresses" from anywhere. On premises there is nobody here to ask for them.
-fn public_names(state: &State, vpc: Option<VpcId>) -> Vec<(IpAddr, String)> {
+fn public_names(state: &State, vpcs: &[VpcId]) -> Vec<(IpAddr, String)> {
     let mut entries = Vec::new();
-    for endpoint in state.vpc_endpoints.values().filter(|endpoint| Some(endpoint.vpc) == vpc) {
+    for endpoint in state.vpc_endpoints.values().filter(|endpoint| vpcs.contains(&endpoint.vpc)) {
         let dns = endpoint.dns(state);
         let prefixes: &[&str] = if dns.below { &["bucket.", "accesspoint.", "control."] } else { &[""] };
         for (name, addresses) in &dns.own {

@@ -5,7 +5,8 @@ use postern_model::endpoint::{NewUpstream, Service, UpstreamKey, UpstreamProtoco
 use postern_model::iam::Secret;
 use postern_model::{AccountId, Action, State};
 use postern_services::commands::Commands;
-use postern_services::upstream::{Upstreams, action_prefix_of, host_roots, protocol_of};
+use postern_services::upstream::{Upstreams, action_prefix_of, host_roots, page_at, protocol_of};
+use postern_wire::protocols::{known_service, spoken_at};
 
 use super::command::RegionCommands;
 use super::execute;
@@ -18,6 +19,7 @@ const POSTERN: &str = "postern";
 pub async fn add(
     commands: &RegionCommands,
     upstreams: &Upstreams,
+    run: &str,
     new: NewService,
 ) -> anyhow::Result<Vec<ServiceInfo>> {
     let state = commands.state();
@@ -30,19 +32,25 @@ pub async fn add(
         bail!("`{name}` is served by Postern itself: give a service of your own another name");
     }
     let known = of_aws.map(|service| service.signing_name.clone());
+    // AWS's services are called otherwise in signatures than in their hosts' names at times: `email` is `ses`.
+    let is_of_catalogue = known.is_some();
+    let known = known.or_else(|| known_service(&name).map(|service| service.signing_name.to_owned()));
     let signing_name = new.signing_name.or(known).unwrap_or_else(|| name.replace('.', "-"));
-    if signing_name == "s3" {
-        // Who copies or deletes several objects names them where nothing here looks.
-        bail!("requests that are signed for `s3` are served by Postern itself alone");
-    }
     let protocol = match &new.protocol {
         Some(text) => text.parse::<UpstreamProtocol>()?,
+        None if !is_of_catalogue && spoken_at(&name).len() > 1 => bail!(
+            "AWS's services at `{name}` are spoken to by {}, so --protocol has to say how this one is",
+            spoken_at(&name).join(" and ")
+        ),
         None => protocol_of(&signing_name).with_context(|| {
             format!(
                 "no service of AWS's is called `{signing_name}`, so --protocol has to say how to speak to it"
             )
         })?,
     };
+    if signing_name == "s3" {
+        check_s3(protocol, new.key.is_some())?;
+    }
     let key = new.key.map(|(id, secret)| UpstreamKey {
         id,
         secret: Secret(secret),
@@ -56,6 +64,9 @@ pub async fn add(
     if new.upstream.starts_with("https://") {
         // What cannot be verified is known now rather than at the first request.
         host_roots()?;
+    }
+    if leads_here(&new.upstream, run).await {
+        bail!("`{}` is this region itself, which would ask itself for ever", new.upstream);
     }
     let owner = new.owner.map(|owner| owner.parse::<AccountId>()).transpose()?;
     let action = Action::AddService(NewUpstream {
@@ -71,6 +82,26 @@ pub async fn add(
     execute(commands, operator(&state)?, action).await?;
     let all = list(&commands.state(), upstreams);
     Ok(all.into_iter().filter(|service| service.name == name).collect())
+}
+
+/// S3 of another program: it would read a bucket out of the host that a request came with, so that is not handed on.
+fn check_s3(protocol: UpstreamProtocol, has_key: bool) -> anyhow::Result<()> {
+    if protocol != UpstreamProtocol::RestXml {
+        bail!("`s3` is spoken to by rest-xml and not by {protocol}");
+    }
+    if !has_key {
+        bail!(
+            "requests that are signed for `s3` can only be signed anew: --key-id and --secret-file say with what"
+        );
+    }
+    Ok(())
+}
+
+/// Whether what answers at a URL is this run of this region.
+async fn leads_here(url: &str, run: &str) -> bool {
+    let page = page_at(url, "/_postern/region").await;
+    let page = page.and_then(|page| serde_json::from_str::<serde_json::Value>(&page).ok());
+    page.is_some_and(|page| page["run"] == run)
 }
 
 /// Takes a service away that was added.

@@ -100,7 +100,7 @@ pub fn trace(
 /// An address of the network on premises, for the end of a VPN.
 fn on_premises(planned: &Planned, source: &InterfacePlan) -> Option<Ipv4Addr> {
     let connection = planned.state.vpn_connections.get(&source.remote?.connection)?;
-    super::attach_vpn::on_premises(connection).map(|(_, address)| address)
+    super::attach_vpn::on_premises(&planned.state, connection).map(|(_, address)| address)
 }
 
 fn find_source<'a>(planned: &'a Planned, from: &str) -> anyhow::Result<&'a InterfacePlan> {

@@ -90,7 +90,7 @@ fn json_has_the_same_fields_always(world: &World) {
     let trace =
         check("trace", &["trace", "--from", &instance, "--to", &to], &["arrives", "flow", "stages", "text"]);
     fields(&trace["stages"], &["passed", "remedy", "resource", "rule", "stage", "why"]);
-    const JUDGEMENT: [&str; 9] = [
+    const JUDGEMENT: [&str; 10] = [
         "action",
         "allowed",
         "context",
@@ -100,6 +100,7 @@ fn json_has_the_same_fields_always(world: &World) {
         "smallest_changes",
         "statements",
         "text",
+        "turned_away_by",
     ];
     let root = aws.call("sts", "GetCallerIdentity", json!({}))["Arn"].as_str().unwrap().to_owned();
     let simulate = ["simulate", "--principal", &root, "--action", "ec2:DescribeVpcs"];

@@ -5,10 +5,14 @@ use serde_json::{Value, json};
 
 use crate::aws::{Aws, Boto};
 use crate::harness::{Region, World, eventually};
-use crate::network::{Network, audit, becomes, private_address, text};
+use crate::network::{Network, audit, becomes, private_address, role, text};
 
 crate::both_ways!(connections_outlive_changes_that_are_not_theirs);
-crate::one_way!(a_service_without_a_backend_says_so, boto3_reads_what_it_wrote);
+crate::one_way!(
+    a_service_without_a_backend_says_so,
+    boto3_reads_what_it_wrote,
+    programs_in_an_instance_publish_to_topics
+);
 
 /// A client that does what it is told: `connect HOST`, `get TARGET`, `begin TARGET` (and read a little of the answer),
 /// `rest` (of it), `names HOST`, `post HOST` (and say what came).
@@ -201,6 +205,32 @@ fn a_service_without_a_backend_says_so(world: &World) {
         assert!(answer.starts_with("503 ") && answer.contains("ServiceUnavailable"), "{host}: {answer}");
     }
     drop(client);
+    region.end_by(nix::sys::signal::Signal::SIGTERM);
+}
+
+fn programs_in_an_instance_publish_to_topics(world: &World) {
+    let region = world.up(&[]);
+    let aws = region.aws();
+    let network = network(&aws);
+    let policy = json!({ "Version": "2012-10-17", "Statement": [
+        { "Effect": "Allow", "Action": "sns:*", "Resource": "*" } ] });
+    role(&aws, "publisher", &policy);
+    let profile = json!({ "IamInstanceProfile": { "Name": "publisher" } });
+    let instance = network.launch(&aws, profile);
+    let door = endpoint(&aws, &network, "sns", json!({ "PrivateDnsEnabled": true }));
+    becomes(&aws, &instance, "running");
+    let topic = region.sh(&instance, "aws sns create-topic --name one --query TopicArn --output text");
+    let published =
+        region.sh(&instance, &format!("aws sns publish --topic-arn {} --message hi", topic.trim()));
+    assert!(published.contains("MessageId"), "{published}");
+    let record = last_record(&region, "Publish");
+    assert_eq!(
+        (&record["eventSource"], &record["vpcEndpointId"]),
+        (&json!("sns.amazonaws.com"), &json!(door))
+    );
+    // Route 53 Resolver has no endpoint for its own API, as on AWS; its name is known, and leads to the internet.
+    let found = region.sh(&instance, "getent ahostsv4 route53resolver.us-east-1.amazonaws.com");
+    assert!(found.starts_with("198.19."), "{found}");
     region.end_by(nix::sys::signal::Signal::SIGTERM);
 }
 

@@ -218,7 +218,9 @@ fn what_is_supposed_meets_the_policies_of_topics_and_roles(world: &World) {
     let by_root = refused(&root, "sts:AssumeRole", &arn);
     assert!(by_root.contains("Roles may not be assumed by root accounts"), "{by_root}");
 
-    region.json(&["account", "create", "other", "--id", "222222222222"]);
+    let made = region.json(&["account", "create", "other", "--id", "222222222222"]);
+    let other_account =
+        Aws { key: text(&made["access_key_id"]), secret: text(&made["secret_access_key"]), ..aws.clone() };
     let (other, object) = ("arn:aws:iam::222222222222:root", format!("arn:aws:s3:::{BUCKET}/k"));
     let bucket = format!("/{BUCKET}");
     assert_eq!(aws.s3("PUT", &bucket, "", b"").unwrap().status, 200);
@@ -232,8 +234,21 @@ fn what_is_supposed_meets_the_policies_of_topics_and_roles(world: &World) {
         </PublicAccessBlockConfiguration>";
     let put = aws.s3("PUT", &bucket, "publicAccessBlock=", block.as_bytes()).unwrap();
     assert_eq!(put.status, 200, "{}", put.text());
-    let blocked = refused(other, "s3:GetObject", &object);
-    assert!(blocked.contains("RestrictPublicBuckets"), "{blocked}");
+    let blocked = simulate(other, "s3:GetObject", &object);
+    assert_eq!(
+        (&blocked["allowed"], &blocked["turned_away_by"]),
+        (&json!(false), &json!("RestrictPublicBuckets"))
+    );
+    // And so it is explained to who asks why, of a request that was made.
+    let answer = other_account.s3("GET", &format!("{bucket}/k"), "", b"").unwrap();
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    let id = postern_wire::client::decode_error(&answer.text()).unwrap().2.unwrap();
+    let why = region.json(&["why", &id]);
+    assert_eq!(why["requests"][0]["turned_away_by"], "RestrictPublicBuckets", "{why}");
+    assert!(
+        text(&why["text"]).contains("decided by  RestrictPublicBuckets: the bucket's policy is public"),
+        "{why}"
+    );
     assert_eq!(simulate(&root, "s3:GetObject", &object)["allowed"], true);
     region.end_by(Signal::SIGTERM);
 }

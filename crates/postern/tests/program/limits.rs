@@ -116,7 +116,7 @@ refused(lambda: quotas.request_service_quota_increase(
 "#;
 
 const BOTO3_SAYS: &str = "\
-['ec2', 'elasticloadbalancing', 'vpc']
+['ec2', 'elasticloadbalancing', 'route53resolver', 'vpc']
 EC2-VPC Elastic IPs 5.0 True ['ec2/L-0263D0A3']
 15
 AddressLimitExceeded The maximum number of addresses has been reached.

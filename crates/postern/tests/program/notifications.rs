@@ -334,7 +334,7 @@ AuthorizationError User: arn:aws:iam::ACCOUNT:root is not authorized to pe
 InvalidParameter Invalid parameter: Subject
 InvalidParameter Invalid parameter: Message Structure Reason: JSON message bo
 ParameterValueInvalid The message attribute 'n' is not a number
-InvalidParameter Invalid parameter: Policy Reason: STATEMENT
+InvalidParameter Invalid parameter: Policy Error: STATEMENT
 InvalidParameter Invalid parameter: SignatureVersion Reason: 1, other than 2,
 True
 []
@@ -349,8 +349,8 @@ fn boto3_is_served_with_topics(world: &World) {
     let told: String = ran
         .stdout
         .lines()
-        .map(|line| match line.split_once("Policy Reason: ") {
-            Some((start, _)) => format!("{start}Policy Reason: STATEMENT\n"),
+        .map(|line| match line.split_once("Policy Error: ") {
+            Some((start, _)) => format!("{start}Policy Error: STATEMENT\n"),
             None => format!("{}\n", line.replace(&account, "ACCOUNT")),
         })
         .collect();

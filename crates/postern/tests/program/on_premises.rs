@@ -90,7 +90,7 @@ impl Drop for Site {
 }
 
 /// A VPN of the network's VPC, with a route to 192.168.0.0/16 that its main table has.
-fn vpn(aws: &Aws, network: &Network) -> String {
+pub fn vpn(aws: &Aws, network: &Network) -> String {
     let customer = json!({ "Type": "ipsec.1", "BgpAsn": 65_000, "IpAddress": "203.0.113.7" });
     let customer = text(&aws.ec2("CreateCustomerGateway", customer)["CustomerGateway"]["CustomerGatewayId"]);
     let gateway = aws.ec2("CreateVpnGateway", json!({ "Type": "ipsec.1" }));

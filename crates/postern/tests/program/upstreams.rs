@@ -17,6 +17,9 @@ use crate::network::{Network, audit, role, text};
 crate::both_ways!(logs_and_kinesis_of_another_program);
 crate::one_way!(
     requests_are_signed_anew,
+    each_protocol_has_its_actions_and_resources,
+    an_s3_of_another_region_has_its_own_door,
+    a_way_back_to_the_region_is_seen,
     an_upstream_that_fails_is_said_to,
     services_stay_and_go,
     wrong_values_are_named,
@@ -284,6 +287,165 @@ fn requests_are_signed_anew(world: &World) {
     region.end_by(Signal::SIGTERM);
 }
 
+/// What boto3 is told, call by call, as a user who may some of it.
+const EACH_PROTOCOL: &str = r#"
+import json, boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+quick = Config(retries={"max_attempts": 0})
+iam, account = boto3.client("iam"), boto3.client("sts").get_caller_identity()["Account"]
+iam.create_user(UserName="u")
+key = iam.create_access_key(UserName="u")["AccessKey"]
+iam.put_user_policy(UserName="u", PolicyName="p", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [
+    {"Effect": "Allow", "Action": ["sqs:*", "ssm:*", "ses:VerifyEmailIdentity", "lambda:ListFunctions"], "Resource": "*"},
+    {"Effect": "Deny", "Action": "sqs:SendMessage", "Resource": f"arn:aws:sqs:*:{account}:closed"},
+    {"Effect": "Deny", "Action": "ssm:GetParameter", "Resource": f"arn:aws:ssm:*:{account}:parameter/secret"}]}))
+def client(name):
+    return boto3.client(name, config=quick, aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"])
+def told(call):
+    try:
+        call()
+        print("done")
+    except ClientError as error:
+        message = error.response["Error"]["Message"].replace(account, "ACCOUNT")
+        print(error.response["Error"]["Code"], message.split("perform: ")[-1])
+sqs, ssm, ses, functions = map(client, ("sqs", "ssm", "ses", "lambda"))
+for name in ("open", "closed"):
+    told(lambda: sqs.create_queue(QueueName=name))
+    told(lambda: sqs.send_message(QueueUrl=f"http://host/{account}/{name}", MessageBody="m"))
+told(lambda: ssm.put_parameter(Name="/secret", Value="v", Type="String"))
+told(lambda: ssm.get_parameter(Name="/secret"))
+told(lambda: ses.verify_email_identity(EmailAddress="a@b.example"))
+told(lambda: ses.list_identities())
+told(lambda: functions.list_functions())
+told(lambda: functions.get_function(FunctionName="f"))
+"#;
+
+fn each_protocol_has_its_actions_and_resources(world: &World) {
+    let moto = Server::moto(world);
+    let region = world.up(&[]);
+    let aws = region.aws();
+    for service in ["sqs", "ssm", "lambda"] {
+        region.json(&["service", "add", service, "--upstream", &moto.url]);
+    }
+    region.json(&["service", "add", "email", "--upstream", &moto.url, "--protocol", "query"]);
+    let ran = aws.boto3(EACH_PROTOCOL);
+    let expected = "done\ndone\ndone\n\
+        AccessDeniedException sqs:SendMessage on resource: arn:aws:sqs:us-east-1:ACCOUNT:closed with an explicit deny in an identity-based policy\n\
+        done\n\
+        AccessDeniedException ssm:GetParameter on resource: arn:aws:ssm:us-east-1:ACCOUNT:parameter/secret with an explicit deny in an identity-based policy\n\
+        done\n\
+        AccessDenied ses:ListIdentities because no identity-based policy allows the ses:ListIdentities action\n\
+        done\n\
+        AccessDeniedException lambda:GetFunction on resource: arn:aws:lambda:us-east-1:ACCOUNT:function:f because no identity-based policy allows the lambda:GetFunction action\n";
+    assert_eq!(ran.stdout, expected, "{}", ran.stderr);
+    region.end_by(Signal::SIGTERM);
+}
+
+fn an_s3_of_another_region_has_its_own_door(world: &World) {
+    let far = world.up_in("far", &[]);
+    let theirs = far.aws();
+    assert_eq!(theirs.s3("PUT", "/far-bucket", "", b"").unwrap().status, 200);
+    assert_eq!(theirs.s3("PUT", "/far-bucket/secret", "", b"secret").unwrap().status, 200);
+    let region = world.up(&[]);
+    let aws = region.aws();
+    let secret_file = world.home().join("secret");
+    std::fs::write(&secret_file, &theirs.secret).unwrap();
+    world.hand_over(&secret_file);
+    let names = ["--private-dns", "archive.example", "--private-dns", "*.archive.example"];
+    let key = ["--key-id", &theirs.key, "--secret-file", secret_file.to_str().unwrap()];
+    let add = ["service", "add", "archive", "--upstream", &far.url, "--signing-name", "s3"];
+    region.json(&[&add[..], &names, &key].concat());
+    let policy = json!({ "Version": "2012-10-17", "Statement": [
+        { "Effect": "Allow", "Action": "s3:*", "Resource": ["arn:aws:s3:::far-bucket", "arn:aws:s3:::far-bucket/*"] },
+        { "Effect": "Deny", "Action": "s3:*", "Resource": "arn:aws:s3:::far-bucket/secret" } ] });
+    let (network, instance) = instance(&aws, &policy);
+    let endpoint = endpoint(&aws, &network, "archive", None);
+    let s3 = "AWS_MAX_ATTEMPTS=1 aws --endpoint-url https://archive.example";
+    // In one piece with trailing checksums, in parts, with metadata, and by copy.
+    region.sh(&instance, &format!("echo hello > a && {s3} s3 cp --quiet --metadata k=v a s3://far-bucket/a"));
+    region.sh(
+        &instance,
+        &format!(
+            "head -c 9000000 /dev/urandom > b && {s3} s3 cp --quiet b s3://far-bucket/b && \
+                  {s3} s3 cp --quiet s3://far-bucket/b c && cmp b c"
+        ),
+    );
+    region.sh(&instance, &format!("{s3} s3 cp --quiet s3://far-bucket/a s3://far-bucket/copy"));
+    assert_eq!(theirs.s3("GET", "/far-bucket/copy", "", b"").unwrap().text(), "hello\n");
+    // By the bucket's name before the host's, and by a URL that is signed beforehand.
+    let virtual_hosted = format!(
+        "aws configure set default.s3.addressing_style virtual && {s3} s3 cp --quiet s3://far-bucket/a - && \
+         python3 -c 'import boto3, urllib.request as u, ssl; \
+         c = boto3.client(\"s3\", endpoint_url=\"https://archive.example\", config=boto3.session.Config(signature_version=\"s3v4\")); \
+         url = c.generate_presigned_url(\"get_object\", Params=dict(Bucket=\"far-bucket\", Key=\"a\")); \
+         print(u.urlopen(url, context=ssl.create_default_context(cafile=\"/etc/postern/ca.pem\")).read().decode())'"
+    );
+    assert_eq!(region.sh(&instance, &virtual_hosted).trim(), "hello\nhello");
+    // What is denied is denied by each way to name it.
+    for command in [
+        "s3 cp s3://far-bucket/secret -",
+        "s3api copy-object --bucket far-bucket --key mine --copy-source far-bucket/secret",
+        "s3api delete-objects --bucket far-bucket --delete 'Objects=[{Key=a},{Key=secret}]'",
+    ] {
+        let line = format!("AWS_MAX_ATTEMPTS=1 aws --endpoint-url https://archive.example {command}");
+        let ran = region.exec(&instance, &["/bin/sh", "-c", &line]);
+        assert_ne!(ran.code, Some(0), "{command}: {}", ran.stdout);
+        assert!(ran.stderr.contains("Denied") || ran.stderr.contains("403"), "{command}: {}", ran.stderr);
+    }
+    assert_eq!(theirs.s3("GET", "/far-bucket/secret", "", b"").unwrap().text(), "secret");
+    assert_eq!(theirs.s3("GET", "/far-bucket/a", "", b"").unwrap().text(), "hello\n");
+    let line = "AWS_MAX_ATTEMPTS=1 aws --endpoint-url https://archive.example s3api put-object-acl --bucket far-bucket --key a --acl private";
+    let ran = region.exec(&instance, &["/bin/sh", "-c", line]);
+    assert!(ran.stderr.contains("(NotImplemented)"), "{}", ran.stderr);
+    let came = audit(&region).into_iter().find(|record| record["eventName"] == "UploadPart").unwrap();
+    assert_eq!(came["vpcEndpointId"], endpoint.as_str());
+    region.end_by(Signal::SIGTERM);
+    far.end_by(Signal::SIGTERM);
+}
+
+/// Hands everything on but the page by which a region is known.
+const RELAY: &str = r#"
+import http.client, http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        self.send_error(404)
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        there = http.client.HTTPConnection(sys.argv[2])
+        there.putrequest("POST", self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            there.putheader(name, value)
+        there.endheaders(body)
+        answer = there.getresponse()
+        text = answer.read()
+        self.send_response(answer.status)
+        self.send_header("content-type", answer.headers.get("content-type", "text/plain"))
+        self.send_header("content-length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"#;
+
+fn a_way_back_to_the_region_is_seen(world: &World) {
+    let region = world.up(&[]);
+    let aws = region.aws();
+    let direct = region.run(&["service", "add", "logs", "--upstream", &region.url]);
+    assert!(direct.failure().contains("is this region itself"), "{}", direct.stderr);
+    let port = free_port();
+    let relay = Server::start(world, "python3", &["-c", RELAY, &port.to_string(), region.host()], port);
+    region.json(&["service", "add", "logs", "--upstream", &relay.url]);
+    let headers =
+        [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", "Logs_20140328.DescribeLogGroups")];
+    let answer = aws.request("logs", "POST", "/", "", &headers, b"{}", now_milliseconds()).unwrap();
+    assert_eq!(answer.status, 508, "{}", answer.text());
+    assert!(answer.text().contains("LoopDetected"), "{}", answer.text());
+    region.end_by(Signal::SIGTERM);
+}
+
 fn an_upstream_that_fails_is_said_to(world: &World) {
     let echo = echo(world);
     let region = world.up(&[]);
@@ -390,8 +552,11 @@ fn wrong_values_are_named(world: &World) {
         (&["add", "logs", "--upstream", "127.0.0.1:9"], "`127.0.0.1:9` is not the URL of a service"),
         (&["add", "logs", "--upstream", "http://h/path"], "`http://h/path` is not the URL of a service"),
         (&["add", "mine", "--upstream", url], "--protocol has to say"),
-        (&["add", "mine", "--upstream", url, "--signing-name", "s3"], "are served by Postern itself alone"),
+        (&["add", "mine", "--upstream", url, "--signing-name", "s3"], "can only be signed anew"),
+        (&["add", "mine", "--upstream", url, "--signing-name", "s3", "--protocol", "json"], "by rest-xml"),
+        (&["add", "logs", "--upstream", &region.url], "is this region itself"),
         (&["add", "mine", "--upstream", url, "--protocol", "soap"], "`soap` is not a protocol"),
+        (&["add", "email", "--upstream", url], "`email` are spoken to by query and rest-json"),
         (&["add", "logs", "--upstream", url, "--private-dns", "a.example"], "are AWS's own"),
         (
             &[

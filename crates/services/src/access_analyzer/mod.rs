@@ -109,9 +109,9 @@ fn validate(request: &JsonRequest) -> Result<Value, JsonError> {
     let resource_type = body.validate_policy_resource_type.as_deref();
     let kind = kind(&body.policy_type, resource_type)?;
     let text = body.policy_document.as_str();
-    let findings = match PolicyDocument::parse(text, kind) {
+    let findings = match PolicyDocument::parse_for_all(text, kind) {
         Ok(document) => warned::findings(&document, resource_type),
-        Err(error) => vec![refused::finding(&error, text)],
+        Err(errors) => errors.iter().map(|error| refused::finding(error, text)).collect(),
     };
     let shown: Vec<Value> =
         findings.iter().skip(page.from).take(page.most).map(|it| it.shape(text)).collect();

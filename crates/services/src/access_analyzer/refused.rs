@@ -1,4 +1,4 @@
-//! The finding of a document that cannot be used: the first reason against it.
+//! The findings of a document that cannot be used: every reason against it, as far as it can be read on.
 
 use postern_policy::{Kind, ParseError, Place, Problem};
 

@@ -3,6 +3,8 @@
 
 use postern_frontdoor::conditions::is_global_key_provided;
 
+use crate::ec2::resource_keys;
+
 /// Keys of single services, in small letters. Those of DynamoDB are set by `dynamodb`, those of S3 by `s3::ops`, those of
 /// EC2 by `ec2`, the others by `elbv2`, `iam`, `sns` and `sts`.
 const SERVICE_KEYS: &[&str] = &[
@@ -67,5 +69,6 @@ pub fn is_provided(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     is_global_key_provided(&key)
         || SERVICE_KEYS.contains(&key.as_str())
+        || resource_keys::KEYS.contains(&key.as_str())
         || SERVICE_KEY_FAMILIES.iter().any(|family| key.starts_with(family))
 }

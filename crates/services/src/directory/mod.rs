@@ -260,6 +260,11 @@ impl Directory for RegionDirectory {
         Some(state.route_of(state.services.get(&found.service_name)?).to_owned())
     }
 
+    fn endpoint_owner(&self, endpoint: VpcEndpointId) -> Option<AccountId> {
+        let state = self.commands.state();
+        state.vpc_endpoints.get(&endpoint).filter(|found| found.state.passes()).map(|found| found.owner)
+    }
+
     fn checks_signatures(&self) -> bool {
         !self.dev
     }
@@ -360,6 +365,7 @@ fn session_caller(state: &State, key: &str, claims: Claims) -> Option<Caller> {
                     tags: overridden(&role.tags, claims.tags),
                     transitive_tag_keys: claims.transitive_tag_keys,
                     source_identity: claims.source_identity,
+                    ..Traits::default()
                 },
             })
         }

@@ -17,6 +17,7 @@ use postern_wire::query::Form;
 
 use super::interface_view::attachment_text;
 use super::parameters::path_of;
+use super::resource_keys::{self, Keys};
 use super::table::Entry;
 
 /// Something that an operation's action is asked on.
@@ -48,9 +49,12 @@ pub(super) enum By {
 }
 
 /// A resource as policies see it.
+#[derive(Default)]
 struct Target {
     arn: String,
     tags: Tags,
+    /// What else policies may ask of it.
+    keys: Keys,
 }
 
 struct Asker<'a> {
@@ -67,7 +71,9 @@ pub(super) fn asks(state: &State, account: AccountId, entry: &Entry, form: &Form
     for asked in entry.asked {
         match asked {
             Asked::New(kind) => {
-                let target = Target { arn: asker.arn(kind, "*"), tags: Tags::new() };
+                let value = |path: &str| asker.first(path);
+                let keys = resource_keys::of_new(state, account, kind, value);
+                let target = Target { arn: asker.arn(kind, "*"), tags: Tags::new(), keys };
                 asks.push(asker.about_services(entry.name, asker.ask(&action, target)));
             }
             Asked::Named(by, path) => {
@@ -81,7 +87,7 @@ pub(super) fn asks(state: &State, account: AccountId, entry: &Entry, form: &Form
         }
     }
     if !asks.iter().any(|ask| ask.action == action) {
-        asks.push(asker.ask(&action, Target { arn: "*".to_owned(), tags: Tags::new() }));
+        asks.push(asker.ask(&action, Target { arn: "*".to_owned(), ..Target::default() }));
     }
     asks.extend(asker.tagging(entry.name));
     let mut seen = std::collections::BTreeSet::new();
@@ -96,6 +102,12 @@ impl Asker<'_> {
         self.form.parameters.iter().filter(of_path).map(|(_, value)| value.as_str())
     }
 
+    /// The first of them.
+    fn first(&self, path: &str) -> Option<&str> {
+        let mut of_path = self.form.parameters.iter().filter(|(name, _)| path_of(name) == path);
+        of_path.next().map(|(_, value)| value.as_str())
+    }
+
     fn arn(&self, kind: &str, id: &str) -> String {
         format!("arn:aws:ec2:{}:{}:{kind}/{id}", self.state.region.name, self.account)
     }
@@ -106,6 +118,9 @@ impl Asker<'_> {
         for (key, value) in target.tags {
             context.insert(&format!("aws:ResourceTag/{key}"), value.clone());
             context.insert(&format!("ec2:ResourceTag/{key}"), value);
+        }
+        for (key, value) in target.keys {
+            context.insert(key, value);
         }
         Ask {
             action: action.to_owned(),
@@ -155,7 +170,10 @@ impl Asker<'_> {
     fn given_tags(&self) -> BTreeMap<&str, &str> {
         let mut tags = BTreeMap::new();
         for (name, key) in &self.form.parameters {
-            if !matches!(path_of(name).as_str(), "Tag.Key" | "TagSpecification.Tag.Key") {
+            if !matches!(
+                path_of(name).as_str(),
+                "Tag.Key" | "TagSpecification.Tag.Key" | "TagSpecifications.Tag.Key"
+            ) {
                 continue;
             }
             let value = name.strip_suffix("Key").map(|start| format!("{start}Value"));
@@ -176,9 +194,12 @@ impl Asker<'_> {
 
     /// Tags at creation are asked for as `ec2:CreateTags` on what is made.
     fn tagging(&self, operation: &str) -> Vec<Ask> {
+        // Some operations have the name in the plural.
         let kinds = self.values("TagSpecification.ResourceType");
+        let kinds = kinds.chain(self.values("TagSpecifications.ResourceType"));
         let ask = |kind: &str| {
-            let mut ask = self.ask("ec2:CreateTags", Target { arn: self.arn(kind, "*"), tags: Tags::new() });
+            let mut ask =
+                self.ask("ec2:CreateTags", Target { arn: self.arn(kind, "*"), ..Target::default() });
             ask.context.insert("ec2:CreateAction", operation.to_owned());
             ask
         };
@@ -203,17 +224,22 @@ impl Asker<'_> {
     /// What a text names. An id that is not the caller's is asked for by its text, and an association that is not
     /// there as everything: what follows is an error that tells nothing.
     fn targets(&self, by: By, text: &str) -> Vec<Target> {
-        let unknown = || vec![Target { arn: "*".to_owned(), tags: Tags::new() }];
+        let unknown = || vec![Target { arn: "*".to_owned(), ..Target::default() }];
         let ids: Vec<ResourceId> = match by {
             By::Id => text.parse().ok().into_iter().collect(),
             By::ImageId => {
                 let arn = format!("arn:aws:ec2:{}::image/{text}", self.state.region.name);
-                return vec![Target { arn, tags: Tags::new() }];
+                return vec![Target { arn, ..Target::default() }];
             }
             By::KeyName => {
                 let pair = postern_model::instance::find_key_pair(self.state, self.account, text);
-                let tags = pair.map(|pair| pair.tags.clone()).unwrap_or_default();
-                return vec![Target { arn: self.arn("key-pair", text), tags }];
+                let tags = pair.as_ref().map(|pair| pair.tags.clone()).unwrap_or_default();
+                let keys = pair.map(|pair| resource_keys::of(self.state, self.account, pair.id.into()));
+                return vec![Target {
+                    arn: self.arn("key-pair", text),
+                    tags,
+                    keys: keys.unwrap_or_default(),
+                }];
             }
             By::PublicIp => {
                 let mut addresses = self.state.visible::<postern_model::gateway::Address>(self.account);
@@ -293,6 +319,9 @@ impl Asker<'_> {
             | ResourceId::CustomerGateway(_)
             | ResourceId::VpnGateway(_)
             | ResourceId::VpnConnection(_)
+            | ResourceId::TransitGateway(_)
+            | ResourceId::TransitGatewayAttachment(_)
+            | ResourceId::TransitGatewayRouteTable(_)
             | ResourceId::Address(_)
             | ResourceId::NetworkInterface(_)
             | ResourceId::SecurityGroup(_)
@@ -304,10 +333,15 @@ impl Asker<'_> {
             | ResourceId::LoadBalancer(_)
             | ResourceId::Listener(_)
             | ResourceId::TargetGroup(_)
+            | ResourceId::ResolverEndpoint(_)
             | ResourceId::Instance(_)
             | ResourceId::DhcpOptions(_) => self.arn(kind, &id.to_string()),
         };
-        Target { arn, tags }
+        let mut keys = resource_keys::of(self.state, self.account, id);
+        let service = keys.iter().find(|(key, _)| *key == "ec2:VpceServiceName");
+        let owner = service.and_then(|(_, name)| self.owner_of_service(name));
+        keys.extend(owner.map(|owner| ("ec2:VpceServiceOwner", owner)));
+        Target { arn, tags, keys }
     }
 }
 
@@ -329,6 +363,13 @@ fn tags_of(state: &State, account: AccountId, id: ResourceId) -> Option<Tags> {
         ResourceId::CustomerGateway(id) => of::<postern_model::vpn::CustomerGateway>(state, account, id),
         ResourceId::VpnGateway(id) => of::<postern_model::vpn::VpnGateway>(state, account, id),
         ResourceId::VpnConnection(id) => of::<postern_model::vpn::VpnConnection>(state, account, id),
+        ResourceId::TransitGateway(id) => of::<postern_model::transit::TransitGateway>(state, account, id),
+        ResourceId::TransitGatewayAttachment(id) => {
+            of::<postern_model::transit::TransitGatewayAttachment>(state, account, id)
+        }
+        ResourceId::TransitGatewayRouteTable(id) => {
+            of::<postern_model::transit::TransitGatewayRouteTable>(state, account, id)
+        }
         ResourceId::Address(id) => of::<postern_model::gateway::Address>(state, account, id),
         ResourceId::NetworkInterface(id) => of::<NetworkInterface>(state, account, id),
         ResourceId::SecurityGroup(id) => {
@@ -348,6 +389,9 @@ fn tags_of(state: &State, account: AccountId, id: ResourceId) -> Option<Tags> {
         ResourceId::LoadBalancer(id) => of::<postern_model::elb::LoadBalancer>(state, account, id),
         ResourceId::Listener(id) => of::<postern_model::elb::Listener>(state, account, id),
         ResourceId::TargetGroup(id) => of::<postern_model::elb::TargetGroup>(state, account, id),
+        ResourceId::ResolverEndpoint(id) => {
+            of::<postern_model::resolver_endpoint::ResolverEndpoint>(state, account, id)
+        }
         ResourceId::Instance(id) => of::<postern_model::instance::Instance>(state, account, id),
         ResourceId::DhcpOptions(id) => of::<postern_model::vpc::DhcpOptions>(state, account, id),
         ResourceId::KeyPair(id) => of::<postern_model::instance::KeyPair>(state, account, id),

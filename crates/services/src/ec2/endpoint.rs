@@ -22,6 +22,7 @@ use super::table::{Entry, operation};
 use super::tag;
 use super::view::{created, some};
 use crate::directory::condition_keys;
+use crate::malformed;
 
 /// "Constraint: If the value is greater than 1,000, we return only 1,000 items."
 const BOUNDS: Bounds = Bounds { least: 1, most: 1000 };
@@ -39,8 +40,8 @@ const OF_INTERFACES: &[&str] = &[
 pub(super) const OPERATIONS: &[Entry] = &[
     operation! { write CreateVpcEndpoint = create;
         honoured: &[DRY_RUN, CLIENT_TOKEN, NEW_TAGS, OF_INTERFACES, &[
-            "PolicyDocument", "RouteTableId", "SecurityGroupId", "ServiceName", "ServiceRegion", "SubnetId",
-            "VpcEndpointType", "VpcId",
+            "PolicyDocument", "ResourceConfigurationArn", "RouteTableId", "SecurityGroupId", "ServiceName",
+            "ServiceRegion", "SubnetId", "VpcEndpointType", "VpcId",
         ]],
         only: &[("IpAddressType", &["ipv4"])],
         asked: &[
@@ -80,7 +81,7 @@ pub(super) const OPERATIONS: &[Entry] = &[
 fn check_policy(text: &str, kind: EndpointKind) -> Result<(), AwsError> {
     let invalid = |why: String| AwsError::new("InvalidPolicyDocument", why);
     let document = PolicyDocument::parse(text, Kind::Endpoint { gateway: kind == EndpointKind::Gateway })
-        .map_err(|problem| invalid(format!("The policy document is invalid: {problem}.")))?;
+        .map_err(|problem| invalid(malformed::by_ec2(&problem)))?;
     match unenforceable(&document, &condition_keys::is_provided).first() {
         None => {
             // It is stored as it is, as AWS does; who runs the region can see what was probably not meant.
@@ -196,7 +197,26 @@ async fn create(
     Ok(ec2::CreateVpcEndpointResult { client_token, vpc_endpoint: Some(show(&done.state, &endpoint)) })
 }
 
+/// Nobody has resource configurations here, so what an ARN names is not there ("Error codes for the Amazon EC2 API").
+fn no_resource_configuration(arn: &str) -> AwsError {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    let named = match parts.as_slice() {
+        ["arn", _, "vpc-lattice", _, _, resource] => resource.strip_prefix("resourceconfiguration/rcfg-"),
+        _ => None,
+    };
+    let fits = |id: &str| id.len() == 17 && id.bytes().all(|b| b.is_ascii_hexdigit());
+    if named.is_some_and(fits) {
+        let message = format!("The Resource Configuration ARN '{arn}' does not exist");
+        return AwsError::new("InvalidResourceConfigurationArn.NotFound", message);
+    }
+    let message = format!("The Resource Configuration ARN '{arn}' is malformed");
+    AwsError::new("InvalidResourceConfigurationArn.Malformed", message)
+}
+
 fn creation(call: &Call<'_>, request: ec2::CreateVpcEndpointRequest) -> Result<Action, AwsError> {
+    if let Some(arn) = &request.resource_configuration_arn {
+        return Err(no_resource_configuration(arn));
+    }
     let kind = kind_of(request.vpc_endpoint_type.as_deref())?;
     let service_name = parameters::required(request.service_name, "ServiceName")?;
     check_region(call, kind, request.service_region.as_deref(), &service_name)?;

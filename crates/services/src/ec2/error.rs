@@ -61,6 +61,9 @@ pub fn malformed_id(malformed: &MalformedId) -> AwsError {
         "cgw" => "InvalidCustomerGatewayId.Malformed",
         "vgw" => "InvalidVpnGatewayID.Malformed",
         "vpn" => "InvalidVpnConnectionID.Malformed",
+        "tgw" => "InvalidTransitGatewayID.Malformed",
+        "tgw-attach" => "InvalidTransitGatewayAttachmentID.Malformed",
+        "tgw-rtb" => "InvalidRouteTableId.Malformed",
         "pcx" => "InvalidVpcPeeringConnectionId.Malformed",
         "eipalloc" => "InvalidAllocationID.Malformed",
         "eni" => "InvalidNetworkInterfaceId.Malformed",
@@ -95,6 +98,9 @@ pub fn noun(resource: ResourceId) -> &'static str {
         ResourceId::CustomerGateway(_) => "customerGateway",
         ResourceId::VpnGateway(_) => "vpnGateway",
         ResourceId::VpnConnection(_) => "vpnConnection",
+        ResourceId::TransitGateway(_) => "transitGateway",
+        ResourceId::TransitGatewayAttachment(_) => "transitGatewayAttachment",
+        ResourceId::TransitGatewayRouteTable(_) => "routeTable",
         ResourceId::Address(_) => "allocation",
         ResourceId::NetworkInterface(_) => "networkInterface",
         ResourceId::SecurityGroup(_) => "security group",
@@ -107,6 +113,7 @@ pub fn noun(resource: ResourceId) -> &'static str {
         ResourceId::LoadBalancer(_) => "load balancer",
         ResourceId::Listener(_) => "listener",
         ResourceId::TargetGroup(_) => "target group",
+        ResourceId::ResolverEndpoint(_) => "resolver endpoint",
         ResourceId::Instance(_) => "instance",
         ResourceId::DhcpOptions(_) => "dhcpOption",
         ResourceId::KeyPair(_) => "key pair",
@@ -134,6 +141,9 @@ pub fn not_found(missing: &[ResourceId]) -> AwsError {
         ResourceId::CustomerGateway(_) => ("InvalidCustomerGatewayID.NotFound", plain()),
         ResourceId::VpnGateway(_) => ("InvalidVpnGatewayID.NotFound", plain()),
         ResourceId::VpnConnection(_) => ("InvalidVpnConnectionID.NotFound", plain()),
+        ResourceId::TransitGateway(_) => ("InvalidTransitGatewayID.NotFound", plain()),
+        ResourceId::TransitGatewayAttachment(_) => ("InvalidTransitGatewayAttachmentID.NotFound", plain()),
+        ResourceId::TransitGatewayRouteTable(_) => ("InvalidRouteTableID.NotFound", plain()),
         ResourceId::Address(_) => ("InvalidAllocationID.NotFound", plain()),
         ResourceId::NetworkInterface(_) => ("InvalidNetworkInterfaceID.NotFound", plain()),
         ResourceId::SecurityGroup(_) => {
@@ -156,7 +166,9 @@ pub fn not_found(missing: &[ResourceId]) -> AwsError {
         ResourceId::LoadBalancer(_) => {
             ("InvalidNetworkLoadBalancerArn.NotFound", format!("The load balancer '{list}' does not exist"))
         }
-        ResourceId::Listener(_) | ResourceId::TargetGroup(_) => ("InvalidID", plain()),
+        ResourceId::Listener(_) | ResourceId::TargetGroup(_) | ResourceId::ResolverEndpoint(_) => {
+            ("InvalidID", plain())
+        }
         ResourceId::Instance(_) => ("InvalidInstanceID.NotFound", plain()),
         ResourceId::DhcpOptions(_) => ("InvalidDhcpOptionID.NotFound", plain()),
         ResourceId::KeyPair(_) => ("InvalidKeyPair.NotFound", plain()),

@@ -115,9 +115,13 @@ pub fn attachment(interface: &NetworkInterface, attachment: Attachment) -> ec2::
     let owner = match (interface.kind, attachment.instance) {
         (InterfaceKind::Interface, Some(_)) => some(interface.owner),
         (InterfaceKind::Interface, None)
-        | (InterfaceKind::NatGateway | InterfaceKind::LoadBalancer | InterfaceKind::VpcEndpoint(_), _) => {
-            some(AWS_OWNER)
-        }
+        | (
+            InterfaceKind::NatGateway
+            | InterfaceKind::LoadBalancer
+            | InterfaceKind::VpcEndpoint(_)
+            | InterfaceKind::ResolverEndpoint(_),
+            _,
+        ) => some(AWS_OWNER),
     };
     ec2::NetworkInterfaceAttachment {
         attach_time: Some(timestamp(attachment.attached_at)),
@@ -156,7 +160,8 @@ fn private_addresses(
 /// `InterfaceType`.
 pub fn kind_name(kind: InterfaceKind) -> &'static str {
     match kind {
-        InterfaceKind::Interface => "interface",
+        // AWS has no type of its own for the interfaces of a resolver's endpoints.
+        InterfaceKind::Interface | InterfaceKind::ResolverEndpoint(_) => "interface",
         InterfaceKind::NatGateway => "nat_gateway",
         InterfaceKind::VpcEndpoint(_) => "vpc_endpoint",
         InterfaceKind::LoadBalancer => "network_load_balancer",
@@ -170,6 +175,7 @@ fn requester(kind: InterfaceKind) -> Option<&'static str> {
         InterfaceKind::NatGateway => Some(AWS_OWNER),
         InterfaceKind::VpcEndpoint(_) => Some(ENDPOINT_REQUESTER),
         InterfaceKind::LoadBalancer => Some("amazon-elb"),
+        InterfaceKind::ResolverEndpoint(_) => Some(AWS_OWNER),
     }
 }
 

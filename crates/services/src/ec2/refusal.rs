@@ -34,7 +34,13 @@ fn in_use(resource: ResourceId, used_by: &str) -> AwsError {
         | ResourceId::LoadBalancer(_)
         | ResourceId::Listener(_)
         | ResourceId::TargetGroup(_)
+        | ResourceId::ResolverEndpoint(_)
         | ResourceId::KeyPair(_) => usual(),
+        ResourceId::TransitGateway(_)
+        | ResourceId::TransitGatewayAttachment(_)
+        | ResourceId::TransitGatewayRouteTable(_) => {
+            AwsError::new("IncorrectState", format!("{resource} is still in use by {used_by}."))
+        }
         ResourceId::SecurityGroup(_) | ResourceId::SecurityGroupRule(_) => {
             depends(format!("resource {resource} has a dependent object"))
         }
@@ -117,6 +123,11 @@ fn quota(operation: &str, quota: Quota, limit: usize) -> AwsError {
         Quota::CustomerGateways => ("CustomerGatewayLimitExceeded", reached("customer gateways")),
         Quota::VpnGateways => ("VpnGatewayLimitExceeded", reached("virtual private gateways")),
         Quota::VpnConnections => ("VpnConnectionLimitExceeded", reached("VPN connections")),
+        Quota::TransitGateways => ("TransitGatewayLimitExceeded", reached("transit gateways")),
+        Quota::TransitGatewayRouteTables => {
+            ("TransitGatewayRouteTableLimitExceeded", reached("route tables of the transit gateway"))
+        }
+        Quota::TransitGatewayRoutes => ("RouteLimitExceeded", reached("routes of the transit gateway")),
         Quota::RouteTables => ("RouteTableLimitExceeded", reached("route tables")),
         Quota::Routes => ("RouteLimitExceeded", reached("routes")),
         // AWS documents no code of its own for these two.
@@ -146,7 +157,9 @@ fn quota(operation: &str, quota: Quota, limit: usize) -> AwsError {
         | Quota::Listeners
         | Quota::TargetGroups
         | Quota::TargetsOfGroup
-        | Quota::TargetsOfLoadBalancer => ("ResourceLimitExceeded", reached(quota.name())),
+        | Quota::TargetsOfLoadBalancer
+        | Quota::ResolverEndpoints
+        | Quota::ResolverAddresses => ("ResourceLimitExceeded", reached(quota.name())),
         Quota::DhcpOptions => ("DhcpOptionsLimitExceeded", reached("DHCP option sets")),
     };
     AwsError::new(code, message)
@@ -276,6 +289,52 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             "InvalidRoute.NotFound",
             format!("no route with destination-cidr-block {block} in VPN connection {connection}"),
         ),
+        ModelError::TransitAttached { attachment, resource } => AwsError::new(
+            "DuplicateTransitGatewayAttachment",
+            format!("The transit gateway has the non-deleted attachment {attachment} of {resource} already."),
+        ),
+        ModelError::TransitNotAttached { gateway, vpc } => AwsError::new(
+            "InvalidTransitGatewayID.NotFound",
+            format!("Transit Gateway {gateway} was deleted or is not attached to {vpc}."),
+        ),
+        ModelError::TransitWithoutSubnet { vpc } => {
+            invalid(format!("The attachment of {vpc} must have at least one subnet."))
+        }
+        ModelError::TransitZoneTaken { subnet, zone } => AwsError::new(
+            "DuplicateSubnetsInSameZone",
+            format!("Duplicate Subnets for same AZ: {subnet} is in {zone}, where the attachment has one."),
+        ),
+        ModelError::TransitAssociated { attachment, table } => AwsError::new(
+            "Resource.AlreadyAssociated",
+            format!("Transit Gateway Attachment {attachment} is already associated to the route table {table}."),
+        ),
+        ModelError::TransitNotAssociated { attachment, table } => AwsError::new(
+            "InvalidAssociation.NotFound",
+            format!("Transit Gateway Attachment {attachment} is not associated to the route table {table}."),
+        ),
+        ModelError::TransitPropagates { attachment, table } => AwsError::new(
+            "TransitGatewayRouteTablePropagation.Duplicate",
+            format!("Propagation of {attachment} to {table} is already enabled."),
+        ),
+        ModelError::TransitNotPropagating { attachment, table } => AwsError::new(
+            "TransitGatewayRouteTablePropagation.NotFound",
+            format!("Propagation of {attachment} to {table} is not enabled."),
+        ),
+        ModelError::TransitRouteExists { table, block } => AwsError::new(
+            "RouteAlreadyExists",
+            format!("Route {block} already exists in Transit Gateway Route Table {table}."),
+        ),
+        ModelError::TransitRouteNotFound { table, block } => AwsError::new(
+            "InvalidRoute.NotFound",
+            format!("Route {block} does not exist in Transit Gateway Route Table {table}."),
+        ),
+        ModelError::TransitConnection { connection } => AwsError::new(
+            "OperationNotPermitted",
+            format!(
+                "VPN connection {connection} is attached to a transit gateway: its static routes are routes of the \
+                 transit gateway's route tables."
+            ),
+        ),
         ModelError::RouteExists { table, destination } => match destination {
             postern_model::route::RouteDestination::PrefixList(list) => route_to_list_exists(table, list),
             postern_model::route::RouteDestination::Cidr(cidr) => AwsError::new(
@@ -326,6 +385,9 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             | ResourceId::CustomerGateway(_)
             | ResourceId::VpnGateway(_)
             | ResourceId::VpnConnection(_)
+            | ResourceId::TransitGateway(_)
+            | ResourceId::TransitGatewayAttachment(_)
+            | ResourceId::TransitGatewayRouteTable(_)
             | ResourceId::Address(_)
             | ResourceId::NetworkInterface(_)
             | ResourceId::SecurityGroup(_)
@@ -337,6 +399,7 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             | ResourceId::LoadBalancer(_)
             | ResourceId::Listener(_)
             | ResourceId::TargetGroup(_)
+            | ResourceId::ResolverEndpoint(_)
             | ResourceId::Instance(_)
             | ResourceId::DhcpOptions(_)
             | ResourceId::KeyPair(_) => AwsError::new(
@@ -406,6 +469,9 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             | ResourceId::CustomerGateway(_)
             | ResourceId::VpnGateway(_)
             | ResourceId::VpnConnection(_)
+            | ResourceId::TransitGateway(_)
+            | ResourceId::TransitGatewayAttachment(_)
+            | ResourceId::TransitGatewayRouteTable(_)
             | ResourceId::Address(_)
             | ResourceId::NetworkInterface(_)
             | ResourceId::SecurityGroupRule(_)
@@ -417,6 +483,7 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
             | ResourceId::LoadBalancer(_)
             | ResourceId::Listener(_)
             | ResourceId::TargetGroup(_)
+            | ResourceId::ResolverEndpoint(_)
             | ResourceId::Instance(_)
             | ResourceId::DhcpOptions(_)
             | ResourceId::KeyPair(_) => {
@@ -510,6 +577,10 @@ pub fn refused(operation: &str, refusal: ModelError) -> AwsError {
         ModelError::PrivateNameTaken { name, vpc } => endpoint(format!(
             "private-dns-enabled cannot be set because there is already a conflicting DNS domain for {name} in the VPC {vpc}"
         )),
+        // Route 53 Resolver's commands have words of their own.
+        ModelError::ResolverAddressesTooFew { .. }
+        | ModelError::CreatorRequestTaken { .. }
+        | ModelError::ResolverAddressNotFound { .. } => invalid(refusal.to_string()),
         ModelError::InboundOnly { service } => endpoint(format!(
             "PrivateDnsOnlyForInboundResolverEndpoint needs private DNS and a service that supports both Gateway and \
              Interface VPC Endpoints, and {service} is not used so."

@@ -16,6 +16,7 @@ const TARGET: &[&str] = &[
     "InstanceId",
     "NatGatewayId",
     "NetworkInterfaceId",
+    "TransitGatewayId",
     "VpcEndpointId",
     "VpcPeeringConnectionId",
 ];
@@ -60,11 +61,12 @@ struct Targets<'a> {
     interface: Option<&'a str>,
     endpoint: Option<&'a str>,
     peering: Option<&'a str>,
+    transit: Option<&'a str>,
 }
 
 fn target(given: &Targets<'_>) -> Result<RouteTargetChoice, AwsError> {
-    let Targets { gateway, instance, nat_gateway, interface, endpoint, peering } = *given;
-    only_one(&[gateway, instance, nat_gateway, interface, endpoint, peering], "target")?;
+    let Targets { gateway, instance, nat_gateway, interface, endpoint, peering, transit } = *given;
+    only_one(&[gateway, instance, nat_gateway, interface, endpoint, peering, transit], "target")?;
     let target = if let Some(text) = gateway {
         by_gateway(text)?
     } else if let Some(text) = nat_gateway {
@@ -75,6 +77,8 @@ fn target(given: &Targets<'_>) -> Result<RouteTargetChoice, AwsError> {
         RouteTarget::VpcEndpoint(parameters::id(text)?)
     } else if let Some(text) = peering {
         RouteTarget::VpcPeering(parameters::id(text)?)
+    } else if let Some(text) = transit {
+        RouteTarget::TransitGateway(parameters::id(text)?)
     } else {
         return parameters::id(instance.unwrap_or_default()).map(RouteTargetChoice::Instance);
     };
@@ -113,6 +117,7 @@ async fn create(
         interface: request.network_interface_id.as_deref(),
         endpoint: request.vpc_endpoint_id.as_deref(),
         peering: request.vpc_peering_connection_id.as_deref(),
+        transit: request.transit_gateway_id.as_deref(),
     })?;
     call.execute(None, Action::CreateRoute { table, destination, target }).await?;
     Ok(ec2::CreateRouteResult { r#return: Some(true) })
@@ -132,6 +137,7 @@ async fn replace(call: &Call<'_>, request: ec2::ReplaceRouteRequest) -> Result<(
         interface: request.network_interface_id.as_deref(),
         endpoint: request.vpc_endpoint_id.as_deref(),
         peering: request.vpc_peering_connection_id.as_deref(),
+        transit: request.transit_gateway_id.as_deref(),
     })?;
     call.execute(None, Action::ReplaceRoute { table, destination, target }).await.map(|_| ())
 }

@@ -59,6 +59,7 @@ fn show_route(state: &State, table: &RouteTable, route: &Route) -> ec2::Route {
         RouteTarget::InternetGateway(id) => shown.gateway_id = some(id),
         RouteTarget::VpcEndpoint(id) => shown.gateway_id = some(id),
         RouteTarget::VpnGateway(id) => shown.gateway_id = some(id),
+        RouteTarget::TransitGateway(id) => shown.transit_gateway_id = some(id),
         RouteTarget::VpcPeering(id) => shown.vpc_peering_connection_id = some(id),
         RouteTarget::NatGateway(id) => shown.nat_gateway_id = some(id),
         RouteTarget::NetworkInterface(id) => {
@@ -151,11 +152,11 @@ impl Row for ec2::RouteTable {
         ("route.network-interface-id", |t| each(t.routes.as_ref(), |r| r.network_interface_id.clone())),
         ("route.origin", |t| each(t.routes.as_ref(), |r| r.origin.clone())),
         ("route.state", |t| each(t.routes.as_ref(), |r| r.state.clone())),
-        ("route.transit-gateway-id", none),
+        ("route.transit-gateway-id", |t| each(t.routes.as_ref(), |r| r.transit_gateway_id.clone())),
         ("route.vpc-peering-connection-id", |t| {
             each(t.routes.as_ref(), |r| r.vpc_peering_connection_id.clone())
         }),
-        ("transit-gateway-id", none),
+        ("transit-gateway-id", |t| each(t.routes.as_ref(), |r| r.transit_gateway_id.clone())),
         ("vpc-id", |t| text(t.vpc_id.as_ref())),
     ];
 

@@ -41,6 +41,9 @@ pub fn kind_of(id: ResourceId) -> &'static str {
         ResourceId::CustomerGateway(_) => "customer-gateway",
         ResourceId::VpnGateway(_) => "vpn-gateway",
         ResourceId::VpnConnection(_) => "vpn-connection",
+        ResourceId::TransitGateway(_) => "transit-gateway",
+        ResourceId::TransitGatewayAttachment(_) => "transit-gateway-attachment",
+        ResourceId::TransitGatewayRouteTable(_) => "transit-gateway-route-table",
         ResourceId::Address(_) => "elastic-ip",
         ResourceId::NetworkInterface(_) => "network-interface",
         ResourceId::SecurityGroup(_) => "security-group",
@@ -53,6 +56,7 @@ pub fn kind_of(id: ResourceId) -> &'static str {
         ResourceId::LoadBalancer(_) => "loadbalancer",
         ResourceId::Listener(_) => "listener",
         ResourceId::TargetGroup(_) => "targetgroup",
+        ResourceId::ResolverEndpoint(_) => "resolver-endpoint",
         ResourceId::Instance(_) => "instance",
         ResourceId::DhcpOptions(_) => "dhcp-options",
         ResourceId::KeyPair(_) => "key-pair",
@@ -125,10 +129,14 @@ fn resources(texts: &[String]) -> Result<Vec<ResourceId>, AwsError> {
     }
 }
 
-/// Whether AWS knows a resource by its id. Load balancers and what belongs to them have ARNs, and an API of their own.
+/// Whether EC2 knows a resource by its id. Load balancers and what belongs to them have ARNs, and an API of their own, and so
+/// have endpoints of resolvers.
 fn has_id(resource: ResourceId) -> bool {
     match resource {
-        ResourceId::LoadBalancer(_) | ResourceId::Listener(_) | ResourceId::TargetGroup(_) => false,
+        ResourceId::LoadBalancer(_)
+        | ResourceId::Listener(_)
+        | ResourceId::TargetGroup(_)
+        | ResourceId::ResolverEndpoint(_) => false,
         ResourceId::Vpc(_)
         | ResourceId::Subnet(_)
         | ResourceId::RouteTable(_)
@@ -138,6 +146,9 @@ fn has_id(resource: ResourceId) -> bool {
         | ResourceId::CustomerGateway(_)
         | ResourceId::VpnGateway(_)
         | ResourceId::VpnConnection(_)
+        | ResourceId::TransitGateway(_)
+        | ResourceId::TransitGatewayAttachment(_)
+        | ResourceId::TransitGatewayRouteTable(_)
         | ResourceId::Address(_)
         | ResourceId::NetworkInterface(_)
         | ResourceId::SecurityGroup(_)
@@ -251,6 +262,9 @@ fn rows(call: &Call<'_>) -> Vec<ec2::TagDescription> {
     of::<postern_model::vpn::CustomerGateway>(call, &mut rows);
     of::<postern_model::vpn::VpnGateway>(call, &mut rows);
     of::<postern_model::vpn::VpnConnection>(call, &mut rows);
+    of::<postern_model::transit::TransitGateway>(call, &mut rows);
+    of::<postern_model::transit::TransitGatewayAttachment>(call, &mut rows);
+    of::<postern_model::transit::TransitGatewayRouteTable>(call, &mut rows);
     of::<postern_model::endpoint_service::EndpointService>(call, &mut rows);
     of::<Instance>(call, &mut rows);
     of::<KeyPair>(call, &mut rows);

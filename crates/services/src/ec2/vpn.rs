@@ -1,9 +1,10 @@
-//! VPN connections, their static routes, and the route tables that have them.
+//! VPN connections, their static routes, and the route tables that have them. One that ends at a transit gateway is attached to
+//! it, and has its routes in the gateway's tables.
 //!
 //! A connection's tunnel is what `postern attach --vpn` plugs into it: there is no IPsec and no BGP, so a connection has
 //! static routes only, and no configuration for a device.
 
-use postern_model::vpn::{VpnAction, VpnConnection};
+use postern_model::vpn::{VpnAction, VpnConnection, VpnEnd};
 use postern_model::{Action, ResourceId, State, VpnConnectionId};
 use postern_wire::{AwsError, ec2};
 
@@ -24,13 +25,14 @@ pub(super) const OPERATIONS: &[Entry] = &[
     operation! { write CreateVpnConnection = create;
         honoured: &[
             DRY_RUN, NEW_TAGS,
-            &["CustomerGatewayId", "Options.StaticRoutesOnly", "Type", "VpnGatewayId"],
+            &["CustomerGatewayId", "Options.StaticRoutesOnly", "TransitGatewayId", "Type", "VpnGatewayId"],
         ],
         only: &[("Options.EnableAcceleration", &["false"]), ("Options.TunnelInsideIpVersion", &["ipv4"])],
         asked: &[
             Asked::New("vpn-connection"),
             Asked::Named(By::Id, "CustomerGatewayId"),
             Asked::Named(By::Id, "VpnGatewayId"),
+            Asked::Named(By::Id, "TransitGatewayId"),
         ],
     },
     operation! { write DeleteVpnConnection = delete;
@@ -66,6 +68,10 @@ fn show(state: &State, connection: &VpnConnection) -> ec2::VpnConnection {
         source: some("Static"),
         state: some("available"),
     };
+    let (vpn_gateway_id, transit_gateway_id) = match connection.near {
+        VpnEnd::Virtual(id) => (some(id), None),
+        VpnEnd::Transit(id) => (None, some(id)),
+    };
     ec2::VpnConnection {
         category: some("VPN"),
         customer_gateway_id: some(connection.customer_gateway),
@@ -92,7 +98,8 @@ fn show(state: &State, connection: &VpnConnection) -> ec2::VpnConnection {
             ..Default::default()
         }]),
         vpn_connection_id: some(connection.id),
-        vpn_gateway_id: some(connection.vpn_gateway),
+        vpn_gateway_id,
+        transit_gateway_id,
         ..Default::default()
     }
 }
@@ -107,7 +114,7 @@ impl Row for ec2::VpnConnection {
         }),
         ("route.destination-cidr-block", |c| each(c.routes.as_ref(), |r| r.destination_cidr_block.clone())),
         ("state", |c| text(c.state.as_ref())),
-        ("transit-gateway-id", none),
+        ("transit-gateway-id", |c| text(c.transit_gateway_id.as_ref())),
         ("type", |c| text(c.r#type.as_ref())),
         ("vpn-connection-id", |c| text(c.vpn_connection_id.as_ref())),
         ("vpn-gateway-id", |c| text(c.vpn_gateway_id.as_ref())),
@@ -130,12 +137,20 @@ async fn create(
     let [tags] = tag::of_new(request.tag_specifications, ["vpn-connection"])?;
     let customer_gateway =
         parameters::id(&parameters::required(request.customer_gateway_id, "CustomerGatewayId")?)?;
-    let vpn_gateway = parameters::id(&parameters::required(request.vpn_gateway_id, "VpnGatewayId")?)?;
+    let near = match (request.vpn_gateway_id, request.transit_gateway_id) {
+        (Some(id), None) => VpnEnd::Virtual(parameters::id(&id)?),
+        (None, Some(id)) => VpnEnd::Transit(parameters::id(&id)?),
+        (None, None) => return Err(parameters::missing("VpnGatewayId")),
+        (Some(_), Some(_)) => {
+            let why = "VpnGatewayId and TransitGatewayId cannot be given together";
+            return Err(parameters::combination(why));
+        }
+    };
     // "Default: false", which is BGP.
     if request.options.and_then(|options| options.static_routes_only) != Some(true) {
         return Err(error::unsupported_value("Options.StaticRoutesOnly", "false", &["true"]));
     }
-    let action = VpnAction::CreateConnection { customer_gateway, vpn_gateway, tags };
+    let action = VpnAction::CreateConnection { customer_gateway, near, tags };
     let done = call.execute(None, Action::Vpn(action)).await?;
     // One that is there already is changed by nothing, and answered.
     let named = done.events.iter().find_map(|event| match event {

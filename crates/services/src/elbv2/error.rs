@@ -67,6 +67,9 @@ fn named(state: &State, account: AccountId, resource: ResourceId) -> String {
         | ResourceId::CustomerGateway(_)
         | ResourceId::VpnGateway(_)
         | ResourceId::VpnConnection(_)
+        | ResourceId::TransitGateway(_)
+        | ResourceId::TransitGatewayAttachment(_)
+        | ResourceId::TransitGatewayRouteTable(_)
         | ResourceId::Address(_)
         | ResourceId::NetworkInterface(_)
         | ResourceId::SecurityGroup(_)
@@ -76,6 +79,7 @@ fn named(state: &State, account: AccountId, resource: ResourceId) -> String {
         | ResourceId::VpcEndpoint(_)
         | ResourceId::EndpointService(_)
         | ResourceId::ConnectionNotification(_)
+        | ResourceId::ResolverEndpoint(_)
         | ResourceId::Instance(_)
         | ResourceId::DhcpOptions(_)
         | ResourceId::KeyPair(_) => None,
@@ -109,6 +113,9 @@ fn not_found(state: &State, account: AccountId, resource: ResourceId) -> AwsErro
         | ResourceId::CustomerGateway(_)
         | ResourceId::VpnGateway(_)
         | ResourceId::VpnConnection(_)
+        | ResourceId::TransitGateway(_)
+        | ResourceId::TransitGatewayAttachment(_)
+        | ResourceId::TransitGatewayRouteTable(_)
         | ResourceId::NetworkInterface(_)
         | ResourceId::SecurityGroupRule(_)
         | ResourceId::NetworkAcl(_)
@@ -116,6 +123,7 @@ fn not_found(state: &State, account: AccountId, resource: ResourceId) -> AwsErro
         | ResourceId::VpcEndpoint(_)
         | ResourceId::EndpointService(_)
         | ResourceId::ConnectionNotification(_)
+        | ResourceId::ResolverEndpoint(_)
         | ResourceId::DhcpOptions(_)
         | ResourceId::KeyPair(_) => validation(format!("'{resource}' does not exist")),
     }

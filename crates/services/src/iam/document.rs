@@ -6,14 +6,15 @@ use postern_wire::query::percent;
 
 use super::error::malformed_policy;
 use crate::directory::condition_keys;
+use crate::malformed;
 
 /// Reads a document, and makes sure that all of it can be enforced here.
 ///
 /// # Errors
 /// `MalformedPolicyDocument`, with the reason.
 pub fn check(text: &str, kind: Kind) -> Result<PolicyDocument, AwsError> {
-    let document =
-        PolicyDocument::parse(text, kind).map_err(|error| malformed_policy(sentence(&error.to_string())))?;
+    let document = PolicyDocument::parse(text, kind)
+        .map_err(|error| malformed_policy(malformed::by_iam(&error, kind)))?;
     let unknown = unenforceable(&document, &condition_keys::is_provided);
     match unknown.first() {
         None => Ok(document),
@@ -26,12 +27,6 @@ pub fn check(text: &str, kind: Kind) -> Result<PolicyDocument, AwsError> {
 /// A document as IAM's answers carry it: URL-encoded by RFC 3986.
 pub(super) fn encoded(text: &str) -> Option<String> {
     Some(percent::encode(text.as_bytes()))
-}
-
-/// An error's text as a sentence.
-fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).chain(['.']).collect()
 }
 
 #[cfg(test)]

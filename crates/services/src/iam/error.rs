@@ -145,6 +145,17 @@ fn of_model(error: &ModelError) -> AwsError {
         | ModelError::VpnGatewayNotAttached { .. }
         | ModelError::VpcHasVpnGateway { .. }
         | ModelError::VpnRouteNotFound { .. }
+        | ModelError::TransitAttached { .. }
+        | ModelError::TransitNotAttached { .. }
+        | ModelError::TransitWithoutSubnet { .. }
+        | ModelError::TransitZoneTaken { .. }
+        | ModelError::TransitAssociated { .. }
+        | ModelError::TransitNotAssociated { .. }
+        | ModelError::TransitPropagates { .. }
+        | ModelError::TransitNotPropagating { .. }
+        | ModelError::TransitRouteExists { .. }
+        | ModelError::TransitRouteNotFound { .. }
+        | ModelError::TransitConnection { .. }
         | ModelError::PeeringNotYours { .. }
         | ModelError::PeeringTransition { .. }
         | ModelError::NotFound(..)
@@ -209,6 +220,9 @@ fn of_model(error: &ModelError) -> AwsError {
         | ModelError::NoPrivateName { .. }
         | ModelError::PrivateDnsAttributes { .. }
         | ModelError::PrivateNameTaken { .. }
+        | ModelError::ResolverAddressesTooFew { .. }
+        | ModelError::CreatorRequestTaken { .. }
+        | ModelError::ResolverAddressNotFound { .. }
         | ModelError::InboundOnly { .. }
         | ModelError::InboundOnlyWithoutGateway { .. }
         | ModelError::EndpointAssociated { .. }

@@ -9,6 +9,8 @@
 
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
+use postern_wire::Timestamp;
+use postern_wire::sigv4::SKEW_MAX_SECONDS;
 
 use super::error::Failure;
 use super::gate::{Caller, Gate, SecretLookup};
@@ -202,7 +204,22 @@ fn from_query(query: &Query) -> Result<Signature, Failure> {
         )
     })?;
     let token = query.single("X-Amz-Security-Token")?;
+    check_begun(&parameter("X-Amz-Date")?)?;
     Ok(scope.signature(&parameter("X-Amz-SignedHeaders")?, token, AuthType::Query))
+}
+
+/// A URL of later than now, but for how far clocks may differ: "Request is not yet valid".
+fn check_begun(date: &str) -> Result<(), Failure> {
+    let now = Timestamp::from(std::time::SystemTime::now());
+    match Timestamp::parse_basic(date) {
+        Ok(at) if at > now.plus_seconds(SKEW_MAX_SECONDS) => {
+            Err(Failure::access_denied("Request is not yet valid")
+                .with("RequestTime", at.basic())
+                .with("ServerTime", now.iso_seconds()))
+        }
+        Ok(_) => Ok(()),
+        Err(_) => Err(bad_query("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")),
+    }
 }
 
 struct Scope<'c>([&'c str; 5]);

@@ -28,11 +28,13 @@ const fn entry(service: &'static str, code: &'static str, name: &'static str, qu
 const VPC: &str = "vpc";
 const EC2: &str = "ec2";
 const ELB: &str = "elasticloadbalancing";
+const RESOLVER: &str = "route53resolver";
 
 /// The services that have quotas here, and what they are called.
-pub const SERVICES: [(&str, &str); 3] = [
+pub const SERVICES: [(&str, &str); 4] = [
     (EC2, "Amazon Elastic Compute Cloud (Amazon EC2)"),
     (ELB, "Elastic Load Balancing (ELB)"),
+    (RESOLVER, "Amazon Route 53 Resolver"),
     (VPC, "Amazon Virtual Private Cloud (Amazon VPC)"),
 ];
 
@@ -55,6 +57,7 @@ pub const ENTRIES: &[Entry] = &[
     entry(VPC, "L-1B52E74A", "Gateway VPC endpoints per Region", Quota::GatewayEndpoints),
     entry(VPC, "L-29B6F2EB", "Interface VPC endpoints per VPC", Quota::InterfaceEndpoints),
     entry(EC2, "L-0263D0A3", "EC2-VPC Elastic IPs", Quota::ElasticAddresses),
+    entry(EC2, "L-A2478D36", "Transit gateways per account", Quota::TransitGateways),
     entry(ELB, "L-69A177A2", "Network Load Balancers per Region", Quota::LoadBalancers),
     Entry {
         adjustable: false,
@@ -62,6 +65,8 @@ pub const ENTRIES: &[Entry] = &[
     },
     entry(ELB, "L-B22855CB", "Target Groups per Region", Quota::TargetGroups),
     entry(ELB, "L-A0D0B863", "Targets per Target Group per Region", Quota::TargetsOfGroup),
+    entry(RESOLVER, "L-4A669CC0", "Resolver endpoints per AWS Region", Quota::ResolverEndpoints),
+    entry(RESOLVER, "L-D2FE9758", "IP addresses per resolver endpoint", Quota::ResolverAddresses),
     entry(ELB, "L-EEF1AD04", "Targets per Network Load Balancer", Quota::TargetsOfLoadBalancer),
 ];
 

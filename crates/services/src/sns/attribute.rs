@@ -46,7 +46,7 @@ pub(super) fn of_topic(name: &str, value: &str) -> Outcome<OfTopic> {
         }
         "Policy" if value.is_empty() => Ok(OfTopic::Policy(None)),
         "Policy" => {
-            policy::check(value).map_err(|why| error::invalid_because("Policy", &why))?;
+            policy::check(value).map_err(|why| error::invalid(&why))?;
             Ok(OfTopic::Policy(Some(value.to_owned())))
         }
         "SignatureVersion" if value == "2" => Ok(OfTopic::AsItIs),

@@ -7,7 +7,7 @@ use postern_model::sns::Topic;
 use postern_policy::{
     Action, Context, Kind, NamedPolicy, Outcome, PolicyDocument, PolicySet, Principal, Request, unenforceable,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::directory::condition_keys;
 
@@ -54,18 +54,66 @@ pub fn policy_of(topic: &Topic) -> Result<Arc<NamedPolicy>, String> {
     Ok(Arc::new(NamedPolicy::new(topic.arn.as_str(), document)))
 }
 
-/// Takes a policy only if every condition in it can be enforced.
+/// What a topic's policy can be about. SNS refuses anything else, and wildcards: "Policy statement action out of service
+/// scope!" (as reported at <https://github.com/hashicorp/terraform/issues/12740>,
+/// <https://github.com/cdklabs/cdk-nag/issues/676>).
+/// <https://docs.aws.amazon.com/sns/latest/dg/sns-access-policy-language-api-permissions-reference.html>
+const OF_TOPICS: [&str; 12] = [
+    "addpermission",
+    "deletetopic",
+    "getdataprotectionpolicy",
+    "gettopicattributes",
+    "listsubscriptionsbytopic",
+    "listtagsforresource",
+    "publish",
+    "putdataprotectionpolicy",
+    "receive",
+    "removepermission",
+    "settopicattributes",
+    "subscribe",
+];
+
+/// Refuses statements about anything that is not done to a topic.
+fn check_scope(text: &str) -> Result<(), String> {
+    let document: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let statements = match &document["Statement"] {
+        Value::Array(statements) => statements.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    for statement in statements {
+        for element in ["Action", "NotAction"].into_iter().filter_map(|name| statement.get(name)) {
+            let actions = match element {
+                Value::Array(actions) => actions.as_slice(),
+                one => std::slice::from_ref(one),
+            };
+            let known = |action: &Value| {
+                let action = action.as_str().unwrap_or_default().to_ascii_lowercase();
+                action.strip_prefix("sns:").is_some_and(|name| OF_TOPICS.contains(&name))
+            };
+            if !actions.iter().all(known) {
+                return Err("Policy statement action out of service scope!".to_owned());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes a policy only if it is about topics, and every condition in it can be enforced.
 pub(super) fn check(text: &str) -> Result<(), String> {
     if text.len() > MAX_POLICY_BYTES {
-        return Err(format!("Policy length {} is more than {MAX_POLICY_BYTES}", text.len()));
+        return Err(format!("Policy Reason: Policy length {} is more than {MAX_POLICY_BYTES}", text.len()));
     }
-    let document = PolicyDocument::parse(text, Kind::Resource).map_err(|error| error.to_string())?;
+    let document =
+        PolicyDocument::parse(text, Kind::Resource).map_err(|error| format!("Policy Error: {error}"))?;
+    check_scope(text)?;
     let provided = |key: &str| {
         condition_keys::is_provided(key) || OF_SERVICES.contains(&key.to_ascii_lowercase().as_str())
     };
     match unenforceable(&document, &provided).first() {
         None => Ok(()),
-        Some(key) => Err(format!("The condition key {key} cannot be enforced by this endpoint")),
+        Some(key) => {
+            Err(format!("Policy Reason: The condition key {key} cannot be enforced by this endpoint"))
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use super::s3::{self, Want};
 use http::Method;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
@@ -24,7 +25,7 @@ const OPERATION_MAX: usize = 128;
 const ITEMS_MAX: usize = 1_000;
 
 /// What a request asks of a service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Call {
     /// Such as `PutLogEvents`.
     pub operation: String,
@@ -32,6 +33,8 @@ pub(super) struct Call {
     pub members: Vec<(String, String)>,
     /// How its sender reads errors.
     pub dialect: Dialect,
+    /// What it asks for, of a request to S3, which follows from more than members.
+    pub wants: Vec<Want>,
 }
 
 impl Call {
@@ -54,12 +57,14 @@ pub(super) fn read(upstream: &Upstream, parts: &Parts, body: &[u8]) -> Result<Ca
         | UpstreamProtocol::Query
         | UpstreamProtocol::Ec2
         | UpstreamProtocol::RpcV2Cbor => rpc(upstream, parts, body, dialect),
+        UpstreamProtocol::RestXml if upstream.signing_name == "s3" => of_s3(parts, body, usual),
         UpstreamProtocol::RestJson | UpstreamProtocol::RestXml => rest(upstream, parts, body, usual),
         // "execute-api:Invoke" is the one action of callers ("Control access to a REST API with IAM permissions").
         UpstreamProtocol::ExecuteApi => plain_path(parts, usual).map(|()| Call {
             operation: "Invoke".to_owned(),
             members: Vec::new(),
             dialect: usual,
+            wants: Vec::new(),
         }),
     };
     call.map_err(|error| (dialect, error))
@@ -91,7 +96,7 @@ fn rpc(upstream: &Upstream, parts: &Parts, body: &[u8], dialect: Dialect) -> Res
                 let why = "Requests in CBOR are not served for this service, whose resources they name.";
                 return Err(AwsError::new("SerializationException", why));
             }
-            Ok(Call { operation, members: Vec::new(), dialect })
+            Ok(Call { operation, members: Vec::new(), dialect, wants: Vec::new() })
         }
         // A form, in the body or in the query string.
         Dialect::Xml | Dialect::Ec2 if !targeted && !in_path => {
@@ -133,9 +138,19 @@ fn rest(upstream: &Upstream, parts: &Parts, body: &[u8], dialect: Dialect) -> Re
     }
     let operation = found.name.to_owned();
     match upstream.protocol {
-        UpstreamProtocol::RestXml => Ok(Call { operation, members, dialect }),
+        UpstreamProtocol::RestXml => Ok(Call { operation, members, dialect, wants: Vec::new() }),
         _ => known_members(upstream, operation, members, dialect),
     }
+}
+
+fn of_s3(parts: &Parts, body: &[u8], dialect: Dialect) -> Result<Call, AwsError> {
+    let targeted = parts.headers.contains_key("x-amz-target");
+    if targeted {
+        return Err(unknown(dialect));
+    }
+    plain_path(parts, dialect)?;
+    let s3::Asked { operation, wants } = s3::read(parts, body)?;
+    Ok(Call { operation: operation.to_owned(), members: Vec::new(), dialect, wants })
 }
 
 /// Leaves of the members those that the operation takes. One that is not known has none, and is asked for as a whole.
@@ -156,7 +171,7 @@ fn known_members(
         return Err(AwsError::new("SerializationException", why));
     }
     members.retain(|(name, _)| taken(name));
-    Ok(Call { operation, members, dialect })
+    Ok(Call { operation, members, dialect, wants: Vec::new() })
 }
 
 /// A path that nobody could take for another: without empty, `.` or `..` segments, encoded or not.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, Request, Response, Uri};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -155,6 +155,20 @@ impl Client {
     fn unreachable(&self, source: io::Error) -> ClientError {
         ClientError::Connect { authority: self.authority.clone(), source }
     }
+}
+
+/// How much of a page is read.
+const PAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// What stands at a path of a URL, where there is a page of text.
+pub async fn page_at(url: &str, path: &str) -> Option<String> {
+    let client = Client::new(url)?;
+    let request =
+        Request::builder().uri(path).header(header::HOST, client.authority()).body(Bytes::new()).ok()?;
+    let answer = client.ask(request).await.ok().filter(|answer| answer.status().is_success())?;
+    let body = Limited::new(answer.into_body(), PAGE_BYTES_MAX).collect();
+    let body = timeout(CONNECT_PATIENCE, body).await.ok()?.ok()?;
+    String::from_utf8(body.to_bytes().into()).ok()
 }
 
 async fn exchange(

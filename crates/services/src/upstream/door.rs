@@ -1,12 +1,13 @@
 //! The way of a request to an upstream: who, what, may they, and then on.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{self, HeaderName, HeaderValue, USER_AGENT, VIA};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
@@ -14,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use postern_frontdoor::audit::Call as Called;
-use postern_frontdoor::authenticate::authenticate;
+use postern_frontdoor::authenticate::authenticate_pieces;
 use postern_frontdoor::body::{BodyError, full};
 use postern_frontdoor::{
     Audit, Authoriser, Caller, Collector, Dialect, HttpService, Metrics, Notes, Origin, Record, RequestBody,
@@ -22,12 +23,13 @@ use postern_frontdoor::{
 };
 use postern_model::endpoint::{Upstream, UpstreamKey};
 use postern_wire::AwsError;
-use postern_wire::sigv4::{self, RequestParts, Rules, SecretAccessKey, Signer};
+use postern_wire::sigv4::{self, PayloadCheck, RequestParts, Rules, SecretAccessKey, Signer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::call::{self, Call};
 use super::client::{Client, strip};
 use super::resource::{Place, asks};
+use super::{s3, s3_document};
 
 /// Bytes of a request: above what AWS's services take in one (10 MiB of a Kinesis record batch, 6 MB of an invocation).
 const BODY_BYTES_MAX: usize = 16 << 20;
@@ -47,6 +49,7 @@ pub struct UpstreamDoor {
     client: Option<Client>,
     authoriser: Arc<Authoriser>,
     region: String,
+    mark: String,
     audit: Audit,
     metrics: Arc<Metrics>,
     bodies: Collector,
@@ -67,11 +70,11 @@ struct Course {
 type Refused = (Dialect, AwsError);
 
 impl UpstreamDoor {
-    /// To this upstream, decided by this authoriser.
+    /// To this upstream, decided by this authoriser, in a region, with the mark of what is handed on from it.
     pub fn new(
         upstream: Arc<Upstream>,
         authoriser: Arc<Authoriser>,
-        region: &str,
+        (region, mark): (&str, &str),
         audit: Audit,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -80,6 +83,7 @@ impl UpstreamDoor {
             upstream,
             authoriser,
             region: region.to_owned(),
+            mark: mark.to_owned(),
             audit,
             metrics,
             bodies: Collector::new(BODY_BYTES_MAX, STALL),
@@ -123,16 +127,20 @@ impl UpstreamDoor {
     ) -> Result<Response<ResponseBody>, Refused> {
         let usual = super::dialect_of(self.upstream.protocol, &self.upstream.signing_name);
         let usual = Dialect::said_by(parts).unwrap_or(usual);
+        if self.was_here(&parts.headers) {
+            return Err((usual, looped()));
+        }
         let body = self.bodies.collect(body).await.map_err(|error| (usual, error.to_aws()))?;
-        let call = call::read(&self.upstream, parts, &body)?;
+        let asked = self.asked(parts);
+        let call = call::read(&self.upstream, &asked, &body)?;
         course.operation = Some(call.operation.clone());
-        let caller = self.caller(parts, &body, &call, course).await?;
+        let (caller, pieces) = self.caller(parts, &body, &call, course).await?;
         self.authorise(parts, origin, &caller, &call, course)?;
         let place = Arc::clone(&self.under_way).try_acquire_owned();
         let place = place.map_err(|_| {
             (call.dialect, call.dialect.unavailable("Too many requests to the service are under way."))
         })?;
-        let request = self.request(parts, body, &call)?;
+        let request = self.request(&asked, body, &call, pieces.as_ref())?;
         let unavailable = |why: &dyn std::fmt::Display| {
             // INVARIANT: where an upstream is, is its operator's to know.
             tracing::warn!(request_id = id, service = self.upstream.service, error = %why, "an upstream gave no answer");
@@ -146,16 +154,40 @@ impl UpstreamDoor {
         Ok(Response::from_parts(head, body.boxed_unsync()))
     }
 
+    /// The request as it is read here and by the upstream: signatures are about the one that came.
+    fn asked<'p>(&self, parts: &'p Parts) -> Cow<'p, Parts> {
+        let names = self.upstream.own.as_ref().map_or(&[][..], |own| own.private_dns_names.as_slice());
+        let target = match self.upstream.signing_name.as_str() {
+            "s3" => s3::plain_target(&parts.uri, host_of(parts), names),
+            _ => None,
+        };
+        match target {
+            Some(uri) => {
+                let mut asked = parts.clone();
+                asked.uri = uri;
+                Cow::Owned(asked)
+            }
+            None => Cow::Borrowed(parts),
+        }
+    }
+
+    /// Whether a request was handed on from here before.
+    fn was_here(&self, headers: &HeaderMap) -> bool {
+        let mut ways = headers.get_all(VIA).iter().filter_map(|way| way.to_str().ok());
+        ways.any(|way| way.contains(&self.mark))
+    }
+
     async fn caller(
         &self,
         parts: &Parts,
         body: &[u8],
         call: &Call,
         course: &mut Course,
-    ) -> Result<Caller, Refused> {
+    ) -> Result<(Caller, Option<PayloadCheck>), Refused> {
         let directory = self.authoriser.directory().as_ref();
         let rules = Rules { service: &self.upstream.signing_name, regions: &[self.region.as_str()] };
-        let caller = authenticate(directory, parts, body, &rules, call.dialect.style()).map_err(|error| {
+        let known = authenticate_pieces(directory, parts, body, &rules, call.dialect.style());
+        let (caller, pieces) = known.map_err(|error| {
             course.refused = true;
             (call.dialect, error)
         })?;
@@ -166,7 +198,7 @@ impl UpstreamDoor {
                 AwsError::new("InternalFailure", "The request could not be prepared.").with_status(500);
             (call.dialect, error)
         })?;
-        Ok(caller)
+        Ok((caller, pieces))
     }
 
     fn authorise(
@@ -179,11 +211,10 @@ impl UpstreamDoor {
     ) -> Result<(), Refused> {
         let denied = |why: String| (call.dialect, call.dialect.denied(why));
         let account = caller.account.ok_or_else(|| denied("Access Denied".to_owned()))?;
-        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let place = Place {
             region: &self.region,
             account,
-            host: host.split(':').next().unwrap_or_default(),
+            host: host_of(parts),
             method: &parts.method,
             path: parts.uri.path(),
         };
@@ -198,7 +229,13 @@ impl UpstreamDoor {
     }
 
     /// What the upstream is asked: what came, or the same signed anew.
-    fn request(&self, parts: &Parts, body: Vec<u8>, call: &Call) -> Result<Request<Bytes>, Refused> {
+    fn request(
+        &self,
+        parts: &Parts,
+        mut body: Vec<u8>,
+        call: &Call,
+        pieces: Option<&PayloadCheck>,
+    ) -> Result<Request<Bytes>, Refused> {
         let unsigned = |why: &dyn std::fmt::Display| {
             tracing::error!(service = self.upstream.service, error = %why, "a request cannot be signed anew");
             (call.dialect, call.dialect.unavailable("The request could not be handed on."))
@@ -207,15 +244,26 @@ impl UpstreamDoor {
         strip(&mut headers);
         headers.remove(header::CONTENT_LENGTH);
         headers.remove(header::EXPECT);
+        if self.upstream.signing_name == "s3" {
+            body = s3_document::whole(&mut headers, body, pieces).map_err(|error| (call.dialect, error))?;
+        }
         let mut uri =
             Uri::from(parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")));
         if let (Some(key), Some(client)) = (&self.upstream.key, &self.client) {
+            // Those on the way after us add to it, so that no signature can be about it.
+            headers.remove(VIA);
             uri = without_signature(&uri).ok_or_else(|| unsigned(&"its query string"))?;
             let host = HeaderValue::from_str(client.authority()).map_err(|error| unsigned(&error))?;
             headers.insert(header::HOST, host);
             self.sign(key, parts.method.as_str(), &uri, &mut headers, &body)
                 .map_err(|error| unsigned(&error))?;
         }
+        let ways = parts.headers.get_all(VIA).iter().filter(|_| self.upstream.key.is_some());
+        for way in ways {
+            headers.append(VIA, way.clone());
+        }
+        let way = HeaderValue::from_str(&format!("1.1 {}", self.mark)).map_err(|error| unsigned(&error))?;
+        headers.append(VIA, way);
         let mut request = Request::new(Bytes::from(body));
         *request.method_mut() = parts.method.clone();
         *request.uri_mut() = uri;
@@ -281,6 +329,18 @@ impl HttpService for UpstreamDoor {
     fn call<'a>(&'a self, request: Request<RequestBody>) -> Responding<'a> {
         Box::pin(self.answer(request))
     }
+}
+
+/// The host that a request is for, without its port.
+fn host_of(parts: &Parts) -> &str {
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    host.split(':').next().unwrap_or_default()
+}
+
+/// A request would go round for ever ("508 Loop Detected": RFC 5842, section 7.2).
+fn looped() -> AwsError {
+    let why = "The service's upstream leads back to this region, so that nobody answers.";
+    AwsError::new("LoopDetected", why).with_status(508)
 }
 
 /// A URL without what a presigned one has of its signature.

@@ -10,22 +10,27 @@
 //! INVARIANT: an upstream sees no request that was not allowed, and the answer is the upstream's own: where there is none
 //! the caller is told so (503), and nothing is made up.
 //! INVARIANT: bodies, waits and requests under way are bounded.
+//! INVARIANT: a request that was handed on and comes back is refused: each carries a mark.
 
 mod call;
 mod client;
 mod door;
 mod resource;
+mod s3;
+mod s3_document;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use postern_frontdoor::{Audit, Authoriser, Dialect, HostNames, HttpService, Metrics, OtherServices};
+use postern_frontdoor::{
+    Audit, Authoriser, Dialect, HostNames, HttpService, Metrics, OtherServices, request_id,
+};
 use postern_model::State;
 use postern_model::endpoint::{Service, Upstream, UpstreamProtocol};
 use postern_wire::protocols::known_service;
 
 use crate::commands::Commands;
 
-pub use self::client::{ClientError, TrustError, host_roots};
+pub use self::client::{ClientError, TrustError, host_roots, page_at};
 pub use self::door::UpstreamDoor;
 
 /// The names of the hosts of each service, by what its requests are routed by.
@@ -40,6 +45,8 @@ pub struct Upstreams {
     metrics: Arc<Metrics>,
     /// The names in credential scopes of those that Postern serves.
     served: Vec<&'static str>,
+    /// What requests carry that were handed on from here, so that one that comes back is known.
+    mark: String,
     kept: Mutex<Kept>,
 }
 
@@ -60,7 +67,9 @@ impl Upstreams {
         metrics: Arc<Metrics>,
         served: Vec<&'static str>,
     ) -> Self {
-        Self { commands, authoriser, audit, metrics, served, kept: Mutex::default() }
+        // A name that nobody else has ("Via": RFC 9110, section 7.6.3).
+        let mark = format!("postern-{}", request_id());
+        Self { commands, authoriser, audit, metrics, served, mark, kept: Mutex::default() }
     }
 
     /// Whether Postern itself serves what has this name in credential scopes.
@@ -120,7 +129,7 @@ impl OtherServices for Upstreams {
             let door = UpstreamDoor::new(
                 Arc::clone(upstream),
                 Arc::clone(&self.authoriser),
-                &state.region.name,
+                (&state.region.name, &self.mark),
                 self.audit.clone(),
                 Arc::clone(&self.metrics),
             );

@@ -12,6 +12,7 @@ use postern_policy::{Arn, Context};
 use postern_wire::AwsError;
 
 use super::call::Call;
+use super::s3::Want;
 
 /// How many resources a request may name.
 const RESOURCES_MAX: usize = 1_000;
@@ -58,6 +59,17 @@ const RULES: &[Rule] = &[
 
 /// Everything that a call asks for. Never empty.
 pub(super) fn asks(upstream: &Upstream, call: &Call, place: &Place<'_>) -> Result<Vec<Ask>, AwsError> {
+    if !call.wants.is_empty() {
+        // Whose a bucket of the upstream's is, and what its policy says, is not known here: it is as the caller's own.
+        let ask = |want: &Want| Ask {
+            action: want.action.to_owned(),
+            resource: want.resource.clone(),
+            resource_account: None,
+            resource_policy: None,
+            context: want.context.clone(),
+        };
+        return Ok(call.wants.iter().map(ask).collect());
+    }
     let action = format!("{}:{}", upstream.action_prefix, action(upstream, call, place));
     let mut resources = resources(upstream, call, place)?;
     resources.sort();

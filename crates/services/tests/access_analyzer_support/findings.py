@@ -82,6 +82,12 @@ show("a version", {"Version": "2012-10-18", "Statement": policy()["Statement"]})
 show("an operator", when("StringMatches", "aws:SourceVpce", "vpce-1"))
 show("a number", when("NumericLessThan", "s3:max-keys", "many", Action="s3:ListBucket"))
 show("twice", policy(Condition={"StringEquals": {"aws:SourceVpce": "a", "aws:sourcevpce": "b"}}))
+several = [
+    {"Effect": "allow", "Action": ["s3:GetObject", "get", "put"], "Resource": ["*", "bucket"], "Principals": "*"},
+    {"Effect": "Allow", "Resource": "*", "Condition": {"Like": {"aws:a": "b"}, "NumericEquals": {"s3:max-keys": "x", "nokey": "1"}}},
+    "statement",
+]
+show("several", {"Version": "2012-10-18", "Extra": 1, "Statement": several})
 show("a locale", policy(), locale="DE")
 show("a type", policy(), "ENDPOINT_POLICY")
 show("a resource type for an identity", policy(), validatePolicyResourceType="AWS::S3::Bucket")

@@ -72,6 +72,107 @@ fn actions_are_asked_on_what_they_are_about() {
     );
 }
 
+/// The condition keys of EC2 alone that each ask of an operation has.
+fn keys(operation: &str, parameters: Value) -> Vec<String> {
+    let (api, ids) = built();
+    let asks = api.asks(&user(ALICE, "ana"), operation, &with_ids(&parameters, ids)).unwrap();
+    let mut lines: Vec<String> = asks
+        .into_iter()
+        .map(|ask| {
+            let mut line = ask.resource.rsplit(':').next().unwrap().to_owned();
+            for (key, values) in ask.context.iter().filter(|(key, _)| key.starts_with("ec2:")) {
+                assert!(postern_services::directory::condition_keys::is_provided(key), "{key}");
+                if key != "ec2:region" && !key.starts_with("ec2:resourcetag") {
+                    line.push_str(&format!(" {}={}", key.strip_prefix("ec2:").unwrap(), values[0].text()));
+                }
+            }
+            for (name, id) in ids {
+                line = line.replace(id.as_str(), &format!("${name}"));
+            }
+            line.replace("arn:aws:ec2:us-east-1:111111111111:", "…:")
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn what_follows_from_a_resource_is_among_its_keys() {
+    let subnet = "subnet/$subnet availabilityzone=us-east-1a availabilityzoneid=use1-az1 subnetid=$subnet vpc=…:vpc/$vpc";
+    assert_eq!(
+        keys(
+            "CreateVpcEndpoint",
+            json!({ "VpcId": "$vpc", "ServiceName": "com.amazonaws.us-east-1.s3", "RouteTableIds": ["$rtb"],
+                    "SubnetIds": ["$subnet"], "SecurityGroupIds": ["$sg"] })
+        ),
+        [
+            "route-table/$rtb routetableid=$rtb vpc=…:vpc/$vpc",
+            "security-group/$sg securitygroupid=$sg vpc=…:vpc/$vpc",
+            subnet,
+            "vpc-endpoint/* vpceservicename=com.amazonaws.us-east-1.s3 vpceserviceowner=amazon",
+            "vpc/$vpc vpcid=$vpc",
+        ]
+    );
+    assert_eq!(
+        keys("DeleteVpcEndpoints", json!({ "VpcEndpointIds": ["$vpce"] })),
+        ["vpc-endpoint/$vpce vpceservicename=com.amazonaws.us-east-1.s3 vpceserviceowner=amazon"]
+    );
+    assert_eq!(
+        keys(
+            "CreateSubnet",
+            json!({ "VpcId": "$vpc", "CidrBlock": "10.0.0.0/24", "AvailabilityZone": "us-east-1b" })
+        ),
+        [
+            "subnet/* availabilityzone=us-east-1b availabilityzoneid=use1-az2 vpc=…:vpc/$vpc",
+            "vpc/$vpc vpcid=$vpc"
+        ]
+    );
+    assert_eq!(
+        keys("TerminateInstances", json!({ "InstanceIds": ["$i"] })),
+        [format!(
+            "instance/$i availabilityzone=us-east-1a availabilityzoneid=use1-az1 instanceid=$i instancetype={}",
+            instance_type()
+        )]
+    );
+    assert_eq!(
+        keys("CreateNetworkInterface", json!({ "SubnetId": "$subnet", "Groups": ["$sg"] })),
+        [
+            "network-interface/* availabilityzone=us-east-1a availabilityzoneid=use1-az1 subnet=…:subnet/$subnet vpc=…:vpc/$vpc",
+            "security-group/$sg securitygroupid=$sg vpc=…:vpc/$vpc",
+            subnet,
+        ]
+    );
+    assert_eq!(
+        keys(
+            "CreateVpcPeeringConnection",
+            json!({ "VpcId": "$vpc", "PeerVpcId": "vpc-0123456789abcdef0", "PeerOwnerId": "222222222222" })
+        )
+        .iter()
+        .find(|line| line.starts_with("vpc-peering-connection"))
+        .unwrap(),
+        "vpc-peering-connection/* acceptervpc=arn:aws:ec2:us-east-1:222222222222:vpc/vpc-0123456789abcdef0 requestervpc=…:vpc/$vpc"
+    );
+}
+
+#[test]
+fn a_policy_lets_endpoints_be_made_in_one_vpc_only() {
+    let (api, ids) = built();
+    let (vpc, ana) = (&ids["vpc"], user(ALICE, "ana"));
+    let arn = |vpc: &str| format!("arn:aws:ec2:us-east-1:111111111111:vpc/{vpc}");
+    let try_in = |only: &str| {
+        let policy = json!({ "Version": "2012-10-17", "Statement": [
+            { "Effect": "Allow", "Action": "ec2:CreateVpcEndpoint", "Resource": "*" },
+            { "Effect": "Deny", "Action": "ec2:CreateVpcEndpoint", "Resource": "arn:aws:ec2:*:*:route-table/*",
+              "Condition": { "ArnNotEquals": { "ec2:Vpc": arn(only) } } } ] });
+        api.directory.policies.lock().unwrap().insert("ana".to_owned(), policy.to_string());
+        let parameters = json!({ "VpcId": vpc, "ServiceName": "com.amazonaws.us-east-1.s3", "RouteTableIds": [ids["rtb"]], "DryRun": true });
+        let form = client::encode(&ec2::SERVICE, "CreateVpcEndpoint", &parameters).unwrap();
+        api.send(&ana, &form).unwrap_err().code
+    };
+    assert_eq!(try_in(vpc), "DryRunOperation");
+    assert_eq!(try_in("vpc-0123456789abcdef0"), "UnauthorizedOperation");
+}
+
 #[test]
 fn a_launch_asks_for_the_role_as_well() {
     let launch = json!({ "ImageId": IMAGE_ID, "InstanceType": instance_type(), "MinCount": 1, "MaxCount": 1,

@@ -94,6 +94,21 @@ fn what_is_not_served_says_so() {
         create(&api, ids, json!({ "ServiceName": "com.amazonaws.us-east-1.ec2" })),
         "InvalidParameter: Endpoint type (Gateway) does not match available service types ([Interface])."
     );
+    let nobodys = "arn:aws:vpc-lattice:us-east-1:123456789012:resourceconfiguration/rcfg-0123456789abcdef0";
+    for (arn, code, what) in [
+        (nobodys, "InvalidResourceConfigurationArn.NotFound", "does not exist"),
+        ("rcfg-0123456789abcdef0", "InvalidResourceConfigurationArn.Malformed", "is malformed"),
+        (
+            "arn:aws:vpc-lattice:us-east-1:123456789012:service/svc-0",
+            "InvalidResourceConfigurationArn.Malformed",
+            "is malformed",
+        ),
+    ] {
+        assert_eq!(
+            create(&api, ids, json!({ "VpcEndpointType": "Resource", "ResourceConfigurationArn": arn })),
+            format!("{code}: The Resource Configuration ARN '{arn}' {what}")
+        );
+    }
     let subnet = &ids["spare-subnet"];
     for (name, value) in [
         ("PrivateDnsEnabled", json!(true)),

@@ -20,5 +20,6 @@ mod requests;
 mod security;
 mod support;
 mod tagging;
+mod transits;
 mod vpns;
 mod world;

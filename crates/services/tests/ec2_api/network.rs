@@ -100,6 +100,10 @@ fn ids_that_are_none_and_ids_of_nothing() {
         api.refusal("DeleteVpc", json!({ "VpcId": "vpc-xyz" })),
         "InvalidVpcID.Malformed: Invalid id: \"vpc-xyz\" (expecting \"vpc-...\")"
     );
+    assert_eq!(
+        api.refusal("DescribeManagedPrefixLists", json!({ "PrefixListIds": ["pl-xyz"] })),
+        "InvalidPrefixListId.Malformed: Invalid id: \"pl-xyz\" (expecting \"pl-...\")"
+    );
     for (operation, member, id, error) in [
         (
             "DescribeVpcs",

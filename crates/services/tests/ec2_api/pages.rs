@@ -11,6 +11,7 @@ fn crowd(api: &Api, ids: &Ids) {
     for n in 0..7 {
         let vpc = api.call("CreateVpc", json!({ "CidrBlock": "10.5.0.0/16" }));
         let peer = text(&vpc, "Vpc.VpcId");
+        crowd_transit(api, ids, &peer, n);
         api.call("CreateVpcPeeringConnection", json!({ "VpcId": ids["peer-one"], "PeerVpcId": peer }));
         api.call("CreateSubnet", json!({ "VpcId": ids["vpc"], "CidrBlock": format!("10.0.1{n}0.0/24") }));
         api.call("CreateRouteTable", json!({ "VpcId": ids["vpc"] }));
@@ -54,6 +55,23 @@ fn crowd(api: &Api, ids: &Ids) {
     assert_eq!(run["Instances"].as_array().unwrap().len(), 7);
 }
 
+/// One more of everything about transit gateways.
+fn crowd_transit(api: &Api, ids: &Ids, vpc: &str, n: usize) {
+    api.call("CreateTransitGateway", json!({}));
+    let subnet = api.call("CreateSubnet", json!({ "VpcId": vpc, "CidrBlock": "10.5.0.0/24" }));
+    let attach = json!({ "TransitGatewayId": ids["tgw"], "VpcId": vpc,
+        "SubnetIds": [text(&subnet, "Subnet.SubnetId")] });
+    api.call("CreateTransitGatewayVpcAttachment", attach);
+    let table = api.call("CreateTransitGatewayRouteTable", json!({ "TransitGatewayId": ids["tgw"] }));
+    let table = text(&table, "TransitGatewayRouteTable.TransitGatewayRouteTableId");
+    let both =
+        json!({ "TransitGatewayRouteTableId": table, "TransitGatewayAttachmentId": ids["tgw-attach"] });
+    api.call("EnableTransitGatewayRouteTablePropagation", both);
+    let route = json!({ "TransitGatewayRouteTableId": ids["tgw-rtb"],
+        "DestinationCidrBlock": format!("10.8{n}.0.0/16"), "Blackhole": true });
+    api.call("CreateTransitGatewayRoute", route);
+}
+
 /// The items of an answer's list.
 fn items(answer: &Value) -> Vec<Value> {
     let lists = answer.as_object().unwrap().iter().filter(|(key, _)| *key != "ServiceNames");
@@ -83,6 +101,14 @@ fn pages_together_are_the_whole() {
             }
             "DescribeVpcEndpointServicePermissions" => json!({ "ServiceId": ids["service"] }),
             "DescribeInstanceStatus" => json!({ "IncludeAllInstances": true }),
+            "GetTransitGatewayRouteTableAssociations" | "GetTransitGatewayRouteTablePropagations" => {
+                json!({ "TransitGatewayRouteTableId": ids["tgw-main"] })
+            }
+            "GetTransitGatewayAttachmentPropagations" => {
+                json!({ "TransitGatewayAttachmentId": ids["tgw-attach"] })
+            }
+            "SearchTransitGatewayRoutes" => json!({ "TransitGatewayRouteTableId": ids["tgw-rtb"],
+                "Filters": [{ "Name": "type", "Values": ["*"] }] }),
             _ => json!({}),
         };
         let with = |member: &str, value: Value| {

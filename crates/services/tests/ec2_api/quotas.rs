@@ -60,6 +60,22 @@ const REFUSALS: &[(Quota, &str, &str)] = &[
         "VpnConnectionLimitExceeded: The maximum number of VPN connections has been reached.",
     ),
     (
+        Quota::TransitGateways,
+        "CreateTransitGateway",
+        "TransitGatewayLimitExceeded: The maximum number of transit gateways has been reached.",
+    ),
+    (
+        Quota::TransitGatewayRouteTables,
+        "CreateTransitGatewayRouteTable",
+        "TransitGatewayRouteTableLimitExceeded: The maximum number of route tables of the transit gateway has been \
+         reached.",
+    ),
+    (
+        Quota::TransitGatewayRoutes,
+        "CreateTransitGatewayRoute",
+        "RouteLimitExceeded: The maximum number of routes of the transit gateway has been reached.",
+    ),
+    (
         Quota::RouteTables,
         "CreateRouteTable",
         "RouteTableLimitExceeded: The maximum number of route tables has been reached.",
@@ -150,15 +166,18 @@ fn each_has_its_code_and_sentence() {
         assert_eq!(api.refusal(operation, request), *expected, "{operation}");
         assert_eq!(api.state(), before, "{operation}");
     }
-    // Load balancers have an API of their own.
-    let of_elb = [
+    // Load balancers have an API of their own, and so have resolvers' endpoints.
+    let of_others = [
         Quota::LoadBalancers,
         Quota::Listeners,
         Quota::TargetGroups,
         Quota::TargetsOfGroup,
         Quota::TargetsOfLoadBalancer,
+        Quota::ResolverEndpoints,
+        Quota::ResolverAddresses,
     ];
-    let known = |quota: &Quota| of_elb.contains(quota) || REFUSALS.iter().any(|(known, ..)| known == quota);
+    let known =
+        |quota: &Quota| of_others.contains(quota) || REFUSALS.iter().any(|(known, ..)| known == quota);
     let missing = Quota::ALL.iter().find(|quota| !known(quota));
     assert_eq!(missing, None);
 }

@@ -15,6 +15,7 @@ pub fn all() -> Vec<(&'static str, Value)> {
     all.extend(instances());
     all.extend(peerings());
     all.extend(vpns());
+    all.extend(transits());
     all.extend(others());
     all
 }
@@ -28,6 +29,57 @@ pub fn prepare(api: &Api, operation: &str) {
         let subnets = api.call("DescribeSubnets", json!({ "Filters": of_zone }));
         api.call("DeleteSubnet", json!({ "SubnetId": text(&subnets, "Subnets.0.SubnetId") }));
     }
+}
+
+fn transits() -> Vec<(&'static str, Value)> {
+    let of = |table: &str, attachment: &str| json!({ "TransitGatewayRouteTableId": table, "TransitGatewayAttachmentId": attachment });
+    let route =
+        |block: &str| json!({ "TransitGatewayRouteTableId": "$tgw-rtb", "DestinationCidrBlock": block });
+    let mut new_route = route("10.70.0.0/16");
+    new_route["TransitGatewayAttachmentId"] = json!("$tgw-attach");
+    let mut blackhole = route("10.50.0.0/16");
+    blackhole["Blackhole"] = json!(true);
+    vec![
+        (
+            "CreateTransitGateway",
+            json!({ "Description": "new", "Options": { "AmazonSideAsn": 64_600, "VpnEcmpSupport": "disable" } }),
+        ),
+        (
+            "ModifyTransitGateway",
+            json!({ "TransitGatewayId": "$tgw", "Options": { "AssociationDefaultRouteTableId": "$tgw-rtb" } }),
+        ),
+        ("DeleteTransitGateway", json!({ "TransitGatewayId": "$spare-tgw" })),
+        ("DescribeTransitGateways", json!({ "TransitGatewayIds": ["$tgw"] })),
+        (
+            "CreateTransitGatewayVpcAttachment",
+            json!({ "TransitGatewayId": "$spare-tgw", "VpcId": "$peer-one", "SubnetIds": ["$peer-one-subnet"] }),
+        ),
+        (
+            "ModifyTransitGatewayVpcAttachment",
+            json!({ "TransitGatewayAttachmentId": "$tgw-attach", "AddSubnetIds": ["$peer-one-other"] }),
+        ),
+        ("DeleteTransitGatewayVpcAttachment", json!({ "TransitGatewayAttachmentId": "$tgw-attach" })),
+        ("DescribeTransitGatewayVpcAttachments", json!({ "TransitGatewayAttachmentIds": ["$tgw-attach"] })),
+        ("DescribeTransitGatewayAttachments", json!({ "TransitGatewayAttachmentIds": ["$tgw-attach"] })),
+        ("CreateTransitGatewayRouteTable", json!({ "TransitGatewayId": "$tgw" })),
+        ("DeleteTransitGatewayRouteTable", json!({ "TransitGatewayRouteTableId": "$tgw-rtb" })),
+        ("DescribeTransitGatewayRouteTables", json!({ "TransitGatewayRouteTableIds": ["$tgw-rtb"] })),
+        ("AssociateTransitGatewayRouteTable", of("$tgw-rtb", "$loose-attach")),
+        ("DisassociateTransitGatewayRouteTable", of("$tgw-main", "$tgw-attach")),
+        ("EnableTransitGatewayRouteTablePropagation", of("$tgw-rtb", "$loose-attach")),
+        ("DisableTransitGatewayRouteTablePropagation", of("$tgw-main", "$tgw-attach")),
+        ("GetTransitGatewayRouteTableAssociations", json!({ "TransitGatewayRouteTableId": "$tgw-main" })),
+        ("GetTransitGatewayRouteTablePropagations", json!({ "TransitGatewayRouteTableId": "$tgw-main" })),
+        ("GetTransitGatewayAttachmentPropagations", json!({ "TransitGatewayAttachmentId": "$tgw-attach" })),
+        ("CreateTransitGatewayRoute", new_route),
+        ("ReplaceTransitGatewayRoute", blackhole),
+        ("DeleteTransitGatewayRoute", route("10.50.0.0/16")),
+        (
+            "SearchTransitGatewayRoutes",
+            json!({ "TransitGatewayRouteTableId": "$tgw-rtb",
+                "Filters": [{ "Name": "type", "Values": ["static", "propagated"] }] }),
+        ),
+    ]
 }
 
 fn vpns() -> Vec<(&'static str, Value)> {

@@ -125,6 +125,10 @@ impl Directory for TestDirectory {
     fn endpoint_service(&self, _: VpcEndpointId) -> Option<String> {
         None
     }
+
+    fn endpoint_owner(&self, _: VpcEndpointId) -> Option<AccountId> {
+        None
+    }
 }
 
 /// A region and its API.

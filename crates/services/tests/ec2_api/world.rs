@@ -342,6 +342,7 @@ fn furnish(api: &Api) -> Ids {
     services(api, &mut ids);
     peerings(api, &mut ids);
     vpns(api, &mut ids);
+    transits(api, &mut ids);
     ids
 }
 
@@ -369,6 +370,59 @@ fn vpns(api: &Api, ids: &mut Ids) {
     ids.insert("vpn", text(&made, "VpnConnection.VpnConnectionId"));
     let route = json!({ "VpnConnectionId": ids["vpn"], "DestinationCidrBlock": "192.168.0.0/16" });
     api.call("CreateVpnConnectionRoute", route);
+}
+
+/// A transit gateway with two VPCs and a VPN, one of which follows no table, and one with nothing.
+fn transits(api: &Api, ids: &mut Ids) {
+    let subnets = [
+        ("peer-one-subnet", "peer-one", "10.20.0.0/24", "us-east-1a"),
+        ("peer-one-other", "peer-one", "10.20.1.0/24", "us-east-1b"),
+        ("peer-two-subnet", "peer-two", "10.21.0.0/24", "us-east-1a"),
+    ];
+    for (name, vpc, block, zone) in subnets {
+        let subnet = json!({ "VpcId": ids[vpc], "CidrBlock": block, "AvailabilityZone": zone });
+        let made = api.call("CreateSubnet", subnet);
+        ids.insert(name, text(&made, "Subnet.SubnetId"));
+    }
+    let new = json!({ "Description": "all", "TagSpecifications": tags("transit-gateway") });
+    let made = api.call("CreateTransitGateway", new);
+    ids.insert("tgw", text(&made, "TransitGateway.TransitGatewayId"));
+    ids.insert("tgw-main", text(&made, "TransitGateway.Options.AssociationDefaultRouteTableId"));
+    let off = json!({ "DefaultRouteTableAssociation": "disable", "DefaultRouteTablePropagation": "disable" });
+    let made = api.call("CreateTransitGateway", json!({ "Options": off }));
+    ids.insert("spare-tgw", text(&made, "TransitGateway.TransitGatewayId"));
+    let attached =
+        [("tgw-attach", "peer-one", "peer-one-subnet"), ("loose-attach", "peer-two", "peer-two-subnet")];
+    for (name, vpc, subnet) in attached {
+        let made = api.call(
+            "CreateTransitGatewayVpcAttachment",
+            json!({ "TransitGatewayId": ids["tgw"], "VpcId": ids[vpc], "SubnetIds": [ids[subnet]],
+                "TagSpecifications": tags("transit-gateway-attachment") }),
+        );
+        ids.insert(name, text(&made, "TransitGatewayVpcAttachment.TransitGatewayAttachmentId"));
+    }
+    let loose = json!({ "TransitGatewayRouteTableId": ids["tgw-main"],
+        "TransitGatewayAttachmentId": ids["loose-attach"] });
+    api.call("DisassociateTransitGatewayRouteTable", loose);
+    let made = api.call(
+        "CreateTransitGatewayRouteTable",
+        json!({ "TransitGatewayId": ids["tgw"], "TagSpecifications": tags("transit-gateway-route-table") }),
+    );
+    ids.insert("tgw-rtb", text(&made, "TransitGatewayRouteTable.TransitGatewayRouteTableId"));
+    let both = json!({ "TransitGatewayRouteTableId": ids["tgw-rtb"],
+        "TransitGatewayAttachmentId": ids["tgw-attach"] });
+    api.call("EnableTransitGatewayRouteTablePropagation", both.clone());
+    let mut route = both;
+    route["DestinationCidrBlock"] = json!("10.50.0.0/16");
+    api.call("CreateTransitGatewayRoute", route);
+    api.call(
+        "CreateVpnConnection",
+        json!({ "Type": "ipsec.1", "CustomerGatewayId": ids["cgw"], "TransitGatewayId": ids["tgw"],
+            "Options": { "StaticRoutesOnly": true } }),
+    );
+    let route = json!({ "RouteTableId": ids["peer-rtb"], "DestinationCidrBlock": "10.60.0.0/16",
+        "TransitGatewayId": ids["tgw"] });
+    api.call("CreateRoute", route);
 }
 
 /// Three VPCs, two of which are peered, and one that waits to be.

@@ -211,7 +211,7 @@ def actions():
     same("that one", http("GET", f"{path}?versionId={old}")[::2], (200, b"old"))
     same("no other", http("GET", f"{path}?versionId={new}")[0], 403)
     same("nor one that is not there", http("GET", f"{path}?versionId={'0' * 32}")[0], 403)
-    policy(BUCKET, ("Allow", OTHER_ACCOUNT, ["s3:DeleteObject", "s3:ListBucket"], "/*"))
+    policy(BUCKET, ("Allow", OTHER_ACCOUNT, ["s3:DeleteObject"], "/*"), ("Allow", OTHER_ACCOUNT, ["s3:ListBucket"], ""))
     refused("for ever", "AccessDenied", lambda: stranger.delete_object(Bucket=BUCKET, Key="policy", VersionId=new))
     marker = stranger.delete_object(Bucket=BUCKET, Key="policy")["VersionId"]
     refused("listing", "AccessDenied", lambda: stranger.list_object_versions(Bucket=BUCKET))

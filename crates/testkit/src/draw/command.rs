@@ -11,7 +11,7 @@ use postern_model::{AccountId, Action, InstanceId, IpNet, ResourceId, RouteTable
 
 use super::{
     acls, addresses, balancer, endpoint, groups_of, interfaces_of, launch, lists, nat_gateways, near_block,
-    own_gateways, peering, subnets, tables, target, vpn,
+    own_gateways, peering, resolver, subnets, tables, target, transit, vpn,
 };
 use crate::random::Random;
 use crate::world::accounts;
@@ -29,7 +29,9 @@ pub fn command(random: &mut Random, state: &State) -> (AccountId, Action) {
             3 => interface(random, state, vpc, account),
             4 => instance(random, state, vpc),
             5 if random.chance(30) => peering::change(random, state, vpc),
+            5 if random.chance(15) => resolver::command(random, state, vpc),
             5 if random.chance(30) => vpn::change(random, state, vpc),
+            5 if random.chance(40) => transit::change(random, state, vpc),
             _ => edge(random, state, vpc, account),
         };
         if let Some(action) = drawn {

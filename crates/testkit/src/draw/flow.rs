@@ -2,13 +2,13 @@
 
 use std::net::Ipv4Addr;
 
-use postern_model::interface::InterfaceKind;
+use postern_model::interface::{InterfaceKind, NetworkInterface};
 use postern_model::network_acl::NetworkAcl;
 use postern_model::security_group::Traffic;
 use postern_model::{NetworkInterfaceId, State, VpcId};
 use postern_path::{Flow, Transport, Uplink};
 
-use super::{interfaces_of, offset, peering, subnets, vpn};
+use super::{interfaces_of, offset, peering, subnets, transit, vpn};
 use crate::random::Random;
 
 /// A flow from some interface, mostly one that takes part; none in a state without any.
@@ -22,13 +22,21 @@ pub fn flow(random: &mut Random, state: &State) -> Option<Flow> {
     if random.chance(8)
         && let Some((connection, vpc)) = vpn::any(random, state)
     {
-        let source = vpn::address(random, &connection);
+        let source = vpn::address(random, state, &connection);
         let any = state.vpcs.keys().next().copied()?;
         let (vpc, port) = (vpc.unwrap_or(any), connection.link.port);
+        if let Some(resolver) = resolver_address(random, state, vpc).filter(|_| random.chance(20)) {
+            return Some(flow_between(random, state, port, source, resolver));
+        }
         return match balancer_address(random, state, vpc) {
             Some(balancer) if random.chance(30) => Some(flow_between(random, state, port, source, balancer)),
             Some(_) | None => Some(flow_of(random, state, vpc, port, source)),
         };
+    }
+    if random.chance(10)
+        && let Some(flow) = between_networks(random, state)
+    {
+        return Some(flow);
     }
     let mut entry = random.of(&all)?;
     let mut found = state.network_interfaces.get(&entry)?;
@@ -44,6 +52,23 @@ pub fn flow(random: &mut Random, state: &State) -> Option<Flow> {
         address(random, state, found.vpc)
     };
     Some(flow_of(random, state, found.vpc, entry, source))
+}
+
+/// Between interfaces of two VPCs that a peering or a transit gateway joins.
+fn between_networks(random: &mut Random, state: &State) -> Option<Flow> {
+    let (vpc, other) = if random.chance(30) {
+        let all: Vec<_> = state.vpcs.keys().copied().collect();
+        let vpc = random.of(&all)?;
+        (vpc, peering::peer_of(random, state, vpc)?)
+    } else {
+        transit::pair(random, state)?
+    };
+    let entry = random.of(&interfaces_of(state, vpc))?;
+    let own = &state.network_interfaces.get(&entry)?.private_addresses;
+    let source = random.of(own)?.address;
+    let resolver = resolver_address(random, state, other).filter(|_| random.chance(25));
+    let destination = resolver.or_else(|| private_address(random, state, other))?;
+    Some(flow_between(random, state, entry, source, destination))
 }
 
 fn flow_of(
@@ -72,7 +97,10 @@ pub fn flow_between(
     destination: Ipv4Addr,
 ) -> Flow {
     let source_port = if random.chance(70) { 40_000 } else { port(random, state) };
-    let at_link = destination.is_link_local() || random.chance(5);
+    let asks = |found: &NetworkInterface| matches!(found.kind, InterfaceKind::ResolverEndpoint(_));
+    let here = |found: &NetworkInterface| found.private_addresses.iter().any(|x| x.address == destination);
+    let resolves = state.network_interfaces.values().any(|found| asks(found) && here(found));
+    let at_link = destination.is_link_local() || resolves || random.chance(5);
     let destination_port =
         if at_link && random.chance(60) { random.one([53, 53, 80]) } else { port(random, state) };
     let transport = match random.below(20) {
@@ -89,8 +117,12 @@ pub fn flow_between(
 
 /// An address that matters in this VPC, or one beside it.
 pub(super) fn address(random: &mut Random, state: &State, vpc: VpcId) -> Ipv4Addr {
-    // Now and then what matters in a VPC that is peered with it.
-    let peer = if random.chance(15) { peering::peer_of(random, state, vpc) } else { None };
+    // Now and then what matters in a VPC that is peered with it, or that a transit gateway leads to.
+    let peer = match random.below(100) {
+        0..15 => peering::peer_of(random, state, vpc),
+        15..25 => transit::other_vpc(random, state, vpc),
+        _ => None,
+    };
     let vpc = peer.unwrap_or(vpc);
     if random.chance(4)
         && let Some(beyond) = vpn::beyond(random, state, vpc)
@@ -132,7 +164,9 @@ fn private_address(random: &mut Random, state: &State, vpc: VpcId) -> Option<Ipv
     if random.chance(20) {
         // Those of endpoints, which are less numerous than they matter.
         let is_of_endpoint = |id: &NetworkInterfaceId| {
-            state.network_interfaces.get(id).is_some_and(|x| matches!(x.kind, InterfaceKind::VpcEndpoint(_)))
+            let of =
+                |kind| matches!(kind, InterfaceKind::VpcEndpoint(_) | InterfaceKind::ResolverEndpoint(_));
+            state.network_interfaces.get(id).is_some_and(|found| of(found.kind))
         };
         interfaces.retain(is_of_endpoint);
     } else if random.chance(25) {
@@ -149,6 +183,13 @@ fn private_address(random: &mut Random, state: &State, vpc: VpcId) -> Option<Ipv
 fn balancer_address(random: &mut Random, state: &State, vpc: VpcId) -> Option<Ipv4Addr> {
     let in_vpc = state.network_interfaces.values().filter(|found| found.vpc == vpc);
     let own = in_vpc.filter(|found| found.kind == InterfaceKind::LoadBalancer);
+    let all: Vec<_> = own.flat_map(|found| &found.private_addresses).map(|one| one.address).collect();
+    random.of(&all)
+}
+
+fn resolver_address(random: &mut Random, state: &State, vpc: VpcId) -> Option<Ipv4Addr> {
+    let in_vpc = state.network_interfaces.values().filter(|found| found.vpc == vpc);
+    let own = in_vpc.filter(|found| matches!(found.kind, InterfaceKind::ResolverEndpoint(_)));
     let all: Vec<_> = own.flat_map(|found| &found.private_addresses).map(|one| one.address).collect();
     random.of(&all)
 }

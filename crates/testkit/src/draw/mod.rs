@@ -6,6 +6,8 @@ mod command;
 mod endpoint;
 mod flow;
 mod peering;
+mod resolver;
+mod transit;
 mod vpn;
 
 use std::net::Ipv4Addr;
@@ -39,6 +41,9 @@ pub fn topology(random: &mut Random) -> World {
     for n in 0..count {
         let account = accounts()[n % 2];
         furnish(&mut world, random, account);
+    }
+    if random.chance(60) {
+        transit::join(&mut world, random);
     }
     peering::join(&mut world, random);
     vpn::join(&mut world, random);
@@ -194,6 +199,9 @@ fn edge(world: &mut World, random: &mut Random, account: AccountId, vpc: VpcId) 
             let new = endpoint::new_interface(random, &world.state, vpc, service);
             let _ = world.run(account, new);
         }
+    }
+    if let Some(new) = resolver::new(random, &world.state, vpc).filter(|_| random.chance(50)) {
+        let _ = world.run(account, new);
     }
 }
 

@@ -41,7 +41,7 @@ fn peer_two(
             let nat = random.of(&nat_gateways(&world.state, near)).map(RouteTarget::NatGateway);
             // Now and then a NAT gateway stands before the peering.
             let target = match nat {
-                Some(nat) if random.chance(25) => nat,
+                Some(nat) if random.chance(40) => nat,
                 Some(_) | None => RouteTarget::VpcPeering(peering),
             };
             if random.chance(85) {

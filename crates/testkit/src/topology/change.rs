@@ -4,8 +4,10 @@ use postern_model::endpoint::{EndpointChange, InterfaceChange};
 use postern_model::instance::InstanceState;
 use postern_model::interface::InterfaceChange as ChangeOfInterface;
 use postern_model::peering::PeeringAction;
+use postern_model::resolver_endpoint::ResolverAction;
 use postern_model::route::RouteDestination;
 use postern_model::security_group::RuleChoice;
+use postern_model::transit::TransitAction;
 use postern_model::vpn::VpnAction;
 use postern_model::{Action, ResourceId};
 
@@ -40,6 +42,7 @@ impl Reader {
             }
             ["then", "revoke", rule] => self.revoke(rule),
             ["then", "unroute", table, cidr] => self.unroute(table, cidr),
+            ["then", "transit-unroute", table, cidr] => self.transit_unroute(table, cidr),
             ["then", "private", endpoint, on] => self.change_endpoint(
                 endpoint,
                 InterfaceChange { private_dns: Some(*on == "on"), ..InterfaceChange::default() },
@@ -121,8 +124,14 @@ impl Reader {
         let action = match self.find(name)? {
             ResourceId::NatGateway(gateway) => Action::DeleteNatGateway { gateway },
             ResourceId::VpcEndpoint(endpoint) => Action::DeleteVpcEndpoint { endpoint },
+            ResourceId::TransitGatewayAttachment(attachment) => {
+                Action::Transit(TransitAction::DeleteVpcAttachment { attachment })
+            }
             ResourceId::VpnConnection(connection) => Action::Vpn(VpnAction::DeleteConnection { connection }),
             ResourceId::VpcPeeringConnection(peering) => Action::Peering(PeeringAction::Delete { peering }),
+            ResourceId::ResolverEndpoint(endpoint) => {
+                Action::Resolver(ResolverAction::DeleteEndpoint { endpoint })
+            }
             ResourceId::NetworkInterface(interface) => Action::DeleteNetworkInterface { interface },
             ResourceId::InternetGateway(gateway) => Action::DeleteInternetGateway { gateway },
             ResourceId::LoadBalancer(balancer) => return self.delete_balancer(balancer),

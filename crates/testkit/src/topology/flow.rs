@@ -190,8 +190,14 @@ fn outcome_words(decision: &Decision) -> String {
         }
         SourceRewrite::Identity { peer, gateway } => {
             let _ = write!(text, ", as {} of {} in {}", peer.address, peer.interface, peer.vpc);
-            if let Through::Endpoint(_, vpc) = peer.through {
-                let _ = write!(text, ", endpoint's VPC {vpc}");
+            match peer.through {
+                Through::Endpoint(_, vpc) => {
+                    let _ = write!(text, ", endpoint's VPC {vpc}");
+                }
+                Through::Resolver(_, vpc) => {
+                    let _ = write!(text, ", resolver of {vpc}");
+                }
+                Through::Internet(_) | Through::Link => {}
             }
             if let Some(gateway) = gateway {
                 let _ = write!(text, ", ports of {gateway}");

@@ -9,6 +9,7 @@ use postern_model::instance::{InstanceState, Launch, LaunchInterface, MetadataOp
 use postern_model::interface::{InterfaceChange as ChangeOfInterface, InterfaceKind, NewInterface};
 use postern_model::network_acl::AclEntry;
 use postern_model::prefix_list::NewPrefixList;
+use postern_model::resolver_endpoint::{NewResolverEndpoint, ResolverAction};
 use postern_model::route::{RouteDestination, RouteTarget, RouteTargetChoice};
 use postern_model::security_group::{NewRule, Peer, Permission, RuleChoice, Traffic};
 use postern_model::vpn::VpnAction;
@@ -33,7 +34,7 @@ pub(super) struct Line<'t> {
 
 pub(super) struct Statement<'t> {
     pub(super) head: Line<'t>,
-    body: Vec<Line<'t>>,
+    pub(super) body: Vec<Line<'t>>,
 }
 
 pub(super) struct Reader {
@@ -200,8 +201,12 @@ impl Reader {
             ["nat", name, "in", subnet, options @ ..] => self.new_nat(name, subnet, options),
             ["table", name, options @ ..] => self.new_table(name, options),
             ["endpoint", name, service, options @ ..] => self.new_endpoint(name, service, options),
+            ["inbound", name, subnets, options @ ..] => self.new_inbound(name, subnets, options),
             ["balancer", name, "in", subnets, options @ ..] => self.new_balancer(name, subnets, options),
             ["peering", name, one, other, options @ ..] => self.new_peering(name, (one, other), options),
+            ["transit", name, options @ ..] => self.new_transit(name, options),
+            ["attach", gateway, vpc, options @ ..] => self.attach_to_transit(gateway, vpc, options),
+            ["transit-table", ..] => Ok(()),
             ["vpn", name, vpc, options @ ..] => self.new_vpn(name, vpc, options),
             ["uplink", link, options @ ..] => parse(link).map(|link| {
                 self.uplink = Some(Uplink { link, echo: options.contains(&"echo") });
@@ -455,6 +460,29 @@ impl Reader {
         self.run(Action::ReportVpcEndpointReady { endpoint })
     }
 
+    /// An inbound endpoint of the resolver of `a`: `inbound a.in one,two`.
+    fn new_inbound(&mut self, name: &str, subnets: &str, options: &[&str]) -> Read<()> {
+        let names: Vec<&str> = subnets.split(',').collect();
+        let subnets = names.iter().map(|subnet| self.subnet(name, subnet)).collect::<Read<Vec<_>>>()?;
+        let mut chosen = option(options, "ip").map(parse).transpose()?;
+        let new = NewResolverEndpoint {
+            creator_request_id: name.to_owned(),
+            name: None,
+            groups: self.groups(name, options)?.unwrap_or_default(),
+            addresses: subnets.into_iter().map(|subnet| (subnet, chosen.take())).collect(),
+            tags: Vec::new(),
+        };
+        let made = self.create(name, Action::Resolver(ResolverAction::CreateEndpoint(new)))?;
+        let ResourceId::ResolverEndpoint(endpoint) = made else {
+            return Err("not an endpoint".to_owned());
+        };
+        let found = self.world.state.resolver_endpoints.get(&endpoint).cloned().ok_or("it is not there")?;
+        for (number, address) in (1..).zip(&found.addresses) {
+            self.name(&format!("{name}.{number}"), address.interface);
+        }
+        self.run(Action::Resolver(ResolverAction::ReportReady { endpoint }))
+    }
+
     /// The name of an endpoint service, made for this endpoint, whose connections a load balancer takes.
     fn service_of(&mut self, name: &str, balancer: &str) -> Read<String> {
         let ResourceId::LoadBalancer(balancer) = self.find(balancer)? else {
@@ -493,6 +521,7 @@ impl Reader {
             ["group", name] => self.group_body(name, statement),
             ["acl", name, ..] => self.acl_body(name, statement),
             ["table", name, ..] => self.table_body(name, statement),
+            ["transit-table", name] => self.transit_table_body(name, statement),
             ["balancer", name, ..] => {
                 statement.body.iter().try_for_each(|line| at(line, self.listen(name, &line.words)))
             }
@@ -599,6 +628,7 @@ impl Reader {
                 other => return Err(format!("{other} is not a NAT gateway")),
             },
             ["peering", name] => RouteTarget::VpcPeering(self.peering(name)?),
+            ["transit", name] => RouteTarget::TransitGateway(self.transit(name)?),
             ["vgw"] => RouteTarget::VpnGateway(self.vpn_gateway(&qualified(name, "vgw"))?),
             [interface] => RouteTarget::NetworkInterface(self.interface(interface)?),
             _ => return Err("no such target".to_owned()),

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use postern_model::peering::PeeringAction;
-use postern_model::vpn::VpnAction;
+use postern_model::vpn::{VpnAction, VpnEnd};
 use postern_model::{Action, ResourceId, VpcPeeringConnectionId, VpnConnectionId, VpnGatewayId};
 
 use super::read::{Read, Reader, parse};
@@ -54,6 +54,11 @@ impl Reader {
     /// A VPN of a VPC's gateway, `VPC.vgw`, which is made with the first. What is no option is a block on premises; flows
     /// from there come from `NAME.link`.
     pub(super) fn new_vpn(&mut self, name: &str, vpc: &str, options: &[&str]) -> Read<()> {
+        if self.ids.get(vpc).is_some_and(|id| matches!(id, ResourceId::TransitGateway(_))) {
+            let near = self.transit(vpc)?.into();
+            self.new_connection(name, near, options)?;
+            return self.name_attachment(vpc, name);
+        }
         let gateway = format!("{vpc}.vgw");
         if !self.ids.contains_key(&gateway) {
             let new = VpnAction::CreateGateway { amazon_asn: 64_512, tags: Vec::new() };
@@ -63,7 +68,11 @@ impl Reader {
                 self.run(Action::Vpn(VpnAction::AttachGateway { gateway, vpc }))?;
             }
         }
-        let vpn_gateway = self.vpn_gateway(&gateway)?;
+        let near = self.vpn_gateway(&gateway)?.into();
+        self.new_connection(name, near, options)
+    }
+
+    fn new_connection(&mut self, name: &str, near: VpnEnd, options: &[&str]) -> Read<()> {
         let last = u8::try_from(self.world.state.customer_gateways.len()).unwrap_or(u8::MAX);
         let new = VpnAction::CreateCustomerGateway {
             bgp_asn: 65_000,
@@ -73,7 +82,7 @@ impl Reader {
         };
         let created = self.create(&format!("{name}.customer"), Action::Vpn(new))?;
         let ResourceId::CustomerGateway(customer_gateway) = created else { return Err("no".to_owned()) };
-        let new = VpnAction::CreateConnection { customer_gateway, vpn_gateway, tags: Vec::new() };
+        let new = VpnAction::CreateConnection { customer_gateway, near, tags: Vec::new() };
         self.create(name, Action::Vpn(new))?;
         let connection = self.vpn(name)?;
         let port = self.world.state.vpn_connections.get(&connection).map(|x| x.link.port);

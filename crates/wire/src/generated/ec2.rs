@@ -116,6 +116,29 @@ operations! {
     DeleteVpnConnectionRoute(DeleteVpnConnectionRouteRequest) => ();
     EnableVgwRoutePropagation(EnableVgwRoutePropagationRequest) => ();
     DisableVgwRoutePropagation(DisableVgwRoutePropagationRequest) => ();
+    CreateTransitGateway(CreateTransitGatewayRequest) => CreateTransitGatewayResult;
+    ModifyTransitGateway(ModifyTransitGatewayRequest) => ModifyTransitGatewayResult;
+    DeleteTransitGateway(DeleteTransitGatewayRequest) => DeleteTransitGatewayResult;
+    DescribeTransitGateways(DescribeTransitGatewaysRequest) => DescribeTransitGatewaysResult;
+    CreateTransitGatewayVpcAttachment(CreateTransitGatewayVpcAttachmentRequest) => CreateTransitGatewayVpcAttachmentResult;
+    ModifyTransitGatewayVpcAttachment(ModifyTransitGatewayVpcAttachmentRequest) => ModifyTransitGatewayVpcAttachmentResult;
+    DeleteTransitGatewayVpcAttachment(DeleteTransitGatewayVpcAttachmentRequest) => DeleteTransitGatewayVpcAttachmentResult;
+    DescribeTransitGatewayVpcAttachments(DescribeTransitGatewayVpcAttachmentsRequest) => DescribeTransitGatewayVpcAttachmentsResult;
+    DescribeTransitGatewayAttachments(DescribeTransitGatewayAttachmentsRequest) => DescribeTransitGatewayAttachmentsResult;
+    CreateTransitGatewayRouteTable(CreateTransitGatewayRouteTableRequest) => CreateTransitGatewayRouteTableResult;
+    DeleteTransitGatewayRouteTable(DeleteTransitGatewayRouteTableRequest) => DeleteTransitGatewayRouteTableResult;
+    DescribeTransitGatewayRouteTables(DescribeTransitGatewayRouteTablesRequest) => DescribeTransitGatewayRouteTablesResult;
+    AssociateTransitGatewayRouteTable(AssociateTransitGatewayRouteTableRequest) => AssociateTransitGatewayRouteTableResult;
+    DisassociateTransitGatewayRouteTable(DisassociateTransitGatewayRouteTableRequest) => DisassociateTransitGatewayRouteTableResult;
+    EnableTransitGatewayRouteTablePropagation(EnableTransitGatewayRouteTablePropagationRequest) => EnableTransitGatewayRouteTablePropagationResult;
+    DisableTransitGatewayRouteTablePropagation(DisableTransitGatewayRouteTablePropagationRequest) => DisableTransitGatewayRouteTablePropagationResult;
+    GetTransitGatewayRouteTableAssociations(GetTransitGatewayRouteTableAssociationsRequest) => GetTransitGatewayRouteTableAssociationsResult;
+    GetTransitGatewayRouteTablePropagations(GetTransitGatewayRouteTablePropagationsRequest) => GetTransitGatewayRouteTablePropagationsResult;
+    GetTransitGatewayAttachmentPropagations(GetTransitGatewayAttachmentPropagationsRequest) => GetTransitGatewayAttachmentPropagationsResult;
+    CreateTransitGatewayRoute(CreateTransitGatewayRouteRequest) => CreateTransitGatewayRouteResult;
+    ReplaceTransitGatewayRoute(ReplaceTransitGatewayRouteRequest) => ReplaceTransitGatewayRouteResult;
+    DeleteTransitGatewayRoute(DeleteTransitGatewayRouteRequest) => DeleteTransitGatewayRouteResult;
+    SearchTransitGatewayRoutes(SearchTransitGatewayRoutesRequest) => SearchTransitGatewayRoutesResult;
     RunInstances(RunInstancesRequest) => Reservation;
     DescribeInstances(DescribeInstancesRequest) => DescribeInstancesResult;
     StopInstances(StopInstancesRequest) => StopInstancesResult;
@@ -199,6 +222,11 @@ values! { AMD_SEV_SNP_SPECIFICATION_VALUES:
 }
 #[rustfmt::skip]
 const AMD_SEV_SNP_SPECIFICATION: Kind = Kind::Text(&Text { values: AMD_SEV_SNP_SPECIFICATION_VALUES, length: Range::ANY, pattern: None });
+values! { APPLIANCE_MODE_SUPPORT_VALUE_VALUES:
+    "enable" "disable"
+}
+#[rustfmt::skip]
+const APPLIANCE_MODE_SUPPORT_VALUE: Kind = Kind::Text(&Text { values: APPLIANCE_MODE_SUPPORT_VALUE_VALUES, length: Range::ANY, pattern: None });
 #[rustfmt::skip]
 const ARCHITECTURE_TYPE_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
@@ -207,6 +235,11 @@ const ASSIGNED_PRIVATE_IP_ADDRESS_LIST: Kind = Kind::List(&List { item: Kind::St
 const ASSOCIATED_SUBNET_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
 const ASSOCIATION_ID_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "AssociationId", xml_item: "AssociationId", size: Range::ANY });
+values! { AUTO_ACCEPT_SHARED_ATTACHMENTS_VALUE_VALUES:
+    "enable" "disable"
+}
+#[rustfmt::skip]
+const AUTO_ACCEPT_SHARED_ATTACHMENTS_VALUE: Kind = Kind::Text(&Text { values: AUTO_ACCEPT_SHARED_ATTACHMENTS_VALUE_VALUES, length: Range::ANY, pattern: None });
 values! { AVAILABILITY_MODE_VALUES:
     "zonal" "regional"
 }
@@ -253,6 +286,16 @@ const CUSTOMER_GATEWAY_ID_STRING_LIST: Kind = Kind::List(&List { item: TEXT, que
 #[rustfmt::skip]
 const CUSTOMER_GATEWAY_LIST: Kind = Kind::List(&List { item: Kind::Structure(CustomerGateway::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 const DIT_MAX_RESULTS: Kind = Kind::Integer(Range::new(5, 100));
+values! { DEFAULT_ROUTE_TABLE_ASSOCIATION_VALUE_VALUES:
+    "enable" "disable"
+}
+#[rustfmt::skip]
+const DEFAULT_ROUTE_TABLE_ASSOCIATION_VALUE: Kind = Kind::Text(&Text { values: DEFAULT_ROUTE_TABLE_ASSOCIATION_VALUE_VALUES, length: Range::ANY, pattern: None });
+values! { DEFAULT_ROUTE_TABLE_PROPAGATION_VALUE_VALUES:
+    "enable" "disable"
+}
+#[rustfmt::skip]
+const DEFAULT_ROUTE_TABLE_PROPAGATION_VALUE: Kind = Kind::Text(&Text { values: DEFAULT_ROUTE_TABLE_PROPAGATION_VALUE_VALUES, length: Range::ANY, pattern: None });
 const DESCRIBE_DHCP_OPTIONS_MAX_RESULTS: Kind = Kind::Integer(Range::new(5, 1000));
 const DESCRIBE_IAM_INSTANCE_PROFILE_ASSOCIATIONS_MAX_RESULTS: Kind = Kind::Integer(Range::new(5, 1000));
 const DESCRIBE_INTERNET_GATEWAYS_MAX_RESULTS: Kind = Kind::Integer(Range::new(5, 1000));
@@ -282,6 +325,11 @@ values! { DNS_RECORD_IP_TYPE_VALUES:
 }
 #[rustfmt::skip]
 const DNS_RECORD_IP_TYPE: Kind = Kind::Text(&Text { values: DNS_RECORD_IP_TYPE_VALUES, length: Range::ANY, pattern: None });
+values! { DNS_SUPPORT_VALUE_VALUES:
+    "enable" "disable"
+}
+#[rustfmt::skip]
+const DNS_SUPPORT_VALUE: Kind = Kind::Text(&Text { values: DNS_SUPPORT_VALUE_VALUES, length: Range::ANY, pattern: None });
 values! { DOMAIN_TYPE_VALUES:
     "vpc" "standard"
 }
@@ -299,6 +347,11 @@ const ELASTIC_INFERENCE_ACCELERATOR_ASSOCIATION_LIST: Kind = Kind::List(&List { 
 const ELASTIC_INFERENCE_ACCELERATOR_COUNT: Kind = Kind::Integer(Range::new(1, i64::MAX));
 #[rustfmt::skip]
 const ELASTIC_INFERENCE_ACCELERATORS: Kind = Kind::List(&List { item: Kind::Structure(ElasticInferenceAccelerator::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+values! { ENCRYPTION_SUPPORT_OPTION_VALUE_VALUES:
+    "enable" "disable"
+}
+#[rustfmt::skip]
+const ENCRYPTION_SUPPORT_OPTION_VALUE: Kind = Kind::Text(&Text { values: ENCRYPTION_SUPPORT_OPTION_VALUE_VALUES, length: Range::ANY, pattern: None });
 #[rustfmt::skip]
 const EXECUTABLE_BY_STRING_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "ExecutableBy", xml_item: "ExecutableBy", size: Range::ANY });
 #[rustfmt::skip]
@@ -669,6 +722,11 @@ const IPV6_PREFIX_LIST: Kind = Kind::List(&List { item: Kind::Structure(Ipv6Pref
 const IPV6_PREFIXES_LIST: Kind = Kind::List(&List { item: Kind::Structure(Ipv6PrefixSpecification::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
 const IPV6_RANGE_LIST: Kind = Kind::List(&List { item: Kind::Structure(Ipv6Range::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+values! { IPV6_SUPPORT_VALUE_VALUES:
+    "enable" "disable"
+}
+#[rustfmt::skip]
+const IPV6_SUPPORT_VALUE: Kind = Kind::Text(&Text { values: IPV6_SUPPORT_VALUE_VALUES, length: Range::ANY, pattern: None });
 values! { KEY_FORMAT_VALUES:
     "pem" "ppk"
 }
@@ -697,6 +755,11 @@ const MARKET_TYPE: Kind = Kind::Text(&Text { values: MARKET_TYPE_VALUES, length:
 const MEDIA_DEVICE_INFO_LIST: Kind = Kind::List(&List { item: Kind::Structure(MediaDeviceInfo::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
 const METRIC_CATEGORY_ID_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
+values! { MULTICAST_SUPPORT_VALUE_VALUES:
+    "enable" "disable"
+}
+#[rustfmt::skip]
+const MULTICAST_SUPPORT_VALUE: Kind = Kind::Text(&Text { values: MULTICAST_SUPPORT_VALUE_VALUES, length: Range::ANY, pattern: None });
 values! { MULTIPATH_RESILIENCE_MODE_VALUES:
     "always-on"
 }
@@ -889,6 +952,11 @@ const SECONDARY_INTERFACE_TYPE: Kind = Kind::Text(&Text { values: SECONDARY_INTE
 const SECURITY_GROUP_ID_STRING_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "SecurityGroupId", xml_item: "SecurityGroupId", size: Range::ANY });
 #[rustfmt::skip]
 const SECURITY_GROUP_LIST: Kind = Kind::List(&List { item: Kind::Structure(SecurityGroup::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+values! { SECURITY_GROUP_REFERENCING_SUPPORT_VALUE_VALUES:
+    "enable" "disable"
+}
+#[rustfmt::skip]
+const SECURITY_GROUP_REFERENCING_SUPPORT_VALUE: Kind = Kind::Text(&Text { values: SECURITY_GROUP_REFERENCING_SUPPORT_VALUE_VALUES, length: Range::ANY, pattern: None });
 #[rustfmt::skip]
 const SECURITY_GROUP_RULE_ID_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
@@ -947,6 +1015,35 @@ const TENANCY: Kind = Kind::Text(&Text { values: TENANCY_VALUES, length: Range::
 const THREADS_PER_CORE_LIST: Kind = Kind::List(&List { item: INTEGER, query_item: "item", xml_item: "item", size: Range::ANY });
 #[rustfmt::skip]
 const TRANSIT_GATEWAY_ATTACHMENT_ID_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::new(0, 50) });
+#[rustfmt::skip]
+const TRANSIT_GATEWAY_ATTACHMENT_ID_STRING_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "member", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const TRANSIT_GATEWAY_ATTACHMENT_LIST: Kind = Kind::List(&List { item: Kind::Structure(TransitGatewayAttachment::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const TRANSIT_GATEWAY_ATTACHMENT_PROPAGATION_LIST: Kind = Kind::List(&List { item: Kind::Structure(TransitGatewayAttachmentPropagation::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const TRANSIT_GATEWAY_CIDR_BLOCK_STRING_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const TRANSIT_GATEWAY_ID_STRING_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const TRANSIT_GATEWAY_LIST: Kind = Kind::List(&List { item: Kind::Structure(TransitGateway::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+const TRANSIT_GATEWAY_MAX_RESULTS: Kind = Kind::Integer(Range::new(5, 1000));
+#[rustfmt::skip]
+const TRANSIT_GATEWAY_ROUTE_ATTACHMENT_LIST: Kind = Kind::List(&List { item: Kind::Structure(TransitGatewayRouteAttachment::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const TRANSIT_GATEWAY_ROUTE_LIST: Kind = Kind::List(&List { item: Kind::Structure(TransitGatewayRoute::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const TRANSIT_GATEWAY_ROUTE_TABLE_ASSOCIATION_LIST: Kind = Kind::List(&List { item: Kind::Structure(TransitGatewayRouteTableAssociation::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const TRANSIT_GATEWAY_ROUTE_TABLE_ID_STRING_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const TRANSIT_GATEWAY_ROUTE_TABLE_LIST: Kind = Kind::List(&List { item: Kind::Structure(TransitGatewayRouteTable::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const TRANSIT_GATEWAY_ROUTE_TABLE_PROPAGATION_LIST: Kind = Kind::List(&List { item: Kind::Structure(TransitGatewayRouteTablePropagation::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const TRANSIT_GATEWAY_SUBNET_ID_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "item", xml_item: "item", size: Range::ANY });
+#[rustfmt::skip]
+const TRANSIT_GATEWAY_VPC_ATTACHMENT_LIST: Kind = Kind::List(&List { item: Kind::Structure(TransitGatewayVpcAttachment::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
 values! { TUNNEL_INSIDE_IP_VERSION_VALUES:
     "ipv4" "ipv6"
 }
@@ -1024,6 +1121,11 @@ const VPC_PEERING_CONNECTION_LIST: Kind = Kind::List(&List { item: Kind::Structu
 const VPN_CONNECTION_ID_STRING_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "VpnConnectionId", xml_item: "VpnConnectionId", size: Range::ANY });
 #[rustfmt::skip]
 const VPN_CONNECTION_LIST: Kind = Kind::List(&List { item: Kind::Structure(VpnConnection::SHAPE), query_item: "item", xml_item: "item", size: Range::ANY });
+values! { VPN_ECMP_SUPPORT_VALUE_VALUES:
+    "enable" "disable"
+}
+#[rustfmt::skip]
+const VPN_ECMP_SUPPORT_VALUE: Kind = Kind::Text(&Text { values: VPN_ECMP_SUPPORT_VALUE_VALUES, length: Range::ANY, pattern: None });
 #[rustfmt::skip]
 const VPN_GATEWAY_ID_STRING_LIST: Kind = Kind::List(&List { item: TEXT, query_item: "VpnGatewayId", xml_item: "VpnGatewayId", size: Range::ANY });
 #[rustfmt::skip]
@@ -1266,6 +1368,20 @@ structure! {
     AssociateRouteTableResult {
         association_id: Option<String> = "AssociationId" "AssociationId" "associationId", TEXT;
         association_state: Option<RouteTableAssociationState> = "AssociationState" "AssociationState" "associationState", Kind::Structure(RouteTableAssociationState::SHAPE);
+    }
+}
+
+structure! {
+    AssociateTransitGatewayRouteTableRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        transit_gateway_attachment_id: Option<String> = "TransitGatewayAttachmentId" "TransitGatewayAttachmentId" "TransitGatewayAttachmentId", TEXT, required;
+        transit_gateway_route_table_id: Option<String> = "TransitGatewayRouteTableId" "TransitGatewayRouteTableId" "TransitGatewayRouteTableId", TEXT, required;
+    }
+}
+
+structure! {
+    AssociateTransitGatewayRouteTableResult {
+        association: Option<TransitGatewayAssociation> = "Association" "Association" "association", Kind::Structure(TransitGatewayAssociation::SHAPE);
     }
 }
 
@@ -1865,6 +1981,77 @@ structure! {
 }
 
 structure! {
+    CreateTransitGatewayRequest {
+        description: Option<String> = "Description" "Description" "Description", TEXT;
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        options: Option<TransitGatewayRequestOptions> = "Options" "Options" "Options", Kind::Structure(TransitGatewayRequestOptions::SHAPE);
+        tag_specifications: Vec<TagSpecification> = "TagSpecifications" "TagSpecification" "TagSpecification", TAG_SPECIFICATION_LIST;
+    }
+}
+
+structure! {
+    CreateTransitGatewayResult {
+        transit_gateway: Option<TransitGateway> = "TransitGateway" "TransitGateway" "transitGateway", Kind::Structure(TransitGateway::SHAPE);
+    }
+}
+
+structure! {
+    CreateTransitGatewayRouteRequest {
+        blackhole: Option<bool> = "Blackhole" "Blackhole" "Blackhole", BOOLEAN;
+        destination_cidr_block: Option<String> = "DestinationCidrBlock" "DestinationCidrBlock" "DestinationCidrBlock", TEXT, required;
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        transit_gateway_attachment_id: Option<String> = "TransitGatewayAttachmentId" "TransitGatewayAttachmentId" "TransitGatewayAttachmentId", TEXT;
+        transit_gateway_route_table_id: Option<String> = "TransitGatewayRouteTableId" "TransitGatewayRouteTableId" "TransitGatewayRouteTableId", TEXT, required;
+    }
+}
+
+structure! {
+    CreateTransitGatewayRouteResult {
+        route: Option<TransitGatewayRoute> = "Route" "Route" "route", Kind::Structure(TransitGatewayRoute::SHAPE);
+    }
+}
+
+structure! {
+    CreateTransitGatewayRouteTableRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        tag_specifications: Vec<TagSpecification> = "TagSpecifications" "TagSpecifications" "TagSpecifications", TAG_SPECIFICATION_LIST;
+        transit_gateway_id: Option<String> = "TransitGatewayId" "TransitGatewayId" "TransitGatewayId", TEXT, required;
+    }
+}
+
+structure! {
+    CreateTransitGatewayRouteTableResult {
+        transit_gateway_route_table: Option<TransitGatewayRouteTable> = "TransitGatewayRouteTable" "TransitGatewayRouteTable" "transitGatewayRouteTable", Kind::Structure(TransitGatewayRouteTable::SHAPE);
+    }
+}
+
+structure! {
+    CreateTransitGatewayVpcAttachmentRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        options: Option<CreateTransitGatewayVpcAttachmentRequestOptions> = "Options" "Options" "Options", Kind::Structure(CreateTransitGatewayVpcAttachmentRequestOptions::SHAPE);
+        subnet_ids: Vec<String> = "SubnetIds" "SubnetIds" "SubnetIds", TRANSIT_GATEWAY_SUBNET_ID_LIST, required;
+        tag_specifications: Vec<TagSpecification> = "TagSpecifications" "TagSpecifications" "TagSpecifications", TAG_SPECIFICATION_LIST;
+        transit_gateway_id: Option<String> = "TransitGatewayId" "TransitGatewayId" "TransitGatewayId", TEXT, required;
+        vpc_id: Option<String> = "VpcId" "VpcId" "VpcId", TEXT, required;
+    }
+}
+
+structure! {
+    CreateTransitGatewayVpcAttachmentRequestOptions {
+        appliance_mode_support: Option<String> = "ApplianceModeSupport" "ApplianceModeSupport" "ApplianceModeSupport", APPLIANCE_MODE_SUPPORT_VALUE;
+        dns_support: Option<String> = "DnsSupport" "DnsSupport" "DnsSupport", DNS_SUPPORT_VALUE;
+        ipv6_support: Option<String> = "Ipv6Support" "Ipv6Support" "Ipv6Support", IPV6_SUPPORT_VALUE;
+        security_group_referencing_support: Option<String> = "SecurityGroupReferencingSupport" "SecurityGroupReferencingSupport" "SecurityGroupReferencingSupport", SECURITY_GROUP_REFERENCING_SUPPORT_VALUE;
+    }
+}
+
+structure! {
+    CreateTransitGatewayVpcAttachmentResult {
+        transit_gateway_vpc_attachment: Option<TransitGatewayVpcAttachment> = "TransitGatewayVpcAttachment" "TransitGatewayVpcAttachment" "transitGatewayVpcAttachment", Kind::Structure(TransitGatewayVpcAttachment::SHAPE);
+    }
+}
+
+structure! {
     CreateVpcEndpointConnectionNotificationRequest {
         client_token: Option<String> = "ClientToken" "ClientToken" "ClientToken", TEXT;
         connection_events: Vec<String> = "ConnectionEvents" "ConnectionEvents" "ConnectionEvents", VALUE_STRING_LIST, required;
@@ -2174,6 +2361,59 @@ structure! {
         dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
         resources: Vec<String> = "Resources" "ResourceId" "resourceId", RESOURCE_ID_LIST, required;
         tags: Vec<Tag> = "Tags" "Tag" "tag", TAG_LIST;
+    }
+}
+
+structure! {
+    DeleteTransitGatewayRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        transit_gateway_id: Option<String> = "TransitGatewayId" "TransitGatewayId" "TransitGatewayId", TEXT, required;
+    }
+}
+
+structure! {
+    DeleteTransitGatewayResult {
+        transit_gateway: Option<TransitGateway> = "TransitGateway" "TransitGateway" "transitGateway", Kind::Structure(TransitGateway::SHAPE);
+    }
+}
+
+structure! {
+    DeleteTransitGatewayRouteRequest {
+        destination_cidr_block: Option<String> = "DestinationCidrBlock" "DestinationCidrBlock" "DestinationCidrBlock", TEXT, required;
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        transit_gateway_route_table_id: Option<String> = "TransitGatewayRouteTableId" "TransitGatewayRouteTableId" "TransitGatewayRouteTableId", TEXT, required;
+    }
+}
+
+structure! {
+    DeleteTransitGatewayRouteResult {
+        route: Option<TransitGatewayRoute> = "Route" "Route" "route", Kind::Structure(TransitGatewayRoute::SHAPE);
+    }
+}
+
+structure! {
+    DeleteTransitGatewayRouteTableRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        transit_gateway_route_table_id: Option<String> = "TransitGatewayRouteTableId" "TransitGatewayRouteTableId" "TransitGatewayRouteTableId", TEXT, required;
+    }
+}
+
+structure! {
+    DeleteTransitGatewayRouteTableResult {
+        transit_gateway_route_table: Option<TransitGatewayRouteTable> = "TransitGatewayRouteTable" "TransitGatewayRouteTable" "transitGatewayRouteTable", Kind::Structure(TransitGatewayRouteTable::SHAPE);
+    }
+}
+
+structure! {
+    DeleteTransitGatewayVpcAttachmentRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        transit_gateway_attachment_id: Option<String> = "TransitGatewayAttachmentId" "TransitGatewayAttachmentId" "TransitGatewayAttachmentId", TEXT, required;
+    }
+}
+
+structure! {
+    DeleteTransitGatewayVpcAttachmentResult {
+        transit_gateway_vpc_attachment: Option<TransitGatewayVpcAttachment> = "TransitGatewayVpcAttachment" "TransitGatewayVpcAttachment" "transitGatewayVpcAttachment", Kind::Structure(TransitGatewayVpcAttachment::SHAPE);
     }
 }
 
@@ -2688,6 +2928,74 @@ structure! {
 }
 
 structure! {
+    DescribeTransitGatewayAttachmentsRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        filters: Vec<Filter> = "Filters" "Filter" "Filter", FILTER_LIST;
+        max_results: Option<i64> = "MaxResults" "MaxResults" "MaxResults", TRANSIT_GATEWAY_MAX_RESULTS;
+        next_token: Option<String> = "NextToken" "NextToken" "NextToken", TEXT;
+        transit_gateway_attachment_ids: Vec<String> = "TransitGatewayAttachmentIds" "TransitGatewayAttachmentIds" "TransitGatewayAttachmentIds", TRANSIT_GATEWAY_ATTACHMENT_ID_STRING_LIST;
+    }
+}
+
+structure! {
+    DescribeTransitGatewayAttachmentsResult {
+        next_token: Option<String> = "NextToken" "NextToken" "nextToken", TEXT;
+        transit_gateway_attachments: Option<Vec<TransitGatewayAttachment>> = "TransitGatewayAttachments" "TransitGatewayAttachments" "transitGatewayAttachments", TRANSIT_GATEWAY_ATTACHMENT_LIST;
+    }
+}
+
+structure! {
+    DescribeTransitGatewayRouteTablesRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        filters: Vec<Filter> = "Filters" "Filter" "Filter", FILTER_LIST;
+        max_results: Option<i64> = "MaxResults" "MaxResults" "MaxResults", TRANSIT_GATEWAY_MAX_RESULTS;
+        next_token: Option<String> = "NextToken" "NextToken" "NextToken", TEXT;
+        transit_gateway_route_table_ids: Vec<String> = "TransitGatewayRouteTableIds" "TransitGatewayRouteTableIds" "TransitGatewayRouteTableIds", TRANSIT_GATEWAY_ROUTE_TABLE_ID_STRING_LIST;
+    }
+}
+
+structure! {
+    DescribeTransitGatewayRouteTablesResult {
+        next_token: Option<String> = "NextToken" "NextToken" "nextToken", TEXT;
+        transit_gateway_route_tables: Option<Vec<TransitGatewayRouteTable>> = "TransitGatewayRouteTables" "TransitGatewayRouteTables" "transitGatewayRouteTables", TRANSIT_GATEWAY_ROUTE_TABLE_LIST;
+    }
+}
+
+structure! {
+    DescribeTransitGatewayVpcAttachmentsRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        filters: Vec<Filter> = "Filters" "Filter" "Filter", FILTER_LIST;
+        max_results: Option<i64> = "MaxResults" "MaxResults" "MaxResults", TRANSIT_GATEWAY_MAX_RESULTS;
+        next_token: Option<String> = "NextToken" "NextToken" "NextToken", TEXT;
+        transit_gateway_attachment_ids: Vec<String> = "TransitGatewayAttachmentIds" "TransitGatewayAttachmentIds" "TransitGatewayAttachmentIds", TRANSIT_GATEWAY_ATTACHMENT_ID_STRING_LIST;
+    }
+}
+
+structure! {
+    DescribeTransitGatewayVpcAttachmentsResult {
+        next_token: Option<String> = "NextToken" "NextToken" "nextToken", TEXT;
+        transit_gateway_vpc_attachments: Option<Vec<TransitGatewayVpcAttachment>> = "TransitGatewayVpcAttachments" "TransitGatewayVpcAttachments" "transitGatewayVpcAttachments", TRANSIT_GATEWAY_VPC_ATTACHMENT_LIST;
+    }
+}
+
+structure! {
+    DescribeTransitGatewaysRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        filters: Vec<Filter> = "Filters" "Filter" "Filter", FILTER_LIST;
+        max_results: Option<i64> = "MaxResults" "MaxResults" "MaxResults", TRANSIT_GATEWAY_MAX_RESULTS;
+        next_token: Option<String> = "NextToken" "NextToken" "NextToken", TEXT;
+        transit_gateway_ids: Vec<String> = "TransitGatewayIds" "TransitGatewayIds" "TransitGatewayIds", TRANSIT_GATEWAY_ID_STRING_LIST;
+    }
+}
+
+structure! {
+    DescribeTransitGatewaysResult {
+        next_token: Option<String> = "NextToken" "NextToken" "nextToken", TEXT;
+        transit_gateways: Option<Vec<TransitGateway>> = "TransitGateways" "TransitGatewaySet" "transitGatewaySet", TRANSIT_GATEWAY_LIST;
+    }
+}
+
+structure! {
     DescribeVpcAttributeRequest {
         attribute: Option<String> = "Attribute" "Attribute" "Attribute", VPC_ATTRIBUTE_NAME, required;
         dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
@@ -2910,6 +3218,21 @@ structure! {
 }
 
 structure! {
+    DisableTransitGatewayRouteTablePropagationRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        transit_gateway_attachment_id: Option<String> = "TransitGatewayAttachmentId" "TransitGatewayAttachmentId" "TransitGatewayAttachmentId", TEXT;
+        transit_gateway_route_table_announcement_id: Option<String> = "TransitGatewayRouteTableAnnouncementId" "TransitGatewayRouteTableAnnouncementId" "TransitGatewayRouteTableAnnouncementId", TEXT;
+        transit_gateway_route_table_id: Option<String> = "TransitGatewayRouteTableId" "TransitGatewayRouteTableId" "TransitGatewayRouteTableId", TEXT, required;
+    }
+}
+
+structure! {
+    DisableTransitGatewayRouteTablePropagationResult {
+        propagation: Option<TransitGatewayPropagation> = "Propagation" "Propagation" "propagation", Kind::Structure(TransitGatewayPropagation::SHAPE);
+    }
+}
+
+structure! {
     DisableVgwRoutePropagationRequest {
         dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
         gateway_id: Option<String> = "GatewayId" "GatewayId" "GatewayId", TEXT, required;
@@ -2941,6 +3264,20 @@ structure! {
     DisassociateRouteTableRequest {
         association_id: Option<String> = "AssociationId" "AssociationId" "associationId", TEXT, required;
         dry_run: Option<bool> = "DryRun" "DryRun" "dryRun", BOOLEAN;
+    }
+}
+
+structure! {
+    DisassociateTransitGatewayRouteTableRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        transit_gateway_attachment_id: Option<String> = "TransitGatewayAttachmentId" "TransitGatewayAttachmentId" "TransitGatewayAttachmentId", TEXT, required;
+        transit_gateway_route_table_id: Option<String> = "TransitGatewayRouteTableId" "TransitGatewayRouteTableId" "TransitGatewayRouteTableId", TEXT, required;
+    }
+}
+
+structure! {
+    DisassociateTransitGatewayRouteTableResult {
+        association: Option<TransitGatewayAssociation> = "Association" "Association" "association", Kind::Structure(TransitGatewayAssociation::SHAPE);
     }
 }
 
@@ -3144,6 +3481,21 @@ structure! {
 }
 
 structure! {
+    EnableTransitGatewayRouteTablePropagationRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        transit_gateway_attachment_id: Option<String> = "TransitGatewayAttachmentId" "TransitGatewayAttachmentId" "TransitGatewayAttachmentId", TEXT;
+        transit_gateway_route_table_announcement_id: Option<String> = "TransitGatewayRouteTableAnnouncementId" "TransitGatewayRouteTableAnnouncementId" "TransitGatewayRouteTableAnnouncementId", TEXT;
+        transit_gateway_route_table_id: Option<String> = "TransitGatewayRouteTableId" "TransitGatewayRouteTableId" "TransitGatewayRouteTableId", TEXT, required;
+    }
+}
+
+structure! {
+    EnableTransitGatewayRouteTablePropagationResult {
+        propagation: Option<TransitGatewayPropagation> = "Propagation" "Propagation" "propagation", Kind::Structure(TransitGatewayPropagation::SHAPE);
+    }
+}
+
+structure! {
     EnableVgwRoutePropagationRequest {
         dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
         gateway_id: Option<String> = "GatewayId" "GatewayId" "GatewayId", TEXT, required;
@@ -3160,6 +3512,13 @@ structure! {
 structure! {
     EnclaveOptionsRequest {
         enabled: Option<bool> = "Enabled" "Enabled" "Enabled", BOOLEAN;
+    }
+}
+
+structure! {
+    EncryptionSupport {
+        encryption_state: Option<String> = "EncryptionState" "EncryptionState" "encryptionState", TEXT;
+        state_message: Option<String> = "StateMessage" "StateMessage" "stateMessage", TEXT;
     }
 }
 
@@ -3238,6 +3597,57 @@ structure! {
     GetManagedPrefixListEntriesResult {
         entries: Option<Vec<PrefixListEntry>> = "Entries" "EntrySet" "entrySet", PREFIX_LIST_ENTRY_SET;
         next_token: Option<String> = "NextToken" "NextToken" "nextToken", TEXT;
+    }
+}
+
+structure! {
+    GetTransitGatewayAttachmentPropagationsRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        filters: Vec<Filter> = "Filters" "Filter" "Filter", FILTER_LIST;
+        max_results: Option<i64> = "MaxResults" "MaxResults" "MaxResults", TRANSIT_GATEWAY_MAX_RESULTS;
+        next_token: Option<String> = "NextToken" "NextToken" "NextToken", TEXT;
+        transit_gateway_attachment_id: Option<String> = "TransitGatewayAttachmentId" "TransitGatewayAttachmentId" "TransitGatewayAttachmentId", TEXT, required;
+    }
+}
+
+structure! {
+    GetTransitGatewayAttachmentPropagationsResult {
+        next_token: Option<String> = "NextToken" "NextToken" "nextToken", TEXT;
+        transit_gateway_attachment_propagations: Option<Vec<TransitGatewayAttachmentPropagation>> = "TransitGatewayAttachmentPropagations" "TransitGatewayAttachmentPropagations" "transitGatewayAttachmentPropagations", TRANSIT_GATEWAY_ATTACHMENT_PROPAGATION_LIST;
+    }
+}
+
+structure! {
+    GetTransitGatewayRouteTableAssociationsRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        filters: Vec<Filter> = "Filters" "Filter" "Filter", FILTER_LIST;
+        max_results: Option<i64> = "MaxResults" "MaxResults" "MaxResults", TRANSIT_GATEWAY_MAX_RESULTS;
+        next_token: Option<String> = "NextToken" "NextToken" "NextToken", TEXT;
+        transit_gateway_route_table_id: Option<String> = "TransitGatewayRouteTableId" "TransitGatewayRouteTableId" "TransitGatewayRouteTableId", TEXT, required;
+    }
+}
+
+structure! {
+    GetTransitGatewayRouteTableAssociationsResult {
+        associations: Option<Vec<TransitGatewayRouteTableAssociation>> = "Associations" "Associations" "associations", TRANSIT_GATEWAY_ROUTE_TABLE_ASSOCIATION_LIST;
+        next_token: Option<String> = "NextToken" "NextToken" "nextToken", TEXT;
+    }
+}
+
+structure! {
+    GetTransitGatewayRouteTablePropagationsRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        filters: Vec<Filter> = "Filters" "Filter" "Filter", FILTER_LIST;
+        max_results: Option<i64> = "MaxResults" "MaxResults" "MaxResults", TRANSIT_GATEWAY_MAX_RESULTS;
+        next_token: Option<String> = "NextToken" "NextToken" "NextToken", TEXT;
+        transit_gateway_route_table_id: Option<String> = "TransitGatewayRouteTableId" "TransitGatewayRouteTableId" "TransitGatewayRouteTableId", TEXT, required;
+    }
+}
+
+structure! {
+    GetTransitGatewayRouteTablePropagationsResult {
+        next_token: Option<String> = "NextToken" "NextToken" "nextToken", TEXT;
+        transit_gateway_route_table_propagations: Option<Vec<TransitGatewayRouteTablePropagation>> = "TransitGatewayRouteTablePropagations" "TransitGatewayRouteTablePropagations" "transitGatewayRouteTablePropagations", TRANSIT_GATEWAY_ROUTE_TABLE_PROPAGATION_LIST;
     }
 }
 
@@ -4139,6 +4549,63 @@ structure! {
 }
 
 structure! {
+    ModifyTransitGatewayOptions {
+        add_transit_gateway_cidr_blocks: Vec<String> = "AddTransitGatewayCidrBlocks" "AddTransitGatewayCidrBlocks" "AddTransitGatewayCidrBlocks", TRANSIT_GATEWAY_CIDR_BLOCK_STRING_LIST;
+        amazon_side_asn: Option<i64> = "AmazonSideAsn" "AmazonSideAsn" "AmazonSideAsn", LONG;
+        association_default_route_table_id: Option<String> = "AssociationDefaultRouteTableId" "AssociationDefaultRouteTableId" "AssociationDefaultRouteTableId", TEXT;
+        auto_accept_shared_attachments: Option<String> = "AutoAcceptSharedAttachments" "AutoAcceptSharedAttachments" "AutoAcceptSharedAttachments", AUTO_ACCEPT_SHARED_ATTACHMENTS_VALUE;
+        default_route_table_association: Option<String> = "DefaultRouteTableAssociation" "DefaultRouteTableAssociation" "DefaultRouteTableAssociation", DEFAULT_ROUTE_TABLE_ASSOCIATION_VALUE;
+        default_route_table_propagation: Option<String> = "DefaultRouteTablePropagation" "DefaultRouteTablePropagation" "DefaultRouteTablePropagation", DEFAULT_ROUTE_TABLE_PROPAGATION_VALUE;
+        dns_support: Option<String> = "DnsSupport" "DnsSupport" "DnsSupport", DNS_SUPPORT_VALUE;
+        encryption_support: Option<String> = "EncryptionSupport" "EncryptionSupport" "EncryptionSupport", ENCRYPTION_SUPPORT_OPTION_VALUE;
+        propagation_default_route_table_id: Option<String> = "PropagationDefaultRouteTableId" "PropagationDefaultRouteTableId" "PropagationDefaultRouteTableId", TEXT;
+        remove_transit_gateway_cidr_blocks: Vec<String> = "RemoveTransitGatewayCidrBlocks" "RemoveTransitGatewayCidrBlocks" "RemoveTransitGatewayCidrBlocks", TRANSIT_GATEWAY_CIDR_BLOCK_STRING_LIST;
+        security_group_referencing_support: Option<String> = "SecurityGroupReferencingSupport" "SecurityGroupReferencingSupport" "SecurityGroupReferencingSupport", SECURITY_GROUP_REFERENCING_SUPPORT_VALUE;
+        vpn_ecmp_support: Option<String> = "VpnEcmpSupport" "VpnEcmpSupport" "VpnEcmpSupport", VPN_ECMP_SUPPORT_VALUE;
+    }
+}
+
+structure! {
+    ModifyTransitGatewayRequest {
+        description: Option<String> = "Description" "Description" "Description", TEXT;
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        options: Option<ModifyTransitGatewayOptions> = "Options" "Options" "Options", Kind::Structure(ModifyTransitGatewayOptions::SHAPE);
+        transit_gateway_id: Option<String> = "TransitGatewayId" "TransitGatewayId" "TransitGatewayId", TEXT, required;
+    }
+}
+
+structure! {
+    ModifyTransitGatewayResult {
+        transit_gateway: Option<TransitGateway> = "TransitGateway" "TransitGateway" "transitGateway", Kind::Structure(TransitGateway::SHAPE);
+    }
+}
+
+structure! {
+    ModifyTransitGatewayVpcAttachmentRequest {
+        add_subnet_ids: Vec<String> = "AddSubnetIds" "AddSubnetIds" "AddSubnetIds", TRANSIT_GATEWAY_SUBNET_ID_LIST;
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        options: Option<ModifyTransitGatewayVpcAttachmentRequestOptions> = "Options" "Options" "Options", Kind::Structure(ModifyTransitGatewayVpcAttachmentRequestOptions::SHAPE);
+        remove_subnet_ids: Vec<String> = "RemoveSubnetIds" "RemoveSubnetIds" "RemoveSubnetIds", TRANSIT_GATEWAY_SUBNET_ID_LIST;
+        transit_gateway_attachment_id: Option<String> = "TransitGatewayAttachmentId" "TransitGatewayAttachmentId" "TransitGatewayAttachmentId", TEXT, required;
+    }
+}
+
+structure! {
+    ModifyTransitGatewayVpcAttachmentRequestOptions {
+        appliance_mode_support: Option<String> = "ApplianceModeSupport" "ApplianceModeSupport" "ApplianceModeSupport", APPLIANCE_MODE_SUPPORT_VALUE;
+        dns_support: Option<String> = "DnsSupport" "DnsSupport" "DnsSupport", DNS_SUPPORT_VALUE;
+        ipv6_support: Option<String> = "Ipv6Support" "Ipv6Support" "Ipv6Support", IPV6_SUPPORT_VALUE;
+        security_group_referencing_support: Option<String> = "SecurityGroupReferencingSupport" "SecurityGroupReferencingSupport" "SecurityGroupReferencingSupport", SECURITY_GROUP_REFERENCING_SUPPORT_VALUE;
+    }
+}
+
+structure! {
+    ModifyTransitGatewayVpcAttachmentResult {
+        transit_gateway_vpc_attachment: Option<TransitGatewayVpcAttachment> = "TransitGatewayVpcAttachment" "TransitGatewayVpcAttachment" "transitGatewayVpcAttachment", Kind::Structure(TransitGatewayVpcAttachment::SHAPE);
+    }
+}
+
+structure! {
     ModifyVpcAttributeRequest {
         enable_dns_hostnames: Option<AttributeBooleanValue> = "EnableDnsHostnames" "EnableDnsHostnames" "EnableDnsHostnames", Kind::Structure(AttributeBooleanValue::SHAPE);
         enable_dns_support: Option<AttributeBooleanValue> = "EnableDnsSupport" "EnableDnsSupport" "EnableDnsSupport", Kind::Structure(AttributeBooleanValue::SHAPE);
@@ -4947,6 +5414,22 @@ structure! {
 }
 
 structure! {
+    ReplaceTransitGatewayRouteRequest {
+        blackhole: Option<bool> = "Blackhole" "Blackhole" "Blackhole", BOOLEAN;
+        destination_cidr_block: Option<String> = "DestinationCidrBlock" "DestinationCidrBlock" "DestinationCidrBlock", TEXT, required;
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        transit_gateway_attachment_id: Option<String> = "TransitGatewayAttachmentId" "TransitGatewayAttachmentId" "TransitGatewayAttachmentId", TEXT;
+        transit_gateway_route_table_id: Option<String> = "TransitGatewayRouteTableId" "TransitGatewayRouteTableId" "TransitGatewayRouteTableId", TEXT, required;
+    }
+}
+
+structure! {
+    ReplaceTransitGatewayRouteResult {
+        route: Option<TransitGatewayRoute> = "Route" "Route" "route", Kind::Structure(TransitGatewayRoute::SHAPE);
+    }
+}
+
+structure! {
     Reservation {
         groups: Option<Vec<GroupIdentifier>> = "Groups" "GroupSet" "groupSet", GROUP_IDENTIFIER_LIST;
         instances: Option<Vec<Instance>> = "Instances" "InstancesSet" "instancesSet", INSTANCE_LIST;
@@ -5153,6 +5636,24 @@ structure! {
         informational_fix_available_since: Option<Timestamp> = "InformationalFixAvailableSince" "InformationalFixAvailableSince" "informationalFixAvailableSince", TIMESTAMP;
         low_fix_available_since: Option<Timestamp> = "LowFixAvailableSince" "LowFixAvailableSince" "lowFixAvailableSince", TIMESTAMP;
         medium_fix_available_since: Option<Timestamp> = "MediumFixAvailableSince" "MediumFixAvailableSince" "mediumFixAvailableSince", TIMESTAMP;
+    }
+}
+
+structure! {
+    SearchTransitGatewayRoutesRequest {
+        dry_run: Option<bool> = "DryRun" "DryRun" "DryRun", BOOLEAN;
+        filters: Vec<Filter> = "Filters" "Filter" "Filter", FILTER_LIST, required;
+        max_results: Option<i64> = "MaxResults" "MaxResults" "MaxResults", TRANSIT_GATEWAY_MAX_RESULTS;
+        next_token: Option<String> = "NextToken" "NextToken" "NextToken", TEXT;
+        transit_gateway_route_table_id: Option<String> = "TransitGatewayRouteTableId" "TransitGatewayRouteTableId" "TransitGatewayRouteTableId", TEXT, required;
+    }
+}
+
+structure! {
+    SearchTransitGatewayRoutesResult {
+        additional_routes_available: Option<bool> = "AdditionalRoutesAvailable" "AdditionalRoutesAvailable" "additionalRoutesAvailable", BOOLEAN;
+        next_token: Option<String> = "NextToken" "NextToken" "nextToken", TEXT;
+        routes: Option<Vec<TransitGatewayRoute>> = "Routes" "RouteSet" "routeSet", TRANSIT_GATEWAY_ROUTE_LIST;
     }
 }
 
@@ -5435,6 +5936,175 @@ structure! {
 structure! {
     TerminateInstancesResult {
         terminating_instances: Option<Vec<InstanceStateChange>> = "TerminatingInstances" "InstancesSet" "instancesSet", INSTANCE_STATE_CHANGE_LIST;
+    }
+}
+
+structure! {
+    TransitGateway {
+        creation_time: Option<Timestamp> = "CreationTime" "CreationTime" "creationTime", TIMESTAMP;
+        description: Option<String> = "Description" "Description" "description", TEXT;
+        options: Option<TransitGatewayOptions> = "Options" "Options" "options", Kind::Structure(TransitGatewayOptions::SHAPE);
+        owner_id: Option<String> = "OwnerId" "OwnerId" "ownerId", TEXT;
+        state: Option<String> = "State" "State" "state", TEXT;
+        tags: Option<Vec<Tag>> = "Tags" "TagSet" "tagSet", TAG_LIST;
+        transit_gateway_arn: Option<String> = "TransitGatewayArn" "TransitGatewayArn" "transitGatewayArn", TEXT;
+        transit_gateway_id: Option<String> = "TransitGatewayId" "TransitGatewayId" "transitGatewayId", TEXT;
+    }
+}
+
+structure! {
+    TransitGatewayAssociation {
+        resource_id: Option<String> = "ResourceId" "ResourceId" "resourceId", TEXT;
+        resource_type: Option<String> = "ResourceType" "ResourceType" "resourceType", TEXT;
+        state: Option<String> = "State" "State" "state", TEXT;
+        transit_gateway_attachment_id: Option<String> = "TransitGatewayAttachmentId" "TransitGatewayAttachmentId" "transitGatewayAttachmentId", TEXT;
+        transit_gateway_route_table_id: Option<String> = "TransitGatewayRouteTableId" "TransitGatewayRouteTableId" "transitGatewayRouteTableId", TEXT;
+    }
+}
+
+structure! {
+    TransitGatewayAttachment {
+        association: Option<TransitGatewayAttachmentAssociation> = "Association" "Association" "association", Kind::Structure(TransitGatewayAttachmentAssociation::SHAPE);
+        creation_time: Option<Timestamp> = "CreationTime" "CreationTime" "creationTime", TIMESTAMP;
+        nat_gateway_support: Option<String> = "NatGatewaySupport" "NatGatewaySupport" "natGatewaySupport", TEXT;
+        resource_id: Option<String> = "ResourceId" "ResourceId" "resourceId", TEXT;
+        resource_owner_id: Option<String> = "ResourceOwnerId" "ResourceOwnerId" "resourceOwnerId", TEXT;
+        resource_type: Option<String> = "ResourceType" "ResourceType" "resourceType", TEXT;
+        state: Option<String> = "State" "State" "state", TEXT;
+        tags: Option<Vec<Tag>> = "Tags" "TagSet" "tagSet", TAG_LIST;
+        transit_gateway_attachment_id: Option<String> = "TransitGatewayAttachmentId" "TransitGatewayAttachmentId" "transitGatewayAttachmentId", TEXT;
+        transit_gateway_id: Option<String> = "TransitGatewayId" "TransitGatewayId" "transitGatewayId", TEXT;
+        transit_gateway_owner_id: Option<String> = "TransitGatewayOwnerId" "TransitGatewayOwnerId" "transitGatewayOwnerId", TEXT;
+    }
+}
+
+structure! {
+    TransitGatewayAttachmentAssociation {
+        state: Option<String> = "State" "State" "state", TEXT;
+        transit_gateway_policy_table_id: Option<String> = "TransitGatewayPolicyTableId" "TransitGatewayPolicyTableId" "transitGatewayPolicyTableId", TEXT;
+        transit_gateway_route_table_id: Option<String> = "TransitGatewayRouteTableId" "TransitGatewayRouteTableId" "transitGatewayRouteTableId", TEXT;
+    }
+}
+
+structure! {
+    TransitGatewayAttachmentPropagation {
+        state: Option<String> = "State" "State" "state", TEXT;
+        transit_gateway_route_table_id: Option<String> = "TransitGatewayRouteTableId" "TransitGatewayRouteTableId" "transitGatewayRouteTableId", TEXT;
+    }
+}
+
+structure! {
+    TransitGatewayOptions {
+        amazon_side_asn: Option<i64> = "AmazonSideAsn" "AmazonSideAsn" "amazonSideAsn", LONG;
+        association_default_route_table_id: Option<String> = "AssociationDefaultRouteTableId" "AssociationDefaultRouteTableId" "associationDefaultRouteTableId", TEXT;
+        auto_accept_shared_attachments: Option<String> = "AutoAcceptSharedAttachments" "AutoAcceptSharedAttachments" "autoAcceptSharedAttachments", AUTO_ACCEPT_SHARED_ATTACHMENTS_VALUE;
+        default_route_table_association: Option<String> = "DefaultRouteTableAssociation" "DefaultRouteTableAssociation" "defaultRouteTableAssociation", DEFAULT_ROUTE_TABLE_ASSOCIATION_VALUE;
+        default_route_table_propagation: Option<String> = "DefaultRouteTablePropagation" "DefaultRouteTablePropagation" "defaultRouteTablePropagation", DEFAULT_ROUTE_TABLE_PROPAGATION_VALUE;
+        dns_support: Option<String> = "DnsSupport" "DnsSupport" "dnsSupport", DNS_SUPPORT_VALUE;
+        encryption_support: Option<EncryptionSupport> = "EncryptionSupport" "EncryptionSupport" "encryptionSupport", Kind::Structure(EncryptionSupport::SHAPE);
+        multicast_support: Option<String> = "MulticastSupport" "MulticastSupport" "multicastSupport", MULTICAST_SUPPORT_VALUE;
+        propagation_default_route_table_id: Option<String> = "PropagationDefaultRouteTableId" "PropagationDefaultRouteTableId" "propagationDefaultRouteTableId", TEXT;
+        security_group_referencing_support: Option<String> = "SecurityGroupReferencingSupport" "SecurityGroupReferencingSupport" "securityGroupReferencingSupport", SECURITY_GROUP_REFERENCING_SUPPORT_VALUE;
+        transit_gateway_cidr_blocks: Option<Vec<String>> = "TransitGatewayCidrBlocks" "TransitGatewayCidrBlocks" "transitGatewayCidrBlocks", VALUE_STRING_LIST;
+        vpn_ecmp_support: Option<String> = "VpnEcmpSupport" "VpnEcmpSupport" "vpnEcmpSupport", VPN_ECMP_SUPPORT_VALUE;
+    }
+}
+
+structure! {
+    TransitGatewayPropagation {
+        resource_id: Option<String> = "ResourceId" "ResourceId" "resourceId", TEXT;
+        resource_type: Option<String> = "ResourceType" "ResourceType" "resourceType", TEXT;
+        state: Option<String> = "State" "State" "state", TEXT;
+        transit_gateway_attachment_id: Option<String> = "TransitGatewayAttachmentId" "TransitGatewayAttachmentId" "transitGatewayAttachmentId", TEXT;
+        transit_gateway_route_table_announcement_id: Option<String> = "TransitGatewayRouteTableAnnouncementId" "TransitGatewayRouteTableAnnouncementId" "transitGatewayRouteTableAnnouncementId", TEXT;
+        transit_gateway_route_table_id: Option<String> = "TransitGatewayRouteTableId" "TransitGatewayRouteTableId" "transitGatewayRouteTableId", TEXT;
+    }
+}
+
+structure! {
+    TransitGatewayRequestOptions {
+        amazon_side_asn: Option<i64> = "AmazonSideAsn" "AmazonSideAsn" "AmazonSideAsn", LONG;
+        auto_accept_shared_attachments: Option<String> = "AutoAcceptSharedAttachments" "AutoAcceptSharedAttachments" "AutoAcceptSharedAttachments", AUTO_ACCEPT_SHARED_ATTACHMENTS_VALUE;
+        default_route_table_association: Option<String> = "DefaultRouteTableAssociation" "DefaultRouteTableAssociation" "DefaultRouteTableAssociation", DEFAULT_ROUTE_TABLE_ASSOCIATION_VALUE;
+        default_route_table_propagation: Option<String> = "DefaultRouteTablePropagation" "DefaultRouteTablePropagation" "DefaultRouteTablePropagation", DEFAULT_ROUTE_TABLE_PROPAGATION_VALUE;
+        dns_support: Option<String> = "DnsSupport" "DnsSupport" "DnsSupport", DNS_SUPPORT_VALUE;
+        multicast_support: Option<String> = "MulticastSupport" "MulticastSupport" "MulticastSupport", MULTICAST_SUPPORT_VALUE;
+        security_group_referencing_support: Option<String> = "SecurityGroupReferencingSupport" "SecurityGroupReferencingSupport" "SecurityGroupReferencingSupport", SECURITY_GROUP_REFERENCING_SUPPORT_VALUE;
+        transit_gateway_cidr_blocks: Vec<String> = "TransitGatewayCidrBlocks" "TransitGatewayCidrBlocks" "TransitGatewayCidrBlocks", TRANSIT_GATEWAY_CIDR_BLOCK_STRING_LIST;
+        vpn_ecmp_support: Option<String> = "VpnEcmpSupport" "VpnEcmpSupport" "VpnEcmpSupport", VPN_ECMP_SUPPORT_VALUE;
+    }
+}
+
+structure! {
+    TransitGatewayRoute {
+        destination_cidr_block: Option<String> = "DestinationCidrBlock" "DestinationCidrBlock" "destinationCidrBlock", TEXT;
+        prefix_list_id: Option<String> = "PrefixListId" "PrefixListId" "prefixListId", TEXT;
+        state: Option<String> = "State" "State" "state", TEXT;
+        transit_gateway_attachments: Option<Vec<TransitGatewayRouteAttachment>> = "TransitGatewayAttachments" "TransitGatewayAttachments" "transitGatewayAttachments", TRANSIT_GATEWAY_ROUTE_ATTACHMENT_LIST;
+        transit_gateway_route_table_announcement_id: Option<String> = "TransitGatewayRouteTableAnnouncementId" "TransitGatewayRouteTableAnnouncementId" "transitGatewayRouteTableAnnouncementId", TEXT;
+        r#type: Option<String> = "Type" "Type" "type", TEXT;
+    }
+}
+
+structure! {
+    TransitGatewayRouteAttachment {
+        resource_id: Option<String> = "ResourceId" "ResourceId" "resourceId", TEXT;
+        resource_type: Option<String> = "ResourceType" "ResourceType" "resourceType", TEXT;
+        transit_gateway_attachment_id: Option<String> = "TransitGatewayAttachmentId" "TransitGatewayAttachmentId" "transitGatewayAttachmentId", TEXT;
+    }
+}
+
+structure! {
+    TransitGatewayRouteTable {
+        creation_time: Option<Timestamp> = "CreationTime" "CreationTime" "creationTime", TIMESTAMP;
+        default_association_route_table: Option<bool> = "DefaultAssociationRouteTable" "DefaultAssociationRouteTable" "defaultAssociationRouteTable", BOOLEAN;
+        default_propagation_route_table: Option<bool> = "DefaultPropagationRouteTable" "DefaultPropagationRouteTable" "defaultPropagationRouteTable", BOOLEAN;
+        state: Option<String> = "State" "State" "state", TEXT;
+        tags: Option<Vec<Tag>> = "Tags" "TagSet" "tagSet", TAG_LIST;
+        transit_gateway_id: Option<String> = "TransitGatewayId" "TransitGatewayId" "transitGatewayId", TEXT;
+        transit_gateway_route_table_id: Option<String> = "TransitGatewayRouteTableId" "TransitGatewayRouteTableId" "transitGatewayRouteTableId", TEXT;
+    }
+}
+
+structure! {
+    TransitGatewayRouteTableAssociation {
+        resource_id: Option<String> = "ResourceId" "ResourceId" "resourceId", TEXT;
+        resource_type: Option<String> = "ResourceType" "ResourceType" "resourceType", TEXT;
+        state: Option<String> = "State" "State" "state", TEXT;
+        transit_gateway_attachment_id: Option<String> = "TransitGatewayAttachmentId" "TransitGatewayAttachmentId" "transitGatewayAttachmentId", TEXT;
+    }
+}
+
+structure! {
+    TransitGatewayRouteTablePropagation {
+        resource_id: Option<String> = "ResourceId" "ResourceId" "resourceId", TEXT;
+        resource_type: Option<String> = "ResourceType" "ResourceType" "resourceType", TEXT;
+        state: Option<String> = "State" "State" "state", TEXT;
+        transit_gateway_attachment_id: Option<String> = "TransitGatewayAttachmentId" "TransitGatewayAttachmentId" "transitGatewayAttachmentId", TEXT;
+        transit_gateway_route_table_announcement_id: Option<String> = "TransitGatewayRouteTableAnnouncementId" "TransitGatewayRouteTableAnnouncementId" "transitGatewayRouteTableAnnouncementId", TEXT;
+    }
+}
+
+structure! {
+    TransitGatewayVpcAttachment {
+        creation_time: Option<Timestamp> = "CreationTime" "CreationTime" "creationTime", TIMESTAMP;
+        options: Option<TransitGatewayVpcAttachmentOptions> = "Options" "Options" "options", Kind::Structure(TransitGatewayVpcAttachmentOptions::SHAPE);
+        state: Option<String> = "State" "State" "state", TEXT;
+        subnet_ids: Option<Vec<String>> = "SubnetIds" "SubnetIds" "subnetIds", VALUE_STRING_LIST;
+        tags: Option<Vec<Tag>> = "Tags" "TagSet" "tagSet", TAG_LIST;
+        transit_gateway_attachment_id: Option<String> = "TransitGatewayAttachmentId" "TransitGatewayAttachmentId" "transitGatewayAttachmentId", TEXT;
+        transit_gateway_id: Option<String> = "TransitGatewayId" "TransitGatewayId" "transitGatewayId", TEXT;
+        vpc_id: Option<String> = "VpcId" "VpcId" "vpcId", TEXT;
+        vpc_owner_id: Option<String> = "VpcOwnerId" "VpcOwnerId" "vpcOwnerId", TEXT;
+    }
+}
+
+structure! {
+    TransitGatewayVpcAttachmentOptions {
+        appliance_mode_support: Option<String> = "ApplianceModeSupport" "ApplianceModeSupport" "applianceModeSupport", APPLIANCE_MODE_SUPPORT_VALUE;
+        dns_support: Option<String> = "DnsSupport" "DnsSupport" "dnsSupport", DNS_SUPPORT_VALUE;
+        ipv6_support: Option<String> = "Ipv6Support" "Ipv6Support" "ipv6Support", IPV6_SUPPORT_VALUE;
+        security_group_referencing_support: Option<String> = "SecurityGroupReferencingSupport" "SecurityGroupReferencingSupport" "securityGroupReferencingSupport", SECURITY_GROUP_REFERENCING_SUPPORT_VALUE;
     }
 }
 

@@ -190,7 +190,10 @@ fn malformed(reason: String) -> SignatureError {
 }
 
 fn malformed_pair(pair: &str) -> SignatureError {
-    malformed(format!("'{}' is not a key=value pair of an Authorization header", pair.trim()))
+    malformed(format!(
+        "'{}' not a valid key=value pair (missing equal-sign) in Authorization header",
+        pair.trim()
+    ))
 }
 
 /// The one value of a header; a second one would leave it open which was meant.

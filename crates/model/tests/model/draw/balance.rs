@@ -208,7 +208,13 @@ impl Draw<'_> {
         let fitting = all.filter(|(_, endpoint)| states.contains(&endpoint.state));
         let fitting: Vec<_> = fitting.map(|(service, endpoint)| (service, endpoint.id)).collect();
         if fitting.is_empty() || self.random.chance(20) {
-            return (drawn, vec![self.id::<VpcEndpoint>(VpcEndpointId::from_number)]);
+            let endpoint = self.id::<VpcEndpoint>(VpcEndpointId::from_number);
+            let mut own = self.state.endpoint_services.values().filter(|found| found.owner == self.account);
+            // Who has a service may name the endpoints of others to it.
+            if own.any(|found| connections(self.state, found).any(|known| known.id == endpoint)) {
+                self.foreign.retain(|(named, _)| *named != endpoint.to_string());
+            }
+            return (drawn, vec![endpoint]);
         }
         let (service, endpoint) = self.random.of(&fitting);
         (service, vec![endpoint])

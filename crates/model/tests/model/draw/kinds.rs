@@ -9,7 +9,9 @@ use postern_model::endpoint_service::EndpointServiceAction;
 use postern_model::iam::IamAction;
 use postern_model::organization::OrganizationAction;
 use postern_model::peering::PeeringAction;
+use postern_model::resolver_endpoint::ResolverAction;
 use postern_model::sns::SnsAction;
+use postern_model::transit::TransitAction;
 use postern_model::vpn::VpnAction;
 
 macro_rules! kinds {
@@ -124,6 +126,13 @@ kinds! {
     Action::Sns(SnsAction::SetDeliveryPolicy { .. }) => "Sns.SetDeliveryPolicy",
     Action::Sns(SnsAction::TagTopic { .. }) => "Sns.TagTopic",
     Action::Sns(SnsAction::UntagTopic { .. }) => "Sns.UntagTopic",
+    Action::Resolver(ResolverAction::CreateEndpoint(_)) => "Resolver.CreateEndpoint",
+    Action::Resolver(ResolverAction::UpdateEndpoint { .. }) => "Resolver.UpdateEndpoint",
+    Action::Resolver(ResolverAction::AssociateAddress { .. }) => "Resolver.AssociateAddress",
+    Action::Resolver(ResolverAction::DisassociateAddress { .. }) => "Resolver.DisassociateAddress",
+    Action::Resolver(ResolverAction::DeleteEndpoint { .. }) => "Resolver.DeleteEndpoint",
+    Action::Resolver(ResolverAction::ReportReady { .. }) => "Resolver.ReportReady",
+    Action::Resolver(ResolverAction::ReportGone { .. }) => "Resolver.ReportGone",
     Action::Peering(PeeringAction::Create { .. }) => "Peering.Create",
     Action::Peering(PeeringAction::Accept { .. }) => "Peering.Accept",
     Action::Peering(PeeringAction::Reject { .. }) => "Peering.Reject",
@@ -142,6 +151,20 @@ kinds! {
     Action::Vpn(VpnAction::DeleteRoute { .. }) => "Vpn.DeleteRoute",
     Action::Vpn(VpnAction::SetPropagation { .. }) => "Vpn.SetPropagation",
     Action::Vpn(VpnAction::ReportLink { .. }) => "Vpn.ReportLink",
+    Action::Transit(TransitAction::Create { .. }) => "Transit.Create",
+    Action::Transit(TransitAction::Modify { .. }) => "Transit.Modify",
+    Action::Transit(TransitAction::Delete { .. }) => "Transit.Delete",
+    Action::Transit(TransitAction::AttachVpc { .. }) => "Transit.AttachVpc",
+    Action::Transit(TransitAction::ModifyVpcAttachment { .. }) => "Transit.ModifyVpcAttachment",
+    Action::Transit(TransitAction::DeleteVpcAttachment { .. }) => "Transit.DeleteVpcAttachment",
+    Action::Transit(TransitAction::CreateTable { .. }) => "Transit.CreateTable",
+    Action::Transit(TransitAction::DeleteTable { .. }) => "Transit.DeleteTable",
+    Action::Transit(TransitAction::Associate { .. }) => "Transit.Associate",
+    Action::Transit(TransitAction::Disassociate { .. }) => "Transit.Disassociate",
+    Action::Transit(TransitAction::SetPropagation { .. }) => "Transit.SetPropagation",
+    Action::Transit(TransitAction::CreateRoute { .. }) => "Transit.CreateRoute",
+    Action::Transit(TransitAction::ReplaceRoute { .. }) => "Transit.ReplaceRoute",
+    Action::Transit(TransitAction::DeleteRoute { .. }) => "Transit.DeleteRoute",
     Action::CreateVpc { .. } => "CreateVpc",
     Action::CreateDefaultVpc => "CreateDefaultVpc",
     Action::DeleteVpc { .. } => "DeleteVpc",

@@ -14,8 +14,10 @@ mod network;
 mod notification;
 mod organization;
 mod peering;
+mod resolver;
 mod route;
 mod security;
+mod transit;
 mod vpn;
 
 use std::fmt::Display;
@@ -103,6 +105,7 @@ const BUILDERS: &[&str] = &[
     "Elb.CreateLoadBalancer",
     "Elb.CreateTargetGroup",
     "Elb.CreateListener",
+    "Elb.DeleteListener",
     "Elb.ModifyListener",
     "Elb.RegisterTargets",
     "Elb.RegisterTargets",
@@ -119,11 +122,17 @@ const BUILDERS: &[&str] = &[
     "Sns.CreateTopic",
     "Sns.Subscribe",
     "Peering.Create",
+    "Resolver.CreateEndpoint",
+    "Resolver.ReportReady",
     "Vpn.CreateCustomerGateway",
     "Vpn.CreateGateway",
     "Vpn.AttachGateway",
     "Vpn.CreateConnection",
     "Vpn.CreateRoute",
+    "Transit.Create",
+    "Transit.AttachVpc",
+    "Transit.AttachVpc",
+    "Transit.CreateRoute",
     "Peering.Accept",
     "Iam.CreateRole",
     "Iam.CreateInstanceProfile",
@@ -160,6 +169,9 @@ impl Draw<'_> {
         if let Some(kind) = kind.strip_prefix("Vpn.") {
             return Action::Vpn(self.vpn(kind));
         }
+        if let Some(kind) = kind.strip_prefix("Transit.") {
+            return Action::Transit(self.transit_action(kind));
+        }
         if let Some(kind) = kind.strip_prefix("Notification.") {
             return Action::ConnectionNotification(self.notification(kind));
         }
@@ -168,6 +180,9 @@ impl Draw<'_> {
         }
         if let Some(kind) = kind.strip_prefix("Peering.") {
             return Action::Peering(self.peering(kind));
+        }
+        if let Some(kind) = kind.strip_prefix("Resolver.") {
+            return Action::Resolver(self.resolver(kind));
         }
         let families = [
             Self::account_action,
@@ -291,6 +306,7 @@ impl Draw<'_> {
         match self.random.below(10) {
             9 if self.random.chance(30) => self.any_peering().into(),
             9 if self.random.chance(30) => self.connection().into(),
+            9 if self.random.chance(30) => self.attachment_of_transit().into(),
             9 => self.balancer().into(),
             0 => self.vpc().into(),
             1 => self.subnet().into(),

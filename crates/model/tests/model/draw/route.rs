@@ -76,7 +76,8 @@ impl Draw<'_> {
         let nat = self.state.nat_gateways.values().find(|x| Some(x.vpc) == vpc).map(|x| x.id);
         let interface = self.state.network_interfaces.values().find(|x| Some(x.vpc) == vpc).map(|x| x.id);
         let target = match (self.random.below(9), gateway, nat, interface) {
-            (8, ..) if self.random.chance(50) => RouteTarget::VpnGateway(self.vpn_gateway()),
+            (8, ..) if self.random.chance(40) => RouteTarget::VpnGateway(self.vpn_gateway()),
+            (8, ..) if self.random.chance(50) => RouteTarget::TransitGateway(self.transit()),
             (8, ..) => RouteTarget::VpcPeering(self.any_peering()),
             (0..2, Some(id), ..) => RouteTarget::InternetGateway(id),
             (2..4, _, Some(id), _) => RouteTarget::NatGateway(id),

@@ -28,7 +28,7 @@ impl Draw<'_> {
             }
             "CreateConnection" => VpnAction::CreateConnection {
                 customer_gateway: self.customer_gateway(),
-                vpn_gateway: self.vpn_gateway(),
+                near: if self.random.chance(60) { self.vpn_gateway().into() } else { self.transit().into() },
                 tags: self.tags(),
             },
             "DeleteConnection" => VpnAction::DeleteConnection { connection: self.connection() },

@@ -147,7 +147,7 @@ async fn introduce(
     let from = peer.map_or(from, |peer| SocketAddrV4::new(peer.address, from.port()));
     let endpoint = peer.and_then(|peer| match peer.through {
         Through::Endpoint(id, _) => Some(id.to_string()),
-        Through::Internet(_) | Through::Link => None,
+        Through::Internet(_) | Through::Resolver(..) | Through::Link => None,
     });
     target.write_all(&header(from, to, endpoint.as_deref())).await.is_ok()
 }
