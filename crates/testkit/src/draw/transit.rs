@@ -110,7 +110,7 @@ fn of_table(random: &mut Random, state: &State, gateway: TransitGatewayId) -> Op
     let attachment = random.of(&attachments(state, gateway))?;
     let block = some_block(random, state, attachment);
     let there: Vec<_> = state.transit_gateway_route_tables.get(&table)?.routes.keys().copied().collect();
-    let target = Some(attachment).filter(|_| random.chance(75));
+    let target = Some(attachment).filter(|_| random.chance(45));
     Some(match random.below(9) {
         0..3 => TransitAction::CreateRoute { table, block, target },
         3 => TransitAction::ReplaceRoute { table, block: random.of(&there)?, target },
