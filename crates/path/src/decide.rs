@@ -8,22 +8,20 @@ mod balance;
 mod endpoint;
 mod internet;
 mod remote;
+mod route;
 mod rules;
 mod transit;
 
 use std::net::Ipv4Addr;
 
-use postern_model::{
-    Ipv4Net, NetworkInterfaceId, ResourceId, RouteTableId, SubnetId, TransitGatewayAttachmentId, VpcId,
-    VpnGatewayId,
-};
+use postern_model::{Ipv4Net, ResourceId, SubnetId, TransitGatewayAttachmentId, VpcId, VpnGatewayId};
 
 use crate::balance::Choice;
 use crate::cover::{Cover, End, v4};
 use crate::decision::*;
 use crate::flow::{Flow, Transport};
 use crate::plan::slots::SlotKey;
-use crate::plan::{InterfacePlan, NatPlan, Plan, RoutePlan, Target, VpnGatewayPlan};
+use crate::plan::{InterfacePlan, NatPlan, Plan, VpnGatewayPlan};
 use crate::stage::{DropReason, Stage};
 
 use balance::Balancing;
@@ -326,135 +324,6 @@ impl<'a> Walk<'a> {
         Peer { account, vpc, interface: id, instance, address, through }
     }
 
-    /// Where the route table of the sender's subnet leads.
-    fn route(&mut self, sender: Sender<'a>, destination: Ipv4Addr, hops: Hops) -> Walked<Action> {
-        let (table, route) = self.find_route(sender.subnet, End::Destination, destination)?;
-        let Some(route) = route else { return self.refuse(DropReason::NoRoute, table.into()) };
-        let rule = Some(route_rule(&route));
-        let gone =
-            |walk: &mut Self| walk.refuse_by(DropReason::Blackhole, table.into(), rule, Reply::Silence);
-        let plan = self.plan;
-        match route.target {
-            Target::Local => {
-                self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
-                self.deliver_inside(sender, destination, hops)
-            }
-            // A load balancer's targets are in its VPC.
-            Target::InternetGateway(_)
-            | Target::NatGateway(_)
-            | Target::VpcEndpoint(_)
-            | Target::Peering(_)
-            | Target::VpnGateway(_)
-            | Target::TransitGateway(_)
-                if self.balancing.is_some() =>
-            {
-                gone(self)
-            }
-            Target::InternetGateway(id) => {
-                let Some(gateway) = plan.internet_gateways.get(&id) else { return gone(self) };
-                self.consult(gateway.stamp);
-                if gateway.vpc != Some(sender.vpc) {
-                    return gone(self);
-                }
-                self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
-                self.over_internet(sender, id, destination, hops)
-            }
-            Target::NatGateway(id) => {
-                // A NAT gateway does not send to another one.
-                let found = plan.nat_gateways.get(&id).filter(|_| sender.nat.is_none());
-                let Some(nat) = found else { return gone(self) };
-                self.consult(nat.stamp);
-                self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
-                self.through_nat(sender, id, nat, destination, hops)
-            }
-            Target::NetworkInterface(id) => self.through_router(sender, (table, rule), id, hops),
-            Target::VpcEndpoint(id) => {
-                let Some(endpoint) = plan.endpoints.get(&id) else { return gone(self) };
-                self.consult(endpoint.stamp);
-                self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
-                self.through_endpoint(sender, id, endpoint.vpc, hops)
-            }
-            Target::Peering(id) => {
-                let Some(far) = self.peering_from(id, sender.vpc) else { return gone(self) };
-                self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
-                self.over_peering(sender, id, far, destination, hops)
-            }
-            Target::VpnGateway(id) => {
-                let found = plan.vpn_gateways.get(&id);
-                found.iter().for_each(|gateway| self.consult(gateway.stamp));
-                let Some(gateway) = found.filter(|gateway| gateway.vpc == Some(sender.vpc)) else {
-                    return gone(self);
-                };
-                self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
-                self.go_to_premises(sender, id, gateway, destination, hops)
-            }
-            Target::TransitGateway(id) => {
-                let Some(door) = self.transit_door(id, sender.vpc) else { return gone(self) };
-                self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
-                self.over_transit(sender, door, destination, hops)
-            }
-        }
-    }
-
-    /// To an interface that routes, whatever address the packets are for.
-    fn through_router(
-        &mut self,
-        sender: Sender<'a>,
-        (table, rule): (RouteTableId, Option<Rule>),
-        id: NetworkInterfaceId,
-        hops: Hops,
-    ) -> Walked<Action> {
-        let found = self.plan.interface(id);
-        found.iter().for_each(|target| self.consult(target.stamp));
-        let Some(target) = found.filter(|target| target.attached) else {
-            return self.refuse_by(DropReason::Blackhole, table.into(), rule, Reply::Silence);
-        };
-        self.pass(Stage::Route, Some(table.into()), rule, Why::LongestPrefix);
-        if target.source_dest_check {
-            return self.refuse(DropReason::DestinationCheck, id.into());
-        }
-        self.enter(sender, target, self.arrival_inside(sender, hops))
-    }
-
-    /// The route of a subnet to the flow's address at one end.
-    fn find_route(
-        &mut self,
-        subnet: SubnetId,
-        end: End,
-        address: Ipv4Addr,
-    ) -> Walked<(RouteTableId, Option<RoutePlan>)> {
-        match self.look_up(subnet, end, address) {
-            Ok(found) => Ok(found),
-            Err(missing) => self.refuse(DropReason::NoRoute, missing),
-        }
-    }
-
-    /// The same, or else what is not there.
-    fn look_up(
-        &mut self,
-        subnet: SubnetId,
-        end: End,
-        address: Ipv4Addr,
-    ) -> Result<(RouteTableId, Option<RoutePlan>), ResourceId> {
-        let plan = self.plan;
-        let subnet_plan = plan.subnets.get(&subnet).ok_or(subnet)?;
-        self.consult(subnet_plan.stamp);
-        let id = subnet_plan.route_table;
-        let table = plan.route_tables.get(&id).ok_or(id)?;
-        self.consult(table.stamp);
-        let found = table.intervals.find(u32::from(address));
-        // Behind a gateway the address at this end is not the flow's own, and does not narrow the box.
-        let own = match end {
-            End::Source => v4(self.flow.source),
-            End::Destination => v4(self.flow.destination),
-        };
-        if own == address {
-            self.cover.keep_interval(end, found.low, found.high);
-        }
-        let route = found.value.and_then(|at| table.routes.get(usize::try_from(at).ok()?).copied());
-        Ok((id, route))
-    }
-
     /// What becomes of the source when the packets leave a NAT gateway, or nothing.
     fn nat_source(&self, sender: Sender<'_>, visible: fn(&NatPlan) -> Ipv4Addr) -> SourceRewrite {
         match sender.nat {
@@ -684,18 +553,5 @@ fn seen_as(sender: Sender<'_>, direction: Direction) -> Direction {
         Seen::Own => direction,
         Seen::Address => direction.sender(sender.address),
         Seen::Port => direction.nat_sender(sender.address),
-    }
-}
-
-fn route_rule(route: &RoutePlan) -> Rule {
-    match route.target {
-        Target::Local => Rule::Local(route.block.into()),
-        Target::InternetGateway(_)
-        | Target::NatGateway(_)
-        | Target::NetworkInterface(_)
-        | Target::VpcEndpoint(_)
-        | Target::Peering(_)
-        | Target::VpnGateway(_)
-        | Target::TransitGateway(_) => Rule::Route(route.block.into(), route.list),
     }
 }

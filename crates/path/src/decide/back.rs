@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 
 use postern_model::{SubnetId, VpcId};
 
-use super::{Came, Sender, Walk, Walked, route_rule};
+use super::route::route_rule;
+use super::{Came, Sender, Walk, Walked};
 use crate::cover::End;
 use crate::decision::{Reply, Why};
 use crate::flow::Transport;

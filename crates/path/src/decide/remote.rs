@@ -7,7 +7,8 @@ use std::net::Ipv4Addr;
 
 use postern_model::{ResourceId, SubnetId, VpcId, VpcPeeringConnectionId, VpnGatewayId};
 
-use super::{Came, Seen, Sender, VPN_MTU, Walk, Walked, route_rule};
+use super::route::route_rule;
+use super::{Came, Seen, Sender, VPN_MTU, Walk, Walked};
 use crate::cover::{End, v4};
 use crate::decision::{Action, Deliver, Hops, IdleTimeouts, Reply, Why};
 use crate::plan::slots::SlotKey;

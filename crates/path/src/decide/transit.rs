@@ -10,8 +10,9 @@ use postern_model::{
     ResourceId, SubnetId, TransitGatewayAttachmentId, TransitGatewayId, TransitGatewayRouteTableId, VpcId,
 };
 
+use super::route::route_rule;
 use super::rules::Direction;
-use super::{Came, Seen, Sender, VPN_MTU, Walk, Walked, route_rule, seen_as};
+use super::{Came, Seen, Sender, VPN_MTU, Walk, Walked, seen_as};
 use crate::cover::{End, v4};
 use crate::decision::{Action, Deliver, Hops, IdleTimeouts, Reply, Rule, Why};
 use crate::plan::{Target, TransitAttachmentPlan, TransitEnd, TransitRoutePlan};
@@ -286,16 +287,8 @@ impl<'a> Walk<'a> {
         let Some(id) = near.1.table else { return Onward::Nothing(near.0.into()) };
         let Some(table) = plan.transit_tables.get(&id) else { return Onward::Nothing(near.0.into()) };
         self.consult(table.stamp);
-        let found = table.intervals.find(u32::from(address));
-        // Behind a gateway the address at this end is not the flow's own, and does not narrow the box.
-        let own = match end {
-            End::Source => v4(self.flow.source),
-            End::Destination => v4(self.flow.destination),
-        };
-        if own == address {
-            self.cover.keep_interval(end, found.low, found.high);
-        }
-        let route = found.value.and_then(|at| table.routes.get(usize::try_from(at).ok()?));
+        let found = self.find_interval(&table.intervals, end, address);
+        let route = found.and_then(|at| table.routes.get(at));
         let Some(TransitRoutePlan { block, target }) = route.copied() else {
             return Onward::Nothing(id.into());
         };
