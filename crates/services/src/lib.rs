@@ -9,6 +9,7 @@ pub mod ec2;
 pub mod elbv2;
 pub mod iam;
 pub mod imds;
+mod json_requests;
 mod malformed;
 pub mod monitoring;
 pub mod organizations;

@@ -7,37 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{self, invalid_parameter};
-
-macro_rules! requests {
-    ($($name:ident { $($(#[$serde:meta])* $field:ident: $type:ty),* })*) => {
-        $(
-            #[derive(Debug, Clone, PartialEq, Deserialize)]
-            #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-            pub(super) struct $name { $($(#[$serde])* pub(super) $field: $type),* }
-        )*
-
-        /// A request of any operation.
-        #[derive(Debug, Clone, PartialEq)]
-        pub(super) enum Request { $($name($name)),* }
-
-        impl Request {
-            /// Every operation that is served.
-            pub(super) const OPERATIONS: &[&str] = &[$(stringify!($name)),*];
-
-            pub(super) fn name(&self) -> &'static str {
-                match self { $(Self::$name(_) => stringify!($name)),* }
-            }
-
-            /// Reads the request of an operation that is served.
-            pub(super) fn read(operation: &str, body: &[u8]) -> Result<Self, JsonError> {
-                match operation {
-                    $(stringify!($name) => document(body).map(Self::$name),)*
-                    _ => Err(JsonError::common("UnknownOperationException", "")),
-                }
-            }
-        }
-    };
-}
+use crate::json_requests::requests;
 
 requests! {
     CreateResolverEndpoint {
