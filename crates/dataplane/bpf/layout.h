@@ -32,6 +32,7 @@
 #define HANDED_UP 0u
 #define CONTROL 1u
 #define REFUSED 2u
+#define BEGUN 3u
 #define PORT_PLACE_MASK 1048575u
 #define ETHERNET_BYTES 14u
 #define ETHERNET_IPV4 2048u
@@ -144,10 +145,9 @@ struct settings {
 	__u64 secrets[5];
 	__u64 choice[6];
 	__u64 shape_secret;
-	__u64 prices[3];
-	__u64 bursts[3];
+	__u64 prices[4];
+	__u64 bursts[4];
 	__u64 logged;
-	__u64 more[2];
 };
 _Static_assert(sizeof(struct settings) == 192, "settings");
 _Static_assert(__builtin_offsetof(struct settings, epoch) == 0, "settings.epoch");
@@ -157,9 +157,8 @@ _Static_assert(__builtin_offsetof(struct settings, secrets) == 24, "settings.sec
 _Static_assert(__builtin_offsetof(struct settings, choice) == 64, "settings.choice");
 _Static_assert(__builtin_offsetof(struct settings, shape_secret) == 112, "settings.shape_secret");
 _Static_assert(__builtin_offsetof(struct settings, prices) == 120, "settings.prices");
-_Static_assert(__builtin_offsetof(struct settings, bursts) == 144, "settings.bursts");
-_Static_assert(__builtin_offsetof(struct settings, logged) == 168, "settings.logged");
-_Static_assert(__builtin_offsetof(struct settings, more) == 176, "settings.more");
+_Static_assert(__builtin_offsetof(struct settings, bursts) == 152, "settings.bursts");
+_Static_assert(__builtin_offsetof(struct settings, logged) == 184, "settings.logged");
 
 struct port_slot {
 	__u64 revision;
@@ -196,18 +195,18 @@ _Static_assert(__builtin_offsetof(struct port_masks, used) == 96, "port_masks.us
 _Static_assert(__builtin_offsetof(struct port_masks, spare) == 100, "port_masks.spare");
 
 struct port_live {
-	__u64 turns[3];
+	__u64 turns[4];
 	__u32 made;
 	__u32 may_make;
 	__u32 blocked;
-	__u32 spare[7];
+	__u32 spare[5];
 };
 _Static_assert(sizeof(struct port_live) == 64, "port_live");
 _Static_assert(__builtin_offsetof(struct port_live, turns) == 0, "port_live.turns");
-_Static_assert(__builtin_offsetof(struct port_live, made) == 24, "port_live.made");
-_Static_assert(__builtin_offsetof(struct port_live, may_make) == 28, "port_live.may_make");
-_Static_assert(__builtin_offsetof(struct port_live, blocked) == 32, "port_live.blocked");
-_Static_assert(__builtin_offsetof(struct port_live, spare) == 36, "port_live.spare");
+_Static_assert(__builtin_offsetof(struct port_live, made) == 32, "port_live.made");
+_Static_assert(__builtin_offsetof(struct port_live, may_make) == 36, "port_live.may_make");
+_Static_assert(__builtin_offsetof(struct port_live, blocked) == 40, "port_live.blocked");
+_Static_assert(__builtin_offsetof(struct port_live, spare) == 44, "port_live.spare");
 
 struct port_drops {
 	__u64 counts[64];

@@ -21,6 +21,8 @@ pub struct Limits {
     pub handed_up: Rate,
     /// The same of ARP and DHCP, which nothing else keeps from being answered.
     pub control: Rate,
+    /// Flows that the kernel program makes for one interface: each costs the forwarder some time when it is over.
+    pub begun: Rate,
     /// ICMP errors, resets and answers sent to one interface.
     pub replies: Rate,
     /// Refusals of one interface that are logged.
@@ -39,6 +41,7 @@ impl Default for Limits {
             upcalls: Rate { per_second: 20_000, burst: 5_000 },
             handed_up: Rate { per_second: 100_000, burst: 20_000 },
             control: Rate { per_second: 2_000, burst: 1_000 },
+            begun: Rate { per_second: 100_000, burst: 100_000 },
             replies: Rate { per_second: 1_000, burst: 200 },
             logged_refusals: Rate { per_second: 1_000, burst: 1_000 },
         }

@@ -13,12 +13,13 @@ use nix::time::ClockId;
 
 use super::key::PortNumber;
 
-/// One part in so many of a processor's time, in the long run.
-const PART: u32 = 4;
+/// One part in so many of a processor's time, in the long run: some twenty thousand beginnings a second, and less than others
+/// notice.
+const PART: u32 = 16;
 /// What may be saved up.
-const SAVED: Duration = Duration::from_millis(50);
+const SAVED: Duration = Duration::from_millis(20);
 /// A port that is out of time has this much again before it is read.
-const ENOUGH: Duration = Duration::from_millis(2);
+const ENOUGH: Duration = Duration::from_micros(500);
 /// Frames after which their price is worked out anew.
 const PRICED: u64 = 2_048;
 /// What a frame is taken to cost before that, and at least and at most, in nanoseconds.

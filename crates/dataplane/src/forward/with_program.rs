@@ -145,7 +145,7 @@ impl Tables {
         // Each costs a look at memory that the program writes to.
         let crowded = self.kernel.as_ref().is_some_and(KernelTables::is_crowded);
         let mut left = if crowded { budget * CROWDED } else { budget / 2 };
-        while let Some(place) = self.kernel.as_mut().and_then(|kernel| kernel.next_stranger(&mut left)) {
+        while let Some(place) = self.kernel.as_mut().and_then(|kernel| kernel.next_stranger(&mut left, now)) {
             self.collect(place, now);
         }
         let Some(kernel) = &mut self.kernel else { return };

@@ -78,6 +78,10 @@ pub const HANDED_UP: usize = 0;
 pub const CONTROL: usize = 1;
 /// Packets that a template refuses and that go up all the same, to be logged.
 pub const REFUSED: usize = 2;
+/// Flows that the program makes.
+pub const BEGUN: usize = 3;
+/// How many of these rates there are.
+pub const RATES: usize = 4;
 
 /// A type as C writes it: its name, and its dimensions where it is an array.
 trait InC {
@@ -162,14 +166,12 @@ layout! {
         choice: [AtomicU64; 6],
         /// Another secret of the index's hash: templates of different shapes differ by it.
         shape_secret: AtomicU64,
-        /// What one packet takes of a rate, in nanoseconds: handed up, control, refused.
-        prices: [AtomicU64; 3],
+        /// What one packet takes of a rate, in nanoseconds: handed up, control, refused, begun.
+        prices: [AtomicU64; 4],
         /// And how much may be saved up.
-        bursts: [AtomicU64; 3],
+        bursts: [AtomicU64; 4],
         /// Whether somebody follows the log of flows.
         logged: AtomicU64,
-        /// Nothing yet.
-        more: [AtomicU64; 2],
     }
 
     /// The shapes of a port's templates, by number.
@@ -189,7 +191,7 @@ layout! {
     /// What changes while a port is used.
     struct PortLive = "port_live", 64 bytes {
         /// When each of the rates is used up until.
-        turns: [AtomicU64; 3],
+        turns: [AtomicU64; 4],
         /// Flows that the program made for the port, ever.
         made: AtomicU32,
         /// How far that may go.
@@ -197,7 +199,7 @@ layout! {
         /// Flows of the port that the program could not be told of, so that it makes none.
         blocked: AtomicU32,
         /// Nothing yet.
-        spare: [AtomicU32; 7],
+        spare: [AtomicU32; 5],
     }
 
     /// What the program dropped at a port, by the reason's code.
@@ -566,6 +568,7 @@ fn constants(text: &mut String) {
         ("HANDED_UP", HANDED_UP as u32),
         ("CONTROL", CONTROL as u32),
         ("REFUSED", REFUSED as u32),
+        ("BEGUN", BEGUN as u32),
         ("PORT_PLACE_MASK", PortNumber::PLACE_MASK),
         ("ETHERNET_BYTES", crate::forward::packet::ethernet::HEADER_BYTES as u32),
         ("ETHERNET_IPV4", u32::from(crate::forward::packet::ethernet::IPV4)),

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use postern_model::Mac;
 use postern_path::DropReason;
 
-use super::layout::{ANY_SOURCE, CONTROL, HANDED_UP, KNOWN, NOWHERE, REFUSED, UNBOUNDED, mac_halves};
+use super::layout::{
+    ANY_SOURCE, BEGUN, CONTROL, HANDED_UP, KNOWN, NOWHERE, RATES, REFUSED, UNBOUNDED, mac_halves,
+};
 use super::maps::Maps;
 use crate::forward::{
     Choice, GatewayCounters, InterfaceInfo, Limits, PortCounters, PortNumber, Rate, Volume,
@@ -175,10 +177,11 @@ impl Maps {
         for (to, from) in settings.choice.iter().zip(choice.secrets()) {
             to.store(*from, Ordering::Relaxed);
         }
-        let mut rates = [Rate { per_second: 0, burst: 0 }; 3];
+        let mut rates = [Rate { per_second: 0, burst: 0 }; RATES];
         rates[HANDED_UP] = limits.handed_up;
         rates[CONTROL] = limits.control;
         rates[REFUSED] = limits.logged_refusals;
+        rates[BEGUN] = limits.begun;
         for ((price, burst), rate) in settings.prices.iter().zip(&settings.bursts).zip(rates) {
             let (one, most) = rate.terms();
             price.store(one, Ordering::Relaxed);

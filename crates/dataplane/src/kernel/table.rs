@@ -26,6 +26,8 @@ use crate::forward::{Claim, FlowEntry, FlowKey, PortNumber, ResourceDrops, Varia
 pub(super) const REST: u64 = 1_000_000_000;
 /// How often a key is looked at that somebody is about to have.
 const LOOKS: usize = 2_000;
+/// No flow is over that was heard of so short a time ago, in nanoseconds, unless it was reset.
+const JUST_NOW: u64 = 1_000_000_000;
 
 /// Another flow has a key, or is about to: it is to be looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,8 +256,12 @@ impl KernelTables {
             return None;
         }
         let copy = self.maps.read_flow(place)?;
-        self.maps.lock(place);
         let live = self.maps.live(place);
+        // Most are not, and whoever carries their packets is not to be disturbed.
+        if !is_over(&copy, Phase::from_code(live.phase.load(Ordering::Relaxed)), last_seen(live)) {
+            return None;
+        }
+        self.maps.lock(place);
         let phase = Phase::from_code(live.phase.load(Ordering::SeqCst));
         if !is_over(&copy, phase, last_seen(live)) {
             self.maps.publish(place);
@@ -349,18 +355,26 @@ impl KernelTables {
         })
     }
 
-    /// The next place at which the program may have a flow, looking at up to `budget`. The budget is used up.
-    pub fn next_stranger(&mut self, budget: &mut usize) -> Option<u32> {
+    /// The next place at which the program may have a flow that is over, looking at up to `budget`. The budget is used up.
+    pub fn next_stranger(&mut self, budget: &mut usize, now: u64) -> Option<u32> {
         while *budget > 0 && self.fresh > 0 {
             *budget -= 1;
             self.hand = (self.hand + 1) % self.fresh;
             if self.holder(self.hand) == Holder::Program
                 && self.maps.life(self.hand).load(Ordering::Relaxed).is_multiple_of(2)
+                && self.may_be_over(self.hand, now)
             {
                 return Some(self.hand);
             }
         }
         None
+    }
+
+    /// The shortest look at a flow: the program writes there all the time.
+    fn may_be_over(&self, place: u32, now: u64) -> bool {
+        let live = self.maps.live(place);
+        Phase::from_code(live.phase.load(Ordering::Relaxed)) == Phase::Reset
+            || now.saturating_sub(last_seen(live)) >= JUST_NOW
     }
 
     /// What a flow of the program's is, and the part of it that changes.
