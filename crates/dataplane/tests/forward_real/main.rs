@@ -68,6 +68,7 @@ const KERNEL: &[Case] = &[
     ("refused", making::refused),
     ("revoked", making::revoked),
     ("spray", making::spray),
+    ("filler", making::filler),
     ("short_lives", making::short_lives),
     ("ports_run_out", making::ports_run_out),
     ("both_sides", making::both_sides),

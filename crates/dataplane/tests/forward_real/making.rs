@@ -338,6 +338,29 @@ pub fn spray(directory: &Path) {
     host.shutdown(Duration::ZERO).unwrap();
 }
 
+/// How many flows a port begins is kept to a rate, whatever becomes of them; those that it has, and others, go on.
+pub fn filler(directory: &Path) {
+    const BURST: u32 = 50;
+    const PACKETS: u16 = 200;
+    let host = host(directory);
+    let rate = Rate { per_second: 1, burst: BURST };
+    let options = Options { limits: Limits { begun: rate, ..Limits::default() }, ..Options::with_seed(7) };
+    let program = load_program(host.fabric()).unwrap();
+    let mut rig = Rig::start_with(&host, OPEN, options, Some(program));
+    let arrived = (0..PACKETS).filter(|number| rig.put(&first(0, B, 6, 2_000 + number)).is_some()).count();
+    let own = rig.port(0);
+    let begun = own.new_flows;
+    // The forwarder decided about the first; and some seconds may have passed.
+    assert!((u64::from(BURST) + 1..=u64::from(BURST) + 15).contains(&begun), "{own:?}");
+    assert_eq!(arrived as u64, begun);
+    assert_eq!(own.drops.get(DropReason::RateLimited), u64::from(PACKETS) - begun, "{own:?}");
+    assert_eq!((own.drops.total() + own.passed.packets, own.flows), (u64::from(PACKETS), begun));
+    assert!(rig.put(&first(0, B, 6, 2_001)).is_some(), "a flow that is there goes on");
+    assert!(rig.put(&first(1, A, 6, 999)).is_some() && rig.put(&first(1, A, 6, 998)).is_some());
+    drop(rig);
+    host.shutdown(Duration::ZERO).unwrap();
+}
+
 /// Connections that are closed are kept for some seconds, but where they take much of the table they give way after one.
 pub fn short_lives(directory: &Path) {
     const ROOM: u32 = 1 << 10;
