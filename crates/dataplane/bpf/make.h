@@ -384,19 +384,6 @@ static always_inline int refuse(struct __sk_buff *skb, struct settings *settings
 	return DROPPED;
 }
 
-// Whether a port has begun as many flows as it may for now. The packet ends here then: what it would begin costs the
-// forwarder time, which is not the sender's alone.
-static always_inline int has_begun_enough(struct __sk_buff *skb, struct settings *settings, const struct packet *packet,
-                                          __u64 now)
-{
-	struct port_live *live = at(&port_lives, packet->entry & PORT_PLACE_MASK);
-
-	if (!live || load(packet->port->known) & UNBOUNDED || may(settings, live, BEGUN, now))
-		return 0;
-	tally_drop(skb, packet->entry, DROP_RATE_LIMITED);
-	return 1;
-}
-
 // A packet has no flow: it begins one, or is refused, where a template says so.
 static always_inline int begin(struct __sk_buff *skb, struct settings *settings, struct packet *packet,
                                struct match *match, __u64 now)
@@ -410,7 +397,8 @@ static always_inline int begin(struct __sk_buff *skb, struct settings *settings,
 		return refuse(skb, settings, packet, template, life, now);
 	if (!begins(packet) || !can_go(packet, template))
 		return UP;
-	if (has_begun_enough(skb, settings, packet, now))
+	// What it would begin costs the forwarder time when it is over, which is not the sender's alone.
+	if (is_used_up(skb, settings, packet->port, BEGUN, now))
 		return DROPPED;
 	match->place = place;
 	match->life = life;

@@ -140,3 +140,16 @@ static always_inline int may(struct settings *settings, struct port_live *live, 
 	store(live->turns[rate], due + price);
 	return 1;
 }
+
+// Whether a port has used up one of its rates. The packet ends here then, and is counted.
+static always_inline int is_used_up(struct __sk_buff *skb, struct settings *settings, struct port_slot *port, __u32 rate,
+                                    __u64 now)
+{
+	__u32 number = load(port->number);
+	struct port_live *live = at(&port_lives, number & PORT_PLACE_MASK);
+
+	if (!live || load(port->known) & UNBOUNDED || may(settings, live, rate, now))
+		return 0;
+	tally_drop(skb, number, DROP_RATE_LIMITED);
+	return 1;
+}

@@ -27,18 +27,13 @@ static always_inline int drop_foreign(struct __sk_buff *skb, struct port_slot *p
 // Leaves a packet to the forwarder, within what its port may ask of it.
 noinline int hand_up(struct __sk_buff *skb, struct settings *settings, struct port_slot *port, __u32 rate)
 {
-	__u32 number = load(port->number);
-	struct port_live *live = at(&port_lives, number & PORT_PLACE_MASK);
 	__u64 now = ktime_get_coarse_ns() + load(settings->clock_offset);
 
-	if (live && !(load(port->known) & UNBOUNDED) &&
-	    !may(settings, live, rate == CONTROL ? CONTROL : HANDED_UP, now)) {
-		tally_drop(skb, number, DROP_RATE_LIMITED);
+	if (is_used_up(skb, settings, port, rate == CONTROL ? CONTROL : HANDED_UP, now))
 		return TCX_DROP;
-	}
 	int outcome = hand_to_user_space(skb);
 	if (unlikely(outcome == TCX_DROP))
-		tally_drop(skb, number, DROP_SEND_FAILED);
+		tally_drop(skb, load(port->number), DROP_SEND_FAILED);
 	return outcome;
 }
 

@@ -26,7 +26,8 @@ use crate::forward::{Claim, FlowEntry, FlowKey, PortNumber, ResourceDrops, Varia
 pub(super) const REST: u64 = 1_000_000_000;
 /// How often a key is looked at that somebody is about to have.
 const LOOKS: usize = 2_000;
-/// No flow is over that was heard of so short a time ago, in nanoseconds, unless it was reset.
+/// A flow that was heard of so short a time ago, in nanoseconds, is not over unless it was reset; if a port of it is gone, it
+/// is collected that much later.
 const JUST_NOW: u64 = 1_000_000_000;
 
 /// Another flow has a key, or is about to: it is to be looked for.
